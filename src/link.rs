@@ -1,0 +1,348 @@
+//! Bounded links between the stages of one job.
+//!
+//! A link is a Unix pipe for [`Bytes`]. It makes its writer wait when it is full: that wait *is* the
+//! pipeline's backpressure. It ends only when the writer calls [`finish`](Outlet::finish), so a stage
+//! that fails or is dropped midway can never be mistaken for the end of the data: its reader sees
+//! [`Disconnected`] instead. And when the reader goes away first, the writer sees the same. Failure
+//! therefore spreads along a job exactly as end-of-file does, and no stage needs to know the others.
+//!
+//! Links count the bytes and the waiting of the stages they join, so stages need no counters of their own.
+//! A link holds at most [`DEPTH`] chunks, of at most [`WRITE_CHUNK`] bytes where a blocking writer makes them.
+
+use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+use crate::error::{JobError, Stage};
+use crate::meter::{State, Turn};
+
+/// The size of the chunks a blocking writer sends: 64 KiB costs twice the CPU of 256 KiB, 1 MiB is no better
+/// than noise (measured, bridging a copy).
+pub const WRITE_CHUNK: usize = 256 * 1024;
+
+/// Chunks a link holds. Depths of 1 to 8 measured alike; this decouples two stages and no more, prefetching is the
+/// download's business.
+pub const DEPTH: usize = 4;
+
+/// The other end of a link went away before the stream was finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disconnected;
+
+impl Disconnected {
+    /// The echo this is in `stage`.
+    pub fn at(self, stage: Stage) -> JobError {
+        JobError::disconnected(stage)
+    }
+}
+
+impl From<Disconnected> for io::Error {
+    fn from(_: Disconnected) -> Self {
+        Self::new(io::ErrorKind::BrokenPipe, "the neighbouring stage went away")
+    }
+}
+
+#[derive(Debug)]
+enum Frame {
+    Data(Bytes),
+    End,
+}
+
+/// The writing end of a link.
+#[derive(Debug)]
+pub struct Outlet {
+    frames: mpsc::Sender<Frame>,
+    turn: Arc<Turn>,
+}
+
+/// The reading end of a link.
+#[derive(Debug)]
+pub struct Inlet {
+    frames: mpsc::Receiver<Frame>,
+    /// A chunk looked at by [`ready`](Inlet::ready) and not yet taken.
+    peeked: Option<Bytes>,
+    ended: bool,
+    turn: Arc<Turn>,
+}
+
+/// Joins the stages of two turns.
+pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
+    let (tx, rx) = mpsc::channel(DEPTH);
+    (
+        Outlet { frames: tx, turn: Arc::clone(from) },
+        Inlet { frames: rx, peeked: None, ended: false, turn: Arc::clone(to) },
+    )
+}
+
+impl Outlet {
+    /// Sends one chunk, waiting while the link is full.
+    pub async fn send(&self, chunk: Bytes) -> Result<(), Disconnected> {
+        let length = chunk.len() as u64;
+        match self.frames.try_send(Frame::Data(chunk)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Disconnected),
+            Err(mpsc::error::TrySendError::Full(frame)) => {
+                let _waiting = self.turn.waits(State::WaitDownstream);
+                self.frames.send(frame).await.map_err(|_| Disconnected)?;
+            }
+        }
+        self.turn.meter().bytes_out.fetch_add(length, Relaxed);
+        Ok(())
+    }
+
+    /// Declares the stream complete. An outlet dropped without this breaks the link.
+    pub async fn finish(self) -> Result<(), Disconnected> {
+        self.frames.send(Frame::End).await.map_err(|_| Disconnected)
+    }
+
+    /// Resolves when the reader has gone away.
+    pub async fn closed(&self) {
+        self.frames.closed().await;
+    }
+
+    /// The turn of the stage that writes.
+    pub fn turn(&self) -> &Arc<Turn> {
+        &self.turn
+    }
+
+    /// A blocking writer, for use off the async runtime.
+    pub fn into_writer(self) -> Writer {
+        Writer { outlet: self, buffer: BytesMut::new(), broken: false }
+    }
+
+    fn blocking_send(&self, chunk: Bytes) -> Result<(), Disconnected> {
+        let length = chunk.len() as u64;
+        match self.frames.try_send(Frame::Data(chunk)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Disconnected),
+            Err(mpsc::error::TrySendError::Full(frame)) => {
+                let _waiting = self.turn.waits(State::WaitDownstream);
+                self.frames.blocking_send(frame).map_err(|_| Disconnected)?;
+            }
+        }
+        self.turn.meter().bytes_out.fetch_add(length, Relaxed);
+        Ok(())
+    }
+}
+
+impl Inlet {
+    /// The next chunk, never empty, or `None` once the writer has finished.
+    pub async fn recv(&mut self) -> Result<Option<Bytes>, Disconnected> {
+        if let Some(chunk) = self.peeked.take() {
+            return Ok(Some(chunk));
+        }
+        while !self.ended {
+            let frame = match self.frames.try_recv() {
+                Ok(frame) => Some(frame),
+                Err(_) => {
+                    let _waiting = self.turn.waits(State::WaitUpstream);
+                    self.frames.recv().await
+                }
+            };
+            if let Some(chunk) = self.accept(frame)? {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until there is a chunk to take, or the stream has ended.
+    pub async fn ready(&mut self) -> Result<(), Disconnected> {
+        self.peeked = self.recv().await?;
+        Ok(())
+    }
+
+    /// The turn of the stage that reads.
+    pub fn turn(&self) -> &Arc<Turn> {
+        &self.turn
+    }
+
+    /// A blocking reader, for use off the async runtime.
+    pub fn into_reader(self) -> Reader {
+        Reader { inlet: self, chunk: Bytes::new(), broken: false }
+    }
+
+    fn blocking_recv(&mut self) -> Result<Option<Bytes>, Disconnected> {
+        if let Some(chunk) = self.peeked.take() {
+            return Ok(Some(chunk));
+        }
+        while !self.ended {
+            let frame = match self.frames.try_recv() {
+                Ok(frame) => Some(frame),
+                Err(_) => {
+                    let _waiting = self.turn.waits(State::WaitUpstream);
+                    self.frames.blocking_recv()
+                }
+            };
+            if let Some(chunk) = self.accept(frame)? {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `None` for an empty chunk or the end; `ended` tells which.
+    fn accept(&mut self, frame: Option<Frame>) -> Result<Option<Bytes>, Disconnected> {
+        match frame {
+            Some(Frame::Data(chunk)) => {
+                self.turn.meter().bytes_in.fetch_add(chunk.len() as u64, Relaxed);
+                Ok((!chunk.is_empty()).then_some(chunk))
+            }
+            Some(Frame::End) => {
+                self.ended = true;
+                Ok(None)
+            }
+            None => Err(Disconnected),
+        }
+    }
+}
+
+/// Reads a link from a blocking thread.
+#[derive(Debug)]
+pub struct Reader {
+    inlet: Inlet,
+    chunk: Bytes,
+    broken: bool,
+}
+
+impl Reader {
+    /// Whether the link broke, as opposed to ending.
+    pub fn broken(&self) -> bool {
+        self.broken
+    }
+}
+
+impl BufRead for Reader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.chunk.is_empty() {
+            match self.inlet.blocking_recv() {
+                Ok(chunk) => self.chunk = chunk.unwrap_or_default(),
+                Err(gone) => {
+                    self.broken = true;
+                    return Err(gone.into());
+                }
+            }
+        }
+        Ok(&self.chunk)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.chunk.advance(amount);
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let amount = available.len().min(buffer.len());
+        buffer[..amount].copy_from_slice(&available[..amount]);
+        self.consume(amount);
+        Ok(amount)
+    }
+}
+
+/// Writes a link from a blocking thread, in chunks of [`WRITE_CHUNK`] bytes.
+#[derive(Debug)]
+pub struct Writer {
+    outlet: Outlet,
+    buffer: BytesMut,
+    broken: bool,
+}
+
+impl Writer {
+    /// Whether the reader went away.
+    pub fn broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Flushes and declares the stream complete.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        self.outlet.frames.blocking_send(Frame::End).map_err(|_| Disconnected.into())
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let amount = data.len().min(WRITE_CHUNK - self.buffer.len());
+        self.buffer.extend_from_slice(&data[..amount]);
+        if self.buffer.len() == WRITE_CHUNK {
+            self.flush()?;
+        }
+        Ok(amount)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let full = self.buffer.len() == WRITE_CHUNK;
+        let chunk = std::mem::take(&mut self.buffer).freeze();
+        if full {
+            // A stream that filled one chunk will fill the next; a small output never pays for a whole chunk.
+            self.buffer.reserve(WRITE_CHUNK);
+        }
+        let sent = self.outlet.blocking_send(chunk);
+        self.broken |= sent.is_err();
+        sent.map_err(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Meters;
+
+    fn joined() -> (Outlet, Inlet) {
+        let meters = Arc::new(Meters::default());
+        link(&meters.turn(Stage::Download), &meters.turn(Stage::Upload))
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_dropped_midway_is_never_the_end_of_the_data() {
+        let (outlet, mut inlet) = joined();
+        outlet.send(Bytes::from_static(b"half")).await.unwrap();
+        drop(outlet);
+        assert_eq!(inlet.recv().await, Ok(Some(Bytes::from_static(b"half"))));
+        assert_eq!(inlet.recv().await, Err(Disconnected));
+    }
+
+    #[tokio::test]
+    async fn a_finished_stream_ends_and_goes_on_being_ended() {
+        let (outlet, mut inlet) = joined();
+        outlet.send(Bytes::new()).await.unwrap();
+        outlet.finish().await.unwrap();
+        inlet.ready().await.unwrap();
+        assert_eq!(inlet.recv().await, Ok(None));
+        assert_eq!(inlet.recv().await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_goes_away_stops_its_writer() {
+        let (outlet, inlet) = joined();
+        drop(inlet);
+        assert_eq!(outlet.send(Bytes::from_static(b"x")).await, Err(Disconnected));
+        outlet.closed().await;
+    }
+
+    #[tokio::test]
+    async fn bytes_cross_from_a_blocking_writer_to_a_blocking_reader_in_order() {
+        let (outlet, inlet) = joined();
+        let data: Vec<u8> = (0..3 * WRITE_CHUNK + 7).map(|i| (i % 251) as u8).collect();
+        let expected = data.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut writer = outlet.into_writer();
+            writer.write_all(&data).unwrap();
+            writer.finish().unwrap();
+        });
+        let read = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            inlet.into_reader().read_to_end(&mut all).unwrap();
+            all
+        });
+        writing.await.unwrap();
+        assert_eq!(read.await.unwrap(), expected);
+    }
+}

@@ -1,0 +1,274 @@
+//! Counts what each stage does and where its time goes, in plain numbers that the panel, the status
+//! page and the Prometheus exporter all read.
+//!
+//! A stage that works on a job takes a [`Turn`]. The turn is busy until a link makes it wait; links
+//! and permits switch it, so stages contain no metric calls. Time is counted as it passes, not when a
+//! job ends: a stage that has been stuck for an hour shows that hour now.
+//!
+//! Bounded: a fixed set of numbers a stage. The lock is held for a few additions.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::error::Stage;
+
+/// What a stage is doing with its time. The names are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Working.
+    Busy,
+    /// Nothing has come from the stage before.
+    WaitUpstream,
+    /// The stage after has no room.
+    WaitDownstream,
+    /// Waiting for a processor slot or for memory.
+    WaitPermit,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Busy, Self::WaitUpstream, Self::WaitDownstream, Self::WaitPermit];
+
+    /// The label used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::WaitUpstream => "wait_upstream",
+            Self::WaitDownstream => "wait_downstream",
+            Self::WaitPermit => "wait_permit",
+        }
+    }
+}
+
+/// The numbers of one stage. All only grow, but for those in progress.
+#[derive(Debug, Default)]
+pub struct StageMeter {
+    clock: Mutex<Clock>,
+    /// Items taken.
+    pub items_in: AtomicU64,
+    /// Items passed on, whole and right.
+    pub items_out: AtomicU64,
+    /// Items that failed here.
+    pub failed: AtomicU64,
+    /// Bytes taken.
+    pub bytes_in: AtomicU64,
+    /// Bytes passed on.
+    pub bytes_out: AtomicU64,
+    /// The wall clock, in seconds since 1970, when an item last left.
+    pub last_success: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    in_state: [u32; State::ALL.len()],
+    spent: [Duration; State::ALL.len()],
+    updated: Option<Instant>,
+}
+
+impl Clock {
+    fn advance(&mut self) {
+        let now = Instant::now();
+        let passed = self.updated.replace(now).map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
+        for (spent, in_state) in self.spent.iter_mut().zip(self.in_state) {
+            *spent += passed * in_state;
+        }
+    }
+}
+
+impl StageMeter {
+    /// Time spent in each state so far, in the order of [`State::ALL`], summed over all turns.
+    pub fn time(&self) -> [Duration; State::ALL.len()] {
+        let mut clock = self.clock();
+        clock.advance();
+        clock.spent
+    }
+
+    /// How many turns are in each state now, in the order of [`State::ALL`].
+    pub fn in_state(&self) -> [u32; State::ALL.len()] {
+        self.clock().in_state
+    }
+
+    /// How many turns are taken.
+    pub fn in_progress(&self) -> u32 {
+        self.in_state().iter().sum()
+    }
+
+    fn clock(&self) -> std::sync::MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The numbers of every stage and of the pipeline as a whole.
+#[derive(Debug, Default)]
+pub struct Meters {
+    stages: [StageMeter; Stage::ALL.len()],
+    /// Messages received.
+    pub messages: AtomicU64,
+    /// Messages received again while an earlier delivery was still being worked on here.
+    pub duplicates: AtomicU64,
+    /// Jobs by how they ended, in the order of [`Ended::ALL`].
+    ended: [AtomicU64; Ended::ALL.len()],
+    /// Leases extended.
+    pub renewals: AtomicU64,
+    /// Calls to a service that were tried again.
+    pub retries: AtomicU64,
+    /// Calls that a service throttled.
+    pub throttles: AtomicU64,
+    /// Multipart uploads begun and not ended.
+    pub multipart_open: AtomicU64,
+    /// Multipart uploads that could not be aborted.
+    pub abort_failures: AtomicU64,
+    /// Entries of batch deletes that failed.
+    pub ack_failures: AtomicU64,
+    /// Bytes in the work directory.
+    pub temp_bytes: AtomicU64,
+}
+
+/// How a job ended, as counted. The names are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its output is complete and its message deleted.
+    Ok,
+    /// It was rejected, or failed and will be tried again.
+    Failed,
+    /// It was given back, not failed.
+    Released,
+    /// Its message went to somebody else.
+    LeaseLost,
+    /// There was nothing to do: a test event, a deletion, an output that was there already.
+    Skipped,
+}
+
+impl Ended {
+    /// Every way.
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Released, Self::LeaseLost, Self::Skipped];
+
+    /// The label used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Released => "released",
+            Self::LeaseLost => "lease_lost",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl Meters {
+    /// The numbers of one stage.
+    pub fn stage(&self, stage: Stage) -> &StageMeter {
+        &self.stages[stage as usize]
+    }
+
+    /// Counts a job's end.
+    pub fn ended(&self, how: Ended) {
+        self.ended[how as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many jobs ended so.
+    pub fn jobs(&self, how: Ended) -> u64 {
+        self.ended[how as usize].load(Relaxed)
+    }
+
+    /// Begins a stage's work on one item.
+    pub fn turn(self: &Arc<Self>, stage: Stage) -> Arc<Turn> {
+        self.stage(stage).items_in.fetch_add(1, Relaxed);
+        {
+            let mut clock = self.stage(stage).clock();
+            clock.advance();
+            clock.in_state[State::Busy as usize] += 1;
+        }
+        Arc::new(Turn { meters: Arc::clone(self), stage, state: Mutex::new(State::Busy) })
+    }
+}
+
+/// One stage at work on one item, shared by the stage and the ends of its links.
+#[derive(Debug)]
+pub struct Turn {
+    meters: Arc<Meters>,
+    stage: Stage,
+    state: Mutex<State>,
+}
+
+impl Turn {
+    /// The stage whose turn it is.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The numbers of the stage.
+    pub fn meter(&self) -> &StageMeter {
+        self.meters.stage(self.stage)
+    }
+
+    /// From now on the time is spent in `state`, until the guard is dropped: then the stage is busy again.
+    pub fn waits(&self, state: State) -> Waiting<'_> {
+        self.switch(state);
+        Waiting(self)
+    }
+
+    /// Counts the end of the item.
+    pub fn ended(&self, well: bool) {
+        let meter = self.meter();
+        if well {
+            meter.items_out.fetch_add(1, Relaxed);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            meter.last_success.store(now, Relaxed);
+        } else {
+            meter.failed.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn switch(&self, to: State) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.meter().clock();
+        clock.advance();
+        clock.in_state[*state as usize] -= 1;
+        clock.in_state[to as usize] += 1;
+        *state = to;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let state = *self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.meters.stage(self.stage).clock();
+        clock.advance();
+        clock.in_state[state as usize] -= 1;
+    }
+}
+
+/// A wait under way.
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Turn);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.switch(State::Busy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_passes_into_the_state_a_turn_is_in_and_stops_with_the_turn() {
+        let meters = Arc::new(Meters::default());
+        let turn = meters.turn(Stage::Upload);
+        {
+            let _waiting = turn.waits(State::WaitUpstream);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        let during = meters.stage(Stage::Upload).time();
+        assert!(during[State::WaitUpstream as usize] >= Duration::from_millis(30));
+        drop(turn);
+        let after = meters.stage(Stage::Upload).time();
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(after, meters.stage(Stage::Upload).time());
+        assert_eq!(meters.stage(Stage::Upload).in_progress(), 0);
+    }
+}

@@ -1,0 +1,114 @@
+//! What is done to an object: bytes in, bytes out.
+//!
+//! A [`Processor`] runs on a blocking thread and may use as much CPU as it likes. The codec chain
+//! ([`codec`]) is one. An external program ([`program`]) is not: its pipes are driven by the async
+//! runtime, so that it can be killed with its whole process group the moment its job is cut.
+
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::job::Job;
+
+pub mod codec;
+pub mod program;
+
+/// A blocking filter over one job, in the manner of a Unix filter.
+///
+/// Reading waits for the download and writing for the upload. Only `Ok` publishes the output, and a
+/// processor may return it before it has read all of its input.
+///
+/// ```
+/// use std::io::{BufRead, Write};
+/// use batchpipe::{Job, ProcessError, Processor};
+///
+/// struct Upper;
+///
+/// impl Processor for Upper {
+///     fn process(&self, _job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
+///         let mut line = String::new();
+///         while input.read_line(&mut line)? > 0 {
+///             output.write_all(line.to_uppercase().as_bytes())?;
+///             line.clear();
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Processor: Send + Sync + 'static {
+    /// Reads `input` to produce `output`.
+    fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError>;
+}
+
+impl<F> Processor for F
+where
+    F: Fn(&Job, &mut dyn BufRead, &mut dyn Write) -> Result<(), ProcessError> + Send + Sync + 'static,
+{
+    fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
+        self(job, input, output)
+    }
+}
+
+/// Why a processor did not produce its output.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It may work another time: the message is given back, after `after` if that is known.
+    #[error("{reason}")]
+    Retry {
+        /// One line for the log.
+        reason: String,
+        /// How long to wait; `None` leaves it to the pipeline.
+        after: Option<Duration>,
+    },
+    /// It will never work with this input: the message goes to the dead letters.
+    #[error("{reason}")]
+    Reject {
+        /// The failure's number (`BPnnn`); processors of others use 400.
+        code: u16,
+        /// One line for the log and the dead letter.
+        reason: String,
+    },
+}
+
+impl ProcessError {
+    /// This input can never be processed.
+    pub fn reject(reason: impl Into<String>) -> Self {
+        Self::Reject { code: 400, reason: reason.into() }
+    }
+
+    /// This may work another time.
+    pub fn retry(reason: impl Into<String>) -> Self {
+        Self::Retry { reason: reason.into(), after: None }
+    }
+}
+
+/// Data that is wrong or ends early is wrong every time; any other failure of reading or writing may pass.
+impl From<io::Error> for ProcessError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::reject(error.to_string()),
+            _ => Self::retry(error.to_string()),
+        }
+    }
+}
+
+/// What runs in the process stage.
+#[derive(Clone)]
+pub enum Work {
+    /// Nothing: bytes go from the download to the upload as they are.
+    Copy,
+    /// A filter in this process, on a blocking thread.
+    Filter(Arc<dyn Processor>),
+    /// A program in a process of its own.
+    Program(Arc<program::Program>),
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Copy => f.write_str("Copy"),
+            Self::Filter(_) => f.write_str("Filter"),
+            Self::Program(program) => program.fmt(f),
+        }
+    }
+}
