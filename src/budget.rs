@@ -213,6 +213,11 @@ impl Room {
         self.claim(&self.write, bytes).await
     }
 
+    /// The usual length of a part, in bytes.
+    pub fn part(&self) -> u64 {
+        self.shared.budget.part
+    }
+
     /// Bytes of output that fit into the job's own write room before it must [`grow`](Self::grow).
     pub fn write_size(&self) -> u64 {
         let write = self.shared.lock().write;

@@ -122,6 +122,8 @@ pub struct Meters {
     pub abort_failures: AtomicU64,
     /// Entries of batch deletes that failed.
     pub ack_failures: AtomicU64,
+    /// Messages rejected and kept, because there is no dead-letter queue.
+    pub kept: AtomicU64,
     /// Bytes in the work directory.
     pub temp_bytes: AtomicU64,
 }
