@@ -189,3 +189,29 @@ pub(super) fn fault(error: rusqlite::Error) -> ServiceError {
     };
     ServiceError::new(kind, code, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::local::LocalQueue;
+    use crate::queue::{JobQueue, Outgoing};
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_as_such_and_nothing_is_half_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let queue = LocalQueue::open(&directory.path().join("q")).unwrap();
+        let limit = |pages: u32| {
+            queue.file.run(move |connections| connections.durable.pragma_update(None, "max_page_count", pages))
+        };
+        // A page limit is a full disk to SQLite.
+        limit(20).await.unwrap();
+        let small = Outgoing { body: "small".to_owned(), ..Outgoing::default() };
+        let big = Outgoing { body: "x".repeat(200_000), ..Outgoing::default() };
+        let error = queue.send(&[small.clone(), big]).await.unwrap_err();
+        assert_eq!(error.kind, ServiceErrorKind::NoSpace, "{error}");
+        assert_eq!(queue.counts().await.unwrap().visible, 0);
+        limit(1_000_000).await.unwrap();
+        queue.send(&[small]).await.unwrap().remove(0).unwrap();
+        assert_eq!(queue.counts().await.unwrap().visible, 1);
+    }
+}
