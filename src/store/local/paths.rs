@@ -18,6 +18,9 @@ use super::staging;
 use crate::error::ServiceError;
 use crate::job::Location;
 
+/// The longest name of ext4, XFS, Btrfs and APFS alike, and NAME_MAX of Linux (linux/limits.h).
+const MAX_NAME: usize = 255;
+
 /// The directories (or single files) under which everything is.
 #[derive(Debug)]
 pub(super) struct Roots(Vec<Root>);
@@ -82,6 +85,14 @@ impl Roots {
         }
         if path.contains('\0') {
             return Err(invalid("component", path, "a path can't hold a NUL"));
+        }
+        // Said before the work is done: the system would say it only when the object is complete.
+        if rest.split('/').any(|name| name.len() > MAX_NAME) {
+            return Err(invalid(
+                "ENAMETOOLONG",
+                path,
+                "a name between two slashes has at most 255 bytes in a file system",
+            ));
         }
         let within = self.0.iter().filter_map(|root| Some((root, Path::new(path).strip_prefix(&root.path).ok()?)));
         let (root, rest) = within.min_by_key(|(_, rest)| rest.as_os_str().len()).ok_or_else(|| outside(path))?;
