@@ -1,6 +1,7 @@
 //! Turns any program into a fleet that works through S3 objects from an SQS queue, and never loses a job.
 
 pub mod backends;
+pub mod codes;
 pub mod error;
 pub mod job;
 pub mod link;
