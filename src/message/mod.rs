@@ -264,7 +264,9 @@ fn object_in(bucket: &str, key: &str, role: &str) -> Result<Location, JobError> 
     let location = match Location::parse(&format!("s3://{bucket}/")) {
         Some(Location::S3 { bucket: parsed, .. }) if parsed == bucket => Location::s3(bucket, key),
         _ => {
-            let cause = format!("bucket {} is not in the allow-list: it is not a bucket's name", quote(bucket));
+            // Escaped to ASCII: the one letter of another alphabet is what gives a look-alike away.
+            let shown: String = bucket.chars().take(QUOTED_CHARS).flat_map(char::escape_default).collect();
+            let cause = format!("bucket \"{shown}\" is not in the allow-list: it is not a bucket's name");
             return Err(JobError::new(Stage::Receive, ErrorKind::Forbidden, Code(207), cause));
         }
     };

@@ -97,6 +97,18 @@ impl UnderstoodJob {
     }
 }
 
+/// A text whose every character can be seen; quotes need no escape outside of quotes.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '"' | '\'' => shown.push(char),
+            _ => shown.extend(char.escape_debug()),
+        }
+    }
+    shown
+}
+
 /// A block of lines; all that others wrote is escaped.
 impl fmt::Display for Understood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +135,7 @@ impl fmt::Display for Understood {
 
 impl fmt::Display for UnderstoodJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: &str| writeln!(f, "  {name:<8} {}", value.escape_debug());
+        let mut line = |name: &str, value: &str| writeln!(f, "  {name:<8} {}", visible(value));
         line("input", &self.input)?;
         line("output", self.output.as_deref().unwrap_or("(the worker's --output decides)"))?;
         let size = self.size.map(|size| format!("{size} bytes"));
