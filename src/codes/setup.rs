@@ -162,10 +162,46 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         119,
-        "the limit of open files is too low",
+        "the limit of open files or threads is too low",
         "Nothing was started: connections and scratch files of all jobs would not fit.",
         "Each job in flight holds several connections and, with {input} or {output}, files.",
         "Raise the limit, or lower --concurrency.",
         "ulimit -n 65536",
+    ),
+    Page::new(
+        120,
+        "a place, a queue or a step of --process can't be read",
+        "Nothing was started.",
+        "A place is s3://bucket/prefix/, file:///dir/ or a path; a queue is a name, an ARN, an https:// URL or \
+        sqlite:PATH; steps are separated by commas, with a level or a format after a colon.",
+        "Write it in one of these forms. A program with its arguments goes after `--`.",
+        "batchpipe map ./in ./out --process decompress,zstd:9",
+    ),
+    Page::new(
+        121,
+        "--memory does not fit one job, or not the machine",
+        "Nothing was started: a limit that can't be kept is no limit.",
+        "One job holds at least two parts, so large parts need more memory; and no more can be given than the machine \
+        or its cgroup has.",
+        "Give a share of the machine, or a smaller --part-size.",
+        "batchpipe run --queue jobs --memory 50% --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        122,
+        "cannot write to stdout",
+        "The command ended; what it had done by then stays done.",
+        "The disk that stdout goes to is full, or it was closed. A reader that had enough, such as head, is no \
+        failure.",
+        "Send the output elsewhere and repeat the command.",
+        "batchpipe status --queue jobs --json > /tmp/status.json",
+    ),
+    Page::new(
+        123,
+        "this needs a yes",
+        "Nothing was changed.",
+        "The command changes or deletes what can't be brought back, and there is no terminal to ask at, or the answer \
+        was no.",
+        "Look first with --dry-run, then add --yes.",
+        "batchpipe dlq purge --queue jobs --dry-run",
     ),
 ];
