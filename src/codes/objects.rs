@@ -75,8 +75,7 @@ pub(super) const PAGES: &[Page] = &[
         "the service refused the request as invalid",
         "The message moved to the dead letters: the same request would be refused again.",
         "The object is archived in Glacier and must be restored first; or a limit of the service or a rule of the \
-        bucket: a required encryption, a key it does not take, an object \
-        encrypted with a key of the customer's own.",
+        bucket: a required encryption, a key it does not take, an object encrypted with the customer's own key.",
         "Read the service's own words in the cause.",
         "batchpipe dlq list --queue jobs",
     ),

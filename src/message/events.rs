@@ -6,8 +6,9 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::checks::{check_etag, check_name, malformed, object_in, quote};
 use super::json::{Fields, Node};
-use super::{Format, Parsed, Request, check_etag, check_name, malformed, object_in, quote};
+use super::{Format, Parsed, Request};
 use crate::error::JobError;
 
 /// Reads the records of an S3 event notification; those that tell of no creation are left out.

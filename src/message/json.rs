@@ -10,7 +10,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{Wrapping, malformed, quote};
+use super::Wrapping;
+use super::checks::{malformed, quote};
 use crate::error::JobError;
 
 /// The most JSON values in one text. An S3 event has about 40 for each record and a queue takes 1 MiB of text, which

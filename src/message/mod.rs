@@ -15,10 +15,12 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Serialize;
 
+use self::checks::{malformed, quote};
 use self::json::{Fields, Node};
-use crate::error::{Code, ErrorKind, JobError, Stage};
-use crate::job::{Location, MAX_KEY_BYTES};
+use crate::error::JobError;
+use crate::job::Location;
 
+mod checks;
 mod events;
 mod json;
 mod own;
@@ -33,9 +35,6 @@ pub use understand::{Refusal, Understood, UnderstoodJob, understand};
 
 /// How many wrappings are opened: a topic that feeds a topic, once encoded, is three. More is no setup but an attack.
 pub const MAX_WRAPPINGS: usize = 3;
-
-/// How much of somebody's text is shown in a cause: enough to know it by, too little to flood a log.
-const QUOTED_CHARS: usize = 80;
 
 /// What a message asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,60 +258,4 @@ fn decode_base64(text: &str) -> Option<String> {
     let bytes = GeneralPurpose::new(&alphabet::STANDARD, LENIENT).decode(packed).ok()?;
     let inner = String::from_utf8(bytes).ok()?;
     matches!(first_char(&inner), Some((_, '[' | '{'))).then_some(inner)
-}
-
-/// An object in S3, named by a bucket and a key.
-fn object_in(bucket: &str, key: &str, role: &str) -> Result<Location, JobError> {
-    let location = match Location::parse(&format!("s3://{bucket}/")) {
-        Some(Location::S3 { bucket: parsed, .. }) if parsed == bucket => Location::s3(bucket, key),
-        _ => {
-            // Escaped to ASCII: the one letter of another alphabet is what gives a look-alike away.
-            let shown: String = bucket.chars().take(QUOTED_CHARS).flat_map(char::escape_default).collect();
-            let cause = format!("bucket \"{shown}\" is not in the allow-list: it is not a bucket's name");
-            return Err(JobError::new(Stage::Receive, ErrorKind::Forbidden, Code(207), cause));
-        }
-    };
-    check_key(&location, role)?;
-    Ok(location)
-}
-
-/// S3's limits for a key; any bytes are legal in one. Paths have the same.
-fn check_key(location: &Location, role: &str) -> Result<(), JobError> {
-    match location.key().len() {
-        0 => Err(malformed(206, format!("{role} key is empty"))),
-        1..=MAX_KEY_BYTES => Ok(()),
-        long => Err(malformed(206, format!("{role} key has {long} bytes; S3 takes at most {MAX_KEY_BYTES}"))),
-    }
-}
-
-/// An ETag fit for a header, or the complaint about it. Without quotes; an empty one is none.
-fn check_etag(fields: &Fields<'_>, name: &str) -> Result<Option<String>, JobError> {
-    let Some(text) = fields.text(name)? else { return Ok(None) };
-    let etag = text.trim_matches('"');
-    match etag.bytes().all(|byte| byte.is_ascii_graphic()) && etag.len() <= MAX_KEY_BYTES {
-        true => Ok((!etag.is_empty()).then(|| etag.to_owned())),
-        false => Err(fields.wrong(name, "not an ETag")),
-    }
-}
-
-/// A name of others: short, and with nothing in it that moves a cursor or can't stand in an environment variable.
-fn check_name(fields: &Fields<'_>, name: &str) -> Result<Option<String>, JobError> {
-    let Some(text) = fields.text(name)? else { return Ok(None) };
-    match text.len() <= MAX_KEY_BYTES && !text.chars().any(char::is_control) {
-        true => Ok((!text.is_empty()).then(|| text.to_owned())),
-        false => Err(fields.wrong(name, "expected at most 1024 bytes without control characters")),
-    }
-}
-
-/// A message that is not, or not properly, a job.
-fn malformed(code: u16, cause: impl Into<String>) -> JobError {
-    JobError::new(Stage::Receive, ErrorKind::Malformed, Code(code), cause)
-}
-
-/// Somebody's text, in quotes, escaped and cut.
-fn quote(text: &str) -> String {
-    match text.char_indices().nth(QUOTED_CHARS) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
 }

@@ -5,8 +5,9 @@
 
 use serde_json::Value;
 
+use super::checks::{check_etag, check_key, check_name, malformed, object_in, quote};
 use super::json::{Fields, Node};
-use super::{Format, Parsed, Request, check_etag, check_key, check_name, malformed, object_in, quote};
+use super::{Format, Parsed, Request};
 use crate::error::JobError;
 use crate::job::Location;
 

@@ -3,7 +3,8 @@
 //! The operator's rules, not the sender's wishes, decide which places are touched. Pure: a job is a function of the
 //! message and the rules, so that every delivery of a message, on any worker of the fleet, writes the same key.
 
-use super::{Request, check_key, malformed, quote};
+use super::Request;
+use super::checks::{check_key, malformed, quote};
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::{Job, Location};
 

@@ -6,8 +6,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::checks::{malformed, object_in};
 use super::json::Node;
-use super::{Format, Parsed, Request, malformed, object_in};
+use super::{Format, Parsed, Request};
 use crate::error::JobError;
 
 /// Whether an array is meant as one of these.
