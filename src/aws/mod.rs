@@ -15,6 +15,7 @@ use aws_types::service_config::ServiceConfigKey;
 use crate::backends::AwsSettings;
 use crate::error::{Exit, UserError};
 
+pub mod address;
 pub mod classify;
 pub mod explain;
 mod http;
