@@ -115,12 +115,17 @@ mod tests {
         let local = read("http://127.0.0.1:9324/000000000000/jobs");
         assert_eq!((local.2, local.3), (None, some("http://127.0.0.1:9324")));
         let private = read("https://vpce-1.sqs.us-east-1.vpce.amazonaws.com/1/jobs");
-        assert_eq!((private.2, private.3), (some("us-east-1"), some("https://vpce-1.sqs.us-east-1.vpce.amazonaws.com")));
+        assert_eq!(
+            (private.2, private.3),
+            (some("us-east-1"), some("https://vpce-1.sqs.us-east-1.vpce.amazonaws.com"))
+        );
     }
 
     #[test]
     fn what_can_not_be_a_queue_is_refused() {
-        for text in ["", "a b", "jobs/other", "arn:aws:s3:::bucket", "http://host", "https://u:p@host/1/jobs", "é", ".fifo"] {
+        for text in
+            ["", "a b", "jobs/other", "arn:aws:s3:::bucket", "http://host", "https://u:p@host/1/jobs", "é", ".fifo"]
+        {
             assert_eq!(QueueAddress::parse(text), None, "{text:?}");
         }
         assert_eq!(QueueAddress::parse(&"x".repeat(81)), None);

@@ -75,7 +75,8 @@ fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&s
         _ => by_status(numeric.unwrap_or(status), asked),
     };
     // HEAD of a bucket in another region is a bare 400 that names the region.
-    let kind = if status == 400 && code.is_empty() && elsewhere.is_some() { ServiceErrorKind::WrongRegion } else { kind };
+    let kind =
+        if status == 400 && code.is_empty() && elsewhere.is_some() { ServiceErrorKind::WrongRegion } else { kind };
     let shown = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
     let words = match kind {
         ServiceErrorKind::WrongRegion => match elsewhere {
@@ -108,26 +109,49 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
         Changed, Corrupt, Credentials, Denied, Exists, Invalid, LeaseLost, Missing, Throttled, Unavailable, WrongRegion,
     };
     let kind = match code {
-        "SlowDown" | "RequestThrottled" | "RequestThrottledException" | "Throttling" | "ThrottlingException"
-        | "ThrottledException" | "TooManyRequestsException" | "RequestLimitExceeded" | "BandwidthLimitExceeded"
-        | "KmsThrottled" | "KMS.ThrottlingException" | "OverLimit" => Throttled,
+        "SlowDown"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "KmsThrottled"
+        | "KMS.ThrottlingException"
+        | "OverLimit" => Throttled,
 
         // Signed with a wrong clock; the SDK has taken note of the right one for the next request.
         "RequestTimeTooSkewed" | "RequestExpired" => Unavailable,
         _ if is_signature(code) && message.starts_with("Signature expired") => Unavailable,
         _ if is_signature(code) && message.starts_with("Signature not yet") => Unavailable,
-        "RequestTimeout" | "RequestTimeoutException" | "InternalError" | "InternalFailure" | "InternalServerError"
-        | "OperationAborted" | "TemporaryRedirect" => Unavailable,
+        "RequestTimeout"
+        | "RequestTimeoutException"
+        | "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "OperationAborted"
+        | "TemporaryRedirect" => Unavailable,
         // The upload is gone or not as we thought: beginning it anew is the cure, so it is no fault of the job.
         "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" => Unavailable,
 
-        "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" | "InvalidAccessKeyId"
-        | "InvalidClientTokenId" | "UnrecognizedClientException" | "MissingAuthenticationToken" | "NoCredentials" => {
-            Credentials
-        }
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "MissingAuthenticationToken"
+        | "NoCredentials" => Credentials,
         _ if is_signature(code) => Credentials,
 
-        "AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "AccountProblem" | "NotSignedUp"
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AllAccessDisabled"
+        | "AccountProblem"
+        | "NotSignedUp"
         | "OptInRequired" => Denied,
         // A key that can't be used fails every job the same way.
         _ if code.starts_with("Kms") || code.starts_with("KMS.") => Denied,
@@ -141,7 +165,10 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
         "PreconditionFailed" => Changed,
         "ConditionalRequestConflict" => Exists,
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => WrongRegion,
-        "BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentChecksumMismatch"
+        "BadDigest"
+        | "InvalidDigest"
+        | "IncompleteBody"
+        | "XAmzContentChecksumMismatch"
         | "XAmzContentSHA256Mismatch" => Corrupt,
 
         "ReceiptHandleIsInvalid" | "MessageNotInflight" => LeaseLost,
@@ -164,6 +191,8 @@ fn by_status(status: u16, asked: Asked) -> ServiceErrorKind {
         412 if asked == Asked::Write => ServiceErrorKind::Exists,
         412 => ServiceErrorKind::Changed,
         429 | 503 => ServiceErrorKind::Throttled,
+        // Not implemented: a server that is not quite S3.
+        501 => ServiceErrorKind::Invalid,
         500.. | 307 => ServiceErrorKind::Unavailable,
         _ => ServiceErrorKind::Invalid,
     }
@@ -230,6 +259,7 @@ mod tests {
             (Some("RequestTimeout"), 400, "", Write, Unavailable),
             (Some("InternalError"), 200, "", Write, Unavailable),
             (Some("InternalError"), 500, "", Write, Unavailable),
+            (Some("NotImplemented"), 501, "", Write, Invalid),
             (None, 502, "", Read, Unavailable),
             (None, 504, "", Read, Unavailable),
             (Some("RequestTimeTooSkewed"), 403, "", Read, Unavailable),

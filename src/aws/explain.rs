@@ -21,7 +21,8 @@ pub enum Subject<'a> {
 }
 
 /// The rights that a worker needs of its queue.
-const WORKER_RIGHTS: &str = "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json";
+const WORKER_RIGHTS: &str =
+    "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json";
 
 /// Says a service's failure to a person.
 pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSettings) -> UserError {
@@ -56,13 +57,7 @@ pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSett
         ServiceErrorKind::Denied => denied(subject, because),
         ServiceErrorKind::WrongRegion => wrong_region(error, subject, settings, said),
         ServiceErrorKind::Throttled | ServiceErrorKind::Unavailable => unreachable(error, subject, settings),
-        _ => (
-            subject.code(),
-            Exit::Failed,
-            format!("cannot {subject}"),
-            because,
-            "see  batchpipe doctor".to_owned(),
-        ),
+        _ => (subject.code(), Exit::Failed, format!("cannot {subject}"), because, "see  batchpipe doctor".to_owned()),
     };
     UserError { code: Code(code), what, cause, help, exit }
 }
@@ -96,7 +91,9 @@ fn missing(subject: Subject<'_>, settings: &AwsSettings, because: String) -> Par
 fn denied(subject: Subject<'_>, because: String) -> Parts {
     let help = match subject {
         Subject::Receive(_) => WORKER_RIGHTS.to_owned(),
-        Subject::Send(_) => "the caller needs sqs:SendMessage, GetQueueUrl, GetQueueAttributes; see ops/role.json".to_owned(),
+        Subject::Send(_) => {
+            "the caller needs sqs:SendMessage, GetQueueUrl, GetQueueAttributes; see ops/role.json".to_owned()
+        }
         Subject::Read(at) => format!("the role needs s3:GetObject and s3:ListBucket for {at:?}; see ops/role.json"),
         Subject::Write(at) => format!("run  batchpipe doctor --output {at:?}  to see the exact missing rights"),
     };
@@ -129,9 +126,8 @@ fn unreachable(error: &ServiceError, subject: Subject<'_>, settings: &AwsSetting
         Subject::Receive(_) | Subject::Send(_) => ("AWS_ENDPOINT_URL_SQS", "SQS"),
         Subject::Read(_) | Subject::Write(_) => ("AWS_ENDPOINT_URL_S3", "S3"),
     };
-    let in_environment = || {
-        [variable, "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((std::env::var(name).ok()?, name)))
-    };
+    let in_environment =
+        || [variable, "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((std::env::var(name).ok()?, name)));
     let (place, help) = match (&settings.endpoint_url, in_environment()) {
         (Some(url), _) => (url.clone(), "start it with  your local server, or leave out --endpoint-url".to_owned()),
         (None, Some((url, name))) => {
@@ -227,7 +223,8 @@ mod tests {
     #[test]
     fn a_bucket_in_another_region_is_told_with_the_flag_that_helps() {
         let at = Location::s3("acme-out", "");
-        let text = read(ServiceErrorKind::WrongRegion, "PermanentRedirect", "the bucket is in us-east-1", Subject::Write(&at));
+        let text =
+            read(ServiceErrorKind::WrongRegion, "PermanentRedirect", "the bucket is in us-east-1", Subject::Write(&at));
         assert_eq!(
             text,
             "error[BP105]: bucket \"acme-out\" is in us-east-1, not eu-west-1\n  cause: S3 said PermanentRedirect\n  \
@@ -237,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_server_that_is_not_there_is_named_with_what_named_it() {
-        let text = read(ServiceErrorKind::Unavailable, "ConnectionRefused", "connection refused", Subject::Receive("jobs"));
+        let text =
+            read(ServiceErrorKind::Unavailable, "ConnectionRefused", "connection refused", Subject::Receive("jobs"));
         assert_eq!(
             text,
             "error[BP107]: cannot reach http://127.0.0.1:9324\n  cause: connection refused\n  \

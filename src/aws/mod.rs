@@ -16,6 +16,8 @@ use crate::backends::AwsSettings;
 use crate::error::{Exit, UserError};
 
 pub mod address;
+pub(crate) mod body;
+pub(crate) mod checksum;
 pub mod classify;
 pub mod explain;
 mod http;
@@ -110,10 +112,10 @@ fn endpoint(
     let names = |variable: &&str| std::env::var(variable).is_ok_and(|value| value == url);
     let source = match &settings.endpoint_url {
         Some(_) => "--endpoint-url".to_owned(),
-        None => [variable, "AWS_ENDPOINT_URL"].iter().find(|name| names(name)).map_or_else(
-            || "the profile".to_owned(),
-            |name| (*name).to_owned(),
-        ),
+        None => [variable, "AWS_ENDPOINT_URL"]
+            .iter()
+            .find(|name| names(name))
+            .map_or_else(|| "the profile".to_owned(), |name| (*name).to_owned()),
     };
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return Err(UserError::usage(

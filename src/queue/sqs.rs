@@ -192,10 +192,7 @@ impl SqsQueue {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner).contains(&fingerprint(receipt))
     }
 
-    async fn attributes(
-        &self,
-        names: &[QueueAttributeName],
-    ) -> Result<BTreeMap<String, String>, ServiceError> {
+    async fn attributes(&self, names: &[QueueAttributeName]) -> Result<BTreeMap<String, String>, ServiceError> {
         let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec()));
         let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
         let attributes = answer.attributes.unwrap_or_default();
@@ -458,7 +455,8 @@ fn outcomes<'a>(
     successful: impl Iterator<Item = &'a str>,
     failed: &[BatchResultErrorEntry],
 ) -> Vec<Outcome> {
-    let silence = ServiceError::new(ServiceErrorKind::Unavailable, "NoAnswer", "the service did not mention this entry");
+    let silence =
+        ServiceError::new(ServiceErrorKind::Unavailable, "NoAnswer", "the service did not mention this entry");
     let mut outcomes: Vec<Outcome> = vec![Err(silence); count];
     let position = |id: &str| id.parse::<usize>().ok();
     for id in successful {
