@@ -66,16 +66,15 @@ pub async fn connect(settings: &AwsSettings) -> Result<Aws, UserError> {
 /// The same, in `nearby` if no region is configured: a queue's URL names one.
 pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Result<Aws, UserError> {
     let mut config = load(settings, settings.region.as_deref()).await;
-    let s3_endpoint = endpoint(&config, settings, "S3", "AWS_ENDPOINT_URL_S3")?;
-    let sqs_endpoint = endpoint(&config, settings, "SQS", "AWS_ENDPOINT_URL_SQS")?;
     if config.region().is_none() {
-        let elsewhere = s3_endpoint.is_some() || sqs_endpoint.is_some();
+        let named = settings.endpoint_url.is_some() || config.endpoint_url().is_some();
+        let elsewhere = named || ["S3", "SQS"].iter().any(|service| service_endpoint(&config, service).is_some());
         let fallback = nearby.or(elsewhere.then_some(REGION_ELSEWHERE));
         config = load(settings, Some(fallback.ok_or_else(|| no_region(settings))?)).await;
     }
-    let region = config.region().map(ToString::to_string).ok_or_else(|| no_region(settings))?;
-    find_credentials(&config, settings).await?;
-    Ok(Aws { config, settings: settings.clone(), region, s3_endpoint, sqs_endpoint })
+    let aws = Aws::new(config, settings)?;
+    find_credentials(&aws.config, settings).await?;
+    Ok(aws)
 }
 
 async fn load(settings: &AwsSettings, region: Option<&str>) -> SdkConfig {
@@ -94,28 +93,31 @@ async fn load(settings: &AwsSettings, region: Option<&str>) -> SdkConfig {
     loader.load().await
 }
 
-/// The endpoint the SDK would use for a service, in its own order: the flag, the service's variable or profile
-/// setting, the general one.
+/// What a variable or a profile says of one service's endpoint, or of every service's.
+fn service_endpoint(config: &SdkConfig, service: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    config.service_config()?.load_config(key.ok()?)
+}
+
+/// The endpoint the SDK uses for a service, in its own order: the flag, the service's variable or profile setting,
+/// the general one.
 fn endpoint(
     config: &SdkConfig,
     settings: &AwsSettings,
     service: &str,
     variable: &str,
 ) -> Result<Option<Endpoint>, UserError> {
-    let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-    let own = || key.ok().and_then(|key| config.service_config()?.load_config(key));
-    let url = match &settings.endpoint_url {
-        Some(url) => Some(url.clone()),
-        None => own().or_else(|| config.endpoint_url().map(str::to_owned)),
-    };
+    let by_program = config.get_origin("endpoint_url").is_client_config();
+    let general = || config.endpoint_url().map(str::to_owned);
+    let url = if by_program { general() } else { service_endpoint(config, service).or_else(general) };
     let Some(url) = url else { return Ok(None) };
-    let names = |variable: &&str| std::env::var(variable).is_ok_and(|value| value == url);
-    let source = match &settings.endpoint_url {
-        Some(_) => "--endpoint-url".to_owned(),
-        None => [variable, "AWS_ENDPOINT_URL"]
-            .iter()
-            .find(|name| names(name))
-            .map_or_else(|| "the profile".to_owned(), |name| (*name).to_owned()),
+    let source = if settings.endpoint_url.is_some() {
+        "--endpoint-url"
+    } else if by_program {
+        "the program"
+    } else {
+        let names = |name: &&&str| std::env::var(name).is_ok_and(|value| value == url);
+        [variable, "AWS_ENDPOINT_URL"].iter().find(names).copied().unwrap_or("the profile")
     };
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return Err(UserError::usage(
@@ -125,7 +127,7 @@ fn endpoint(
             format!("write it with its scheme, like  http://{url}"),
         ));
     }
-    Ok(Some(Endpoint { url, source }))
+    Ok(Some(Endpoint { url, source: source.to_owned() }))
 }
 
 async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<(), UserError> {
@@ -154,6 +156,23 @@ fn no_region(settings: &AwsSettings) -> UserError {
 }
 
 impl Aws {
+    /// AWS as a program has configured it already, instead of from settings.
+    pub fn from_config(config: SdkConfig) -> Result<Self, UserError> {
+        let client = config.http_client().unwrap_or_else(http::http_client);
+        let config = config.into_builder().http_client(client).build();
+        Self::new(config, &AwsSettings::default())
+    }
+
+    fn new(config: SdkConfig, settings: &AwsSettings) -> Result<Self, UserError> {
+        Ok(Self {
+            region: config.region().map(ToString::to_string).ok_or_else(|| no_region(settings))?,
+            s3_endpoint: endpoint(&config, settings, "S3", "AWS_ENDPOINT_URL_S3")?,
+            sqs_endpoint: endpoint(&config, settings, "SQS", "AWS_ENDPOINT_URL_SQS")?,
+            settings: settings.clone(),
+            config,
+        })
+    }
+
     /// The settings it was made from.
     pub fn settings(&self) -> &AwsSettings {
         &self.settings
