@@ -1,0 +1,1 @@
+//! Objects in directories of this machine.
