@@ -133,8 +133,8 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
         | "InternalServerError"
         | "OperationAborted"
         | "TemporaryRedirect" => Unavailable,
-        // The upload is gone or not as we thought: beginning it anew is the cure, so it is no fault of the job.
-        "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" => Unavailable,
+        // The parts are not as we thought: beginning anew is the cure, so it is no fault of the job.
+        "InvalidPart" | "InvalidPartOrder" => Unavailable,
 
         "ExpiredToken"
         | "ExpiredTokenException"
@@ -156,9 +156,8 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
         // A key that can't be used fails every job the same way.
         _ if code.starts_with("Kms") || code.starts_with("KMS.") => Denied,
 
-        "NoSuchKey" | "NoSuchBucket" | "NoSuchVersion" | "NotFound" | "QueueDoesNotExist" | "NonExistentQueue" => {
-            Missing
-        }
+        "NoSuchKey" | "NoSuchBucket" | "NoSuchUpload" | "NoSuchVersion" | "NotFound" | "QueueDoesNotExist"
+        | "NonExistentQueue" => Missing,
         // A version that is a delete marker.
         "MethodNotAllowed" if asked == Asked::Read => Missing,
         "PreconditionFailed" if asked == Asked::Write => Exists,
@@ -264,7 +263,8 @@ mod tests {
             (None, 504, "", Read, Unavailable),
             (Some("RequestTimeTooSkewed"), 403, "", Read, Unavailable),
             (Some("InvalidSignatureException"), 400, "Signature expired: 2026", Queue, Unavailable),
-            (Some("NoSuchUpload"), 404, "", Write, Unavailable),
+            (Some("InvalidPart"), 400, "", Write, Unavailable),
+            (Some("NoSuchUpload"), 404, "", Write, Missing),
             (Some("AccessDenied"), 403, "", Read, Denied),
             (Some("403"), 403, "", Queue, Denied),
             (None, 403, "", Read, Denied),

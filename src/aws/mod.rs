@@ -194,7 +194,7 @@ impl Aws {
     }
 
     /// A client for S3. It adds no checksum by itself: the adapter sends the one it has computed.
-    pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
+    pub fn s3(&self) -> aws_sdk_s3::Client {
         use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
         let config = Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
@@ -206,7 +206,7 @@ impl Aws {
 
     /// A client for the SQS of `region`, reached at `url` unless an endpoint is configured, with connections of its
     /// own and a read timeout that outlasts a long poll.
-    pub(crate) fn sqs(&self, region: &str, url: Option<&str>) -> aws_sdk_sqs::Client {
+    pub fn sqs(&self, region: &str, url: Option<&str>) -> aws_sdk_sqs::Client {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(QUEUE_READ_TIMEOUT).build();
         let mut config = aws_sdk_sqs::config::Builder::from(&self.config)

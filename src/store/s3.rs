@@ -169,11 +169,11 @@ impl S3Store {
 
     async fn begin_upload(&self, to: &Location, how: &Writing) -> Result<Box<dyn Upload>, ServiceError> {
         let checked = self.checked();
-        let (id, checked) = match self.create_upload(to, how, checked).await {
+        let ((id, whole), checked) = match self.create_upload(to, how, checked).await {
             Err(error) if checked && self.may_refuse_checksums(&error) => {
-                let id = self.create_upload(to, how, false).await?;
+                let begun = self.create_upload(to, how, false).await?;
                 self.go_on_without_checksums(&error);
-                (id, false)
+                (begun, false)
             }
             created => (created?, checked),
         };
@@ -184,11 +184,13 @@ impl S3Store {
             key: key.to_owned(),
             id,
             checked,
+            whole,
             only_if_absent: how.only_if_absent,
         }))
     }
 
-    async fn create_upload(&self, to: &Location, how: &Writing, checked: bool) -> Result<String, ServiceError> {
+    /// The id of a new upload, and whether it takes the sum of the whole object.
+    async fn create_upload(&self, to: &Location, how: &Writing, checked: bool) -> Result<(String, bool), ServiceError> {
         let (bucket, key) = object(to)?;
         let request = self
             .client
@@ -199,9 +201,12 @@ impl S3Store {
             .set_checksum_algorithm(checked.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checked.then_some(ChecksumType::FullObject));
         let created = request.send().await.map_err(|error| service_error(&error, Asked::Write))?;
-        created.upload_id.ok_or_else(|| {
+        // Servers that know only sums of sums say so here, or say nothing.
+        let whole = checked && (!self.elsewhere || created.checksum_type == Some(ChecksumType::FullObject));
+        let id = created.upload_id.ok_or_else(|| {
             ServiceError::new(ServiceErrorKind::Unavailable, "UnreadableResponse", "the upload has no id")
-        })
+        })?;
+        Ok((id, whole))
     }
 
     /// One page of a listing, and where the next begins.

@@ -25,6 +25,8 @@ pub(super) struct S3Upload {
     pub(super) id: String,
     /// Whether the server takes our checksums.
     pub(super) checked: bool,
+    /// Whether it takes the sum of the whole object, too.
+    pub(super) whole: bool,
     pub(super) only_if_absent: bool,
 }
 
@@ -32,7 +34,7 @@ pub(super) struct S3Upload {
 pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> Result<(), ServiceError> {
     let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
     match aborted.map_err(|error| service_error(&error, Asked::Write)) {
-        Err(error) if error.code == "NoSuchUpload" || error.kind == ServiceErrorKind::Missing => Ok(()),
+        Err(error) if error.kind == ServiceErrorKind::Missing => Ok(()),
         other => other.map(|_| ()),
     }
 }
@@ -72,7 +74,7 @@ impl S3Upload {
                 .build();
             completed = completed.parts(part);
         }
-        let whole = checksum::of_parts(parts);
+        let whole = self.whole.then(|| checksum::of_parts(parts)).flatten();
         let size: u64 = parts.iter().map(|part| part.size).sum();
         let request = self
             .client
