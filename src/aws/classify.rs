@@ -181,6 +181,8 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
 
 fn by_status(status: u16, asked: Asked) -> ServiceErrorKind {
     match status {
+        // A success that can't be read.
+        ..300 => ServiceErrorKind::Unavailable,
         301 => ServiceErrorKind::WrongRegion,
         401 => ServiceErrorKind::Credentials,
         403 => ServiceErrorKind::Denied,
@@ -226,6 +228,10 @@ fn broken_body(error: &(dyn Error + 'static)) -> Option<ServiceError> {
     let broken = chain(error).find_map(|error| {
         if error.is::<ChecksumError>() {
             return Some("ChecksumMismatch");
+        }
+        // hyper says so when the connection ends before the promised length.
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            return Some("IncompleteBody");
         }
         error.downcast_ref::<hyper::Error>().filter(|error| error.is_incomplete_message()).map(|_| "IncompleteBody")
     })?;
