@@ -2,5 +2,6 @@
 //! suites by `#[path]` and hands them its queues and stores.
 
 mod local_queue;
+mod local_store;
 mod queue_conformance;
 mod store_conformance;
