@@ -60,7 +60,6 @@ pub struct Leases {
     held: Held,
     queue: Arc<dyn JobQueue>,
     visibility: Duration,
-    longest: Duration,
     meters: Arc<Meters>,
     /// Dropping it ends the keeper's thread.
     _keeper: oneshot::Sender<()>,
@@ -121,7 +120,7 @@ impl Leases {
                 }
             });
         })?;
-        Ok(Arc::new(Self { held, queue, visibility, longest, meters, _keeper: keeper }))
+        Ok(Arc::new(Self { held, queue, visibility, meters, _keeper: keeper }))
     }
 
     /// How long a message is hidden at a time.
@@ -220,13 +219,22 @@ async fn keep(queue: Arc<dyn JobQueue>, held: Held, visibility: Duration, longes
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let due = due(&held, visibility, longest);
-        let calls = due.chunks(queue.max_batch().max(1)).map(|batch| extend(&*queue, &held, &meters, visibility, batch));
+        let batches: Vec<Vec<(String, Receipt)>> =
+            due(&held, visibility, longest).chunks(queue.max_batch().max(1)).map(<[_]>::to_vec).collect();
+        let calls = batches
+            .into_iter()
+            .map(|batch| extend(Arc::clone(&queue), Arc::clone(&held), Arc::clone(&meters), visibility, batch));
         stream::iter(calls).buffer_unordered(CALLS).collect::<Vec<()>>().await;
     }
 }
 
-async fn extend(queue: &dyn JobQueue, held: &Held, meters: &Meters, visibility: Duration, batch: &[(String, Receipt)]) {
+async fn extend(
+    queue: Arc<dyn JobQueue>,
+    held: Held,
+    meters: Arc<Meters>,
+    visibility: Duration,
+    batch: Vec<(String, Receipt)>,
+) {
     let receipts: Vec<Receipt> = batch.iter().map(|(_, receipt)| receipt.clone()).collect();
     let asked = Instant::now();
     // A call that fails or is slow is repeated at a later tick, with time to spare.
@@ -242,7 +250,7 @@ async fn extend(queue: &dyn JobQueue, held: &Held, meters: &Meters, visibility: 
             return;
         }
     };
-    let mut held = lock(held);
+    let mut held = lock(&held);
     for ((id, receipt), outcome) in batch.iter().zip(outcomes) {
         // A newer receipt means that this answer is about a delivery of the past.
         let Some(entry) = held.get_mut(id).filter(|entry| entry.receipt == *receipt) else { continue };

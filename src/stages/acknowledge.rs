@@ -281,7 +281,8 @@ const ATTRIBUTE_BYTES: usize = 4096;
 fn attribute(text: &str) -> Option<String> {
     let mut clean = String::with_capacity(text.len().min(ATTRIBUTE_BYTES));
     for character in text.chars() {
-        let legal = matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
+        let legal =
+            matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
         let character = if legal { character } else { '\u{FFFD}' };
         if clean.len() + character.len_utf8() > ATTRIBUTE_BYTES {
             break;

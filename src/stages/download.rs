@@ -113,14 +113,18 @@ impl Source {
         let mut failures = 0;
         loop {
             let from_byte = range.start + buffer.len() as u64;
-            let pin = known.as_ref().map_or(&pin, |(_, version)| version);
+            let pin = known.as_ref().map_or_else(|| pin.clone(), |(_, version)| version.clone());
             let before = buffer.len();
             let attempt = async {
-                let call = store.get(from, from_byte..range.end, pin);
+                let call = store.get(from, from_byte..range.end, &pin);
                 let reading = transfer.retry.attempt(call).await?;
                 let (size, version) = known.get_or_insert((reading.size, reading.version));
                 if *size != reading.size {
-                    return Err(ServiceError::new(ServiceErrorKind::Changed, "Size", "the object changed while it was read"));
+                    return Err(ServiceError::new(
+                        ServiceErrorKind::Changed,
+                        "Size",
+                        "the object changed while it was read",
+                    ));
                 }
                 let end = range.end.min(*size);
                 let wanted = end.saturating_sub(range.start) as usize;
@@ -162,12 +166,20 @@ async fn read_body(
         let frame = frame?;
         received += frame.len() as u64;
         if buffer.len() + frame.len() > wanted {
-            return Err(ServiceError::new(ServiceErrorKind::Corrupt, "TooLong", "more bytes arrived than were announced"));
+            return Err(ServiceError::new(
+                ServiceErrorKind::Corrupt,
+                "TooLong",
+                "more bytes arrived than were announced",
+            ));
         }
         buffer.extend_from_slice(&frame);
         let elapsed = started.elapsed();
         if elapsed > SLOW_AFTER && received < SLOWEST * elapsed.as_secs() {
-            return Err(ServiceError::new(ServiceErrorKind::Unavailable, "SlowBody", "the body came slower than 64 KiB/s"));
+            return Err(ServiceError::new(
+                ServiceErrorKind::Unavailable,
+                "SlowBody",
+                "the body came slower than 64 KiB/s",
+            ));
         }
     }
     if buffer.len() < wanted {
