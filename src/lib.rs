@@ -6,8 +6,10 @@ pub mod job;
 pub mod link;
 pub mod message;
 pub mod meter;
+pub mod metrics;
 pub mod processor;
 pub mod queue;
+pub mod status;
 pub mod store;
 mod task;
 
