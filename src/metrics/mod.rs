@@ -49,7 +49,8 @@ pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
     durations.push(3600.0);
     let mut ages = durations.clone();
     ages.extend([14_400.0, 86_400.0, 345_600.0, 1_209_600.0]);
-    let sizes: Vec<f64> = (0..9).map(|step| 1024.0 * 8_f64.powi(step)).collect();
+    let mut sizes: Vec<f64> = (0..9).map(|step| 1024.0 * 8_f64.powi(step)).collect();
+    sizes.push(64.0 * 1024.0 * 1024.0 * 1024.0);
     let batches: Vec<f64> = (1..=10).map(f64::from).collect();
     let receives = [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 50.0, 100.0];
     let full = |name: &str| Matcher::Full(name.into());

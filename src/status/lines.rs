@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Snapshot;
-use super::words::{bytes, count, rate, whole_span};
+use super::words::{about, bytes, count, rate, whole_span};
 
 fn at(time: SystemTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_seconds(time)
@@ -89,8 +89,5 @@ pub fn next_step(end: &Snapshot) -> Option<String> {
 /// What Ctrl-C says.
 pub fn draining(jobs: usize, limit: Duration) -> String {
     let noun = if jobs == 1 { "job" } else { "jobs" };
-    format!(
-        "Draining {jobs} {noun} (up to {}). Press Ctrl-C again to stop now; nothing will be lost.",
-        super::words::spaced_seconds(limit)
-    )
+    format!("Draining {jobs} {noun} (up to {}). Press Ctrl-C again to stop now; nothing will be lost.", about(limit))
 }

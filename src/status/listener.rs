@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Running, Sampler, Snapshot, Sources, panel};
+use super::{About, Running, Sampler, Snapshot, Sources, panel};
 use crate::error::{Exit, UserError};
 use crate::{metrics, task};
 
@@ -36,7 +36,7 @@ use crate::{metrics, task};
 pub const CONNECTIONS: usize = 64;
 
 /// A header takes one round trip; a client that needs longer holds a place for nothing. Idle connections end so, too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// hyper's smallest: a header of 8 KiB is more than a browser sends.
 const HEADER_BYTES: usize = 8192;
@@ -215,9 +215,8 @@ fn wants_html(request: &Request<Incoming>) -> bool {
 }
 
 fn table(now: &Snapshot) -> String {
-    let head = format!("batchpipe {} · queue {} · {} slots", now.command, now.queue_name, now.slots);
-    let head: String = head.chars().filter(|char| !char.is_control()).collect();
-    panel::render(now, &head, "", TEXT_WIDTH, false) + "\n"
+    let about = About { command: now.command, queue: now.queue_name.clone(), ..About::default() };
+    panel::render(now, &panel::head(&about, now.slots), "", TEXT_WIDTH, false) + "\n"
 }
 
 fn page() -> Response<Full<Bytes>> {

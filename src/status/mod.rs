@@ -13,16 +13,21 @@ use tokio::sync::watch;
 
 use crate::task::{self, Task};
 
+mod bottleneck;
 pub mod events;
 pub mod lines;
 pub mod listener;
 pub mod panel;
+mod sampler;
+mod screen;
 mod snapshot;
 mod sources;
 pub mod words;
 
-pub use panel::Screen;
-pub use snapshot::{Bottleneck, Errors, Ledger, Progress, QueueNow, Sampler, Snapshot, StageNow, bottleneck};
+pub use bottleneck::bottleneck;
+pub use sampler::Sampler;
+pub use screen::Screen;
+pub use snapshot::{Bottleneck, Errors, Ledger, Progress, QueueNow, Snapshot, StageNow};
 pub use sources::{About, Leases, Memory, QueueCounts, Sources, Totals, ask_queue};
 
 /// How progress is shown (`--progress`).

@@ -1,27 +1,21 @@
-//! The live panel, and the one screen that it shares with the log.
+//! The live panel as text.
 //!
 //! [`render`] is a pure function of a snapshot and a width: columns that do not fit are left out, the least
 //! important first, and no line is ever wider than the terminal, so that a redraw erases exactly what was drawn.
-//! Log lines go through the [`Screen`], which takes the panel away while they are printed above it.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tracing_subscriber::fmt::MakeWriter;
-
-use super::words::{bytes, count, percent, rate, span, whole_span};
+use super::words::{about, bytes, count, of, percent, rate, span, whole_span};
 use super::{About, Snapshot, StageNow};
 
 /// Cells of a bar.
 const BAR: usize = 8;
 
-/// A stage above this load is drawn as busy; Flink calls more than half high.
-const HIGH: f64 = 0.5;
+/// A stage up to this load has time to spare, as Flink has it.
+const LOW: f64 = 0.1;
 
-/// At most 4 pictures a second, also when the log makes it redraw.
-const DRAWS_A_SECOND: u8 = 4;
+/// A stage above this load is red.
+const HIGH: f64 = 0.5;
 
 struct Column {
     title: &'static str,
@@ -82,16 +76,40 @@ fn fitting(width: usize) -> Vec<&'static Column> {
 /// The panel: `head` above, the table of stages, what is known of queue, memory and jobs, and `foot` below.
 pub fn render(now: &Snapshot, head: &str, foot: &str, width: usize, colour: bool) -> String {
     let mut lines = vec![head.to_string(), String::new()];
-    if let (Some(_), "submit") = (&now.progress, now.command) {
+    if now.command == "submit" {
         lines.push(uploading(now));
-        return finish(lines, width);
+    } else {
+        let (rows, marked) = table(now, width);
+        lines.extend(rows);
+        lines.push(String::new());
+        if let Some(bottleneck) = &now.bottleneck {
+            let what = if marked { String::new() } else { format!("{}: {}, ", bottleneck.stage, bottleneck.reason) };
+            lines.push(format!("  tune     {what}{}", bottleneck.hint));
+        }
+        lines.extend(facts(now));
+        if !foot.is_empty() {
+            lines.push(format!("  {foot}"));
+        }
     }
+    let load_of = |line: &str| now.stages.iter().find(|stage| line.starts_with(&format!("  {} ", stage.stage)));
+    let finished = lines.iter().map(|line| {
+        let line: String = line.trim_end().chars().take(width).collect();
+        match load_of(&line) {
+            Some(stage) if colour => paint(&line, stage.load()),
+            _ => line,
+        }
+    });
+    finished.collect::<Vec<_>>().join("\n")
+}
+
+/// The rows of the table, and whether the bottleneck's mark found room.
+fn table(now: &Snapshot, width: usize) -> (Vec<String>, bool) {
     let columns = fitting(width);
     let row = |name: &str, cell: &dyn Fn(&Column) -> String| {
         let cells = columns.iter().map(|column| format!("  {:>1$}", cell(column), column.width));
         format!("  {name:<9}{}", cells.collect::<String>())
     };
-    lines.push(row("stage", &|column| column.title.into()));
+    let mut rows = vec![row("stage", &|column| column.title.into())];
     let mut marked = false;
     for stage in &now.stages {
         let mut line = row(stage.stage, &|column| (column.text)(stage));
@@ -102,40 +120,26 @@ pub fn render(now: &Snapshot, head: &str, foot: &str, width: usize, colour: bool
                 marked = true;
             }
         }
-        lines.push(paint(cut(&line, width), stage.load(), colour));
+        rows.push(line);
     }
-    lines.push(String::new());
-    if let Some(bottleneck) = &now.bottleneck {
-        let what = if marked { String::new() } else { format!("{}: {}, ", bottleneck.stage, bottleneck.reason) };
-        lines.push(format!("  slowest  {what}{}", bottleneck.hint));
-    }
-    lines.extend(facts(now));
-    if !foot.is_empty() {
-        lines.push(format!("  {foot}"));
-    }
-    finish(lines, width)
+    (rows, marked)
 }
 
-fn finish(lines: Vec<String>, width: usize) -> String {
-    // A painted line is cut before it is painted.
-    let cut = |line: String| if line.contains('\x1b') { line } else { cut(&line, width) };
-    lines.into_iter().map(cut).collect::<Vec<_>>().join("\n")
-}
-
-fn cut(line: &str, width: usize) -> String {
-    line.trim_end().chars().take(width).collect()
-}
-
-/// Green up to 10 %, yellow above, red above half: the colours of the page.
-fn paint(line: String, load: f64, colour: bool) -> String {
-    let code = if load > HIGH {
-        31
-    } else if load > 0.1 {
-        33
-    } else {
-        32
+/// Colours the bar of a row as the page does.
+fn paint(line: &str, load: f64) -> String {
+    let code = match load {
+        load if load > HIGH => 31,
+        load if load > LOW => 33,
+        _ => 32,
     };
-    if colour { format!("\x1b[{code}m{line}\x1b[0m") } else { line }
+    let is_bar = |char| matches!(char, '█' | '░');
+    match (line.find(is_bar), line.rfind(is_bar)) {
+        (Some(from), Some(last)) => {
+            let to = last + '█'.len_utf8();
+            format!("{}\x1b[{code}m{}\x1b[0m{}", &line[..from], &line[from..to], &line[to..])
+        }
+        _ => line.to_string(),
+    }
 }
 
 fn facts(now: &Snapshot) -> Vec<String> {
@@ -148,19 +152,20 @@ fn facts(now: &Snapshot) -> Vec<String> {
         line +=
             &format!("   {} in flight   oldest {}", count(queue.in_flight), span(Duration::from_secs(queue.oldest)));
         if let Some(eta) = queue.eta.and_then(|eta| Duration::try_from_secs_f64(eta).ok()) {
-            line += &format!("   empty in about {}", whole_span(eta));
+            line += &format!("   empty in about {}", about(eta));
         }
         lines.push(line);
     }
     let mut line =
         format!("  memory   {} of {}", bytes(now.memory_reserved as f64, " "), bytes(now.memory_budget as f64, " "));
     if let Some(left) = now.lease_remaining.and_then(|left| Duration::try_from_secs_f64(left).ok()) {
-        line += &format!("     leases: shortest {} left", whole_span(left));
+        line += &format!("     leases: shortest {} left", about(left));
     }
-    line += &format!("     temp {}", bytes(now.temp_bytes as f64, " "));
-    if let Some(budget) = now.temp_budget {
-        line += &format!(" of {}", bytes(budget as f64, " "));
-    }
+    line += "     temp ";
+    line += &match now.temp_budget {
+        Some(budget) => of(now.temp_bytes, " of ", budget),
+        None => bytes(now.temp_bytes as f64, " "),
+    };
     lines.push(line);
     lines.push(format!("  jobs     {}", jobs(now)));
     lines
@@ -181,15 +186,14 @@ fn uploading(now: &Snapshot) -> String {
     let Some(progress) = &now.progress else { return String::new() };
     let share = if progress.bytes_total == 0 { 1.0 } else { progress.bytes as f64 / progress.bytes_total as f64 };
     let full = ((share * 16.0) as usize).min(16);
-    let eta = progress.eta.and_then(|eta| Duration::try_from_secs_f64(eta).ok()).map_or_else(|| "–".into(), whole_span);
+    let eta = progress.eta.and_then(|eta| Duration::try_from_secs_f64(eta).ok()).map_or_else(|| "–".into(), about);
     format!(
-        "Uploading  {}{}  {}/{}   {} of {}   {}/s   eta {eta}",
+        "Uploading  {}{}  {}/{}   {}   {}/s   eta {eta}",
         "█".repeat(full),
         "░".repeat(16 - full),
         count(progress.files),
         count(progress.files_total),
-        bytes(progress.bytes as f64, " "),
-        bytes(progress.bytes_total as f64, " "),
+        of(progress.bytes, "/", progress.bytes_total),
         bytes(now.bytes_out_per_second, " "),
     )
 }
@@ -222,94 +226,4 @@ pub fn summary(end: &Snapshot) -> String {
         _ => jobs(end),
     };
     format!("{work} · {} in, {} out · {elapsed}", bytes(end.bytes_in as f64, " "), bytes(end.bytes_out as f64, " "))
-}
-
-/// Stderr, shared by the panel and the log. Give a clone to the log as its writer.
-#[derive(Clone, Debug, Default)]
-pub struct Screen(Arc<Mutex<Option<ProgressBar>>>);
-
-impl Screen {
-    /// Draws the panel.
-    pub(super) fn draw(&self, now: &Snapshot, about: &About, colour: bool) {
-        let bar = self.panel().get_or_insert_with(new_bar).clone();
-        // indicatif's own fallback where the width can't be read is 80, too.
-        let width = terminal_width().unwrap_or(80);
-        let foot = match about.page {
-            Some(_) => "Ctrl-C drains · the page has the detail",
-            None => "Ctrl-C drains",
-        };
-        bar.set_message(render(now, &head(about, now.slots), foot, width, colour));
-        bar.tick();
-    }
-
-    /// Takes the panel away for good.
-    pub(super) fn clear(&self) {
-        if let Some(bar) = self.panel().take() {
-            bar.finish_and_clear();
-        }
-    }
-
-    /// Prints a line, above the panel if there is one.
-    pub fn print(&self, line: &str) {
-        self.write_above(format!("{line}\n").as_bytes());
-    }
-
-    fn write_above(&self, text: &[u8]) {
-        let bar = self.panel().clone();
-        let write = || {
-            // Nobody can be told that stderr is gone.
-            drop(io::stderr().lock().write_all(text));
-        };
-        match bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
-    }
-
-    fn panel(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn new_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(DRAWS_A_SECOND));
-    bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
-}
-
-fn terminal_width() -> Option<usize> {
-    let (width, _) = terminal_size::terminal_size_of(io::stderr())?;
-    (width.0 > 0).then_some(usize::from(width.0))
-}
-
-/// One log line on its way to the screen.
-#[derive(Debug)]
-pub struct LogLine {
-    screen: Screen,
-    text: Vec<u8>,
-}
-
-impl Write for LogLine {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for LogLine {
-    fn drop(&mut self) {
-        self.screen.write_above(&self.text);
-    }
-}
-
-impl<'a> MakeWriter<'a> for Screen {
-    type Writer = LogLine;
-
-    fn make_writer(&'a self) -> LogLine {
-        LogLine { screen: self.clone(), text: Vec::new() }
-    }
 }

@@ -2,19 +2,34 @@
 
 use std::time::Duration;
 
-/// `824 MiB`, `1.0 GiB`, `17 B`; `gap` stands between number and unit.
-pub fn bytes(count: f64, gap: &str) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut count = count.max(0.0);
+const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/// The unit to write `count` in. 1023.5 of one would be written as 1024.
+fn unit(count: f64) -> usize {
     let mut unit = 0;
-    // 1023.5 would print as 1024.
-    while count >= 1023.5 && unit + 1 < UNITS.len() {
-        count /= 1024.0;
+    while count / 1024_f64.powi(unit) >= 1023.5 && (unit as usize) + 1 < UNITS.len() {
         unit += 1;
     }
-    // 9.95 would print as 10.0 with a digit after the point, and as 10 without.
+    unit as usize
+}
+
+fn in_unit(count: f64, unit: usize) -> String {
+    let count = count / 1024_f64.powi(unit as i32);
+    // 9.95 would be written as 10.0.
     let digits = usize::from(unit > 0 && count < 9.95);
-    format!("{count:.digits$}{gap}{}", UNITS[unit])
+    format!("{count:.digits$}")
+}
+
+/// `824 MiB`, `1.0 GiB`, `17 B`; `gap` stands between number and unit.
+pub fn bytes(count: f64, gap: &str) -> String {
+    let count = count.max(0.0);
+    format!("{}{gap}{}", in_unit(count, unit(count)), UNITS[unit(count)])
+}
+
+/// `2.4/3.2 GiB`: a part of a whole in the unit of the whole, with `between` between the two.
+pub fn of(part: u64, between: &str, whole: u64) -> String {
+    let unit = unit(whole as f64);
+    format!("{}{between}{} {}", in_unit(part as f64, unit), in_unit(whole as f64, unit), UNITS[unit])
 }
 
 /// `18 204`: thousands stand apart.
@@ -55,9 +70,10 @@ pub fn whole_span(time: Duration) -> String {
     span(Duration::from_secs(time.as_secs_f64().round() as u64))
 }
 
-/// `90 s`: a setting as it is written in sentences.
-pub fn spaced_seconds(time: Duration) -> String {
-    format!("{} s", time.as_secs())
+/// `44 s`, `4m12s`: a length of time in a sentence.
+pub fn about(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round();
+    if seconds < 120.0 { format!("{seconds} s") } else { whole_span(time) }
 }
 
 /// `99 %` of a ratio.
@@ -77,6 +93,8 @@ mod tests {
         assert_eq!(bytes(824.0 * mib, ""), "824MiB");
         assert_eq!(bytes(1024.0 * mib, " "), "1.0 GiB");
         assert_eq!(bytes(9.97 * mib, " "), "10 MiB");
+        assert_eq!(of(2_576_980_378, "/", 3_435_973_837), "2.4/3.2 GiB");
+        assert_eq!(of(0, " of ", 0), "0 of 0 B");
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
         assert_eq!(count(1_204_118), "1 204 118");
@@ -100,6 +118,8 @@ mod tests {
         ] {
             assert_eq!(span(Duration::from_secs_f64(seconds)), text);
         }
+        assert_eq!(about(Duration::from_secs(90)), "90 s");
+        assert_eq!(about(Duration::from_secs(252)), "4m12s");
         assert_eq!(whole_span(Duration::from_secs_f64(1.7)), "2s");
     }
 }
