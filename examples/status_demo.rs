@@ -45,7 +45,10 @@ async fn main() -> Result<(), UserError> {
     let listener = listener::serve(([127, 0, 0, 1], 9464).into(), sources.clone(), ready, prometheus).await?;
     let (stop, stopped) = watch::channel(false);
     let mode = Mode::auto(status::colour("auto"));
-    let showing = status::show(mode, Screen::default(), sources.clone(), stopped);
+    // The log shares the screen with the panel: its lines appear above.
+    let screen = Screen::default();
+    tracing_subscriber::fmt().with_writer(screen.clone()).with_ansi(status::colour("auto")).init();
+    let showing = status::show(mode, screen, sources.clone(), stopped);
     for second in 0..seconds {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let left = 18_500_u64.saturating_sub(60 * second);
@@ -93,6 +96,10 @@ async fn work(meters: Arc<Meters>, processors: Arc<tokio::sync::Semaphore>) {
         upload.ended(true);
         let delete = meters.turn(Stage::Acknowledge);
         delete.ended(true);
-        meters.ended(if fastrand::u32(0..400) == 0 { Ended::Failed } else { Ended::Ok });
+        let failed = fastrand::u32(0..400) == 0;
+        if failed {
+            tracing::warn!("a made-up job failed");
+        }
+        meters.ended(if failed { Ended::Failed } else { Ended::Ok });
     }
 }

@@ -218,6 +218,24 @@ impl Meters {
         }
     }
 
+    /// Counts a call that is tried again because of `reason`, one of a few fixed words.
+    pub fn retried(&self, service: &'static str, op: &'static str, reason: &'static str) {
+        self.retries.fetch_add(1, Relaxed);
+        crate::metrics::retry(service, op, reason);
+    }
+
+    /// Counts a call that a service throttled.
+    pub fn throttled(&self, service: &'static str) {
+        self.throttles.fetch_add(1, Relaxed);
+        crate::metrics::throttle(service);
+    }
+
+    /// Counts an entry of a batch delete that failed with `fault`, one of a few fixed words.
+    pub fn ack_failed(&self, fault: &'static str) {
+        self.ack_failures.fetch_add(1, Relaxed);
+        crate::metrics::ack_failure(fault);
+    }
+
     /// Counts a job's end.
     pub fn ended(&self, how: Ended) {
         self.ended[how as usize].fetch_add(1, Relaxed);

@@ -219,7 +219,9 @@ async fn a_port_in_use_is_a_mistake_with_a_way_out() {
     let (_unready, ready) = watch::channel(true);
     let error = serve(first.addr(), sources(), ready, None).await.unwrap_err();
     assert_eq!((error.code, error.exit), (Code(115), Exit::Usage));
-    assert!(error.to_string().contains("--metrics-addr none"), "{error}");
+    assert!(error.help.contains("--metrics-addr none"), "{error}");
+    let ours = format!("(pid {})", std::process::id());
+    assert!(!cfg!(target_os = "linux") || error.cause.contains(&ours), "{error}");
 }
 
 #[tokio::test]

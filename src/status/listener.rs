@@ -28,8 +28,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{About, Running, Sampler, Snapshot, Sources, panel};
-use crate::error::{Exit, UserError};
+use super::{About, Running, Sampler, Snapshot, Sources, panel, port};
+use crate::error::UserError;
 use crate::{metrics, task};
 
 /// Connections at once. A few people with pages (a browser opens up to 6 each) and a few scrapers need no more.
@@ -127,17 +127,15 @@ pub async fn serve(
 }
 
 fn cannot_listen(addr: SocketAddr, error: &io::Error) -> UserError {
-    let what = match error.kind() {
-        io::ErrorKind::AddrInUse => format!("the metrics port {} is in use", addr.port()),
-        _ => format!("cannot serve metrics on {addr}"),
+    let (what, cause) = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let holder = port::holder(addr.port()).map(|holder| format!(": {holder} has it"));
+            (format!("the metrics port {} is in use", addr.port()), format!("{error}{}", holder.unwrap_or_default()))
+        }
+        _ => (format!("cannot serve metrics on {addr}"), error.to_string()),
     };
-    UserError::usage(
-        115,
-        what,
-        error.to_string(),
-        "another batchpipe may be running; add  --metrics-addr 127.0.0.1:0  for a free port, or  --metrics-addr none",
-    )
-    .exit(Exit::Usage)
+    let help = "add  --metrics-addr 127.0.0.1:0  for a free port, or  --metrics-addr none";
+    UserError::usage(115, what, cause, help)
 }
 
 async fn accept(listener: TcpListener, shown: Shown) {

@@ -18,6 +18,7 @@ pub mod events;
 pub mod lines;
 pub mod listener;
 pub mod panel;
+mod port;
 mod sampler;
 mod screen;
 mod snapshot;
@@ -90,6 +91,24 @@ const LINES_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows progress until `stop` turns true or its sender is dropped. The first output comes at once. Await
 /// [`Running::finished`] after stopping, so that the panel is gone before the [`summary`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use std::sync::Arc;
+/// use batchpipe::meter::Meters;
+/// use batchpipe::status::{self, About, Mode, Screen, Sources};
+///
+/// let about = About { command: "map", process: "zstd".into(), ..About::default() };
+/// let sources = Sources::new(Arc::new(Meters::default()), about);
+/// let (stop, stopped) = tokio::sync::watch::channel(false);
+/// let showing = status::show(Mode::Lines, Screen::default(), sources.clone(), stopped);
+/// // The pipeline runs here.
+/// stop.send_replace(true);
+/// showing.finished().await;
+/// status::summary(Mode::Lines, &sources, 0, Some("Look at them:  ls ./out"))
+/// # }
+/// ```
 pub fn show(mode: Mode, screen: Screen, sources: Sources, mut stop: watch::Receiver<bool>) -> Running {
     Running(task::spawn(async move {
         let (window, every) = match mode {
