@@ -44,7 +44,7 @@ async fn main() -> Result<(), UserError> {
     let prometheus = metrics::install().ok();
     let listener = listener::serve(([127, 0, 0, 1], 9464).into(), sources.clone(), ready, prometheus).await?;
     let (stop, stopped) = watch::channel(false);
-    let mode = Mode::auto(status::colour("auto"));
+    let mode = Mode::auto(status::colour("auto"), false);
     // The log shares the screen with the panel: its lines appear above.
     let screen = Screen::default();
     tracing_subscriber::fmt().with_writer(screen.clone()).with_ansi(status::colour("auto")).init();

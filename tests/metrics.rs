@@ -166,6 +166,39 @@ fn the_time_of_a_stage_sums_to_slots_times_elapsed() {
     assert!((sum - 4000.0).abs() < 40.0, "{sum}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_process_is_described_as_it_is() {
+    let recorder = metrics::recorder().unwrap();
+    let handle = recorder.handle();
+    ::metrics::with_local_recorder(&recorder, || metrics::export(&sources()));
+    let page = handle.render();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let age = now - value(&page, "process_start_time_seconds");
+    assert!((-2.0..600.0).contains(&age), "started {age} s ago");
+    assert!(value(&page, "process_resident_memory_bytes") > 1e6);
+    assert!(value(&page, "process_open_fds") >= 3.0);
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn numbers_are_exported_each_second_while_somebody_keeps_it_going() {
+    let recorder = metrics::recorder().unwrap();
+    let handle = recorder.handle();
+    let _guard = ::metrics::set_default_local_recorder(&recorder);
+    let sources = sources();
+    let exporting = metrics::export_each_second(sources.clone(), Some(handle.clone()));
+    let done = || value(&handle.render(), "batchpipe_jobs_total{outcome=\"ok\"}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(done(), 0.0);
+    sources.meters.ended(Ended::Ok);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(done(), 1.0);
+    drop(exporting);
+    sources.meters.ended(Ended::Ok);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(done(), 1.0);
+}
+
 #[test]
 fn the_reference_page_is_the_list() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");

@@ -1,15 +1,15 @@
 //! What is shown is what the meters say, in exactly these words, whatever the width of the terminal.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use batchpipe::error::Stage;
+use batchpipe::error::{ServiceError, ServiceErrorKind, Stage};
 use batchpipe::meter::{Ended, Meters, State};
-use batchpipe::queue::Counts;
+use batchpipe::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use batchpipe::status::{
-    About, Bottleneck, Errors, Leases, Ledger, Mode, Progress, QueueNow, Sampler, Screen, Snapshot, Sources, StageNow,
-    bottleneck, events, lines, panel, show,
+    About, Bottleneck, Errors, Leases, Ledger, Mode, Progress, QueueCounts, QueueNow, Sampler, Screen, Snapshot,
+    Sources, StageNow, ask_queue, bottleneck, events, lines, panel, show,
 };
 use tokio::sync::watch;
 
@@ -340,6 +340,57 @@ fn the_queue_empties_at_the_rate_of_all_workers() {
     assert!((9.0 * 0.05..=9.0 * most).contains(&eta), "900 messages at 100 in {most} s: {eta}");
 }
 
+/// A queue that can only be counted: 5 messages the first time, then it fails.
+#[derive(Debug, Default)]
+struct Counted(AtomicU64);
+
+impl JobQueue for Counted {
+    fn name(&self) -> &str {
+        "counted"
+    }
+    fn max_batch(&self) -> usize {
+        1
+    }
+    fn send<'a>(&'a self, _: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn receive(&self, _: usize, _: Duration, _: Duration) -> ServiceFuture<'_, Vec<Message>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn extend<'a>(&'a self, _: &'a [Receipt], _: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn delete<'a>(&'a self, _: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn counts(&self) -> ServiceFuture<'_, Counts> {
+        let first = self.0.fetch_add(1, Relaxed) == 0;
+        Box::pin(async move {
+            let failed = ServiceError::new(ServiceErrorKind::Unavailable, "Gone", "no answer");
+            if first { Ok(Counts { visible: 5, ..Counts::default() }) } else { Err(failed) }
+        })
+    }
+    fn policy(&self) -> ServiceFuture<'_, Policy> {
+        Box::pin(async { Ok(Policy::default()) })
+    }
+    fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_asked_every_ten_seconds_and_a_failure_keeps_the_last_answer() {
+    let queue = Arc::new(Counted::default());
+    let counts = QueueCounts::default();
+    let asking = ask_queue(Arc::<Counted>::clone(&queue), counts.clone());
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(queue.0.load(Relaxed), 3, "at 0, 10 and 20 seconds");
+    assert_eq!(counts.latest().map(|counts| counts.visible), Some(5));
+    drop(asking);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(queue.0.load(Relaxed), 3, "it ends when it is dropped");
+}
+
 #[test]
 fn rates_are_about_the_window_only() {
     let sources = sources(1);
@@ -354,7 +405,7 @@ fn rates_are_about_the_window_only() {
 
 #[tokio::test]
 async fn every_display_ends_when_it_is_told_to_or_when_its_owner_is_gone() {
-    for mode in [Mode::Panel { colour: true }, Mode::Lines, Mode::None] {
+    for mode in [Mode::Panel { colour: true }, Mode::Lines { json: false }, Mode::Lines { json: true }, Mode::None] {
         for told in [true, false] {
             let (stop, stopped) = watch::channel(false);
             let showing = show(mode, Screen::default(), sources(1), stopped);

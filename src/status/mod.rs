@@ -40,7 +40,10 @@ pub enum Mode {
         colour: bool,
     },
     /// A line on stderr every 10 seconds.
-    Lines,
+    Lines {
+        /// Whether the lines are JSON, as the log is with `--log-format json`.
+        json: bool,
+    },
     /// Events on stdout, one a line.
     Json,
     /// Nothing.
@@ -48,10 +51,15 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// What `--progress auto` means here: the panel where a person looks at stderr, else lines.
-    pub fn auto(colour: bool) -> Self {
+    /// What `--progress auto` means here: the panel where a person looks at stderr, else lines, as JSON if the log
+    /// is (`json_log`).
+    pub fn auto(colour: bool, json_log: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if io::stderr().is_terminal() && !dumb { Self::Panel { colour } } else { Self::Lines }
+        if io::stderr().is_terminal() && !dumb && !json_log {
+            Self::Panel { colour }
+        } else {
+            Self::Lines { json: json_log }
+        }
     }
 }
 
@@ -102,18 +110,18 @@ const LINES_EVERY: Duration = Duration::from_secs(10);
 /// let about = About { command: "map", process: "zstd".into(), ..About::default() };
 /// let sources = Sources::new(Arc::new(Meters::default()), about);
 /// let (stop, stopped) = tokio::sync::watch::channel(false);
-/// let showing = status::show(Mode::Lines, Screen::default(), sources.clone(), stopped);
+/// let showing = status::show(Mode::Lines { json: false }, Screen::default(), sources.clone(), stopped);
 /// // The pipeline runs here.
 /// stop.send_replace(true);
 /// showing.finished().await;
-/// status::summary(Mode::Lines, &sources, 0, Some("Look at them:  ls ./out"))
+/// status::summary(Mode::Lines { json: false }, &sources, 0, Some("Look at them:  ls ./out"))
 /// # }
 /// ```
 pub fn show(mode: Mode, screen: Screen, sources: Sources, mut stop: watch::Receiver<bool>) -> Running {
     Running(task::spawn(async move {
         let (window, every) = match mode {
             Mode::Panel { .. } => (PANEL_WINDOW, PANEL_EVERY),
-            Mode::Lines | Mode::Json => (LINES_EVERY, LINES_EVERY),
+            Mode::Lines { .. } | Mode::Json => (LINES_EVERY, LINES_EVERY),
             Mode::None => return,
         };
         let mut sampler = Sampler::new(sources, window);
@@ -127,7 +135,11 @@ pub fn show(mode: Mode, screen: Screen, sources: Sources, mut stop: watch::Recei
             let snapshot = sampler.snapshot();
             match mode {
                 Mode::Panel { colour } => screen.draw(&snapshot, &sampler.sources().about, colour),
-                Mode::Lines => screen.print(&lines::progress(&snapshot, SystemTime::now())),
+                Mode::Lines { json: false } => screen.print(&lines::progress(&snapshot, SystemTime::now())),
+                Mode::Lines { json: true } => match events::line("progress", &snapshot, SystemTime::now()) {
+                    Ok(line) => screen.print(&line),
+                    Err(_) => break,
+                },
                 Mode::Json => {
                     if events::write("progress", &snapshot).is_err() {
                         break;
@@ -143,8 +155,13 @@ pub fn show(mode: Mode, screen: Screen, sources: Sources, mut stop: watch::Recei
 /// Says how it ended and what to do next. `next` is the next step; without one, failed jobs suggest their own.
 pub fn summary(mode: Mode, sources: &Sources, exit: u8, next: Option<&str>) -> io::Result<()> {
     let snapshot = Sampler::new(sources.clone(), LINES_EVERY).snapshot();
+    let event = events::Summary { exit, next, snapshot: &snapshot };
     if mode == Mode::Json {
-        return events::write("summary", &events::Summary { exit, next, snapshot: &snapshot });
+        return events::write("summary", &event);
+    }
+    if mode == (Mode::Lines { json: true }) {
+        let line = events::line("summary", &event, SystemTime::now())?;
+        return writeln!(io::stderr().lock(), "{line}");
     }
     let mut text = match mode {
         Mode::Panel { .. } => panel::summary(&snapshot),
