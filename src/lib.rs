@@ -13,12 +13,14 @@ pub mod lease;
 pub mod link;
 pub mod message;
 pub mod meter;
+pub mod metrics;
 pub mod pipeline;
 pub mod processor;
 pub mod queue;
 pub mod retry;
 pub mod shutdown;
 pub mod stages;
+pub mod status;
 pub mod store;
 mod task;
 
