@@ -1,10 +1,13 @@
 //! Turns any program into a fleet that works through S3 objects from an SQS queue, and never loses a job.
 
 pub mod backends;
+pub mod cli;
 pub mod codes;
+pub mod config;
 pub mod error;
 pub mod job;
 pub mod link;
+pub mod log;
 pub mod message;
 pub mod meter;
 pub mod processor;

@@ -149,7 +149,7 @@ mod tests {
                 continue;
             }
             let source = std::fs::read_to_string(path).unwrap();
-            for opening in ["Code(", "malformed(", "usage(", "code: ", "BP"] {
+            for opening in ["Code(", "malformed(", "usage(", "Wrong::new(", "code: ", "BP"] {
                 for code in numbers_after(&source, opening) {
                     assert!(page(Code(code)).is_some(), "BP{code:03} of {} has no page", path.display());
                     found += 1;

@@ -168,4 +168,37 @@ pub(super) const PAGES: &[Page] = &[
         "Raise the limit, or lower --concurrency.",
         "ulimit -n 65536",
     ),
+    Page::new(
+        120,
+        "a place or a queue is not written in a form that is read",
+        "Nothing was started.",
+        "Places are s3://bucket/prefix/, file:///dir/ or a path. Queues are a name, an ARN, a URL or sqlite:PATH. A key \
+        is written as it is, not percent-encoded, and begins right after the bucket's slash.",
+        "Write it as the help line shows.",
+        "batchpipe submit ./photos --input s3://acme-in/ --output s3://acme-out/ --queue jobs",
+    ),
+    Page::new(
+        121,
+        "the memory budget does not fit the machine or one job",
+        "Nothing was started. A job holds at least one part that is read and one that is written, and 2 MiB.",
+        "The budget is smaller than that sum, or larger than what the machine, or the cgroup, has.",
+        "Give a share of the machine, or smaller parts.",
+        "batchpipe run --queue jobs --memory 25% --part-size 8MiB --process gzip",
+    ),
+    Page::new(
+        122,
+        "the result can't be written to stdout",
+        "What the command did is done; only its answer was not written. A reader that went away is not an error.",
+        "The disk that stdout goes to is full, or its file can't be written.",
+        "Make room and repeat the command.",
+        "batchpipe status --queue jobs --json",
+    ),
+    Page::new(
+        123,
+        "a question was not answered with yes",
+        "Nothing was done.",
+        "The command deletes what can't be had back. It asks first, and in a script there is nobody to ask.",
+        "Look with --dry-run, then add --yes.",
+        "batchpipe dlq purge --queue jobs --dry-run",
+    ),
 ];
