@@ -3,14 +3,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use batchpipe::error::{Disposition, Stage};
 use batchpipe::job::{Location, MAX_KEY_BYTES};
 use batchpipe::message::{
     Format, Parsed, Request, Rules, Suffix, Wrapping, encode_own, encode_sample2013, parse, understand,
 };
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use any_message::{check_any, check_key};
+
+mod any_message;
 
 /// A message of the 2013 sample as boto 2 put it on the wire.
 const SAMPLE_2013: &str = "WyJwcm9jZXNzIiwgIm15LWJ1Y2tldCIsICJpbnB1dC8iLCAib3V0cHV0LyIsICJwaG90byAxLmpwZyJd";
@@ -118,6 +120,14 @@ fn an_s3_event_tells_version_etag_and_size() {
     for version in ["2.0", "2.2", "2.3", "2.4", "2.5", "2.17", "2"] {
         assert_eq!(only_job(&S3_EVENT.replace("\"2.1\"", &format!("{version:?}"))), expected, "{version}");
     }
+}
+
+#[test]
+fn an_etag_loses_its_quotes_and_an_empty_one_is_none() {
+    let body = |etag: &str| json!({"input": "s3://photos/a", "etag": etag, "version_id": ""}).to_string();
+    assert_eq!(only_job(&body("\"e-5\"")).etag.as_deref(), Some("e-5"));
+    assert_eq!(only_job(&body("\"\"")).etag, None);
+    assert_eq!(only_job(&body("")).version_id, None);
 }
 
 #[test]
@@ -310,36 +320,6 @@ fn with_replaced(mut value: Value, nth: usize, other: Value) -> Value {
     value
 }
 
-/// What holds of any text: it is a job that S3 can do, or nothing, or refused for good in one clean line.
-fn check_any(text: &str) {
-    let rules = Rules { output: Some(Location::s3("acme-out", "o/")), suffix: Suffix::Strip, ..Rules::default() };
-    let (errors, requests) = match parse(text) {
-        Ok(Parsed::Nothing(_)) => (vec![], vec![]),
-        Ok(Parsed::Jobs(requests)) => {
-            assert!(!requests.is_empty(), "no jobs are no job");
-            (requests.iter().filter_map(|request| rules.job(request, "m", 1).err()).collect(), requests)
-        }
-        Err(error) => (vec![error], vec![]),
-    };
-    for request in requests {
-        assert!((1..=MAX_KEY_BYTES).contains(&request.input.key().len()));
-        if let Ok(job) = rules.job(&request, "m", 1) {
-            assert!((1..=MAX_KEY_BYTES).contains(&job.output.key().len()));
-            assert!(job.output != job.input);
-            assert!(matches!((&job.input, &job.output), (Location::S3 { .. }, Location::S3 { .. })));
-        }
-        // Whatever was read can be sent on as a job of our own.
-        let ours = Request { format: Format::Own, nth: None, ..request };
-        assert_eq!(only_job(&encode_own(&ours)), ours);
-    }
-    for error in errors {
-        assert_eq!((error.stage, error.disposition()), (Stage::Receive, Disposition::Reject));
-        assert!(!error.cause.chars().any(char::is_control) && error.cause.len() < 4096, "{:?}", error.cause);
-    }
-    let shown = understand(text, &rules).to_string();
-    assert!(!shown.chars().any(|char| char.is_control() && char != '\n'), "{shown:?}");
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -370,8 +350,7 @@ proptest! {
 
     #[test]
     fn any_key_that_s3_encodes_is_the_same_key_again(key in key()) {
-        let encoded = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string().replace("%20", "+");
-        prop_assert_eq!(only_job(&s3_event(&[&encoded])).input, Location::s3("photos", key));
+        check_key(&key);
     }
 
     #[test]

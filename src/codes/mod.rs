@@ -139,6 +139,19 @@ mod tests {
         source.match_indices(opening).filter_map(|(at, _)| digits(&source[at + opening.len()..])).collect()
     }
 
+    /// How a code is written in the sources, up to its number.
+    const OPENINGS: [&str; 9] = [
+        "BP",
+        "code: ",
+        "Code(",
+        "usage(",
+        "malformed(",
+        "Wrong::new(",
+        "fault(",
+        "failure(kind, ",
+        "ErrorKind::Failed, ",
+    ];
+
     #[test]
     fn every_code_in_the_sources_has_its_page() {
         let mut found = 0;
@@ -149,7 +162,7 @@ mod tests {
                 continue;
             }
             let source = std::fs::read_to_string(path).unwrap();
-            for opening in ["Code(", "malformed(", "usage(", "Wrong::new(", "code: ", "BP"] {
+            for opening in OPENINGS {
                 for code in numbers_after(&source, opening) {
                     assert!(page(Code(code)).is_some(), "BP{code:03} of {} has no page", path.display());
                     found += 1;

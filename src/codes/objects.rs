@@ -48,12 +48,11 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         306,
-        "the object is archived",
-        "The message moved to the dead letters: the object must be restored before it can be read, which takes \
-        minutes to days.",
-        "Its storage class is Glacier or Deep Archive.",
-        "Restore it, wait, then redrive.",
-        "aws s3api restore-object --bucket acme-in --key a.csv --restore-request Days=2",
+        "the data is in no compressed format that is known",
+        "The message moved to the dead letters and nothing was published. The cause shows the first bytes.",
+        "The worker decompresses, and the object is not compressed, or in another format than its name says.",
+        "Leave such objects out when submitting, or name the format: decompress:gzip.",
+        "aws s3api get-object --bucket acme-in --key a.csv.gz --range bytes=0-15 /dev/stdout",
     ),
     Page::new(
         307,
@@ -75,7 +74,8 @@ pub(super) const PAGES: &[Page] = &[
         309,
         "the service refused the request as invalid",
         "The message moved to the dead letters: the same request would be refused again.",
-        "A limit of the service or a rule of the bucket: a required encryption, a key it does not take, an object \
+        "The object is archived in Glacier and must be restored first; or a limit of the service or a rule of the \
+        bucket: a required encryption, a key it does not take, an object \
         encrypted with a key of the customer's own.",
         "Read the service's own words in the cause.",
         "batchpipe dlq list --queue jobs",

@@ -162,7 +162,7 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         119,
-        "the limit of open files is too low",
+        "the limit of open files or threads is too low",
         "Nothing was started: connections and scratch files of all jobs would not fit.",
         "Each job in flight holds several connections and, with {input} or {output}, files.",
         "Raise the limit, or lower --concurrency.",
@@ -170,35 +170,38 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         120,
-        "a place or a queue is not written in a form that is read",
+        "a place, a queue or a step of --process can't be read",
         "Nothing was started.",
-        "Places are s3://bucket/prefix/, file:///dir/ or a path. Queues are a name, an ARN, a URL or sqlite:PATH. A key \
-        is written as it is, not percent-encoded, and begins right after the bucket's slash.",
-        "Write it as the help line shows.",
-        "batchpipe submit ./photos --input s3://acme-in/ --output s3://acme-out/ --queue jobs",
+        "A place is s3://bucket/prefix/, file:///dir/ or a path; a queue is a name, an ARN, an https:// URL or \
+        sqlite:PATH; steps are separated by commas, with a level or a format after a colon.",
+        "Write it in one of these forms. A program with its arguments goes after `--`.",
+        "batchpipe map ./in ./out --process decompress,zstd:9",
     ),
     Page::new(
         121,
-        "the memory budget does not fit the machine or one job",
-        "Nothing was started. A job holds at least one part that is read and one that is written, and 2 MiB.",
-        "The budget is smaller than that sum, or larger than what the machine, or the cgroup, has.",
-        "Give a share of the machine, or smaller parts.",
-        "batchpipe run --queue jobs --memory 25% --part-size 8MiB --process gzip",
+        "--memory does not fit one job, or not the machine",
+        "Nothing was started: a limit that can't be kept is no limit.",
+        "One job holds at least two parts, so large parts need more memory; and no more can be given than the machine \
+        or its cgroup has.",
+        "Give a share of the machine, or a smaller --part-size.",
+        "batchpipe run --queue jobs --memory 50% --output s3://acme-out/gz/ --process gzip",
     ),
     Page::new(
         122,
-        "the result can't be written to stdout",
-        "What the command did is done; only its answer was not written. A reader that went away is not an error.",
-        "The disk that stdout goes to is full, or its file can't be written.",
-        "Make room and repeat the command.",
-        "batchpipe status --queue jobs --json",
+        "cannot write to stdout",
+        "The command ended; what it had done by then stays done.",
+        "The disk that stdout goes to is full, or it was closed. A reader that had enough, such as head, is no \
+        failure.",
+        "Send the output elsewhere and repeat the command.",
+        "batchpipe status --queue jobs --json > /tmp/status.json",
     ),
     Page::new(
         123,
-        "a question was not answered with yes",
-        "Nothing was done.",
-        "The command deletes what can't be had back. It asks first, and in a script there is nobody to ask.",
-        "Look with --dry-run, then add --yes.",
+        "this needs a yes",
+        "Nothing was changed.",
+        "The command changes or deletes what can't be brought back, and there is no terminal to ask at, or the answer \
+        was no.",
+        "Look first with --dry-run, then add --yes.",
         "batchpipe dlq purge --queue jobs --dry-run",
     ),
 ];

@@ -5,24 +5,33 @@ use super::Page;
 pub(super) const PAGES: &[Page] = &[
     Page::new(
         400,
-        "the processor rejected the input",
-        "The message moved to the dead letters and nothing was published. Trying again can't help, the processor says.",
-        "The program ended with a status that means \"this input is bad\" (64 to 78 but 75, or one of \
-        --reject-codes), or a library processor returned Reject.",
+        "a processor of the library refused or failed",
+        "Nothing was published. Rejected, the message moved to the dead letters; otherwise the job is tried again.",
+        "The processor returned Reject (this input is bad, now and ever) or Retry (it may work another time), with \
+        the reason in the cause.",
         "Read what the processor said, and try the object by hand.",
         "batchpipe dlq show MESSAGE --download",
     ),
     Page::new(
         401,
         "the program failed",
-        "The job is tried again, and goes to the dead letters when it was received too often. Nothing was published.",
-        "The program ended with a status other than 0, or by a signal. The last of what it wrote to stderr is the \
-        cause.",
+        "Nothing was published. A status that means \"this input is bad\" (64 to 78 but 75, or one of --reject-codes) \
+        moves the message to the dead letters; after any other the job is tried again.",
+        "The program ended with a status other than 0 or by a signal, could not be started, or left something running \
+        that holds its stdout. The last of what it wrote to stderr is the cause.",
         "Try it by hand on the same object. If some status means that the input is bad, name it in --reject-codes.",
         "batchpipe dlq show MESSAGE --download",
     ),
     Page::new(
         402,
+        "the program left no output file",
+        "The job is tried again. Nothing was published.",
+        "The program ended with status 0, but there is no file where {output} said.",
+        "Let the program write to {output}, or leave {output} out and write to stdout.",
+        "batchpipe map ./in ./out -- cp {input} {output}",
+    ),
+    Page::new(
+        403,
         "the processor panicked",
         "The job is tried again; the worker and its other jobs go on. Nothing was published.",
         "A fault in the processor's code that this input brings out.",
@@ -30,7 +39,7 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe dlq show MESSAGE --download",
     ),
     Page::new(
-        403,
+        404,
         "the job took too long",
         "It was stopped with all its processes, and is tried again. Nothing was published.",
         "The program hangs, or the object is larger than --job-timeout was made for.",
@@ -39,28 +48,20 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe run --queue jobs --job-timeout 2h --output s3://acme-out/gz/ --process xz",
     ),
     Page::new(
-        404,
-        "the program left no output file",
-        "The job is tried again. Nothing was published.",
-        "The program ended with status 0, but there is no file where {output} said.",
-        "Let the program write to {output}, or leave {output} out and write to stdout.",
-        "batchpipe map ./in ./out -- cp {input} {output}",
-    ),
-    Page::new(
-        405,
-        "the program could not be started",
-        "The job is tried again.",
-        "The program vanished since the worker started, its arguments are too long, or the machine has no room for \
-        another process.",
-        "See that the program is there, and how many processes and how much memory are free.",
-        "command -v convert",
-    ),
-    Page::new(
         501,
         "no space left in the work directory",
         "The job was given back, not failed, and receiving is paused until there is space.",
         "Programs with {input} or {output} need room for the whole object, for every job in flight.",
         "Use a larger disk, lower --concurrency, or a program that reads stdin and writes stdout: it needs no disk.",
+        "batchpipe run --queue jobs --work-dir /mnt/big -- cp {input} {output}",
+    ),
+    Page::new(
+        502,
+        "the work directory can't be used",
+        "At the start: nothing was started. Later: the job is tried again.",
+        "It is missing and can't be made, may not be written, is on a damaged disk, or was removed while the worker \
+        ran.",
+        "Choose another with --work-dir. A program that reads stdin and writes stdout needs none.",
         "batchpipe run --queue jobs --work-dir /mnt/big -- cp {input} {output}",
     ),
     Page::new(

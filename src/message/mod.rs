@@ -8,6 +8,8 @@
 //! this worker does it, and where the output goes. The text is at most what a queue takes (1 MiB); the tree it is
 //! read into is bounded in depth and in values (`json.rs`), and wrappings in number ([`MAX_WRAPPINGS`]).
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -166,7 +168,7 @@ struct Opened {
 /// Takes wrappings off until there is a format to read. A loop, so that no message decides how deep we recurse.
 fn open(body: &str) -> Opened {
     let mut wrapping = Vec::new();
-    let mut text = body.to_owned();
+    let mut text = Cow::Borrowed(body);
     loop {
         let (format, parsed) = match look(&text, &wrapping) {
             Ok(Look::Wrapped(_, _)) if wrapping.len() == MAX_WRAPPINGS => {
@@ -175,7 +177,7 @@ fn open(body: &str) -> Opened {
             }
             Ok(Look::Wrapped(outer, inner)) => {
                 wrapping.push(outer);
-                text = inner;
+                text = Cow::Owned(inner);
                 continue;
             }
             Ok(Look::Read(format, parsed)) => (Some(format), parsed),
