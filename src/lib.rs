@@ -1,5 +1,6 @@
 //! Turns any program into a fleet that works through S3 objects from an SQS queue, and never loses a job.
 
+pub mod aws;
 pub mod backends;
 pub mod cli;
 pub mod codes;
