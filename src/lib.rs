@@ -11,6 +11,7 @@ pub mod config;
 pub mod cut;
 pub mod error;
 pub mod job;
+pub mod journal;
 pub mod lease;
 pub mod link;
 pub mod log;
@@ -25,6 +26,7 @@ pub mod shutdown;
 pub mod stages;
 pub mod status;
 pub mod store;
+pub mod submit;
 mod task;
 
 pub use job::{Job, Location};

@@ -102,7 +102,7 @@ impl Pipeline {
     async fn finish(self, delivery: Delivery) -> Finished {
         let Delivery { message, lease, room, slot } = delivery;
         let deadline = self.plan.job_timeout.map(|longest| Instant::now() + longest);
-        let cut = Cut { lease: &lease, shutdown: &self.intake.shutdown, deadline };
+        let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
         let worked = async {
             let mut done = false;
             for job in self.jobs(&message)? {
