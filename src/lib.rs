@@ -8,6 +8,8 @@ pub mod message;
 pub mod meter;
 pub mod processor;
 pub mod queue;
+pub mod scratch;
+pub mod stages;
 pub mod store;
 mod task;
 
