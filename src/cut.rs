@@ -57,7 +57,7 @@ impl Cut<'_> {
                 JobError::new(Stage::Process, ErrorKind::Stopped, Code(604), "the worker is stopping")
             }
             () = late => {
-                JobError::new(Stage::Process, ErrorKind::TimedOut, Code(403), "the job took longer than --job-timeout")
+                JobError::new(Stage::Process, ErrorKind::TimedOut, Code(404), "the job took longer than --job-timeout")
             }
         }
     }

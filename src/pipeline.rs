@@ -120,7 +120,7 @@ impl Pipeline {
     fn jobs(&self, message: &Message) -> Result<Vec<Job>, JobError> {
         if !message.intact {
             let cause = "the body does not match the checksum that came with it";
-            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(209), cause));
+            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(211), cause));
         }
         match message::parse(&message.body)? {
             Parsed::Nothing(why) => {

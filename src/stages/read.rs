@@ -59,6 +59,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
             };
             Err(JobError::new(Read, kind, Code(301), error.to_string()))
         }
-        Err(panic) => Err(JobError::new(Read, ErrorKind::Panicked, Code(404), panic.to_string())),
+        Err(panic) => Err(JobError::new(Read, ErrorKind::Panicked, Code(403), panic.to_string())),
     }
 }

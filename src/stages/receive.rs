@@ -139,6 +139,7 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
                 if messages.is_empty() {
                     if let Some(why) = ends(&intake, how, &shared).await {
                         tracing::info!(?why, "receiving ended");
+                        intake.circuit.ended(why);
                         intake.shutdown.advance(Phase::Draining);
                         return;
                     }
