@@ -182,7 +182,7 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
 fn by_status(status: u16, asked: Asked) -> ServiceErrorKind {
     match status {
         // A success that can't be read.
-        ..300 => ServiceErrorKind::Unavailable,
+        ..=300 => ServiceErrorKind::Unavailable,
         301 => ServiceErrorKind::WrongRegion,
         401 => ServiceErrorKind::Credentials,
         403 => ServiceErrorKind::Denied,
