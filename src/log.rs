@@ -13,16 +13,17 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Color, LogFormat, LogSettings};
 use crate::error::UserError;
+use crate::status::Screen;
 
 /// Starts logging. Called once, before anything that logs.
-pub fn start(settings: &LogSettings, color: Color) -> Result<(), UserError> {
+pub fn start(settings: &LogSettings, color: Color, screen: &Screen) -> Result<(), UserError> {
     let Some(path) = &settings.file else {
         let ansi = match color {
             Color::Auto => io::stderr().is_terminal(),
             Color::Always => true,
             Color::Never => false,
         };
-        return subscribe(settings, ansi, io::stderr);
+        return subscribe(settings, ansi, screen.clone());
     };
     let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
         let what = format!("cannot write the log file {:?}", path.display().to_string());

@@ -7,6 +7,7 @@ use batchpipe::cli::{self, Context, Parsed, Typing, output};
 use batchpipe::config::{self, Global, Layers, Machine, machine};
 use batchpipe::error::{Code, Exit, UserError};
 use batchpipe::log;
+use batchpipe::status::Screen;
 
 /// Threads for work that blocks: at most 1024 processors, and the disk and name look-ups beside them, which must
 /// never wait for a processor to end. A thread exists only once it is needed.
@@ -34,11 +35,12 @@ fn run() -> Result<Exit, UserError> {
     let files = config::files(config.as_deref(), &variables)?;
     let layers = Layers::new(typed, &variables, &files)?;
     let global = Global::resolve(&layers)?;
-    log::start(&global.log, global.color)?;
+    let screen = Screen::default();
+    log::start(&global.log, global.color, &screen)?;
     global.notes.iter().for_each(|note| tracing::warn!("{}", output::escaped(note)));
     machine::prepare();
     let files = files.into_iter().map(|(path, _)| path).collect();
-    let context = Context { global, layers, files, machine: Machine::look() };
+    let context = Context { global, layers, files, machine: Machine::look(), screen };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

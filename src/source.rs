@@ -79,11 +79,7 @@ fn globs(patterns: &[String]) -> Result<GlobSet, UserError> {
 }
 
 /// Finds what `source` holds, in order of its names where the source has an order.
-pub fn find(
-    source: &Source,
-    select: Select,
-    store: &Arc<dyn ObjectStore>,
-) -> BoxStream<'static, io::Result<Found>> {
+pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
     let (output, found) = mpsc::channel(AHEAD);
     let walk: Box<dyn FnOnce(&Sink) + Send> = match source.clone() {
         Source::Prefix(prefix) => return list(prefix, select, Arc::clone(store)),
@@ -95,7 +91,9 @@ pub fn find(
         Source::Names => Box::new(|sink| names(io::stdin().lock(), sink)),
         Source::List(path) => Box::new(move |sink| match std::fs::File::open(&path) {
             Ok(file) => names(BufReader::new(file), sink),
-            Err(error) => sink.failed(&path, &error),
+            Err(error) => {
+                sink.failed(&path, &error);
+            }
         }),
     };
     tokio::task::spawn_blocking(move || walk(&Sink { output, select }));

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
+mod assemble;
 pub mod completions;
 pub mod config;
 pub mod dlq;
@@ -20,6 +21,7 @@ pub mod map;
 pub mod output;
 pub mod run;
 pub mod service;
+mod session;
 pub mod status;
 pub mod submit;
 mod usage;
@@ -27,6 +29,7 @@ mod usage;
 use crate::config::settings::{self, SETTINGS, Setting, Shape};
 use crate::config::{Global, Layers, Machine, MapConfig, RunConfig, SubmitConfig, Typed};
 use crate::error::{Exit, UserError};
+use crate::status::Screen;
 
 /// Examples lead the help: most readers want one that is nearly theirs.
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
@@ -216,16 +219,20 @@ pub struct Context {
     pub files: Vec<PathBuf>,
     /// The machine.
     pub machine: Machine,
+    /// Stderr, as the log and the progress share it.
+    pub screen: Screen,
 }
 
 /// Runs a command to its end.
 pub async fn perform(command: Command, context: Context) -> Result<Exit, UserError> {
     let Context { layers, machine, .. } = &context;
     match command {
-        Command::Run(args) => run::run(RunConfig::resolve(layers, args.program, machine)?).await,
-        Command::Submit(args) => submit::run(SubmitConfig::resolve(layers, &args.source, machine)?).await,
+        Command::Run(args) => run::run(RunConfig::resolve(layers, args.program, machine)?, context.screen).await,
+        Command::Submit(args) => {
+            submit::run(SubmitConfig::resolve(layers, &args.source, machine)?, context.screen).await
+        }
         Command::Map(args) => {
-            map::run(MapConfig::resolve(layers, &args.source, &args.dest, args.program, machine)?).await
+            map::run(MapConfig::resolve(layers, &args.source, &args.dest, args.program, machine)?, context.screen).await
         }
         Command::Status(args) => status::run(args, &context).await,
         Command::Dlq(args) => dlq::run(args, &context).await,

@@ -92,7 +92,13 @@ impl Session {
     }
 
     fn in_flight(&self) -> usize {
-        self.sources.stages().iter().skip(1).map(|stage| self.sources.meters.stage(*stage).in_progress() as usize).max().unwrap_or(0)
+        self.sources
+            .stages()
+            .iter()
+            .skip(1)
+            .map(|stage| self.sources.meters.stage(*stage).in_progress() as usize)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Ends the display and says how it went.
@@ -173,7 +179,12 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
 }
 
 /// How the run of a pipeline ended, as an exit code.
-pub(super) fn exit(settled: &crate::stages::Settled, shutdown: &Shutdown, meters: &Meters, fail_if_empty: bool) -> Exit {
+pub(super) fn exit(
+    settled: &crate::stages::Settled,
+    shutdown: &Shutdown,
+    meters: &Meters,
+    fail_if_empty: bool,
+) -> Exit {
     if shutdown.phase() == Phase::Cutting && settled.released > 0 {
         return Exit::GaveBack;
     }

@@ -126,6 +126,9 @@ pub struct MapConfig {
     pub exclude: Vec<String>,
     /// Whether to only say what would be done.
     pub dry_run: bool,
+    /// Where the queue and the journal are kept, so that a killed run goes on where it was: below a directory that is
+    /// written to, else in the user's own state directory.
+    pub state: PathBuf,
 }
 
 impl RunConfig {
@@ -253,8 +256,6 @@ impl SubmitConfig {
     /// The journal that was named, or one whose name says what is submitted, so that the same command typed
     /// again after a kill goes on where it was.
     fn journal(&self, read: &Reading<'_>) -> Result<Option<PathBuf>, UserError> {
-        use md5::Digest;
-
         match read.one("journal", text)?.as_deref() {
             Some("none") => return Ok(None),
             Some(path) => return Ok(Some(read.machine.directory.join(path))),
@@ -262,8 +263,7 @@ impl SubmitConfig {
         }
         let identity =
             format!("{:?}", (&self.source, &self.input, &self.output, &self.queue, &self.batch, self.format as u8));
-        let digest = md5::Md5::digest(identity.as_bytes());
-        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = digest(&identity);
         Ok(state_directory(read.layers).map(|directory| directory.join(format!("submit-{name}.journal"))))
     }
 }
@@ -296,8 +296,16 @@ impl MapConfig {
             refuse_nested(&read, &dest, input)?;
         }
         let mut working = Working::resolve(&read, program, Some(&dest), &mut global.notes)?;
-        // The queue is our own and has no policy; 5 is what AWS's own consoles and `doctor` advise.
-        working.max_receives = working.max_receives.or(NonZeroU32::new(5));
+        // The queue is our own and has no policy. Three tries, 2 and 4 seconds apart, tell a hiccup from a program that
+        // always fails before somebody who looks on loses patience.
+        working.max_receives = working.max_receives.or(NonZeroU32::new(3));
+        let state = match &dest {
+            Location::File { path } => Path::new(path).join(crate::source::OWN_FOLDER),
+            Location::S3 { .. } => {
+                let name = format!("map-{}", digest(&format!("{:?}", (&from, &dest))));
+                state_directory(read.layers).unwrap_or_else(|| PathBuf::from(crate::source::OWN_FOLDER)).join(name)
+            }
+        };
         Ok(Self {
             include: read.many("include", glob)?,
             exclude: read.many("exclude", glob)?,
@@ -306,8 +314,15 @@ impl MapConfig {
             dest,
             working,
             global,
+            state,
         })
     }
+}
+
+/// A short name for a text.
+fn digest(text: &str) -> String {
+    use md5::Digest;
+    md5::Md5::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 const DAY: u64 = 24 * 60 * 60;

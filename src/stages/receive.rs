@@ -6,7 +6,8 @@
 //! moment it arrives. Bounded by the slots, and by the budget.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use futures::{Stream, stream};
@@ -57,6 +58,8 @@ pub struct Intake {
     pub meters: Arc<Meters>,
     /// How patient we are with a failing queue.
     pub retry: Retry,
+    /// Whether somebody in this process still fills the queue: it is not empty then.
+    pub filling: Arc<AtomicBool>,
 }
 
 /// A leased message with all that its job needs to begin. Dropping it lets the message come back.
@@ -207,10 +210,13 @@ async fn deliver(
     mut places: Vec<(OwnedSemaphorePermit, Room)>,
     output: &mpsc::Sender<Delivery>,
 ) {
-    intake.meters.messages.fetch_add(messages.len() as u64, Relaxed);
     for message in messages {
         // Held already: its newest receipt is noted, and the job that runs goes on.
-        let Some(lease) = intake.leases.grant(&message, asked) else { continue };
+        let Some(lease) = intake.leases.grant(&message, asked) else {
+            intake.meters.received(message.sent, message.attempt, 0);
+            continue;
+        };
+        intake.meters.received(message.sent, message.attempt, 1);
         // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
         let Some((slot, room)) = places.pop() else { continue };
         if output.send(Delivery { message, lease, room, slot }).await.is_err() {
@@ -231,7 +237,7 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
     if how.idle_exit.is_some_and(|idle| shared.idle() >= idle) {
         return Some(Why::Idle);
     }
-    if how.until_empty {
+    if how.until_empty && !intake.filling.load(Acquire) {
         let counts = intake.retry.attempt(intake.queue.counts()).await.ok()?;
         // What was kept for want of a dead-letter queue would come again for ever.
         let kept = intake.meters.kept.load(Relaxed);
