@@ -18,7 +18,8 @@ install() { # NAME PROGRAM REQUIREMENT...
     name=$1 program=$2
     shift 2
     launcher=$here/$name.py
-    wanted="$* $(cksum <"$launcher" 2>/dev/null || true)"
+    wanted=$*
+    [ ! -f "$launcher" ] || wanted="$wanted $(cksum <"$launcher")"
     if [ -x "$lab/$name/bin/$program" ] && [ "$(cat "$lab/$name/.installed" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
@@ -26,7 +27,12 @@ install() { # NAME PROGRAM REQUIREMENT...
     python3 -m venv "$lab/$name"
     "$lab/$name/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
     if [ -f "$launcher" ]; then
-        { echo "#!$lab/$name/bin/python3" && cat "$launcher"; } >"$lab/$name/bin/$program"
+        # As pip does it: a shell runs the second line, Python reads it as a text. A "#!" can't hold every path.
+        {
+            printf '#!/bin/sh\n'
+            printf "'''exec' \"%s\" \"\$0\" \"\$@\"\n' '''\n" "$lab/$name/bin/python3"
+            cat "$launcher"
+        } >"$lab/$name/bin/$program"
     fi
     echo "$wanted" >"$lab/$name/.installed"
 }
