@@ -30,8 +30,7 @@ fn aws(server: &Scripted) -> Aws {
     Aws::from_config(config).unwrap()
 }
 
-const CREATED: &str =
-    "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+const CREATED: &str = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
 
 fn at() -> Location {
     Location::s3("bucket", "key")

@@ -70,7 +70,7 @@ impl Finding {
 
 /// Checks everything that was named.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
-    let place = |text: &str| values::location(text, &context.machine.directory);
+    let place = |text: &str| values::prefix(text, &context.machine.directory);
     let mut read = Vec::new();
     for text in &args.read {
         read.push(place(text).map_err(|wrong| crate::config::argument("--read", text, wrong))?);

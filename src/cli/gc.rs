@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Discards the uploads.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
-    let place = values::location(&args.uri, &context.machine.directory)
+    let place = values::prefix(&args.uri, &context.machine.directory)
         .map_err(|wrong| crate::config::argument("URI", &args.uri, wrong))?;
     // A year: no upload is older, for a lifecycle rule or the bill has ended it.
     let year = Duration::from_secs(366 * 24 * 60 * 60);

@@ -58,7 +58,7 @@ pub async fn run(_args: Args, context: &Context) -> Result<Exit, UserError> {
             let cause = "a batch's progress is seen in its outputs";
             UserError::usage(110, "--output is missing", cause, "add  --output  as it was given to submit")
         })?;
-        let place = values::location(output.text(), &context.machine.directory)
+        let place = values::prefix(output.text(), &context.machine.directory)
             .map_err(|wrong| output.error(output.text(), wrong))?;
         let left = counts.visible + counts.in_flight + counts.delayed;
         let failed = dead.as_ref().map_or(0, |(_, counts)| counts.visible + counts.in_flight);
