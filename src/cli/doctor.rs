@@ -248,7 +248,7 @@ const SMALL_DISK: u64 = 1 << 30;
 fn check_machine(context: &Context, findings: &mut Vec<Finding>) {
     let machine = &context.machine;
     let free = nix::sys::statvfs::statvfs(&machine.temporary)
-        .map_or(0, |disk| (disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64));
+        .map_or(0, |disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
     let text = format!(
         "memory {}, budget {} · temp {} free · open files {} · {} cores",
         show_size(machine.memory),
