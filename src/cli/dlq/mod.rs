@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+mod download;
 mod letters;
 mod look;
 mod redrive;
