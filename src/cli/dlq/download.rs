@@ -3,8 +3,8 @@
 //! The file's name is made of the letter's id and never of the key; a file that is there already stays as it is.
 //! Read in parts of [`PART`], each pinned to the version of the first.
 
-use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 
 use futures::TryStreamExt;
 
@@ -45,18 +45,15 @@ pub(super) async fn input(letter: &Message, context: &Context) -> Result<String,
 }
 
 /// Copies an object into a new file.
-async fn save(
-    store: &dyn ObjectStore,
-    from: &Location,
-    mut pin: Version,
-    to: &std::path::Path,
-) -> Result<(), UserError> {
+async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &Path) -> Result<(), UserError> {
     let unwritten = |error: std::io::Error| {
         let what = format!("cannot write {:?}", to.display().to_string());
         UserError::usage(501, what, error.to_string(), "remove the file or make room, and repeat").exit(Exit::Failed)
     };
     let what = format!("read {from:?}");
-    let mut file = OpenOptions::new().write(true).create_new(true).open(to).map_err(unwritten)?;
+    let folder = to.parent().unwrap_or(Path::new("."));
+    // Under another name until it is whole: a copy that breaks off leaves nothing.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(unwritten)?;
     let mut at = 0;
     loop {
         let reading =
@@ -68,7 +65,7 @@ async fn save(
             at += chunk.len() as u64;
         }
         if at >= size {
-            return file.sync_all().map_err(unwritten);
+            return file.persist_noclobber(to).map(drop).map_err(|error| unwritten(error.error));
         }
     }
 }
@@ -91,5 +88,7 @@ mod tests {
         let missing = Location::file(directory.path().join("missing").to_str().unwrap());
         let error = save(&store, &missing, Version::default(), &directory.path().join("new")).await.unwrap_err();
         assert_eq!(error.code.0, 301);
+        let left = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(left, 2, "what could not be copied leaves nothing");
     }
 }
