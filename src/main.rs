@@ -15,7 +15,7 @@ const BLOCKING_THREADS: usize = 2048;
 
 fn main() -> ExitCode {
     let exit = run().unwrap_or_else(|error| {
-        output::say(&error.to_string());
+        output::say_error(&error);
         error.exit
     });
     ExitCode::from(exit as u8)

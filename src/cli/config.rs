@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print};
-use crate::config::settings::SETTINGS;
+use crate::config::RunConfig;
+use crate::config::settings::{SETTINGS, Setting};
+use crate::config::values::show_size;
 use crate::error::{Exit, UserError};
 
 /// The arguments of `config`.
@@ -23,11 +25,14 @@ enum Command {
 /// Prints the settings.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     let Command::Explain = args.command;
+    // Resolving finds the mistakes that a worker would find; it needs some queue, and this one is never opened.
+    let layers = context.layers.clone().or("queue", "jobs");
+    let resolved = RunConfig::resolve(&layers, Vec::new(), &context.machine)?;
     let mut page = String::new();
     for setting in SETTINGS.iter().filter(|setting| !setting.flag_only) {
         let found = context.layers.find(setting.name);
         let origin = found.as_ref().map_or("default".to_owned(), |found| found.origin.to_string());
-        let value = found.map_or(setting.default.to_owned(), |found| found.texts.join(","));
+        let value = found.map_or_else(|| default(setting.name, &resolved), |found| found.texts.join(","));
         if context.global.json {
             event("setting", json!({ "name": setting.name, "value": value, "origin": origin }))?;
         } else {
@@ -44,4 +49,17 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
         print(&page)?;
     }
     Ok(Exit::Done)
+}
+
+/// What a setting is when nobody sets it, in numbers where it depends on the machine.
+fn default(name: &'static str, resolved: &RunConfig) -> String {
+    let working = &resolved.working;
+    match name {
+        "concurrency" => working.concurrency.to_string(),
+        "processors" => working.processors.to_string(),
+        "memory" => show_size(working.memory),
+        "receivers" => resolved.receivers.to_string(),
+        "work-dir" => working.work_dir.display().to_string(),
+        name => Setting::named(name).map_or("", |setting| setting.default).to_owned(),
+    }
 }

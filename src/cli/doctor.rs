@@ -70,7 +70,7 @@ impl Finding {
 
 /// Checks everything that was named.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
-    let place = |text: &str| values::location(text, &context.machine.directory);
+    let place = |text: &str| values::prefix(text, &context.machine.directory);
     let mut read = Vec::new();
     for text in &args.read {
         read.push(place(text).map_err(|wrong| crate::config::argument("--read", text, wrong))?);
@@ -197,8 +197,8 @@ async fn check_read(store: &dyn ObjectStore, place: &Location) -> Finding {
     }
 }
 
-/// The object that `--write` leaves.
-const PROBE: &str = ".batchpipe-doctor";
+/// The object that `--write` leaves. A name that begins with `.batchpipe` belongs to the store of local files.
+const PROBE: &str = "batchpipe-doctor.txt";
 
 async fn check_output(store: &dyn ObjectStore, place: &Location, write: bool, findings: &mut Vec<Finding>) {
     if write {
@@ -248,7 +248,7 @@ const SMALL_DISK: u64 = 1 << 30;
 fn check_machine(context: &Context, findings: &mut Vec<Finding>) {
     let machine = &context.machine;
     let free = nix::sys::statvfs::statvfs(&machine.temporary)
-        .map_or(0, |disk| (disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64));
+        .map_or(0, |disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
     let text = format!(
         "memory {}, budget {} · temp {} free · open files {} · {} cores",
         show_size(machine.memory),
@@ -297,4 +297,60 @@ fn report(findings: &[Finding], json: bool) -> Result<Exit, UserError> {
     page.push_str(&format!("{}, {}.  exit {}\n", plural(failures, "failure"), plural(warnings, "warning"), exit as u8));
     print(&page)?;
     Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::local::LocalQueue;
+    use crate::store::local::LocalStore;
+
+    fn grades(findings: &[Finding]) -> Vec<(&'static str, Grade)> {
+        findings.iter().map(|finding| (finding.check, finding.grade)).collect()
+    }
+
+    #[tokio::test]
+    async fn places_are_graded_by_what_can_be_done_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(vec![directory.path().into()]);
+        let place = Location::file(format!("{}/", directory.path().display()));
+        assert_eq!(check_read(&store, &place).await.grade, Grade::Warn, "empty");
+        let mut findings = Vec::new();
+        check_output(&store, &place, false, &mut findings).await;
+        assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none(), "nothing was written unasked");
+        check_output(&store, &place, true, &mut findings).await;
+        let (write, uploads) = ("write", "unfinished uploads");
+        let expected = [(write, Grade::Warn), (uploads, Grade::Ok), (write, Grade::Ok), (uploads, Grade::Ok)];
+        assert_eq!(grades(&findings), expected);
+        assert_eq!(check_read(&store, &place).await.grade, Grade::Ok);
+        let outside = Location::file("/elsewhere/");
+        let mut findings = Vec::new();
+        check_output(&store, &outside, true, &mut findings).await;
+        assert_eq!(findings[0].grade, Grade::Fail);
+        assert!(findings.iter().all(|finding| finding.grade == Grade::Ok || finding.fix.is_some()));
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_rejects_too_early_or_forgets_too_soon_is_warned_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let queue = LocalQueue::open(&directory.path().join("q.db")).unwrap();
+        let graded = async |max_receives, retention: Option<u64>| {
+            let retention = retention.map(Duration::from_secs);
+            let policy = Policy { max_receives, retention, ..Policy::default() };
+            let mut findings = Vec::new();
+            check_dead_letters(&queue, &policy, &mut findings).await;
+            grades(&findings).into_iter().map(|(_, grade)| grade).collect::<Vec<_>>()
+        };
+        assert_eq!(graded(Some(5), None).await, [Grade::Ok, Grade::Ok]);
+        assert_eq!(graded(Some(2), None).await, [Grade::Warn, Grade::Ok]);
+        assert_eq!(graded(None, Some(3600)).await, [Grade::Ok, Grade::Warn]);
+    }
+
+    #[test]
+    fn one_failure_makes_the_exit_code_of_a_failed_preflight() {
+        let error = UserError::usage(103, "what", "cause", "help");
+        assert_eq!(report(&[Finding::ok("a", "b")], true).unwrap(), Exit::Done);
+        assert_eq!(report(&[Finding::warn("a", "b", "c")], true).unwrap(), Exit::Done);
+        assert_eq!(report(&[Finding::ok("a", "b"), Finding::fail("c", &error)], true).unwrap(), Exit::Preflight);
+    }
 }

@@ -88,7 +88,7 @@ fn looks_like_code(text: &str) -> Option<&str> {
 fn nearest_code(word: &str) -> String {
     let known: Vec<String> = codes::all().map(|page| page.code.to_string()).collect();
     match values::nearest(&word.to_ascii_uppercase(), known.iter().map(String::as_str)) {
-        Some(code) => format!("codes are BP and three digits; did you mean {code}?"),
-        None => "codes are BP and three digits, as in error texts and dead letters".to_owned(),
+        Some(code) if word.len() > 3 => format!("codes are BP and three digits; did you mean {code}?"),
+        _ => "codes are BP and three digits, as in error texts and dead letters".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use crate::backends::open_store;
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::store::Unfinished;
+use crate::store::{ObjectStore, Unfinished};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Discards the uploads.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
-    let place = values::location(&args.uri, &context.machine.directory)
+    let place = values::prefix(&args.uri, &context.machine.directory)
         .map_err(|wrong| crate::config::argument("URI", &args.uri, wrong))?;
     // A year: no upload is older, for a lifecycle rule or the bill has ended it.
     let year = Duration::from_secs(366 * 24 * 60 * 60);
@@ -46,24 +46,34 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
         Location::S3 { .. } => Vec::new(),
     };
     let store = open_store(&context.global.aws, &roots)?;
+    sweep(store.as_ref(), &place, age, args.dry_run, context.global.json).await
+}
+
+async fn sweep(
+    store: &dyn ObjectStore,
+    place: &Location,
+    age: Duration,
+    dry_run: bool,
+    json: bool,
+) -> Result<Exit, UserError> {
     let list = format!("list unfinished uploads under {place:?}");
-    let found = store.unfinished(&place).await.map_err(|error| failed(Service::Store, &list, &error))?;
+    let found = store.unfinished(place).await.map_err(|error| failed(Service::Store, &list, &error))?;
     let (old, young): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| is_older(upload, age, SystemTime::now()));
     let mut failures = 0u64;
     for upload in &old {
-        let discarded = if args.dry_run { Ok(()) } else { store.discard(upload).await };
+        let discarded = if dry_run { Ok(()) } else { store.discard(upload).await };
         failures += u64::from(discarded.is_err());
         let problem = discarded.err().map(|error| error.to_string());
-        tell(upload, problem.as_deref(), context.global.json)?;
+        tell(upload, problem.as_deref(), json)?;
     }
     let bytes: u64 = old.iter().filter_map(|upload| upload.bytes).sum();
     let (done, left) = (old.len() as u64 - failures, young.len());
-    if context.global.json {
+    if json {
         let summary =
-            json!({ "dry_run": args.dry_run, "discarded": done, "failed": failures, "younger": left, "bytes": bytes });
+            json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left, "bytes": bytes });
         event("summary", summary)?;
     } else {
-        let verb = if args.dry_run { "(dry run) would discard" } else { "discarded" };
+        let verb = if dry_run { "(dry run) would discard" } else { "discarded" };
         let kept = if left == 0 { String::new() } else { format!("; left {left} younger than {}", show(age)) };
         print(&format!("{verb} {done} unfinished uploads ({}){kept}\n", show_size(bytes)))?;
     }
@@ -89,6 +99,8 @@ fn tell(upload: &Unfinished, problem: Option<&str>, json: bool) -> Result<(), Us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Writing;
+    use crate::store::local::LocalStore;
 
     #[test]
     fn an_upload_is_discarded_only_when_it_is_known_to_be_old() {
@@ -100,5 +112,22 @@ mod tests {
         assert!(!is_older(&upload(Some(now - hour / 2)), hour, now));
         assert!(!is_older(&upload(Some(now + hour)), hour, now));
         assert!(!is_older(&upload(None), hour, now));
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_discards_nothing_and_a_run_discards_what_is_old_enough() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(vec![directory.path().into()]);
+        let place = Location::file(format!("{}/", directory.path().display()));
+        let upload = store.begin(&place.join("a"), &Writing::default()).await.unwrap();
+        upload.part(1, bytes::Bytes::from_static(b"x")).await.unwrap();
+        drop(upload);
+        let left = async || store.unfinished(&place).await.unwrap().len();
+        assert_eq!(left().await, 1);
+        let day = Duration::from_secs(24 * 60 * 60);
+        for (age, dry_run, remaining) in [(Duration::ZERO, true, 1), (day, false, 1), (Duration::ZERO, false, 0)] {
+            assert_eq!(sweep(&store, &place, age, dry_run, true).await.unwrap(), Exit::Done);
+            assert_eq!(left().await, remaining, "{age:?} {dry_run}");
+        }
     }
 }

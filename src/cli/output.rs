@@ -35,6 +35,13 @@ pub fn say(text: &str) {
     writeln!(io::stderr(), "{text}").unwrap_or(());
 }
 
+/// Writes a failure to stderr, always in its three lines, whatever others put into its words.
+pub fn say_error(error: &UserError) {
+    let UserError { code, what, cause, help, exit } = error;
+    let [what, cause, help] = [what, cause, help].map(|text| escaped(text));
+    say(&UserError { code: *code, what, cause, help, exit: *exit }.to_string());
+}
+
 /// The text with everything escaped that could move a cursor, forge a line or hide.
 pub fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, letter| {

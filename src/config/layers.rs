@@ -110,6 +110,15 @@ impl Layers {
         self.variables.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
+    /// The same layers with a setting typed, if it is set nowhere.
+    #[must_use]
+    pub fn or(mut self, name: &'static str, text: &str) -> Self {
+        if self.find(name).is_none() {
+            self.typed.insert(name.to_owned(), vec![text.to_owned()]);
+        }
+        self
+    }
+
     /// How often a flag that only counts was typed.
     pub fn times(&self, flag: &str) -> i32 {
         self.typed.get(flag).and_then(|texts| texts.first()).and_then(|text| text.parse().ok()).unwrap_or(0)

@@ -155,7 +155,7 @@ impl RunConfig {
             wait_time: read.time("wait-time", ms(0), secs(20), 116)?.unwrap_or(secs(20)),
             dead_letter: read.one("dead-letter", values::queue)?,
             until_empty: read.on("until-empty")?,
-            max_jobs: read.count("max-jobs", 1, u64::MAX)?.and_then(NonZeroU64::new),
+            max_jobs: read.count("max-jobs", 1, 1_000_000_000_000)?.and_then(NonZeroU64::new),
             idle_exit: read.time("idle-exit", secs(1), secs(30 * DAY), 110)?,
             global,
             working,
@@ -279,10 +279,8 @@ impl MapConfig {
     ) -> Result<Self, UserError> {
         let mut global = Global::resolve(layers)?;
         let read = Reading { layers, machine };
-        let place = |text: &str| values::location(text, &machine.directory);
         let from = Source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
-        let dest = place(dest).map_err(|wrong| argument("DEST", dest, wrong))?;
-        let dest = reading::as_prefix(dest);
+        let dest = values::prefix(dest, &machine.directory).map_err(|wrong| argument("DEST", dest, wrong))?;
         let input = match &from {
             Source::Prefix(prefix) => Some(prefix.clone()),
             Source::Directory(path) => Some(Location::file(format!("{}/", path.display()))),

@@ -60,15 +60,6 @@ impl Reading<'_> {
 
     /// A place that keys are appended to.
     pub(super) fn prefix(&self, name: &'static str) -> Result<Option<Location>, UserError> {
-        let place = self.one(name, |text| values::location(text, &self.machine.directory))?;
-        Ok(place.map(as_prefix))
-    }
-}
-
-/// A local prefix is a directory, so it ends in a slash; an S3 prefix is any text and stays as it is.
-pub(super) fn as_prefix(place: Location) -> Location {
-    match place {
-        Location::File { path } if !path.ends_with('/') => Location::file(format!("{path}/")),
-        place => place,
+        self.one(name, |text| values::prefix(text, &self.machine.directory))
     }
 }

@@ -103,7 +103,7 @@ pub fn show_size(bytes: u64) -> String {
 
 /// Reads a duration: `90s`, `2m`, `1h 30m`, `500ms`, or seconds with no unit.
 pub fn duration(text: &str, least: Duration, most: Duration, code: u16) -> Result<Duration, Wrong> {
-    let help = format!("give a time from {} to {}, such as 90s, 2m or 1h 30m", show(least), show(most));
+    let help = format!("give a time from {} to {}, written like 90s, 2m or 1h 30m", show(least), show(most));
     let seconds = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = if seconds {
         text.parse().map(Duration::from_secs).map_err(|_| "more seconds than can be counted".to_owned())
@@ -190,6 +190,15 @@ pub fn location(text: &str, directory: &Path) -> Result<Location, Wrong> {
         return Err(Wrong::new(120, cause, "give s3://bucket/prefix/, file:///dir/ or a path"));
     }
     Ok(file(&directory.join(text), text.ends_with('/')))
+}
+
+/// Reads a place that keys are appended to. A local one is a directory, so it ends in a slash; an S3 prefix is any
+/// text and stays as it is.
+pub fn prefix(text: &str, directory: &Path) -> Result<Location, Wrong> {
+    Ok(match location(text, directory)? {
+        Location::File { path } if !path.ends_with('/') => Location::file(format!("{path}/")),
+        place => place,
+    })
 }
 
 /// The S3 place that a bucket's web address stands for, in virtual-host or path style.

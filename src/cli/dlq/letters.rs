@@ -1,6 +1,6 @@
 //! Reads the dead letters one after the other, each once.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::cli::service::{Service, failed};
@@ -12,11 +12,9 @@ use crate::queue::{JobQueue, Message, REASON, REASON_CODE, Receipt};
 /// does it stay away so long.
 const HIDDEN: Duration = Duration::from_secs(60);
 
-/// How often a receive may bring nothing new before the queue counts as read to its end. One empty receive is no
-/// proof on SQS, which asks only some of its servers when it is not waited for.
-const EMPTY_RECEIVES: u32 = 3;
-
-/// How long a receive waits for a letter: with any wait SQS asks all of its servers.
+/// How long a receive waits for a letter. With any wait SQS asks all of its servers, so that a receive that brings
+/// nothing new is the end of the queue
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const WAIT: Duration = Duration::from_secs(1);
 
 /// The letters of a queue as they come. Holds the receipts of those to be given back.
@@ -25,18 +23,18 @@ pub(super) struct Letters<'a> {
     queue: &'a dyn JobQueue,
     seen: HashSet<String>,
     held: Vec<Receipt>,
-    ready: Vec<Message>,
-    empty: u32,
+    ready: VecDeque<Message>,
+    ended: bool,
 }
 
 impl<'a> Letters<'a> {
     pub(super) fn of(queue: &'a dyn JobQueue) -> Self {
-        Self { queue, seen: HashSet::new(), held: Vec::new(), ready: Vec::new(), empty: 0 }
+        Self { queue, seen: HashSet::new(), held: Vec::new(), ready: VecDeque::new(), ended: false }
     }
 
     /// The next letter that was not seen before. `None` at the end of the queue.
     pub(super) async fn next(&mut self) -> Result<Option<Message>, UserError> {
-        while self.ready.is_empty() && self.empty < EMPTY_RECEIVES {
+        while self.ready.is_empty() && !self.ended {
             let received = self.queue.receive(self.queue.max_batch(), WAIT, HIDDEN).await;
             let received = match received {
                 Ok(received) => received,
@@ -48,14 +46,14 @@ impl<'a> Letters<'a> {
             };
             for letter in received {
                 if self.seen.insert(letter.id.clone()) {
-                    self.ready.push(letter);
+                    self.ready.push_back(letter);
                 } else {
                     self.held.push(letter.receipt);
                 }
             }
-            self.empty = if self.ready.is_empty() { self.empty + 1 } else { 0 };
+            self.ended = self.ready.is_empty();
         }
-        Ok(self.ready.pop())
+        Ok(self.ready.pop_front())
     }
 
     /// Keeps a letter for giving back.
@@ -82,7 +80,11 @@ pub(super) fn code(letter: &Message) -> &str {
 
 /// Why the letter is dead, in one line.
 pub(super) fn reason(letter: &Message) -> &str {
-    letter.attributes.get(REASON).map_or("moved by the queue: received too often", String::as_str)
+    match letter.attributes.get(REASON) {
+        Some(reason) => reason,
+        None if letter.attributes.contains_key(REASON_CODE) => "",
+        None => "moved by the queue: received too often",
+    }
 }
 
 /// What the letter is about: its first input, else the beginning of its body.

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::Queues;
 use super::letters::{Letters, code, reason, subject};
+use super::{Queues, download};
 use crate::cli::Context;
 use crate::cli::output::{escaped, event, print, shortened};
 use crate::error::{Exit, UserError};
@@ -26,6 +26,9 @@ pub(super) struct ShowArgs {
     /// The letter's id, or the beginning of it
     #[arg(value_name = "ID")]
     id: String,
+    /// Also put the job's input into a file of the working directory, for trying the program on it by hand
+    #[arg(long)]
+    download: bool,
 }
 
 /// Lists the letters.
@@ -69,7 +72,8 @@ fn row(letter: &Message, subject: &str, age: Option<Duration>) -> String {
     let age = age.map_or("-".to_owned(), |age| humantime::format_duration(Duration::from_secs(rough(age))).to_string());
     let (id, code) = (shortened(&letter.id, 36), shortened(code(letter), 6));
     let (subject, reason) = (shortened(subject, 80), shortened(reason(letter), 100));
-    format!("{id:<36}  {:>8}  {code:<6} {age:>9}  {subject}\n{:>66}{reason}\n", letter.attempt, "")
+    let row = format!("{id:<36}  {:>8}  {code:<6} {age:>9}  {subject}\n", letter.attempt);
+    if reason.is_empty() { row } else { format!("{row}{:66}{reason}\n", "") }
 }
 
 /// A dead letter's age matters in minutes at first, in hours later, then in days.
@@ -103,11 +107,12 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, context: &Context) ->
         let help = format!("see what there is:  batchpipe dlq list --queue {}", escaped(queues.jobs.name()));
         UserError::usage(103, what, "no letter's id begins so", help).exit(Exit::Access)
     })?;
+    let saved = if args.download { Some(download::input(&letter, context).await?) } else { None };
     let understood = understand(&letter.body, &Rules::default());
     if context.global.json {
         let fields = json!({
             "id": letter.id, "attempts": letter.attempt, "code": code(&letter), "reason": reason(&letter),
-            "body": letter.body, "attributes": letter.attributes, "understood": understood,
+            "body": letter.body, "attributes": letter.attributes, "understood": understood, "file": saved,
         });
         event("dead_letter", fields)?;
         return Ok(Exit::Done);
@@ -118,6 +123,9 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, context: &Context) ->
         page.push_str(&format!("attribute {} = {}\n", escaped(name), escaped(value)));
     }
     page.push_str(&format!("body      {}\n\n{understood}", escaped(&letter.body)));
+    if let Some(file) = saved {
+        page.push_str(&format!("\nits input is in {file}\n"));
+    }
     print(&page)?;
     Ok(Exit::Done)
 }

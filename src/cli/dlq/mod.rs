@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+mod download;
 mod letters;
 mod look;
 mod redrive;
@@ -54,12 +55,15 @@ struct Queues {
 
 /// Runs the command.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
-    let queues = open(context).await?;
-    match args.command {
-        Command::List(args) => look::list(&args, &queues, context).await,
-        Command::Show(args) => look::show(&args, &queues, context).await,
-        Command::Redrive(args) => redrive::redrive(&args, &queues, context).await,
-        Command::Purge(args) => redrive::purge(&args, &queues, context).await,
+    perform(args.command, &open(context).await?, context).await
+}
+
+async fn perform(command: Command, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+    match command {
+        Command::List(args) => look::list(&args, queues, context).await,
+        Command::Show(args) => look::show(&args, queues, context).await,
+        Command::Redrive(args) => redrive::redrive(&args, queues, context).await,
+        Command::Purge(args) => redrive::purge(&args, queues, context).await,
     }
 }
 
@@ -83,3 +87,6 @@ async fn open(context: &Context) -> Result<Queues, UserError> {
         })?;
     Ok(Queues { jobs, dead })
 }
+
+#[cfg(test)]
+mod tests;

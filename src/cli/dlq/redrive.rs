@@ -88,7 +88,7 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, context: &Context) -> 
     }
     let kinds: Vec<String> = moved
         .iter()
-        .map(|((code, reason), count)| format!("{count} × {} {}", escaped(code), escaped(reason)))
+        .map(|((code, reason), count)| format!("{count} × {} {}", escaped(code), escaped(reason)).trim_end().to_owned())
         .collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     let verb = if args.dry_run { "(dry run) would move" } else { "moved" };
