@@ -179,6 +179,66 @@ async fn files_come_and_go_for_programs_that_need_them() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[tokio::test]
+async fn a_program_with_a_file_begins_when_the_file_is_complete_and_never_on_half_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (marker, meters) = (folder.path().join("marker"), Arc::new(Meters::default()));
+    let scratch = Scratch::new(folder.path(), &meters).unwrap();
+    let work = parse(&["sh", "-c", "touch \"$0\"; cat \"$1\"", marker.to_str().unwrap(), "{input}"]);
+    let (work, slots, job) =
+        (Work::Program(Arc::new(work.with_scratch(scratch))), Arc::new(Semaphore::new(1)), job("x"));
+    let ends = joined();
+    let stage = process(&work, Arc::clone(&slots), &job, ends.input, ends.output);
+    let download = async {
+        ends.to_process.send(Bytes::from_static(b"half")).await.unwrap();
+        while meters.temp_bytes.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(slots.available_permits(), 1, "a slot was taken for a file that is not there yet");
+        drop(ends.to_process);
+    };
+    let both = async { tokio::join!(stage, download) };
+    let (said, ()) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    assert_eq!(said.unwrap_err().kind, ErrorKind::Disconnected);
+    assert!(!marker.exists());
+    assert_eq!(meters.temp_bytes.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn arguments_that_no_program_can_be_given_are_the_jobs_fault() {
+    let mut job = job("x");
+    // MAX_ARG_STRLEN is 128 KiB (execve(2)).
+    job.args = vec!["x".repeat(200_000)];
+    let said = run(&program(&["echo", "{args}"]), &job, vec![]).await.0.unwrap_err();
+    assert_eq!((said.code, said.disposition()), (Code(401), Disposition::Reject), "{}", said.cause);
+    job.args = vec!["x".repeat(100_000)];
+    run(&program(&["echo", "{args}"]), &job, vec![]).await.0.unwrap();
+}
+
+/// `cargo test --test processors -- --ignored --nocapture how_fast`; our own code is not optimised in a test build.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn how_fast_bytes_go_through_a_program() {
+    let chunk = Bytes::from(vec![7; 8 << 20]);
+    for _ in 0..4 {
+        let ends = joined();
+        let (work, job) = (program(&["cat"]), job("x"));
+        let began = Instant::now();
+        let stage = process(&work, Arc::new(Semaphore::new(1)), &job, ends.input, ends.output);
+        let feeding = async {
+            for _ in 0..64 {
+                ends.to_process.send(chunk.clone()).await.unwrap();
+            }
+            ends.to_process.finish().await.unwrap();
+        };
+        let mut from_process = ends.from_process;
+        let counting = async { while from_process.recv().await.unwrap().is_some() {} };
+        let (said, (), ()) = tokio::join!(stage, feeding, counting);
+        said.unwrap();
+        println!("cat, 512 MiB: {:.0} MiB/s", 512.0 / began.elapsed().as_secs_f64());
+    }
+}
+
 /// Both pids, once the script has written them.
 async fn pids(file: &Path) -> Vec<u32> {
     for _ in 0..500 {
