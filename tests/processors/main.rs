@@ -2,6 +2,7 @@
 
 mod codecs;
 mod filters;
+mod groups;
 mod programs;
 
 use std::sync::Arc;
