@@ -104,6 +104,7 @@ async fn a_program_knows_its_job_and_no_secret() {
         options.environment.push((name.into(), "canary".into()));
     }
     let argv = || vec!["env".into()];
+    assert!(!format!("{options:?}").contains("canary"));
     let shy = Program::parse(argv(), options.clone()).unwrap();
     let (said, seen) = run(&Work::Program(Arc::new(shy)), &job("a b"), vec![]).await;
     said.unwrap();
@@ -120,6 +121,7 @@ async fn a_program_knows_its_job_and_no_secret() {
     }
     options.pass_credentials = true;
     let trusted = Program::parse(argv(), options).unwrap();
+    assert!(!format!("{trusted:?}").contains("canary"), "a secret would be logged");
     let (_, seen) = run(&Work::Program(Arc::new(trusted)), &job("x"), vec![]).await;
     assert!(String::from_utf8(seen.unwrap()).unwrap().contains("AWS_SECRET_ACCESS_KEY=canary"));
 }
