@@ -151,6 +151,33 @@ fn a_flipped_bit_never_passes() {
 }
 
 #[test]
+fn hostile_bytes_are_rejected_and_never_panic() {
+    let data = sample(400);
+    let mut state = 7_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for codec in Codec::ALL {
+        let whole = encode(codec, &data);
+        for _ in 0..400 {
+            let mut hostile = whole.clone();
+            for _ in 0..=next(8) {
+                let at = next(hostile.len());
+                hostile[at] = next(256) as u8;
+            }
+            hostile.truncate(1 + next(hostile.len()));
+            let chain = Chain::parse(&format!("decompress:{}", codec.as_str())).unwrap();
+            let limits = Limits { max_expanded_bytes: Some(10_000_000), ..Limits::default() };
+            match apply(&chain.with_limits(limits), "x", &hostile) {
+                Ok(_) | Err(ProcessError::Reject { code: 303 | 304, .. }) => {}
+                Err(other) => panic!("{codec:?} on {hostile:02x?}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_not_compressed_is_called_that() {
     let decompress = Chain::parse("decompress").unwrap();
     rejected(apply(&decompress, "notes.txt", b"just some text"), 306, "6a 75 73 74");

@@ -128,3 +128,22 @@ async fn a_slot_is_taken_with_the_first_chunk_and_stays_with_the_thread() {
     release.send(()).unwrap();
     drop(tokio::time::timeout(Duration::from_secs(5), slots.acquire()).await.unwrap().unwrap());
 }
+
+#[tokio::test]
+async fn a_filter_whose_job_is_cut_ends_by_itself_and_frees_its_slot() {
+    let slots = Arc::new(Semaphore::new(1));
+    let ends = joined();
+    ends.to_process.send(Bytes::from_static(b"first")).await.unwrap();
+    let task = {
+        let (slots, work) = (Arc::clone(&slots), work_from_steps("sha256").unwrap());
+        tokio::spawn(async move { process(&work, slots, &job("x"), ends.input, ends.output).await })
+    };
+    while slots.available_permits() == 1 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert_eq!(slots.available_permits(), 0);
+    drop((ends.to_process, ends.from_process));
+    drop(tokio::time::timeout(Duration::from_secs(5), slots.acquire()).await.unwrap().unwrap());
+}
