@@ -216,6 +216,19 @@ fn a_window_larger_than_allowed_is_refused() {
 }
 
 #[test]
+fn an_xz_that_wants_gigabytes_is_refused() {
+    // The block header follows the stream header's 12 bytes; its fifth byte is the dictionary's size, 40 for 4 GiB
+    // (https://tukaani.org/xz/xz-file-format.txt, 5.3.1).
+    let mut encoded = encode(Codec::Xz, &sample(1000));
+    assert_eq!(encoded[12..16], [2, 0, 0x21, 1]);
+    encoded[16] = 40;
+    let mut crc = flate2::Crc::new();
+    crc.update(&encoded[12..20]);
+    encoded[20..24].copy_from_slice(&crc.sum().to_le_bytes());
+    rejected(decode(Codec::Xz, &encoded), 303, "memory limit reached");
+}
+
+#[test]
 fn steps_stream_into_each_other() {
     let data = sample(MIB + 1);
     let chain = Chain::parse("zstd,gzip:1,decompress,xz:0,decompress,decompress,sha256").unwrap();
