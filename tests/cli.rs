@@ -178,6 +178,9 @@ fn settings_come_from_flag_then_variable_then_the_nearest_file() {
     let mut without = fresh();
     without.args(["--config", "none"]);
     assert_eq!(setting(&mut without, "memory").1, "default");
+    let mut theirs = fresh();
+    theirs.env("AWS_REGION", "eu-west-1");
+    assert_eq!(setting(&mut theirs, "region"), ("eu-west-1".to_owned(), "AWS_REGION".to_owned()));
     let mut named = fresh();
     named.env("BATCHPIPE_CONFIG", xdg.join("batchpipe/config.toml"));
     assert_eq!(setting(&mut named, "memory").0, "30%");
