@@ -312,3 +312,21 @@ fn a_small_limit_of_open_files_is_named_and_odd_surroundings_do_no_harm() {
     let nowhere = Command::new("sh").args(["-c", &script]).current_dir(gone.path()).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(0), "in a directory that was deleted: {}", stderr(&nowhere));
 }
+
+#[test]
+fn no_secret_of_the_environment_or_of_an_address_is_ever_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    for args in [
+        &["config", "explain", "-vvvv"][..],
+        &["run", "--queue", "q", "--output", "https://b.s3.amazonaws.com/k?X-Amz-Signature=CANARY"],
+        &["run", "--queue", "q", "--endpoint-url", "http://me:CANARY@127.0.0.1:9"],
+        &["submit", "https://me:CANARY@b.s3.amazonaws.com/k", "--queue", "q", "--input", "s3://acme-in/"],
+        &["explain", "BP101", "-vvvv", "--log-format", "json"],
+    ] {
+        let mut command = batchpipe(directory.path(), args);
+        let secrets = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"];
+        let output = command.envs(secrets.map(|name| (name, "CANARY"))).output().unwrap();
+        let said = stdout(&output) + &stderr(&output);
+        assert!(!said.is_empty() && !said.contains("CANARY"), "{args:?}: {said}");
+    }
+}
