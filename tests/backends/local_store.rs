@@ -306,7 +306,7 @@ async fn a_file_that_may_not_be_read_is_denied() {
     let store = LocalStore::new(vec![directory.path().to_owned()]);
     let path = directory.path().join("closed");
     put(&store, &path, b"x").await.unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let read = read(&store, &path).await;
     if fs::File::open(&path).is_err() {
         assert_eq!(read.unwrap_err().kind, ServiceErrorKind::Denied);

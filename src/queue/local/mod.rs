@@ -17,9 +17,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use crate::error::ServiceError;
@@ -156,7 +157,7 @@ impl JobQueue for LocalQueue {
         let which = self.which;
         Box::pin(async move {
             let max_receives = match which {
-                Which::Main => self.file.run(|connections| messages::max_receives(connections)).await?,
+                Which::Main => self.file.run(messages::max_receives).await?,
                 Which::DeadLetters => None,
             };
             Ok(Policy {
