@@ -138,6 +138,19 @@ async fn a_listing_follows_links_to_files_and_shows_nothing_else_odd() {
     assert_eq!(error.kind, ServiceErrorKind::Invalid, "a pipe is refused, not waited for: {error}");
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_name_that_can_be_no_key_is_an_error_and_not_left_out() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(vec![directory.path().to_owned()]);
+    put(&store, &directory.path().join("a"), b"x").await.unwrap();
+    fs::write(directory.path().join(std::ffi::OsStr::from_bytes(b"latin-\xfc")), "x").unwrap();
+    let error = list(&store, &format!("{}/", directory.path().display())).await.unwrap_err();
+    assert_eq!(error.kind, ServiceErrorKind::Invalid);
+    assert!(error.message.contains("UTF-8"), "{error}");
+}
+
 #[tokio::test]
 async fn roots_may_be_missing_nested_or_single_files() {
     let directory = tempfile::tempdir().unwrap();
