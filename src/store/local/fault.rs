@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_s_errors_keep_their_meaning_and_their_name() {
+    fn errors_of_the_system_keep_their_meaning_and_their_name() {
         for (errno, kind) in [
             (Errno::ENOSPC, ServiceErrorKind::NoSpace),
             (Errno::EDQUOT, ServiceErrorKind::NoSpace),
