@@ -29,13 +29,20 @@ use crate::job::Location;
 use crate::queue::ServiceFuture;
 
 /// Objects in S3 buckets.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct S3Store {
     client: Client,
     /// Whether the server is not AWS, so that it may know less.
     elsewhere: bool,
     /// Set once the server has refused a checksum.
     plain: Arc<AtomicBool>,
+}
+
+// The SDK's own text holds the access key.
+impl std::fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Store").field("elsewhere", &self.elsewhere).finish_non_exhaustive()
+    }
 }
 
 impl S3Store {

@@ -17,7 +17,6 @@ use crate::error::{ServiceError, ServiceErrorKind};
 use crate::queue::ServiceFuture;
 
 /// An upload that was begun.
-#[derive(Debug)]
 pub(super) struct S3Upload {
     pub(super) client: Client,
     pub(super) bucket: String,
@@ -28,6 +27,17 @@ pub(super) struct S3Upload {
     /// Whether it takes the sum of the whole object, too.
     pub(super) whole: bool,
     pub(super) only_if_absent: bool,
+}
+
+// The SDK's own text holds the access key.
+impl std::fmt::Debug for S3Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Upload")
+            .field("bucket", &self.bucket)
+            .field("key", &self.key)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Discards an upload; one that is gone counts as discarded.
