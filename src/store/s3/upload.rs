@@ -10,11 +10,11 @@ use bytes::Bytes;
 use futures::FutureExt;
 use md5::{Digest, Md5};
 
-use super::{Part, Upload};
 use crate::aws::checksum;
 use crate::aws::classify::{Asked, service_error};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::queue::ServiceFuture;
+use crate::store::{Part, Upload};
 
 /// An upload that was begun.
 pub(super) struct S3Upload {
