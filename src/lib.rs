@@ -21,6 +21,7 @@ pub mod shutdown;
 pub mod stages;
 pub mod store;
 mod task;
+pub mod testing;
 
 pub use job::{Job, Location};
 pub use processor::{ProcessError, Processor};
