@@ -109,7 +109,7 @@ impl Budget {
         state.add(write);
         drop(state);
         let held = Mutex::new(Held { read, write });
-        let shared = Arc::new(Shared { budget: Arc::clone(self), held });
+        let shared = Arc::new(Shared { budget: Arc::clone(self), held, starved: Notify::new() });
         Some(Room { read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)), shared })
     }
 
@@ -151,6 +151,8 @@ pub struct Room {
 struct Shared {
     budget: Arc<Budget>,
     held: Mutex<Held>,
+    /// A read waits for the bytes in the read room to be used up.
+    starved: Notify,
 }
 
 #[derive(Debug)]
@@ -200,7 +202,17 @@ impl Room {
 
     /// Waits for room for `bytes` (at most a part) to read into: the job's own, or more if more is free.
     pub async fn read(&self, bytes: u64) -> Claim {
+        if let Some(claim) = self.try_read(bytes) {
+            return claim;
+        }
+        self.shared.starved.notify_one();
         self.claim(&self.read, bytes).await
+    }
+
+    /// Resolves when a read waits for room, so there is more to come and it comes when the bytes read before have been
+    /// used up. Whoever holds such bytes must not wait for the next ones without watching this.
+    pub async fn starved(&self) {
+        self.shared.starved.notified().await;
     }
 
     /// Room to read ahead into, if it is free.

@@ -45,9 +45,10 @@ pub struct Target {
 
 /// Writes what `input` yields to the target; returns the number of bytes. `cut` is asked before anything appears.
 pub async fn upload(target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) -> Result<u64, JobError> {
-    let mut body = Body { input, rest: None, ended: false };
+    let mut body = Body { input, rest: None, ended: false, begun: false };
     let size = target.transfer.part;
     let first = cut.or(body.part(room, size)).await?.unwrap_or_default();
+    body.begun = true;
     if body.ended {
         cut.confirm().await?;
         let written = first.len() as u64;
@@ -207,27 +208,42 @@ struct Body {
     /// A chunk, or the end of one, that belongs to the next part. Never empty.
     rest: Option<Bytes>,
     ended: bool,
+    /// The first part is out.
+    begun: bool,
 }
 
 impl Body {
-    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells
-    /// whether it was the last.
+    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells whether
+    /// the first part was the last, unless that can't be known yet; further parts go out without looking ahead.
     async fn part(&mut self, room: &Room, size: u64) -> Result<Option<Bytes>, JobError> {
         let whole = size as usize;
         let Some(mut first) = self.take().await? else { return Ok(None) };
         if first.len() >= whole {
             let part = first.split_to(whole);
             self.rest = (!first.is_empty()).then_some(first);
-            if self.rest.is_none() {
-                self.rest = self.take().await?;
+            if !self.begun {
+                self.look_ahead(room).await?;
             }
             return Ok(Some(part));
         }
-        self.rest = self.take().await?;
-        if self.rest.is_none() {
+        self.look_ahead(room).await?;
+        if self.ended {
             return Ok(Some(first));
         }
         self.gather(room, first, whole).await.map(Some)
+    }
+
+    /// Sees whether there is more. What we hold may be in the room that the next chunk is waiting for: then there is, and
+    /// it won't come before we go on.
+    async fn look_ahead(&mut self, room: &Room) -> Result<(), JobError> {
+        if self.rest.is_none() {
+            tokio::select! {
+                biased;
+                next = self.take() => self.rest = next?,
+                () = room.starved() => {}
+            }
+        }
+        Ok(())
     }
 
     /// Copies chunks together until they are `whole` bytes long, or the stream has ended.
@@ -258,8 +274,8 @@ impl Body {
             }
             buffer.extend_from_slice(&chunk);
         }
-        if self.rest.is_none() {
-            self.rest = self.take().await?;
+        if !self.begun {
+            self.look_ahead(room).await?;
         }
         Ok(claim.hold(buffer.freeze()))
     }
