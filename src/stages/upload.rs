@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
 use crate::budget::Room;
 use crate::cut::Cut;
@@ -27,6 +28,10 @@ use crate::task;
 /// Parts after which the next may be twice as long, so that an output of unknown length does not run out of part
 /// numbers: 10,000 parts of 8 MiB end at 78 GiB, doubled each thousand they pass 8 TiB.
 const DOUBLE_AFTER: u32 = 1_000;
+
+/// How long a job that was cut waits for the name of the upload it has just begun: ten times S3's usual, and short beside
+/// what a stopping worker is given.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Where an output goes, and with what.
 #[derive(Clone, Debug)]
@@ -57,7 +62,7 @@ pub async fn upload(target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) ->
         return Ok(written);
     }
 
-    let begun = cut.or(begin(&target)).await?;
+    let begun = begin_or_discard(&target, cut).await?;
     let upload = Arc::clone(&begun.upload);
     let sent = async {
         let (parts, written) = cut.or(send_parts(&target, &upload, room, first, &mut body)).await?;
@@ -98,6 +103,19 @@ async fn begin(target: &Target) -> Result<Begun, JobError> {
     let upload = transfer.retry.run(meters, || store.begin(to, how)).await.map_err(|error| error.at(UPLOAD))?;
     meters.multipart_open.fetch_add(1, Relaxed);
     Ok(Begun { upload: Arc::from(upload), meters: Arc::clone(meters) })
+}
+
+/// Begins an upload; one that is cut while the store begins it is discarded as soon as the store tells its name.
+async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobError> {
+    let mut beginning = std::pin::pin!(begin(target).fuse());
+    let stopped = match cut.or(&mut beginning).await {
+        Err(error) if matches!(error.kind, ErrorKind::LeaseLost | ErrorKind::Stopped | ErrorKind::TimedOut) => error,
+        result => return result,
+    };
+    if let Ok(Ok(begun)) = tokio::time::timeout(LAST_WORDS, beginning).await {
+        abort(target, &*begun.upload).await;
+    }
+    Err(stopped)
 }
 
 async fn put(target: &Target, body: Bytes) -> Result<(), JobError> {
