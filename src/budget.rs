@@ -108,7 +108,7 @@ impl Budget {
         state.free -= read + write;
         state.add(write);
         drop(state);
-        let held = Mutex::new(Held { read, write });
+        let held = Mutex::new(Held { read, write, kept: false });
         let shared = Arc::new(Shared { budget: Arc::clone(self), held, starved: Notify::new() });
         Some(Room { read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)), shared })
     }
@@ -159,6 +159,8 @@ struct Shared {
 struct Held {
     read: u64,
     write: u64,
+    /// Nothing is given back before the end.
+    kept: bool,
 }
 
 #[derive(Debug)]
@@ -181,11 +183,19 @@ enum Source {
 }
 
 impl Room {
+    /// From now on [`fit`](Self::fit) gives nothing back: several jobs use the room in turn, and the next may be larger.
+    pub fn keep(&self) {
+        self.shared.lock().kept = true;
+    }
+
     /// Gives back what a job does not need whose input turned out to have `size` bytes.
     pub fn fit(&self, size: u64) {
         let budget = &self.shared.budget;
         let (read, write) = budget.minimum(Some(size));
         let mut held = self.shared.lock();
+        if held.kept {
+            return;
+        }
         let (read, write) = (read.min(held.read), write.min(held.write));
         let spare = held.read - read + held.write - write;
         if spare == 0 {
@@ -195,7 +205,7 @@ impl Room {
         state.remove(held.write);
         state.add(write);
         state.free += spare;
-        *held = Held { read, write };
+        *held = Held { read, write, kept: false };
         drop((state, held));
         budget.changed.notify_waiters();
     }

@@ -105,7 +105,11 @@ impl Pipeline {
         let cut = Cut { lease: &lease, shutdown: &self.intake.shutdown, deadline };
         let worked = async {
             let mut done = false;
-            for job in self.jobs(&message)? {
+            let jobs = self.jobs(&message)?;
+            if jobs.len() > 1 {
+                room.keep();
+            }
+            for job in jobs {
                 done |= self.work(job, &room, &cut).await?;
             }
             Ok(done)
