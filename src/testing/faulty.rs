@@ -64,6 +64,8 @@ pub enum Fault {
     Damaged,
     /// It happens later.
     Delay(Duration),
+    /// It happens at once, and answers later.
+    Late(Duration),
     /// It never answers, and does not happen.
     Silence,
 }
@@ -168,6 +170,11 @@ async fn obey<T>(fault: Fault, call: impl Future<Output = Result<T, ServiceError
         Fault::Delay(delay) => {
             tokio::time::sleep(delay).await;
             call.await
+        }
+        Fault::Late(delay) => {
+            let answer = call.await;
+            tokio::time::sleep(delay).await;
+            answer
         }
         Fault::Silence => std::future::pending().await,
         Fault::Lost => {

@@ -110,15 +110,21 @@ impl MemoryStore {
         Self { log: Some(log), ..self }
     }
 
-    /// Puts an object there, outside of any log.
+    /// Puts an object there, as somebody else would.
     pub fn insert(&self, at: Location, body: impl Into<Bytes>) {
         let body = body.into();
-        self.lock().insert(at, body.len() as u64, Content::Kept(body), BTreeMap::new());
+        self.place(at, body.len() as u64, Content::Kept(body));
     }
 
-    /// Puts an object of `size` bytes of [`pattern`] there, which takes no memory.
+    /// The same with an object of `size` bytes of [`pattern`], which takes no memory.
     pub fn insert_pattern(&self, at: Location, size: u64) {
-        self.lock().insert(at, size, Content::Pattern, BTreeMap::new());
+        self.place(at, size, Content::Pattern);
+    }
+
+    fn place(&self, at: Location, size: u64, content: Content) {
+        let mut inside = self.lock();
+        inside.insert(at.clone(), size, content, BTreeMap::new());
+        self.note(|| Operation::Put { at });
     }
 
     /// The bytes of an object.

@@ -73,8 +73,6 @@ pub struct Rig {
     pub may_leave_uploads: bool,
     /// The outputs of each message, by its id.
     outputs: Arc<Mutex<HashMap<String, Vec<Location>>>>,
-    /// The outputs that are there already.
-    existing: Arc<Mutex<HashSet<Location>>>,
 }
 
 impl Default for Rig {
@@ -135,7 +133,6 @@ impl Rig {
             has_dead_letters: true,
             may_leave_uploads: false,
             outputs: Arc::default(),
-            existing: Arc::default(),
         }
     }
 
@@ -192,7 +189,6 @@ impl Rig {
     ///
     /// If the machine has no thread left for it.
     pub fn start(&self, work: Work) -> Running {
-        *self.existing.lock().unwrap_or_else(PoisonError::into_inner) = self.store.locations().into_iter().collect();
         let queue: Arc<dyn JobQueue> =
             Arc::new(FaultyQueue::new(Arc::clone(&self.queue) as Arc<dyn JobQueue>, self.faults.clone()));
         let dead: Arc<dyn JobQueue> =
@@ -244,8 +240,7 @@ impl Rig {
     /// If one was.
     pub fn check_order(&self) {
         let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut complete = self.existing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut moved = HashSet::new();
+        let (mut complete, mut moved) = (HashSet::new(), HashSet::new());
         for operation in self.log.operations() {
             match operation {
                 Operation::Put { at } | Operation::Complete { at } => {
