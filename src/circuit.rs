@@ -5,10 +5,11 @@
 //! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{Code, ErrorKind, JobError};
 use crate::shutdown::{Phase, Shutdown};
+use crate::stages::Why;
 
 /// Refusals in a row that stop the worker: enough that one wrong message can't, few enough that nothing is burned.
 const REFUSALS: u32 = 3;
@@ -19,6 +20,7 @@ pub struct Circuit {
     shutdown: Shutdown,
     refused: AtomicU32,
     tripped: Mutex<Option<Tripped>>,
+    ended: OnceLock<Why>,
 }
 
 /// Why the worker stopped by itself.
@@ -33,7 +35,7 @@ pub struct Tripped {
 impl Circuit {
     /// A circuit that drains through `shutdown`.
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { shutdown, refused: AtomicU32::new(0), tripped: Mutex::new(None) }
+        Self { shutdown, refused: AtomicU32::new(0), tripped: Mutex::new(None), ended: OnceLock::new() }
     }
 
     /// Notes how a job ended.
@@ -58,6 +60,16 @@ impl Circuit {
         }
         drop(tripped);
         self.shutdown.advance(Phase::Draining);
+    }
+
+    /// Notes that receiving ended because there was no more to do.
+    pub fn ended(&self, why: Why) {
+        self.ended.get_or_init(|| why);
+    }
+
+    /// Why receiving ended with no more to do, if it did.
+    pub fn why(&self) -> Option<Why> {
+        self.ended.get().copied()
     }
 
     /// Why the worker stopped by itself, if it did.

@@ -12,8 +12,8 @@ use crate::shutdown::{Phase, Shutdown};
 /// Watches over one job.
 #[derive(Debug)]
 pub struct Cut<'a> {
-    /// The message of the job.
-    pub lease: &'a Lease,
+    /// The message of the job; none when submitting.
+    pub lease: Option<&'a Lease>,
     /// The worker's stop.
     pub shutdown: &'a Shutdown,
     /// When the job has taken too long, if it can.
@@ -32,7 +32,10 @@ impl Cut<'_> {
 
     /// Whether the job may publish now: the last thing asked before its output appears.
     pub async fn confirm(&self) -> Result<(), JobError> {
-        self.or(self.lease.confirm()).await
+        match self.lease {
+            Some(lease) => self.or(lease.confirm()).await,
+            None => self.or(std::future::ready(Ok(()))).await,
+        }
     }
 
     async fn happened(&self) -> JobError {
@@ -42,13 +45,19 @@ impl Cut<'_> {
                 None => std::future::pending().await,
             }
         };
+        let lost = async {
+            match self.lease {
+                Some(lease) => lease.lost().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            lost = self.lease.lost() => lost,
+            lost = lost => lost,
             () = self.shutdown.reached(Phase::Cutting) => {
                 JobError::new(Stage::Process, ErrorKind::Stopped, Code(604), "the worker is stopping")
             }
             () = late => {
-                JobError::new(Stage::Process, ErrorKind::TimedOut, Code(403), "the job took longer than --job-timeout")
+                JobError::new(Stage::Process, ErrorKind::TimedOut, Code(404), "the job took longer than --job-timeout")
             }
         }
     }

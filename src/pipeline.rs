@@ -102,7 +102,7 @@ impl Pipeline {
     async fn finish(self, delivery: Delivery) -> Finished {
         let Delivery { message, lease, room, slot } = delivery;
         let deadline = self.plan.job_timeout.map(|longest| Instant::now() + longest);
-        let cut = Cut { lease: &lease, shutdown: &self.intake.shutdown, deadline };
+        let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
         let worked = async {
             let mut done = false;
             let jobs = self.jobs(&message)?;
@@ -124,7 +124,7 @@ impl Pipeline {
     fn jobs(&self, message: &Message) -> Result<Vec<Job>, JobError> {
         if !message.intact {
             let cause = "the body does not match the checksum that came with it";
-            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(209), cause));
+            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(211), cause));
         }
         match message::parse(&message.body)? {
             Parsed::Nothing(why) => {
@@ -146,7 +146,8 @@ impl Pipeline {
                 return self.exists();
             }
         }
-        match self.transfer(job, room, cut).await {
+        // Boxed: three stages are too much to move about.
+        match Box::pin(self.transfer(job, room, cut)).await {
             Err(error) if error.kind == ErrorKind::Exists => self.exists(),
             result => result.map(|()| true),
         }

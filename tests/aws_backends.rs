@@ -46,21 +46,17 @@ fn aws(url: &str) -> Aws {
     Aws::from_config(configuration(url)).unwrap()
 }
 
-/// A name that no other test of this process uses.
+/// A name that no other test uses, of this process or of an earlier one.
 fn fresh(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn s3_client(aws: &Aws) -> aws_sdk_s3::Client {
-    aws.s3()
+    format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A store with a bucket of its own.
 async fn store(server: &Server) -> (S3Store, Location) {
     let aws = aws(&server.url());
     let bucket = fresh("bucket");
-    s3_client(&aws).create_bucket().bucket(&bucket).send().await.unwrap();
+    aws.s3().create_bucket().bucket(&bucket).send().await.unwrap();
     (S3Store::new(&aws), Location::s3(bucket, ""))
 }
 
@@ -71,6 +67,13 @@ async fn create_queue(aws: &Aws, attributes: &[(QueueAttributeName, String)]) ->
     name
 }
 
+async fn arn(aws: &Aws, name: &str) -> String {
+    let client = aws.sqs("us-east-1", None);
+    let url = client.get_queue_url().queue_name(name).send().await.unwrap().queue_url.unwrap();
+    let attributes = client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::QueueArn);
+    attributes.send().await.unwrap().attributes.unwrap()[&QueueAttributeName::QueueArn].clone()
+}
+
 async fn open(aws: &Aws, address: &str) -> SqsQueue {
     SqsQueue::open(&QueueAddress::parse(address).unwrap(), aws).await.unwrap()
 }
@@ -79,7 +82,7 @@ async fn open(aws: &Aws, address: &str) -> SqsQueue {
 async fn queue(server: &Server) -> SqsQueue {
     let aws = aws(&server.url());
     let dead = create_queue(&aws, &[]).await;
-    let arn = format!("arn:aws:sqs:us-east-1:000000000000:{dead}");
+    let arn = arn(&aws, &dead).await;
     let redrive = format!(r#"{{"deadLetterTargetArn":"{arn}","maxReceiveCount":5}}"#);
     let name = create_queue(&aws, &[(QueueAttributeName::RedrivePolicy, redrive)]).await;
     open(&aws, &name).await
@@ -154,7 +157,7 @@ async fn a_checksum_goes_with_every_object() {
     let at = base.join("summed");
     store.put(&at, Bytes::from_static(b"123456789"), &Writing::default()).await.unwrap();
     let Location::S3 { bucket, key } = &at else { unreachable!("an S3 location") };
-    let client = s3_client(&aws(&server.url()));
+    let client = aws(&server.url()).s3();
     let head = client.head_object().bucket(bucket).key(key).checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled);
     // The check value of CRC-64/NVME.
     assert_eq!(head.send().await.unwrap().checksum_crc64_nvme(), Some("rosUhgp5mIg="));
@@ -344,8 +347,8 @@ async fn a_queue_is_the_same_by_name_arn_and_url() {
     let server = Server::shared();
     let by_name = queue(&server).await;
     let name = by_name.name().to_owned();
-    let arn = format!("arn:aws:sqs:us-east-1:000000000000:{name}");
     let aws = aws(&server.url());
+    let arn = arn(&aws, &name).await;
     let by_arn = open(&aws, &arn).await;
     let by_url = open(&aws, by_name.url()).await;
     send(&by_arn, &["a"]).await;

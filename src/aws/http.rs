@@ -5,9 +5,11 @@
 //! the pool keeps a connection for each request that was in flight, for [`IDLE`].
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
@@ -15,12 +17,20 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 /// that is being closed stalls or fails (<https://github.com/awslabs/aws-sdk-rust/issues/1417>); hyper's own 90 s is too long.
 const IDLE: Duration = Duration::from_secs(15);
 
+/// Whether this machine has certificates of authorities: a bare container has none. They come from the system, or
+/// from `SSL_CERT_FILE`; the SDK does not read `AWS_CA_BUNDLE`.
+pub(crate) static HAS_AUTHORITIES: LazyLock<bool> =
+    LazyLock::new(|| !rustls_native_certs::load_native_certs().certs.is_empty());
+
 /// A client with a connection pool of its own.
 pub(crate) fn http_client() -> SharedHttpClient {
-    Builder::new()
-        .pool_idle_timeout(IDLE)
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .build_with_resolver(Spread)
+    // Plain http needs no certificates, and where there are none the client must not insist on them.
+    let trust = TrustStore::empty().with_native_roots(*HAS_AUTHORITIES);
+    let builder = Builder::new().pool_idle_timeout(IDLE).tls_provider(Provider::Rustls(CryptoMode::Ring));
+    match TlsContext::builder().with_trust_store(trust).build() {
+        Ok(context) => builder.tls_context(context).build_with_resolver(Spread),
+        Err(_) => builder.build_with_resolver(Spread),
+    }
 }
 
 /// Resolves a name to its addresses in random order: S3 answers with many, and all connections would else go

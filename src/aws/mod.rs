@@ -73,6 +73,15 @@ pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Resul
         config = load(settings, Some(fallback.ok_or_else(|| no_region(settings))?)).await;
     }
     let aws = Aws::new(config, settings)?;
+    if aws.needs_tls() && !*http::HAS_AUTHORITIES {
+        return Err(UserError::usage(
+            107,
+            "this machine has no certificates to know AWS by",
+            "neither the system nor SSL_CERT_FILE names certificates of authorities",
+            "install the package ca-certificates, or set SSL_CERT_FILE to a bundle of them",
+        )
+        .exit(Exit::Failed));
+    }
     find_credentials(&aws.config, settings).await?;
     Ok(aws)
 }
@@ -152,7 +161,6 @@ fn no_region(settings: &AwsSettings) -> UserError {
         format!("AWS_REGION, --region and profile \"{}\" do not set one", explain::profile(settings)),
         "add  --region eu-west-1  (or the region your bucket and queue are in)",
     )
-    .exit(Exit::Usage)
 }
 
 impl Aws {
@@ -171,6 +179,13 @@ impl Aws {
             settings: settings.clone(),
             config,
         })
+    }
+
+    /// Whether both S3 and SQS are reached by https, so that nothing works without certificates.
+    fn needs_tls(&self) -> bool {
+        [&self.s3_endpoint, &self.sqs_endpoint]
+            .into_iter()
+            .all(|endpoint| endpoint.as_ref().is_none_or(|endpoint| endpoint.url.starts_with("https://")))
     }
 
     /// The settings it was made from.

@@ -91,4 +91,12 @@ pub(super) const PAGES: &[Page] = &[
         "Give the worker an output prefix, then redrive.",
         "batchpipe run --queue jobs --output s3://acme-out/gz/ --process gzip",
     ),
+    Page::new(
+        211,
+        "the message arrived damaged",
+        "It was given back and will be received again.",
+        "Its body does not match the checksum the queue sent with it: something between the queue and this worker altered it.",
+        "Nothing, if it happens once. If it goes on, look for a proxy that rewrites answers.",
+        "batchpipe status --queue jobs",
+    ),
 ];

@@ -79,4 +79,20 @@ pub(super) const PAGES: &[Page] = &[
         "Read the service's own words in the cause.",
         "batchpipe dlq list --queue jobs",
     ),
+    Page::new(
+        310,
+        "the output has too many parts",
+        "The job was rejected and its upload aborted.",
+        "An object has at most 10,000 parts. The parts of an output of unknown length grow as it grows, but only while memory is free.",
+        "Begin with larger parts, and give the worker the memory for two of them.",
+        "batchpipe run --queue jobs --part-size 64MiB --memory 1GiB -- cat",
+    ),
+    Page::new(
+        311,
+        "the upload vanished before it was complete",
+        "The job is tried again. Nothing was published.",
+        "Something aborted the unfinished upload: a lifecycle rule that is too quick, or gc with a short --older-than while the worker was at it.",
+        "Let lifecycle rules and gc wait a day.",
+        "batchpipe gc s3://acme-out/ --older-than 24h --dry-run",
+    ),
 ];

@@ -90,4 +90,20 @@ pub(super) const PAGES: &[Page] = &[
         "Start it again, and report the dump of the stages.",
         "batchpipe --version",
     ),
+    Page::new(
+        603,
+        "the message was held for 12 hours",
+        "The job was cut before it published, and the message comes back.",
+        "A queue lets nobody hold a message for longer, however often the lease is extended.",
+        "Split the work into objects that take less, or give the job more cores.",
+        "batchpipe run --queue jobs --job-timeout 11h -- ./long",
+    ),
+    Page::new(
+        604,
+        "the worker is stopping",
+        "The job was cut before it published, and given back at once.",
+        "The drain took longer than --drain-timeout, or a second signal came.",
+        "Nothing: another worker, or the next start, does the job.",
+        "batchpipe run --queue jobs --drain-timeout 10m -- ./long",
+    ),
 ];

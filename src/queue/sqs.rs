@@ -2,7 +2,7 @@
 //!
 //! A thin layer: it packs batches to the service's limits, gives each entry of a batch its own outcome, and
 //! checks what the SDK does not, that a body is the one that was sent. Nothing here retries. Bounded by the
-//! service's limits and by [`REMEMBERED`] receipts.
+//! service's limits and by the receipts it remembers for a short time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -79,7 +79,7 @@ pub async fn download(
         let Some(oldest) = window.pop_front() else { break };
         let fetched = oldest
             .await
-            .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(404), panic.to_string()))?
+            .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
             .map_err(|error| error.at(Download))?;
         send(&output, fetched.bytes).await?;
     }

@@ -6,11 +6,15 @@
 mod acknowledge;
 mod download;
 mod process;
+mod read;
 mod receive;
+mod send;
 mod upload;
 
 pub use acknowledge::{Finished, Settled, Settling};
 pub use download::download;
 pub use process::process;
+pub use read::read;
 pub use receive::{Delivery, Intake, Receive, Why, receive};
+pub use send::send;
 pub use upload::{Target, upload};

@@ -6,7 +6,8 @@
 //! moment it arrives. Bounded by the slots, and by the budget.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use futures::{Stream, stream};
@@ -57,6 +58,8 @@ pub struct Intake {
     pub meters: Arc<Meters>,
     /// How patient we are with a failing queue.
     pub retry: Retry,
+    /// Whether somebody in this process still fills the queue: it is not empty then.
+    pub filling: Arc<AtomicBool>,
 }
 
 /// A leased message with all that its job needs to begin. Dropping it lets the message come back.
@@ -239,10 +242,13 @@ async fn deliver(
     output: &mpsc::Sender<Delivery>,
 ) -> usize {
     let mut taken = 0;
-    intake.meters.messages.fetch_add(messages.len() as u64, Relaxed);
     for message in messages {
         // Held already: its newest receipt is noted, and the job that runs goes on.
-        let Some(lease) = intake.leases.grant(&message, asked) else { continue };
+        let Some(lease) = intake.leases.grant(&message, asked) else {
+            intake.meters.received(message.sent, message.attempt, 0);
+            continue;
+        };
+        intake.meters.received(message.sent, message.attempt, 1);
         // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
         let Some((slot, room)) = places.pop() else { continue };
         if output.send(Delivery { message, lease, room, slot }).await.is_err() {
@@ -259,6 +265,7 @@ async fn give_back(intake: &Intake, messages: &[Message]) {
     if messages.is_empty() {
         return;
     }
+    messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
     let receipts: Vec<Receipt> = messages.iter().map(|message| message.receipt.clone()).collect();
     let call = intake.retry.run(&intake.meters, || intake.queue.extend(&receipts, Duration::ZERO));
     if let Err(error) = call.await {
@@ -267,7 +274,8 @@ async fn give_back(intake: &Intake, messages: &[Message]) {
 }
 
 fn stop(intake: &Intake, why: Why) {
-    tracing::info!(?why, "receiving ended");
+    tracing::debug!(?why, "receiving ended");
+    intake.circuit.ended(why);
     intake.shutdown.advance(Phase::Draining);
 }
 
@@ -280,7 +288,7 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
     if how.idle_exit.is_some_and(|idle| shared.idle() >= idle) {
         return Some(Why::Idle);
     }
-    if how.until_empty {
+    if how.until_empty && !intake.filling.load(Acquire) {
         let counts = intake.retry.attempt(intake.queue.counts()).await.ok()?;
         // What was kept for want of a dead-letter queue would come again for ever.
         let kept = intake.meters.kept.load(Relaxed);

@@ -166,7 +166,7 @@ fn sent(joined: Option<Joined>) -> Result<Option<Part>, JobError> {
         None => Ok(None),
         Some(Ok(Ok(part))) => Ok(Some(part)),
         Some(Ok(Err(error))) => Err(error.at(UPLOAD)),
-        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code(404), panic.to_string())),
+        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code(403), panic.to_string())),
     }
 }
 

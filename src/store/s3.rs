@@ -28,12 +28,6 @@ use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
 
-/// Parts of an upload: 5 MiB to 5 GiB, the last one may be smaller; at most 10,000
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
-const MIN_PART: u64 = 5 * 1024 * 1024;
-const MAX_PART: u64 = 5 * 1024 * 1024 * 1024;
-const MAX_PARTS: u32 = 10_000;
-
 /// Objects in S3 buckets.
 #[derive(Clone, Debug)]
 pub struct S3Store {
@@ -45,6 +39,13 @@ pub struct S3Store {
 }
 
 impl S3Store {
+    /// The sizes of parts: 5 MiB to 5 GiB, the last one may be smaller
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+    pub const PART_BOUNDS: (u64, u64) = (5 * 1024 * 1024, 5 * 1024 * 1024 * 1024);
+
+    /// The most parts of one object (the same page).
+    pub const MAX_PARTS: u32 = 10_000;
+
     /// The objects that `aws` reaches.
     pub fn new(aws: &Aws) -> Self {
         Self { client: aws.s3(), elsewhere: aws.s3_endpoint().is_some(), plain: Arc::default() }
@@ -273,11 +274,11 @@ impl S3Store {
 
 impl ObjectStore for S3Store {
     fn part_bounds(&self) -> (u64, u64) {
-        (MIN_PART, MAX_PART)
+        Self::PART_BOUNDS
     }
 
     fn max_parts(&self) -> u32 {
-        MAX_PARTS
+        Self::MAX_PARTS
     }
 
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {

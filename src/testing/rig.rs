@@ -209,6 +209,7 @@ impl Rig {
                 circuit: Arc::clone(&circuit),
                 meters: Arc::clone(&self.meters),
                 retry: self.transfer.retry,
+                filling: Arc::default(),
             },
             settling: Settling {
                 queue,

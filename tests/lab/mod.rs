@@ -1,5 +1,5 @@
 //! A server that speaks S3 and SQS, for tests: ministack on a free port of the loopback, ended with the last test
-//! that uses it.
+//! that uses it; or the one at `BATCHPIPE_LAB_URL`, which somebody else has started.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,8 +14,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server that runs for as long as somebody holds it.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
-    port: u16,
+    /// `None` if it is somebody else's.
+    child: Option<Child>,
+    url: String,
 }
 
 impl Server {
@@ -32,10 +33,13 @@ impl Server {
 
     /// Where it answers.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.url.clone()
     }
 
     fn start() -> Self {
+        if let Ok(url) = std::env::var("BATCHPIPE_LAB_URL") {
+            return Self { child: None, url };
+        }
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let installed = Command::new(here.join("tests/lab/setup.sh")).arg("ministack").status();
         assert!(installed.is_ok_and(|status| status.success()), "tests/lab/setup.sh ministack failed");
@@ -44,7 +48,7 @@ impl Server {
         // Somebody else may take the port between our look and the server's start.
         for _ in 0..3 {
             let port = free_port();
-            let child = Command::new(&program)
+            let mut child = Command::new(&program)
                 .env("BIND_HOST", "127.0.0.1")
                 .env("GATEWAY_PORT", port.to_string())
                 .stdin(Stdio::null())
@@ -52,32 +56,35 @@ impl Server {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("ministack starts");
-            let mut server = Self { child, port };
-            if server.answers() {
+            let started = answers(&mut child, port);
+            let server = Self { child: Some(child), url: format!("http://127.0.0.1:{port}") };
+            if started {
                 return server;
             }
         }
         panic!("ministack did not start: run {} by hand to see why", program.display());
     }
+}
 
-    /// Waits until it answers; `false` if it has ended or takes too long.
-    fn answers(&mut self) -> bool {
-        let begun = Instant::now();
-        while begun.elapsed() < START_TIMEOUT && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            if healthy(self.port).unwrap_or(false) {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(50));
+/// Waits until the server answers; `false` if it has ended or takes too long.
+fn answers(child: &mut Child, port: u16) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < START_TIMEOUT && child.try_wait().is_ok_and(|ended| ended.is_none()) {
+        if healthy(port).unwrap_or(false) {
+            return true;
         }
-        false
+        std::thread::sleep(Duration::from_millis(50));
     }
+    false
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It holds nothing that a test needs later; what fails here has ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if let Some(child) = &mut self.child {
+            // What fails here has ended already.
+            drop(child.kill());
+            drop(child.wait());
+        }
     }
 }
 
