@@ -50,7 +50,7 @@ async fn a_panic_is_one_jobs_failure() {
     }));
     assert_eq!(settled.await, Settled { done: 9, rejected: 1, ..Settled::default() });
     assert!(rig.store.contents(&Rig::output("7")).is_none());
-    assert_eq!(rig.dead_letters.peek()[0].attributes["batchpipe-code"], "BP404");
+    assert_eq!(rig.dead_letters.peek()[0].attributes["batchpipe-code"], "BP403");
 }
 
 #[tokio::test(flavor = "multi_thread")]
