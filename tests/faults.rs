@@ -40,6 +40,8 @@ async fn case(seed: u64) {
     rig.transfer.parallel = dice.usize(1..=4);
     rig.memory = rig.transfer.part * dice.u64(2..=60);
     rig.processors = dice.usize(1..=4);
+    // With few attempts a failure reaches the job, with many it is overcome below.
+    rig.transfer.retry.attempts = dice.u32(1..=5);
     let names: Vec<String> = (0..dice.usize(1..=30)).map(|name| name.to_string()).collect();
     for name in &names {
         let part = rig.transfer.part;
@@ -54,7 +56,23 @@ async fn case(seed: u64) {
     let work = if dice.bool() { Work::Copy } else { Work::Filter(Arc::new(process)) };
 
     let begun = Instant::now();
-    let settled = rig.run(work).await;
+    let running = rig.start(work);
+    // Messages come twice, and some are somebody else's for a while.
+    let meddling = tokio::spawn({
+        let queue = Arc::clone(&rig.queue);
+        async move {
+            for _ in 0..dice.u8(..4) {
+                tokio::time::sleep(Duration::from_millis(dice.u64(1..60))).await;
+                if dice.bool() {
+                    queue.forget()
+                } else {
+                    queue.steal(Duration::from_millis(100))
+                };
+            }
+        }
+    });
+    let settled = running.end().await;
+    assert!(meddling.await.is_ok());
     assert!(begun.elapsed() < BOUND, "it took {:?}", begun.elapsed());
 
     // No job is lost, and none ended but by its output or, being no job, with the dead letters.
