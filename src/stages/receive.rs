@@ -222,12 +222,12 @@ async fn reserve(intake: &Intake, turn: &Turn) -> Vec<(OwnedSemaphorePermit, Roo
     {
         let _waiting = turn.waits(State::WaitDownstream);
         let slot = Arc::clone(&intake.slots).acquire_owned().await;
-        let room = intake.budget.admit(None).await;
+        let room = intake.budget.reserve().await;
         places.extend(slot.ok().map(|slot| (slot, room)));
     }
     while places.len() < intake.queue.max_batch() {
         let Ok(slot) = Arc::clone(&intake.slots).try_acquire_owned() else { break };
-        let Some(room) = intake.budget.try_admit(None) else { break };
+        let Some(room) = intake.budget.try_reserve() else { break };
         places.push((slot, room));
     }
     places
@@ -251,6 +251,7 @@ async fn deliver(
         intake.meters.received(message.sent, message.attempt, 1);
         // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
         let Some((slot, room)) = places.pop() else { continue };
+        room.begin();
         if output.send(Delivery { message, lease, room, slot }).await.is_err() {
             break;
         }

@@ -78,6 +78,7 @@ async fn an_idle_receiver_never_stalls_a_job_that_grows() {
     rig.receive.until_empty = false;
     rig.receive.wait = Duration::from_secs(5);
     rig.receive.receivers = 2;
+    rig.transfer.part = 1 << 20;
     rig.memory = 8 << 20;
     rig.job("a", 10);
     let running = rig.start(filter(|_, input, output| {
