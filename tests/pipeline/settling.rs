@@ -234,6 +234,18 @@ async fn a_queue_that_refuses_stops_the_worker() {
     assert_eq!(rig.faults.calls(On::Receive), 1, "and is not asked again");
 }
 
+/// Its emptiness can't be seen without the right to ask; a run that waits for it must not wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_refuses_to_be_counted_stops_a_run_until_empty() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.always(On::Counts, Fault::Fail(Denied));
+    let running = rig.start(Work::Copy);
+    let circuit = std::sync::Arc::clone(&running.circuit);
+    assert_eq!(running.end().await.done, 1);
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_fails_for_a_while_is_asked_again() {
     let rig = Rig::new();
