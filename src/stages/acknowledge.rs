@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::crash;
 use crate::error::{Disposition, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
 use crate::meter::{Ended, Meters};
@@ -158,11 +159,12 @@ impl Settling {
 
     /// Whether all were deleted.
     async fn delete(&self, group: &[Finished]) -> bool {
+        crash::point("CP10");
         group.iter().for_each(|finished| finished.lease.settle(true));
         let mut left = receipts(group);
         let mut failures = 0;
         while !left.is_empty() {
-            let error = match self.retry.attempt(self.queue.delete(&left)).await {
+            let error = match crash::during("CP11", self.retry.attempt(self.queue.delete(&left))).await {
                 Ok(outcomes) => {
                     let failed = outcomes.into_iter().zip(std::mem::take(&mut left));
                     let mut last = None;

@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::budget::{Claim, Room};
+use crate::crash;
 use crate::error::Stage::Download;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::{Job, Location};
@@ -83,6 +84,7 @@ pub async fn download(
             .map_err(|error| error.at(Download))?;
         send(&output, fetched.bytes).await?;
     }
+    crash::point("CP3");
     output.finish().await.map_err(|gone| gone.at(Download))?;
     Ok(size)
 }
@@ -173,6 +175,7 @@ async fn read_body(
             ));
         }
         buffer.extend_from_slice(&frame);
+        crash::point("CP2");
         let elapsed = started.elapsed();
         if elapsed > SLOW_AFTER && received < SLOWEST * elapsed.as_secs() {
             return Err(ServiceError::new(

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::budget::{Budget, Room};
 use crate::circuit::Circuit;
+use crate::crash;
 use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
 use crate::meter::{Meters, State, Turn};
@@ -147,6 +148,7 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
                         return;
                     }
                 } else {
+                    crash::point("CP1");
                     shared.touch();
                     turn.ended(true);
                     deliver(&intake, asked, messages, places, &output).await;
