@@ -25,6 +25,8 @@ use crate::aws::address::QueueAddress;
 use crate::aws::classify::{Asked, entry_error, service_error};
 use crate::aws::{self, Aws, Subject};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
+use crate::meter::Meters;
+use crate::retry::Retry;
 
 /// Entries in one batch call
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
@@ -194,7 +196,8 @@ impl SqsQueue {
 
     async fn attributes(&self, names: &[QueueAttributeName]) -> Result<BTreeMap<String, String>, ServiceError> {
         let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec()));
-        let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
+        let answer = asked(|| async { call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue)) });
+        let answer = answer.await?;
         let attributes = answer.attributes.unwrap_or_default();
         Ok(attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect())
     }
@@ -288,9 +291,19 @@ impl JobQueue for SqsQueue {
     }
 }
 
+/// Asks what changes nothing, again if need be: one reset connection must not keep a worker from starting. Three times
+/// only, for a person may wait who typed the wrong endpoint.
+async fn asked<T, F>(call: impl FnMut() -> F) -> Result<T, ServiceError>
+where
+    F: Future<Output = Result<T, ServiceError>>,
+{
+    Retry { attempts: 3, ..Retry::default() }.run(&Meters::default(), call).await
+}
+
 async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
     let call = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account.map(str::to_owned));
-    let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
+    let answer = asked(|| async { call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue)) });
+    let answer = answer.await?;
     answer.queue_url.ok_or_else(|| ServiceError::new(ServiceErrorKind::Missing, "QueueDoesNotExist", "it has no URL"))
 }
 
