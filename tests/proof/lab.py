@@ -289,15 +289,16 @@ class Lab:
         from proxy import Proxy
 
         self.folder, self.binary, self.seed = folder, binary, seed
-        self.counter = 0
+        self.counter, self.counting = 0, threading.Lock()
         self.workers = []
         self.figures = {}
         self.server = Server(folder)
         self.proxy = Proxy(self.server.port, seed)
 
     def next(self):
-        self.counter += 1
-        return self.counter
+        with self.counting:
+            self.counter += 1
+            return self.counter
 
     def aws(self, worker):
         return {

@@ -11,6 +11,7 @@ One thread with an event loop; requests are held whole in memory (a part has a f
 """
 
 import asyncio
+import base64
 import hashlib
 import json
 import random
@@ -20,8 +21,11 @@ import struct
 import threading
 import time
 import urllib.parse
+import zlib
 
 HEAD_LIMIT = 1 << 17
+# What is done while the body of a request is still to come.
+BEFORE_BODY = ("slow-read", "early")
 # The longest that a silent answer keeps a connection: longer than any deadline of a client.
 SILENCE_LIMIT = 120.0
 
@@ -32,6 +36,7 @@ class Op:
     __slots__ = (
         "worker", "kind", "key", "asked", "answered", "begun", "ended", "status", "served", "delivered", "fault", "md5",
         "part", "upload", "messages", "handles", "timeout", "bodies", "good", "queue", "size", "visibility",
+        "range",
     )
 
     def __init__(self, worker, kind, key):
@@ -41,7 +46,7 @@ class Op:
         # What the client was told, and what the server did.
         self.status = self.served = 0
         self.delivered = False
-        self.fault = self.md5 = self.part = self.upload = self.queue = self.visibility = None
+        self.fault = self.md5 = self.part = self.upload = self.queue = self.visibility = self.range = None
         self.messages, self.handles, self.timeout, self.bodies, self.good = [], [], [], [], []
         self.size = 0
 
@@ -59,7 +64,7 @@ class Rule:
     def takes(self, op, chance):
         if self.kinds is not None and op.kind not in self.kinds:
             return False
-        if self.worker is not None and op.worker != self.worker:
+        if self.worker is not None and not op.worker.startswith(self.worker):
             return False
         if self.key is not None and self.key not in op.key:
             return False
@@ -161,6 +166,7 @@ def classify(worker, request):
     else:
         kind = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
         op = Op(worker, kind.get(method, method), f"{bucket}/{key}")
+    op.range = request.header("range")
     if op.kind in ("PutObject", "UploadPart"):
         op.md5 = hashlib.md5(request.body).hexdigest()
     op.size = len(request.body)
@@ -174,6 +180,8 @@ class Proxy:
         self.upstream = upstream
         self.chance = random.Random(seed)
         self.rules = []
+        self.changing = threading.Lock()
+        self.frozen = set()
         self.log = []
         self.number = 0
         self.faults = {}
@@ -198,8 +206,14 @@ class Proxy:
 
     def rule(self, *arguments, **named):
         rule = Rule(*arguments, **named)
-        self.rules = self.rules + [rule]
+        with self.changing:
+            self.rules = self.rules + [rule]
         return rule
+
+    def forget(self, worker):
+        """No more faults for workers of this name."""
+        with self.changing:
+            self.rules = [rule for rule in self.rules if rule.worker != worker]
 
     def calm(self):
         """No faults from now on."""
@@ -211,6 +225,10 @@ class Proxy:
 
     def up(self, worker):
         self.call(self._listen(worker, self.ports[worker]))
+
+    def freeze(self, worker):
+        """What is connected now is never answered again, and not told so: a router has forgotten it."""
+        self.frozen |= set(self.writers.get(worker, ()))
 
     def since(self, mark=0):
         return self.log[mark:]
@@ -246,6 +264,7 @@ class Proxy:
             pass
         finally:
             self.writers[worker].discard(writer)
+            self.frozen.discard(writer)
             for one in (writer, upstream[1]):
                 if one is not None:
                     one.close()
@@ -256,10 +275,15 @@ class Proxy:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             length = int(request.header("content-length") or 0)
             for rule in self.rules:
-                if rule.action == "slow-read" and length >= rule.how["least"] and (rule.times is None or rule.acted < rule.times):
-                    rule.acted += 1
-                    self._count(rule.action)
+                if rule.action not in BEFORE_BODY or length < rule.how["least"] or not rule.takes(Op(worker, "", ""), self.chance):
+                    continue
+                self._count(rule.action)
+                if rule.action == "slow-read":
                     await asyncio.sleep(rule.how["pause"])
+                else:
+                    writer.write(failure(Op(worker, "", "")).encode())
+                    await writer.drain()
+                    raise ConnectionError("answered before the body was read")
 
         request = await read_message(reader, before_body=before_body)
         if request is None:
@@ -268,7 +292,7 @@ class Proxy:
         op.asked, op.begun = self._next(), time.monotonic()
         self.log.append(op)
         rule = await self._fault(op)
-        action = rule.action if rule else None
+        action = rule.action if rule else "silence" if writer in self.frozen else None
         op.fault = action
 
         if action == "reset":
@@ -279,6 +303,8 @@ class Proxy:
             return False
         if action == "status":
             answer = failure(op, **rule.how)
+        elif action == "empty":
+            answer = Message("HTTP/1.1 200 OK", [("Content-Type", "application/x-amz-json-1.0")], b"{}")
         else:
             if action == "flip-up" and request.body:
                 request.body = flip(request.body, self.chance)
@@ -302,7 +328,7 @@ class Proxy:
 
     async def _fault(self, op):
         for rule in self.rules:
-            if rule.action != "slow-read" and rule.takes(op, self.chance):
+            if rule.action not in BEFORE_BODY and rule.takes(op, self.chance):
                 self._count(rule.action)
                 if rule.action == "latency":
                     await asyncio.sleep(rule.how["pause"] * (self.chance.random() if rule.how.get("jitter") else 1))
@@ -342,6 +368,9 @@ class Proxy:
     async def _answer(self, op, request, answer, action, rule, reader, writer):
         op.status = int(answer.start.split(" ")[1])
         self._note(op, answer)
+        if rule and rule.how.get("sum"):
+            total = zlib.crc32(answer.body).to_bytes(4, "big")
+            answer.headers.append(("x-amz-checksum-crc32", base64.b64encode(total).decode()))
         whole = answer.encode()
         if request.start.startswith("HEAD "):
             whole = head(answer.start, answer.without("connection", "transfer-encoding"))
