@@ -57,7 +57,7 @@ pub async fn download(
     let pin = Version { etag: job.etag.clone(), version_id: job.version_id.clone() };
 
     let claim = room.read(part).await;
-    let first = source.clone().fetch(0..part, pin, claim).await.map_err(|error| error.at(Download))?;
+    let first = source.clone().fetch(0..part, pin, claim).await.map_err(|error| replaced(job, error.at(Download)))?;
     let (size, version) = (first.size, first.version);
     if job.size.is_some_and(|expected| expected != size) {
         return Err(changed(job, size));
@@ -81,7 +81,7 @@ pub async fn download(
         let fetched = oldest
             .await
             .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
-            .map_err(|error| error.at(Download))?;
+            .map_err(|error| replaced(job, error.at(Download)))?;
         send(&output, fetched.bytes).await?;
     }
     crash::point("CP3");
@@ -91,6 +91,13 @@ pub async fn download(
 
 async fn send(output: &Outlet, bytes: Bytes) -> Result<(), JobError> {
     output.send(bytes).await.map_err(|gone| gone.at(Download))
+}
+
+/// An object that was replaced while it was read is read again, unless the message means the version that is gone.
+fn replaced(job: &Job, error: JobError) -> JobError {
+    let pinned = job.etag.is_some() || job.version_id.is_some() || job.size.is_some();
+    let kind = if error.kind == ErrorKind::Changed && !pinned { ErrorKind::Failed } else { error.kind };
+    JobError { kind, ..error }
 }
 
 fn changed(job: &Job, size: u64) -> JobError {
