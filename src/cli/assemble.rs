@@ -31,6 +31,10 @@ use crate::store::ObjectStore;
 /// which a busy worker finishes ten jobs.
 pub(super) const LINGER: Duration = Duration::from_millis(100);
 
+/// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job back
+/// sooner would raise its count of receives, and five of those may be all that the queue allows.
+const PATIENT_ATTEMPTS: u32 = 8;
+
 /// The queues of a pipeline.
 pub(super) struct Queues {
     /// Where messages come from.
@@ -116,7 +120,11 @@ pub(super) fn pipeline(
     let plan = Plan {
         rules,
         work,
-        transfer: Transfer { part: working.part_size, parallel: working.parallel.get(), retry },
+        transfer: Transfer {
+            part: working.part_size,
+            parallel: working.parallel.get(),
+            retry: Retry { attempts: PATIENT_ATTEMPTS, ..retry },
+        },
         if_exists: match working.if_exists {
             config::IfExists::Overwrite => IfExists::Overwrite,
             config::IfExists::Skip => IfExists::Skip,
@@ -125,13 +133,14 @@ pub(super) fn pipeline(
         job_timeout: working.job_timeout,
         linger: LINGER,
     };
+    let circuit = Arc::new(Circuit::new(shutdown.clone()));
     Ok(Pipeline {
         intake: Intake {
             queue: Arc::clone(&queues.jobs),
             leases,
             budget: Budget::new(working.memory, working.part_size),
             slots: Arc::new(Semaphore::new(working.concurrency.get())),
-            circuit: Arc::new(Circuit::new(shutdown.clone())),
+            circuit: Arc::clone(&circuit),
             shutdown,
             meters: Arc::clone(&meters),
             retry,
@@ -142,6 +151,7 @@ pub(super) fn pipeline(
             dead_letters: queues.dead_letters,
             max_receives: queues.max_receives,
             retry,
+            circuit,
             meters,
         },
         store,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::circuit::Circuit;
 use crate::crash;
 use crate::error::{Disposition, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
@@ -48,6 +49,8 @@ pub struct Settling {
     pub max_receives: Option<u32>,
     /// How patient we are with a failing queue.
     pub retry: Retry,
+    /// What we stop when the queue refuses us.
+    pub circuit: Arc<Circuit>,
     /// What counts.
     pub meters: Arc<Meters>,
 }
@@ -185,7 +188,15 @@ impl Settling {
                 Err(error) => error,
             };
             failures += 1;
-            if let Err(error) = self.retry.pause(&self.meters, failures, error).await {
+            let paused = match error {
+                error if error.is_fatal() => {
+                    // Going on would do every job again and again.
+                    self.circuit.refused(&error.clone().at(Stage::Acknowledge));
+                    Err(error)
+                }
+                error => self.retry.pause(&self.meters, failures, error).await,
+            };
+            if let Err(error) = paused {
                 tracing::warn!(code = ?error.code, cause = ?error.message, "finished jobs could not be deleted and will be done again");
                 return false;
             }
