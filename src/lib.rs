@@ -25,6 +25,7 @@ pub mod circuit;
 pub mod cli;
 pub mod codes;
 pub mod config;
+pub mod crash;
 pub mod cut;
 pub mod error;
 pub mod job;

@@ -57,6 +57,10 @@ use crate::store::ObjectStore;
 /// which a busy worker finishes ten jobs.
 pub const LINGER: Duration = Duration::from_millis(100);
 
+/// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job back
+/// sooner would raise its count of receives, and five of those may be all that the queue allows.
+const PATIENT_ATTEMPTS: u32 = 8;
+
 /// Receives after which a failing message is rejected where neither the operator nor the queue says: what AWS advises
 /// for a redrive policy.
 pub const MAX_RECEIVES: u32 = 5;
@@ -147,25 +151,30 @@ pub fn join(
     rules: Rules,
     work: Work,
     meters: Arc<Meters>,
+    shutdown: Shutdown,
 ) -> io::Result<Pipeline> {
-    let shutdown = Shutdown::default();
     let retry = Retry::default();
     let leases = Leases::new(queues.leases, settings.visibility, Arc::clone(&meters))?;
     let plan = Plan {
         rules,
         work,
-        transfer: Transfer { part: settings.part, parallel: settings.parallel.max(1), retry },
+        transfer: Transfer {
+            part: settings.part,
+            parallel: settings.parallel.max(1),
+            retry: Retry { attempts: PATIENT_ATTEMPTS, ..retry },
+        },
         if_exists: settings.if_exists,
         job_timeout: settings.job_timeout,
         linger: LINGER,
     };
+    let circuit = Arc::new(Circuit::new(shutdown.clone()));
     Ok(Pipeline {
         intake: Intake {
             queue: Arc::clone(&queues.jobs),
             leases,
             budget: Budget::new(settings.memory, settings.part),
             slots: Arc::new(Semaphore::new(settings.concurrency.max(1))),
-            circuit: Arc::new(Circuit::new(shutdown.clone())),
+            circuit: Arc::clone(&circuit),
             shutdown,
             meters: Arc::clone(&meters),
             retry,
@@ -176,6 +185,7 @@ pub fn join(
             dead_letters: queues.dead_letters,
             max_receives: queues.max_receives,
             retry,
+            circuit,
             meters,
         },
         store,
@@ -260,9 +270,8 @@ impl Worker {
         let places = self.rules.allow.iter().chain(&self.rules.output);
         let store = backends::open_store(&self.aws, &roots(places))?;
         let meters = Arc::new(Meters::default());
-        let mut pipeline = join(&self.settings, queues, store, self.rules, self.work, meters).map_err(no_thread)?;
-        pipeline.intake.shutdown = self.shutdown.clone();
-        pipeline.intake.circuit = Arc::new(Circuit::new(self.shutdown));
+        let joined = join(&self.settings, queues, store, self.rules, self.work, meters, self.shutdown);
+        let pipeline = joined.map_err(no_thread)?;
         let settled = pipeline.run(self.how).await;
         match pipeline.intake.circuit.tripped() {
             None => Ok(settled),

@@ -12,6 +12,7 @@ use crate::processor::codec::{Chain, Limits};
 use crate::processor::program::{Options, Program};
 use crate::processor::{Work, codec};
 use crate::scratch::Scratch;
+use crate::shutdown::Shutdown;
 use crate::status::{self, Sources};
 use crate::store::ObjectStore;
 use crate::worker::{self, Queues, Settings};
@@ -82,7 +83,7 @@ pub(super) fn pipeline(
         },
         job_timeout: working.job_timeout,
     };
-    worker::join(&settings, queues, store, rules, work, meters).map_err(worker::no_thread)
+    worker::join(&settings, queues, store, rules, work, meters, Shutdown::default()).map_err(worker::no_thread)
 }
 
 /// What a screen shows of a pipeline.
