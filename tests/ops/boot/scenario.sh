@@ -46,8 +46,8 @@ submit() { # NAME SECONDS…: a job NAME-n for each number, that takes so many s
 holds() { # VISIBLE IN_FLIGHT: what the queue holds
   as_worker batchpipe status --queue $QUEUE --json | tee -a /scenario.log | python3 -c '
 import json, sys
-event = json.loads(sys.stdin.readlines()[-1])
-sys.exit([event[name] for name in ("visible", "in_flight")] != [int(text) for text in sys.argv[1:]])' "$@"
+messages = json.loads(sys.stdin.readlines()[-1])["messages"]
+sys.exit([messages[name] for name in ("visible", "in_flight")] != [int(text) for text in sys.argv[1:]])' "$@"
 }
 programs() { pgrep -fc '^/bin/bash /usr/local/bin/slow-job'; }
 none_runs() { [[ $(programs) == 0 ]]; }
