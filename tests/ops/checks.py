@@ -24,8 +24,11 @@ def check(sentence, function, *arguments):
         return False
     except Exception as error:  # noqa: BLE001 - a check must not end the others
         _failed += 1
-        told = str(error) if isinstance(error, AssertionError) and str(error) else traceback.format_exc(limit=-2)
-        print(f"FAIL   {sentence}: {told.strip()}", flush=True)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = str(error).strip() or (where.line or "")
+        if not isinstance(error, AssertionError):
+            told = f"{type(error).__name__}: {told} ({where.filename.rsplit('/', 1)[-1]}:{where.lineno})"
+        print(f"FAIL   {sentence}: {told}", flush=True)
         return False
     print(f"ok     {sentence}{f' ({note})' if isinstance(note, str) else ''}", flush=True)
     return True

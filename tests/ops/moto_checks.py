@@ -14,15 +14,18 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import urllib.request
 from pathlib import Path
+
+from botocore.exceptions import ClientError
 
 from checks import Skip, check, finish
 from iam import BUCKET, QUEUE, role
 from servers import client, moto
 from template import OPS, Template, load
 
-BINARY = Path(os.environ.get("BATCHPIPE_BIN", "/nowhere"))
+BINARY = Path(os.environ.get("BATCHPIPE_BIN") or "/nowhere")
 BATCH_NAMES = {  # moto checks these names, AWS the plain ones (sqs-batch-api-actions in the SQS guide)
     "sqs:DeleteMessage": "sqs:DeleteMessageBatch",
     "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
@@ -94,7 +97,7 @@ class Account:
         trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
         arn = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
         self.iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=json.dumps(document))
-        keys = client(self.url, "sts").assume_role(RoleArn=arn, RoleSessionName="s")["Credentials"]
+        keys = client(self.url, "sts").assume_role(RoleArn=arn, RoleSessionName="trial")["Credentials"]
         return {"AWS_ACCESS_KEY_ID": keys["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"], "AWS_SESSION_TOKEN": keys["SessionToken"]}
 
     def queue_url(self, name=QUEUE):
@@ -157,13 +160,138 @@ def for_moto(document, without=None):
 
 
 def batchpipe(account, keys, *arguments, timeout=60):
-    if not BINARY.exists():
+    if not BINARY.is_file():
         raise Skip(f"there is no batchpipe at {BINARY}")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "BATCHPIPE_"))}
     environment |= {"AWS_REGION": "eu-west-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null",
                     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "NO_COLOR": "1", **keys}
     return subprocess.run([BINARY, *arguments, "--endpoint-url", account.url, "--config", "none"], env=environment,
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+
+class Tried:
+    """One queue, one dead letter queue and one prefix for one trial, so that trials do not meet."""
+
+    def __init__(self, account, name):
+        self.account, self.name, self.queue = account, name, f"try-{name}"
+        sqs = account.sqs
+        self.dead = sqs.create_queue(QueueName=f"{self.queue}-dlq")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=self.dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
+        self.url = sqs.create_queue(QueueName=self.queue, Attributes={"RedrivePolicy": redrive})["QueueUrl"]
+
+    def role(self, name, without=None):
+        document = for_moto(role(name, QueueName=self.queue), without)
+        kind = name.split(".")[0]
+        return self.account.keys_for(f"{self.name}-{kind}", document)
+
+    def jobs(self, *keys):
+        for key in keys:
+            body = {"v": 1, "input": f"s3://{BUCKET}/input/{key}", "output": f"s3://{BUCKET}/output/{self.name}/{key}"}
+            self.account.sqs.send_message(QueueUrl=self.url, MessageBody=json.dumps(body))
+
+    def outputs(self):
+        found = self.account.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"output/{self.name}/")
+        return sorted(one["Key"].rsplit("/", 1)[-1] for one in found.get("Contents", []))
+
+    def left(self, url):
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.account.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(count) for count in found.values())
+
+    def run(self, keys, *more):
+        self.account.enforce(True)
+        try:
+            return batchpipe(self.account, keys, "run", "--queue", self.queue, "--until-empty", "--wait-time", "1s", "--metrics-addr", "none",
+                             "--visibility-timeout", "4s", *more)
+        finally:
+            self.account.enforce(False)
+
+
+def well(result, *codes):
+    assert result.returncode in codes, f"exit {result.returncode}: {result.stderr[-800:]}"
+
+
+def the_worker_works_under_its_role(account):
+    """Small, large (several parts), slow enough to be extended, and one for the dead letters."""
+    tried = Tried(account, "all")
+    account.s3.put_object(Bucket=BUCKET, Key="input/large", Body=os.urandom(11 << 20))
+    tried.jobs("small", "large", "odd name \u00fc.csv")
+    account.s3.put_object(Bucket=BUCKET, Key="input/odd name \u00fc.csv", Body=b"odd")
+    keys = tried.role("role.json")
+    well(tried.run(keys, "--part-size", "5MiB", "--", "/bin/sh", "-c", "sleep 3; cat"), 0)
+    assert tried.outputs() == ["large", "odd name \u00fc.csv", "small"], tried.outputs()
+    tried.jobs("not-there")
+    well(tried.run(keys, "--process", "copy"), 0, 8)
+    assert (tried.left(tried.url), tried.left(tried.dead)) == (0, 1)
+
+
+def the_submitter_submits_under_its_role(account):
+    tried = Tried(account, "submit")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "a.csv").write_text("a")
+        (Path(folder) / "b.bin").write_bytes(os.urandom(11 << 20))
+        keys = tried.role("submit-role.json")
+        account.enforce(True)
+        try:
+            well(batchpipe(account, keys, "submit", folder, "--input", f"s3://{BUCKET}/input/sub/", "--output", f"s3://{BUCKET}/output/submit/",
+                           "--queue", tried.queue, "--part-size", "5MiB", "--journal", "none"), 0)
+            well(batchpipe(account, keys, "status", "--queue", tried.queue), 0)
+        finally:
+            account.enforce(False)
+    assert tried.left(tried.url) == 2
+
+
+def without_it_the_worker_says_so(account, action, key="small", command=("--process", "copy")):
+    """A clear error that names the action, soon, and no job lost."""
+    tried = Tried(account, action.split(":")[1])
+    tried.jobs(key)
+    result = tried.run(tried.role("role.json", without=action), *command)
+    assert result.returncode not in (0, 8), f"exit {result.returncode}: {result.stderr[-500:]}"
+    clear = re.search(r"error\[BP\d{3}\]", result.stderr) and action in result.stderr
+    assert clear, f"exit {result.returncode}, and no error that names {action}: {result.stderr[-800:]}"
+    assert tried.left(tried.url) == 1, "the job was lost"
+    return f"{re.search(r'error.BP[0-9]{3}.', result.stderr)[0]}, exit {result.returncode}"
+
+
+def without_it_the_submitter_says_so(account, action):
+    tried = Tried(account, f"submit-{action.split(':')[1]}")
+    keys = tried.role("submit-role.json", without=action)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "a.csv").write_text("a")
+        account.enforce(True)
+        try:
+            result = batchpipe(account, keys, "submit", folder, "--input", f"s3://{BUCKET}/input/s/", "--output", f"s3://{BUCKET}/output/s/",
+                               "--queue", tried.queue, "--journal", "none")
+        finally:
+            account.enforce(False)
+    assert result.returncode not in (0, 8), f"exit {result.returncode}"
+    assert re.search(r"error\[BP\d{3}\]", result.stderr) and action in result.stderr, result.stderr[-800:]
+    return f"{re.search(r'error.BP[0-9]{3}.', result.stderr)[0]}, exit {result.returncode}"
+
+
+def moto_does_enforce(account):
+    """Else all of the above proves nothing."""
+    keys = account.keys_for("nobody", {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:ListQueues", "Resource": "*"}]})
+    account.enforce(True)
+    try:
+        names = dict(aws_access_key_id=keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"], aws_session_token=keys["AWS_SESSION_TOKEN"])
+        try:
+            client(account.url, "s3", **names).get_object(Bucket=BUCKET, Key="input/small")
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 403, error
+            return
+    finally:
+        account.enforce(False)
+    raise AssertionError("moto let a role read that has no right to")
+
+
+SLOW = ("--", "/bin/sh", "-c", "sleep 8; cat")  # long enough for its lease to be extended
+WORKER_ACTIONS = [
+    ("sqs:ReceiveMessage",), ("sqs:DeleteMessage",), ("sqs:GetQueueUrl",), ("sqs:GetQueueAttributes",),
+    ("sqs:ChangeMessageVisibility", "small", SLOW), ("sqs:SendMessage", "not-there"), ("s3:GetObject",), ("s3:PutObject",),
+]
+SUBMIT_ACTIONS = ["sqs:SendMessage", "sqs:GetQueueUrl", "s3:PutObject"]
 
 
 def main():
@@ -174,6 +302,14 @@ def main():
             check("moto: queue and dead letter queue are as written", the_queues_are_as_written, account)
             check("moto: the group is empty and uses the launch template", the_group_is_empty_and_uses_the_template, account)
             check("moto: role and profile are there", the_role_and_its_profile_are_there, account)
+            account.s3.put_object(Bucket=BUCKET, Key="input/small", Body=b"small")
+            check("moto: a role without the right is refused", moto_does_enforce, account)
+            check("moto: run works under role.json", the_worker_works_under_its_role, account)
+            check("moto: submit and status work under submit-role.json", the_submitter_submits_under_its_role, account)
+            for action, *more in WORKER_ACTIONS:
+                check(f"moto: run without {action} says so and loses nothing", without_it_the_worker_says_so, account, action, *more)
+            for action in SUBMIT_ACTIONS:
+                check(f"moto: submit without {action} says so", without_it_the_submitter_says_so, account, action)
     finish()
 
 

@@ -113,6 +113,24 @@ def a_wrong_checksum_stops_the_bootstrap():
         assert "aws s3 cp" in calls and "/usr/local/bin/batchpipe" not in calls and "systemctl" not in calls, calls
 
 
+def the_instance_store_becomes_the_work_directory(present):
+    """The block of the script that does it, with stand-ins for the commands that need such a disk."""
+    block = re.search(r"^disk=.*?^fi$", USER_DATA.read_text(), re.M | re.S)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        log, table = Path(folder) / "log", Path(folder) / "fstab"
+        disk = "/dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_AWS1"
+        stand_ins = "".join(f'{name}() {{ echo "{name} $*" >>"{log}"; }}\n' for name in ("mkfs.xfs", "mount", "chown", "chmod"))
+        found = f'find() {{ printf "%s\\n" "{disk}-ns-1" "{disk}"; }}\n' if present else "find() { return 1; }\n"
+        text = "set -Eeuo pipefail\nblkid() { return 2; }\n" + stand_ins + found + block.replace("/etc/fstab", str(table))
+        result = run("bash", input=text)
+        assert result.returncode == 0, result.stderr
+        if not present:
+            assert not log.exists() and not table.exists()
+            return
+        assert log.read_text().startswith(f"mkfs.xfs -q {disk}\nmount /var/lib/batchpipe/work\n"), log.read_text()
+        assert table.read_text() == f"{disk} /var/lib/batchpipe/work xfs noatime,nofail 0 2\n", table.read_text()
+
+
 def a_missing_setting_stops_the_bootstrap():
     result = run("bash", str(USER_DATA), env={"PATH": "/nowhere"}, executable="/bin/bash")
     assert result.returncode != 0 and "BATCHPIPE_REGION" in result.stderr, result.stderr
@@ -126,6 +144,8 @@ def main():
     check("shell: systemd would notice a misspelt key", systemd_would_notice_a_misspelt_key)
     check("shell: the worker's unit is confined", the_worker_is_confined)
     check("shell: a wrong checksum stops the bootstrap before anything is installed", a_wrong_checksum_stops_the_bootstrap)
+    check("shell: an instance-store disk becomes the work directory", the_instance_store_becomes_the_work_directory, True)
+    check("shell: where there is none, the root disk is", the_instance_store_becomes_the_work_directory, False)
     check("shell: a missing setting stops the bootstrap", a_missing_setting_stops_the_bootstrap)
     finish()
 
