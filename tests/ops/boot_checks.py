@@ -33,6 +33,8 @@ def boot(folder):
         shutil.copy2(source, folder)
     shutil.copy2(USER_DATA, folder / "user-data.sh")
     shutil.copy2(BINARY, folder / "batchpipe")
+    if shutil.which("strip"):  # a debug build is large, and it is copied once more in memory
+        subprocess.run(["strip", "--strip-debug", folder / "batchpipe"], check=False, stderr=subprocess.DEVNULL)
     done = subprocess.run(["bash", folder / "enter.sh", folder], capture_output=True, text=True, timeout=280)
     if not (folder / "result").exists():
         log = folder / "nspawn.log"

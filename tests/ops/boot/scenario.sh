@@ -1,13 +1,13 @@
 #!/bin/bash
 # Runs inside the container, as the first thing after boot: ops/user-data.sh for real, then the life of
-# a machine. One line a check goes to /result. Everything waits for a condition, up to a limit.
+# a machine. One line a check goes to /test/result. Everything waits for a condition, up to a limit.
 exec 2>>/scenario.log
 set -u
 LIB=/var/lib/batchpipe
 QUEUE=sqlite:$LIB/jobs.db
 DRAIN=8
 
-result() { echo "$*" >>/result; }
+result() { echo "$*" >>/test/result; }
 check() { # SENTENCE COMMAND…
   local sentence=$1
   shift
