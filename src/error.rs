@@ -120,6 +120,8 @@ impl ServiceError {
     /// The job error this is in `stage`.
     pub fn at(self, stage: Stage) -> JobError {
         let (kind, code) = match self.kind {
+            // An upload that somebody else discarded: a new attempt begins a new one.
+            ServiceErrorKind::Missing if self.code == "NoSuchUpload" => (ErrorKind::Failed, Code(301)),
             ServiceErrorKind::Missing => (ErrorKind::Missing, Code(301)),
             ServiceErrorKind::Changed => (ErrorKind::Changed, Code(302)),
             ServiceErrorKind::Exists => (ErrorKind::Exists, Code(307)),

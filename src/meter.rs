@@ -58,6 +58,44 @@ pub struct StageMeter {
     pub bytes_out: AtomicU64,
     /// The wall clock, in seconds since 1970, when an item last left.
     pub last_success: AtomicU64,
+    /// How long items took, whole and right ones.
+    pub durations: Durations,
+}
+
+/// How long things took, in buckets that are a quarter of a power of two wide: a quantile read from them is
+/// at most 25 % too high. Bounded: one number a bucket.
+#[derive(Debug)]
+pub struct Durations([AtomicU64; Self::BUCKETS]);
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Durations {
+    /// 4 a power of two, from 1 µs to 2^36 µs = 19 hours, longer than the 12 hours an SQS message can be kept.
+    const BUCKETS: usize = 4 * 36;
+
+    /// Counts one.
+    pub fn record(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let octave = micros.ilog2() as usize;
+        let quarter = if octave < 2 { 0 } else { (micros >> (octave - 2)) as usize & 3 };
+        self.0[(4 * octave + quarter).min(Self::BUCKETS - 1)].fetch_add(1, Relaxed);
+    }
+
+    /// The time that `quantile` (0 to 1) of them did not exceed; `None` while there are none.
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        let counts: Vec<u64> = self.0.iter().map(|count| count.load(Relaxed)).collect();
+        let wanted = (counts.iter().sum::<u64>() as f64 * quantile).ceil() as u64;
+        let mut seen = 0;
+        let bucket = counts.iter().position(|count| {
+            seen += count;
+            seen >= wanted.max(1)
+        })?;
+        Some(Duration::from_micros(((1_u64 << (bucket / 4)) * (5 + bucket as u64 % 4)).div_ceil(4)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +144,10 @@ pub struct Meters {
     stages: [StageMeter; Stage::ALL.len()],
     /// Messages received.
     pub messages: AtomicU64,
+    /// Jobs that the received messages asked for.
+    pub jobs_received: AtomicU64,
+    /// The age in seconds of the message received last: about the oldest one the queue holds.
+    pub message_age: AtomicU64,
     /// Messages received again while an earlier delivery was still being worked on here.
     pub duplicates: AtomicU64,
     /// Jobs by how they ended, in the order of [`Ended::ALL`].
@@ -122,6 +164,8 @@ pub struct Meters {
     pub abort_failures: AtomicU64,
     /// Entries of batch deletes that failed.
     pub ack_failures: AtomicU64,
+    /// Messages rejected and kept, because there is no dead-letter queue.
+    pub kept: AtomicU64,
     /// Bytes in the work directory.
     pub temp_bytes: AtomicU64,
 }
@@ -163,6 +207,37 @@ impl Meters {
         &self.stages[stage as usize]
     }
 
+    /// Counts a message, sent at `sent` where the queue tells, delivered for the `attempt`th time, which asks
+    /// for `jobs` jobs.
+    pub fn received(&self, sent: Option<SystemTime>, attempt: u32, jobs: usize) {
+        self.messages.fetch_add(1, Relaxed);
+        self.jobs_received.fetch_add(jobs as u64, Relaxed);
+        crate::metrics::receive_count(attempt);
+        // A sender's clock ahead of ours makes a message from the future: it has no age.
+        if let Some(age) = sent.and_then(|sent| sent.elapsed().ok()) {
+            self.message_age.store(age.as_secs(), Relaxed);
+            crate::metrics::message_age(age);
+        }
+    }
+
+    /// Counts a call that is tried again because of `reason`, one of a few fixed words.
+    pub fn retried(&self, service: &'static str, op: &'static str, reason: &'static str) {
+        self.retries.fetch_add(1, Relaxed);
+        crate::metrics::retry(service, op, reason);
+    }
+
+    /// Counts a call that a service throttled.
+    pub fn throttled(&self, service: &'static str) {
+        self.throttles.fetch_add(1, Relaxed);
+        crate::metrics::throttle(service);
+    }
+
+    /// Counts an entry of a batch delete that failed with `fault`, one of a few fixed words.
+    pub fn ack_failed(&self, fault: &'static str) {
+        self.ack_failures.fetch_add(1, Relaxed);
+        crate::metrics::ack_failure(fault);
+    }
+
     /// Counts a job's end.
     pub fn ended(&self, how: Ended) {
         self.ended[how as usize].fetch_add(1, Relaxed);
@@ -181,7 +256,7 @@ impl Meters {
             clock.advance();
             clock.in_state[State::Busy as usize] += 1;
         }
-        Arc::new(Turn { meters: Arc::clone(self), stage, state: Mutex::new(State::Busy) })
+        Arc::new(Turn { meters: Arc::clone(self), stage, began: Instant::now(), state: Mutex::new(State::Busy) })
     }
 }
 
@@ -190,6 +265,7 @@ impl Meters {
 pub struct Turn {
     meters: Arc<Meters>,
     stage: Stage,
+    began: Instant,
     state: Mutex<State>,
 }
 
@@ -210,13 +286,16 @@ impl Turn {
         Waiting(self)
     }
 
-    /// Counts the end of the item.
+    /// Counts the end of the item, and how long it took.
     pub fn ended(&self, well: bool) {
         let meter = self.meter();
+        let took = self.began.elapsed();
+        crate::metrics::stage_duration(self.stage, took);
         if well {
             meter.items_out.fetch_add(1, Relaxed);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             meter.last_success.store(now, Relaxed);
+            meter.durations.record(took);
         } else {
             meter.failed.fetch_add(1, Relaxed);
         }
@@ -254,6 +333,22 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantile_is_never_too_low_and_at_most_a_quarter_too_high() {
+        let durations = Durations::default();
+        assert_eq!(durations.quantile(0.5), None);
+        for millis in 1..=1000 {
+            durations.record(Duration::from_millis(millis));
+        }
+        for (quantile, exact) in [(0.0, 1), (0.5, 500), (0.99, 990), (1.0, 1000)] {
+            let read = durations.quantile(quantile).unwrap();
+            let exact = Duration::from_millis(exact);
+            assert!(read >= exact && read <= exact.mul_f64(1.25), "{quantile}: {read:?} for {exact:?}");
+        }
+        durations.record(Duration::ZERO);
+        durations.record(Duration::MAX);
+    }
 
     #[test]
     fn time_passes_into_the_state_a_turn_is_in_and_stops_with_the_turn() {

@@ -8,10 +8,17 @@ use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
+use crate::meter::{State, Turn};
 
 pub mod codec;
+pub(crate) mod panics;
 pub mod program;
+
+pub use codec::work_from_steps;
 
 /// A blocking filter over one job, in the manner of a Unix filter.
 ///
@@ -111,4 +118,14 @@ impl std::fmt::Debug for Work {
             Self::Program(program) => program.fmt(f),
         }
     }
+}
+
+/// Waits for one of the `--processors`.
+pub(crate) async fn take_slot(slots: &Arc<Semaphore>, turn: &Turn) -> Result<OwnedSemaphorePermit, JobError> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Ok(slot);
+    }
+    let _waiting = turn.waits(State::WaitPermit);
+    let slot = Arc::clone(slots).acquire_owned().await;
+    slot.map_err(|closed| JobError::new(Stage::Process, ErrorKind::Stopped, Code(602), closed.to_string()))
 }

@@ -24,6 +24,12 @@ pub type ServiceFuture<'a, T> = BoxFuture<'a, Result<T, ServiceError>>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt(pub String);
 
+/// The attribute of a dead letter that holds the code of its failure, such as `BP303`.
+pub const REASON_CODE: &str = "batchpipe-code";
+
+/// The attribute of a dead letter that says in one line why it is one.
+pub const REASON: &str = "batchpipe-reason";
+
 /// A received message.
 #[derive(Clone, Debug)]
 pub struct Message {

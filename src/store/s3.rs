@@ -1,1 +1,396 @@
-//! (to come)
+//! The object store in S3, and in servers that speak its protocol.
+//!
+//! Requests and answers only: no retry, no deadline, no read-ahead. Reads are ranged and pinned; writes carry one
+//! checksum, computed here once, in place of a signed hash of the payload. A server that refuses the checksum gets
+//! none from then on, and signed payloads. Holds nothing but what a caller has in hand.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType, EncodingType};
+use aws_smithy_types::DateTime;
+use aws_smithy_types::byte_stream::ByteStream;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use percent_encoding::percent_decode_str;
+
+use super::s3_upload::S3Upload;
+use super::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
+use crate::aws::body::{self, Window};
+use crate::aws::classify::{Asked, service_error};
+use crate::aws::{Aws, checksum};
+use crate::error::{ServiceError, ServiceErrorKind};
+use crate::job::Location;
+use crate::queue::ServiceFuture;
+
+/// Objects in S3 buckets.
+#[derive(Clone, Debug)]
+pub struct S3Store {
+    client: Client,
+    /// Whether the server is not AWS, so that it may know less.
+    elsewhere: bool,
+    /// Set once the server has refused a checksum.
+    plain: Arc<AtomicBool>,
+}
+
+impl S3Store {
+    /// The sizes of parts: 5 MiB to 5 GiB, the last one may be smaller
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+    pub const PART_BOUNDS: (u64, u64) = (5 * 1024 * 1024, 5 * 1024 * 1024 * 1024);
+
+    /// The most parts of one object (the same page).
+    pub const MAX_PARTS: u32 = 10_000;
+
+    /// The objects that `aws` reaches.
+    pub fn new(aws: &Aws) -> Self {
+        Self { client: aws.s3(), elsewhere: aws.s3_endpoint().is_some(), plain: Arc::default() }
+    }
+
+    fn checked(&self) -> bool {
+        !self.plain.load(Relaxed)
+    }
+
+    /// Whether `error` may mean that the server does not know our checksum, so that trying without tells.
+    fn may_refuse_checksums(&self, error: &ServiceError) -> bool {
+        self.elsewhere && self.checked() && error.kind == ServiceErrorKind::Invalid
+    }
+
+    fn go_on_without_checksums(&self, error: &ServiceError) {
+        if !self.plain.swap(true, Relaxed) {
+            tracing::warn!(code = ?error.code, "the server refuses CRC64NVME checksums; writing without them");
+        }
+    }
+
+    async fn read(&self, from: &Location, range: Range<u64>, pin: &Version) -> Result<Reading, ServiceError> {
+        if range.is_empty() {
+            return self.past_the_end(from, u64::MAX, pin).await;
+        }
+        let (bucket, key) = object(from)?;
+        // The end of a range has to be a number that servers can read.
+        let range_header = match i64::try_from(range.end) {
+            Ok(end) => format!("bytes={}-{}", range.start, end - 1),
+            Err(_) => format!("bytes={}-", range.start),
+        };
+        let request = self
+            .client
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .range(range_header)
+            .set_if_match(pin.etag.as_deref().map(quoted))
+            .set_version_id(pin.version_id.clone())
+            .checksum_mode(ChecksumMode::Enabled);
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            // Nothing at or after this offset.
+            Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => {
+                return self.past_the_end(from, range.start, pin).await;
+            }
+            Err(error) => return Err(service_error(&error, Asked::Read)),
+        };
+        let Some(window) = Window::find(&range, answer.content_range(), answer.content_length()) else {
+            let message = format!("asked for {range:?}, got {:?}", answer.content_range());
+            return Err(ServiceError::new(ServiceErrorKind::Corrupt, "WrongRange", message));
+        };
+        let version = version(answer.e_tag(), answer.version_id());
+        Ok(Reading { size: window.size, version, body: body::read(answer.body, window) })
+    }
+
+    /// A reading without bytes. The answer that says so tells neither ETag nor, with every server, the size.
+    async fn past_the_end(&self, from: &Location, start: u64, pin: &Version) -> Result<Reading, ServiceError> {
+        let Some(found) = self.find(from, pin).await? else {
+            return Err(ServiceError::new(ServiceErrorKind::Missing, "NoSuchKey", "the object is gone"));
+        };
+        if found.size > start {
+            let message = "the object grew while it was read";
+            return Err(ServiceError::new(ServiceErrorKind::Unavailable, "InvalidRange", message));
+        }
+        Ok(Reading { size: found.size, version: found.version, body: stream::empty().boxed() })
+    }
+
+    async fn find(&self, at: &Location, pin: &Version) -> Result<Option<ObjectInfo>, ServiceError> {
+        let (bucket, key) = object(at)?;
+        let request = self
+            .client
+            .head_object()
+            .bucket(bucket)
+            .key(key)
+            .set_if_match(pin.etag.as_deref().map(quoted))
+            .set_version_id(pin.version_id.clone());
+        match request.send().await {
+            Ok(found) => Ok(Some(ObjectInfo {
+                location: at.clone(),
+                size: size(found.content_length()),
+                version: version(found.e_tag(), found.version_id()),
+                modified: time(found.last_modified()),
+                metadata: found.metadata.unwrap_or_default().into_iter().collect(),
+            })),
+            Err(error) => match service_error(&error, Asked::Read) {
+                error if error.kind == ServiceErrorKind::Missing => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn write(&self, to: &Location, body: Bytes, how: &Writing) -> Result<(), ServiceError> {
+        let checked = self.checked();
+        match self.put_object(to, body.clone(), how, checked).await {
+            Err(error) if checked && self.may_refuse_checksums(&error) => {
+                self.put_object(to, body, how, false).await?;
+                self.go_on_without_checksums(&error);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn put_object(&self, to: &Location, body: Bytes, how: &Writing, checked: bool) -> Result<(), ServiceError> {
+        let (bucket, key) = object(to)?;
+        let request = self
+            .client
+            .put_object()
+            .bucket(bucket)
+            .key(key)
+            .set_checksum_crc64_nvme(checked.then(|| checksum::of(&body)))
+            .set_metadata(metadata(how))
+            .set_if_none_match(how.only_if_absent.then(|| "*".to_owned()))
+            .body(ByteStream::from(body));
+        // The checksum is part of what is signed, so the payload need not be: that would hash it a second time.
+        let sent = match checked {
+            true => request.customize().disable_payload_signing().send().await,
+            false => request.send().await,
+        };
+        sent.map(|_| ()).map_err(|error| service_error(&error, Asked::Write))
+    }
+
+    async fn begin_upload(&self, to: &Location, how: &Writing) -> Result<Box<dyn Upload>, ServiceError> {
+        let checked = self.checked();
+        let ((id, whole), checked) = match self.create_upload(to, how, checked).await {
+            Err(error) if checked && self.may_refuse_checksums(&error) => {
+                let begun = self.create_upload(to, how, false).await?;
+                self.go_on_without_checksums(&error);
+                (begun, false)
+            }
+            created => (created?, checked),
+        };
+        let (bucket, key) = object(to)?;
+        Ok(Box::new(S3Upload {
+            client: self.client.clone(),
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            id,
+            checked,
+            whole,
+            only_if_absent: how.only_if_absent,
+        }))
+    }
+
+    /// The id of a new upload, and whether it takes the sum of the whole object.
+    async fn create_upload(&self, to: &Location, how: &Writing, checked: bool) -> Result<(String, bool), ServiceError> {
+        let (bucket, key) = object(to)?;
+        let request = self
+            .client
+            .create_multipart_upload()
+            .bucket(bucket)
+            .key(key)
+            .set_metadata(metadata(how))
+            .set_checksum_algorithm(checked.then_some(ChecksumAlgorithm::Crc64Nvme))
+            .set_checksum_type(checked.then_some(ChecksumType::FullObject));
+        let created = request.send().await.map_err(|error| service_error(&error, Asked::Write))?;
+        // Servers that know only sums of sums say so here, or say nothing.
+        let whole = checked && (!self.elsewhere || created.checksum_type == Some(ChecksumType::FullObject));
+        let id = created.upload_id.ok_or_else(|| {
+            ServiceError::new(ServiceErrorKind::Unavailable, "UnreadableResponse", "the upload has no id")
+        })?;
+        Ok((id, whole))
+    }
+
+    /// One page of a listing, and where the next begins.
+    async fn page(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<ObjectInfo>, Option<String>), ServiceError> {
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            // A key may hold characters that XML can't.
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(token);
+        let page = request.send().await.map_err(|error| service_error(&error, Asked::Read))?;
+        let encoded = page.encoding_type().is_some();
+        let mut objects = Vec::with_capacity(page.contents().len());
+        for listed in page.contents() {
+            objects.push(ObjectInfo {
+                location: Location::s3(bucket, listed_key(listed.key(), encoded)?),
+                size: size(listed.size()),
+                version: version(listed.e_tag(), None),
+                modified: time(listed.last_modified()),
+                metadata: Default::default(),
+            });
+        }
+        Ok((objects, page.next_continuation_token.filter(|_| page.is_truncated == Some(true))))
+    }
+
+    async fn uploads_under(&self, prefix: &Location) -> Result<Vec<Unfinished>, ServiceError> {
+        let (bucket, key) = place(prefix)?;
+        let mut found = Vec::new();
+        let mut markers = (None, None);
+        loop {
+            let request = self
+                .client
+                .list_multipart_uploads()
+                .bucket(bucket)
+                .prefix(key)
+                .encoding_type(EncodingType::Url)
+                .set_key_marker(markers.0)
+                .set_upload_id_marker(markers.1);
+            let page = request.send().await.map_err(|error| service_error(&error, Asked::Read))?;
+            let encoded = page.encoding_type().is_some();
+            for upload in page.uploads() {
+                found.push(Unfinished {
+                    location: Location::s3(bucket, listed_key(upload.key(), encoded)?),
+                    id: upload.upload_id().unwrap_or_default().to_owned(),
+                    begun: time(upload.initiated()),
+                    bytes: None,
+                });
+            }
+            let next = match page.next_key_marker() {
+                Some(marker) if page.is_truncated == Some(true) => listed_key(Some(marker), encoded)?,
+                _ => return Ok(found),
+            };
+            markers = (Some(next), page.next_upload_id_marker);
+        }
+    }
+}
+
+impl ObjectStore for S3Store {
+    fn part_bounds(&self) -> (u64, u64) {
+        Self::PART_BOUNDS
+    }
+
+    fn max_parts(&self) -> u32 {
+        Self::MAX_PARTS
+    }
+
+    fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
+        self.read(from, range, pin).boxed()
+    }
+
+    fn put<'a>(&'a self, to: &'a Location, body: Bytes, how: &'a Writing) -> ServiceFuture<'a, ()> {
+        self.write(to, body, how).boxed()
+    }
+
+    fn begin<'a>(&'a self, to: &'a Location, how: &'a Writing) -> ServiceFuture<'a, Box<dyn Upload>> {
+        self.begin_upload(to, how).boxed()
+    }
+
+    fn head<'a>(&'a self, at: &'a Location) -> ServiceFuture<'a, Option<ObjectInfo>> {
+        async move { self.find(at, &Version::default()).await }.boxed()
+    }
+
+    fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>> {
+        let (bucket, key) = match place(prefix) {
+            Ok((bucket, key)) => (bucket.to_owned(), key.to_owned()),
+            Err(error) => return stream::once(async { Err(error) }).boxed(),
+        };
+        // The state is the token of the next page; the first page has none.
+        let pages = stream::try_unfold((bucket, key, Some(None)), move |(bucket, key, next)| async move {
+            let Some(token) = next else { return Ok(None) };
+            let (objects, next) = self.page(&bucket, &key, token).await?;
+            Ok(Some((stream::iter(objects).map(Ok), (bucket, key, next.map(Some)))))
+        });
+        pages.try_flatten().boxed()
+    }
+
+    fn unfinished<'a>(&'a self, prefix: &'a Location) -> ServiceFuture<'a, Vec<Unfinished>> {
+        self.uploads_under(prefix).boxed()
+    }
+
+    fn discard<'a>(&'a self, upload: &'a Unfinished) -> ServiceFuture<'a, ()> {
+        async move {
+            let (bucket, key) = object(&upload.location)?;
+            super::s3_upload::abort(&self.client, bucket, key, &upload.id).await
+        }
+        .boxed()
+    }
+}
+
+/// The bucket and the key of an object.
+fn object(at: &Location) -> Result<(&str, &str), ServiceError> {
+    match place(at)? {
+        (_, "") => Err(ServiceError::new(ServiceErrorKind::Invalid, "InvalidKey", "an object needs a key")),
+        found => Ok(found),
+    }
+}
+
+/// The bucket and the prefix of a location, which may be empty.
+fn place(at: &Location) -> Result<(&str, &str), ServiceError> {
+    match at {
+        Location::S3 { bucket, key } => Ok((bucket, key)),
+        Location::File { .. } => {
+            Err(ServiceError::new(ServiceErrorKind::Invalid, "InvalidLocation", "a local file is not in S3"))
+        }
+    }
+}
+
+fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
+}
+
+fn version(etag: Option<&str>, version_id: Option<&str>) -> Version {
+    let etag = etag.map(|etag| etag.trim_matches('"').to_owned());
+    // In a bucket that has never been versioned the word is "null", and naming it changes nothing.
+    Version { etag, version_id: version_id.filter(|id| *id != "null").map(str::to_owned) }
+}
+
+fn metadata(how: &Writing) -> Option<HashMap<String, String>> {
+    let some = !how.metadata.is_empty();
+    some.then(|| how.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+fn size(length: Option<i64>) -> u64 {
+    length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0)
+}
+
+fn time(at: Option<&DateTime>) -> Option<SystemTime> {
+    SystemTime::try_from(*at?).ok()
+}
+
+/// A key as it is, from a listing that encodes keys as forms do.
+fn listed_key(key: Option<&str>, encoded: bool) -> Result<String, ServiceError> {
+    let key = key.unwrap_or_default();
+    if !encoded {
+        return Ok(key.to_owned());
+    }
+    let spaced = key.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().map(|key| key.into_owned());
+    decoded.map_err(|error| ServiceError::new(ServiceErrorKind::Corrupt, "UnreadableKey", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_key_is_decoded_once_and_only_if_it_was_encoded() {
+        assert_eq!(listed_key(Some("a+b%2Bc%2541%C3%BC"), true).unwrap(), "a b+c%41ü");
+        assert_eq!(listed_key(Some("a+b%2B"), false).unwrap(), "a+b%2B");
+        assert!(listed_key(Some("%FF"), true).is_err());
+    }
+
+    #[test]
+    fn a_local_file_is_not_in_s3() {
+        assert_eq!(object(&Location::file("/tmp/x")).unwrap_err().kind, ServiceErrorKind::Invalid);
+        assert_eq!(object(&Location::s3("bucket", "")).unwrap_err().kind, ServiceErrorKind::Invalid);
+        assert_eq!(place(&Location::s3("bucket", "")).unwrap(), ("bucket", ""));
+    }
+}

@@ -1,0 +1,10 @@
+//! Any key, through the form encoding of an S3 event.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/any_message/mod.rs"]
+#[allow(dead_code, reason = "each target runs one of its checks")]
+mod any_message;
+
+fuzz_target!(|text: &str| any_message::check_key(text));

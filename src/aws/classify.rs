@@ -1,0 +1,339 @@
+//! Reads a failure of the SDK as a kind: the one place that looks at a service's error codes.
+//!
+//! A code decides before a status does, and nothing decides by wording but three cases in which AWS gives one
+//! code to two meanings. The words that reach a log are one line, short, and never those of a signature
+//! failure: there AWS repeats the signed request, session token included.
+
+use std::error::Error;
+use std::io;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_checksums::body::validate::Error as ChecksumError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::error::{ServiceError, ServiceErrorKind};
+
+/// What was asked, as far as it changes what an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To read an object: a failed precondition means it has changed.
+    Read,
+    /// To write an object: a failed precondition means there is one already.
+    Write,
+    /// Anything of a queue.
+    Queue,
+}
+
+/// The longest message that is kept, in characters: a log line's worth.
+const MESSAGE_CHARS: usize = 300;
+
+/// Reads the failure of a request.
+pub fn service_error<E>(error: &SdkError<E, HttpResponse>, asked: Asked) -> ServiceError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(failure) => {
+            let status = failure.raw().status().as_u16();
+            let elsewhere = failure.raw().headers().get("x-amz-bucket-region");
+            answered(failure.err().code(), status, failure.err().message().unwrap_or_default(), elsewhere, asked)
+        }
+        SdkError::ResponseError(failure) => {
+            let status = failure.raw().status().as_u16();
+            match broken_body(error) {
+                Some(broken) if status < 300 => broken,
+                _ if status < 300 => unreachable("UnreadableResponse", error),
+                _ => answered(None, status, "", failure.raw().headers().get("x-amz-bucket-region"), asked),
+            }
+        }
+        SdkError::TimeoutError(_) => unreachable("Timeout", error),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => unreachable("Timeout", error),
+        SdkError::DispatchFailure(_) => no_credentials(error).unwrap_or_else(|| unreachable("Unreachable", error)),
+        _ => ServiceError::new(ServiceErrorKind::Invalid, "InvalidRequest", one_line(&deepest(error))),
+    }
+}
+
+/// Reads the failure of one entry of a batch call.
+pub fn entry_error(code: &str, message: Option<&str>, sender_fault: bool) -> ServiceError {
+    let status = if sender_fault { 400 } else { 500 };
+    answered(Some(code), status, message.unwrap_or_default(), None, Asked::Queue)
+}
+
+/// Reads the failure of a body that had begun to arrive: what came so far is not the whole.
+pub fn body_error(error: &(dyn Error + 'static)) -> ServiceError {
+    broken_body(error).unwrap_or_else(|| unreachable("BrokenBody", error))
+}
+
+fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&str>, asked: Asked) -> ServiceError {
+    let code = bare(code.unwrap_or_default());
+    // An answer without a body (to HEAD) or in an unknown form has no code or its status for one.
+    let numeric = code.parse::<u16>().ok();
+    let kind = match numeric {
+        None if !code.is_empty() => by_code(code, message, asked).unwrap_or_else(|| by_status(status, asked)),
+        _ => by_status(numeric.unwrap_or(status), asked),
+    };
+    // HEAD of a bucket in another region is a bare 400 that names the region.
+    let kind =
+        if status == 400 && code.is_empty() && elsewhere.is_some() { ServiceErrorKind::WrongRegion } else { kind };
+    let shown = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
+    let words = match kind {
+        ServiceErrorKind::WrongRegion => match elsewhere {
+            Some(region) => format!("the bucket is in {}", one_line(region)),
+            None => one_line(message),
+        },
+        _ if is_signature(code) => "the secret key is not that of the access key, or the clock is wrong".to_owned(),
+        _ if message.is_empty() => "the service gave no reason".to_owned(),
+        _ => one_line(message),
+    };
+    ServiceError::new(kind, shown, words)
+}
+
+/// The last name of a code: SQS says `AWS.SimpleQueueService.NonExistentQueue` and `com.amazonaws.sqs#OverLimit`.
+/// A code of the key service keeps its prefix, for its names alone are those of other things.
+fn bare(code: &str) -> &str {
+    let code = code.rsplit('#').next().unwrap_or(code);
+    if code.starts_with("KMS.") { code } else { code.rsplit('.').next().unwrap_or(code) }
+}
+
+fn is_signature(code: &str) -> bool {
+    matches!(code, "SignatureDoesNotMatch" | "InvalidSignatureException" | "IncompleteSignature" | "AuthFailure")
+}
+
+/// The kinds of the codes that mean more than their status.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html>)
+fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> {
+    use ServiceErrorKind::{
+        Changed, Corrupt, Credentials, Denied, Exists, Invalid, LeaseLost, Missing, Throttled, Unavailable, WrongRegion,
+    };
+    let kind = match code {
+        "SlowDown"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "KmsThrottled"
+        | "KMS.ThrottlingException"
+        | "OverLimit" => Throttled,
+
+        // Signed with a wrong clock; the SDK has taken note of the right one for the next request.
+        "RequestTimeTooSkewed" | "RequestExpired" => Unavailable,
+        _ if is_signature(code) && message.starts_with("Signature expired") => Unavailable,
+        _ if is_signature(code) && message.starts_with("Signature not yet") => Unavailable,
+        "RequestTimeout"
+        | "RequestTimeoutException"
+        | "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "OperationAborted"
+        | "TemporaryRedirect" => Unavailable,
+        // The parts are not as we thought: beginning anew is the cure, so it is no fault of the job.
+        "InvalidPart" | "InvalidPartOrder" => Unavailable,
+
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "MissingAuthenticationToken"
+        | "NoCredentials" => Credentials,
+        _ if is_signature(code) => Credentials,
+
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AllAccessDisabled"
+        | "AccountProblem"
+        | "NotSignedUp"
+        | "OptInRequired" => Denied,
+        // A key that can't be used fails every job the same way.
+        _ if code.starts_with("Kms") || code.starts_with("KMS.") => Denied,
+
+        "NoSuchKey" | "NoSuchBucket" | "NoSuchUpload" | "NoSuchVersion" | "NotFound" | "QueueDoesNotExist"
+        | "NonExistentQueue" => Missing,
+        // A version that is a delete marker.
+        "MethodNotAllowed" if asked == Asked::Read => Missing,
+        "PreconditionFailed" if asked == Asked::Write => Exists,
+        "PreconditionFailed" => Changed,
+        "ConditionalRequestConflict" => Exists,
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => WrongRegion,
+        "BadDigest"
+        | "InvalidDigest"
+        | "IncompleteBody"
+        | "XAmzContentChecksumMismatch"
+        | "XAmzContentSHA256Mismatch" => Corrupt,
+
+        "ReceiptHandleIsInvalid" | "MessageNotInflight" => LeaseLost,
+        "InvalidParameterValue" if message.contains("expired") => LeaseLost,
+        // Archived: 403, but no right would help.
+        "InvalidObjectState" => Invalid,
+        _ => return None,
+    };
+    Some(kind)
+}
+
+fn by_status(status: u16, asked: Asked) -> ServiceErrorKind {
+    match status {
+        // A success that can't be read.
+        ..=300 => ServiceErrorKind::Unavailable,
+        301 => ServiceErrorKind::WrongRegion,
+        401 => ServiceErrorKind::Credentials,
+        403 => ServiceErrorKind::Denied,
+        404 => ServiceErrorKind::Missing,
+        405 if asked == Asked::Read => ServiceErrorKind::Missing,
+        408 => ServiceErrorKind::Unavailable,
+        412 if asked == Asked::Write => ServiceErrorKind::Exists,
+        412 => ServiceErrorKind::Changed,
+        429 | 503 => ServiceErrorKind::Throttled,
+        // Not implemented: a server that is not quite S3.
+        501 => ServiceErrorKind::Invalid,
+        500.. | 307 => ServiceErrorKind::Unavailable,
+        _ => ServiceErrorKind::Invalid,
+    }
+}
+
+/// The errors that led to this one, from the outside in.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (**error).source())
+}
+
+fn deepest(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn unreachable(code: &str, error: &(dyn Error + 'static)) -> ServiceError {
+    let system = chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).last();
+    let named = system.map(io::Error::kind).filter(|kind| !matches!(kind, io::ErrorKind::Other));
+    let code = named.map_or_else(|| code.to_owned(), |kind| format!("{kind:?}"));
+    ServiceError::new(ServiceErrorKind::Unavailable, code, one_line(&deepest(error)))
+}
+
+fn no_credentials(error: &(dyn Error + 'static)) -> Option<ServiceError> {
+    let found = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
+    let kind = match found {
+        CredentialsError::ProviderTimedOut(_) => ServiceErrorKind::Unavailable,
+        _ => ServiceErrorKind::Credentials,
+    };
+    Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))))
+}
+
+fn broken_body(error: &(dyn Error + 'static)) -> Option<ServiceError> {
+    let broken = chain(error).find_map(|error| {
+        if error.is::<ChecksumError>() {
+            return Some("ChecksumMismatch");
+        }
+        // hyper says so when the connection ends before the promised length.
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            return Some("IncompleteBody");
+        }
+        error.downcast_ref::<hyper::Error>().filter(|error| error.is_incomplete_message()).map(|_| "IncompleteBody")
+    })?;
+    Some(ServiceError::new(ServiceErrorKind::Corrupt, broken, one_line(&deepest(error))))
+}
+
+/// The first line of `text`, without control characters, cut at [`MESSAGE_CHARS`].
+pub(crate) fn one_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|character| !character.is_control()).take(MESSAGE_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ServiceErrorKind::*;
+    use super::*;
+
+    #[test]
+    fn every_answer_has_its_kind() {
+        use Asked::{Queue, Read, Write};
+        let table = [
+            (Some("SlowDown"), 503, "", Write, Throttled),
+            (Some("ServiceUnavailable"), 503, "", Read, Throttled),
+            (None, 503, "", Read, Throttled),
+            (None, 429, "", Read, Throttled),
+            (Some("RequestThrottled"), 400, "", Queue, Throttled),
+            (Some("AWS.SimpleQueueService.OverLimit"), 403, "", Queue, Throttled),
+            (Some("com.amazonaws.sqs#KmsThrottled"), 400, "", Queue, Throttled),
+            (Some("KMS.ThrottlingException"), 400, "", Write, Throttled),
+            (Some("RequestTimeout"), 400, "", Write, Unavailable),
+            (Some("InternalError"), 200, "", Write, Unavailable),
+            (Some("InternalError"), 500, "", Write, Unavailable),
+            (Some("NotImplemented"), 501, "", Write, Invalid),
+            (None, 502, "", Read, Unavailable),
+            (None, 504, "", Read, Unavailable),
+            (Some("RequestTimeTooSkewed"), 403, "", Read, Unavailable),
+            (Some("InvalidSignatureException"), 400, "Signature expired: 2026", Queue, Unavailable),
+            (Some("InvalidPart"), 400, "", Write, Unavailable),
+            (Some("NoSuchUpload"), 404, "", Write, Missing),
+            (Some("AccessDenied"), 403, "", Read, Denied),
+            (Some("403"), 403, "", Queue, Denied),
+            (None, 403, "", Read, Denied),
+            (Some("KMS.DisabledException"), 400, "", Write, Denied),
+            (Some("KmsAccessDenied"), 400, "", Queue, Denied),
+            (Some("ExpiredToken"), 400, "", Read, Credentials),
+            (Some("InvalidToken"), 400, "", Read, Credentials),
+            (Some("InvalidAccessKeyId"), 403, "", Read, Credentials),
+            (Some("SignatureDoesNotMatch"), 403, "", Read, Credentials),
+            (Some("NoSuchKey"), 404, "", Read, Missing),
+            (Some("NoSuchBucket"), 404, "", Write, Missing),
+            (None, 404, "", Read, Missing),
+            (Some("AWS.SimpleQueueService.NonExistentQueue"), 400, "", Queue, Missing),
+            (Some("QueueDoesNotExist"), 400, "", Queue, Missing),
+            (Some("PreconditionFailed"), 412, "", Read, Changed),
+            (None, 412, "", Read, Changed),
+            (Some("PreconditionFailed"), 412, "", Write, Exists),
+            (Some("ConditionalRequestConflict"), 409, "", Write, Exists),
+            (Some("PermanentRedirect"), 301, "", Read, WrongRegion),
+            (None, 301, "", Read, WrongRegion),
+            (Some("AuthorizationHeaderMalformed"), 400, "", Read, WrongRegion),
+            (Some("BadDigest"), 400, "", Write, Corrupt),
+            (Some("IncompleteBody"), 400, "", Write, Corrupt),
+            (Some("ReceiptHandleIsInvalid"), 404, "", Queue, LeaseLost),
+            (Some("MessageNotInflight"), 400, "", Queue, LeaseLost),
+            (Some("InvalidParameterValue"), 400, "The receipt handle has expired.", Queue, LeaseLost),
+            (Some("InvalidParameterValue"), 400, "VisibilityTimeout is too long", Queue, Invalid),
+            (Some("InvalidObjectState"), 403, "", Read, Invalid),
+            (Some("EntityTooLarge"), 400, "", Write, Invalid),
+            (Some("SomethingNobodyKnows"), 400, "", Write, Invalid),
+            (Some("SomethingNobodyKnows"), 500, "", Write, Unavailable),
+        ];
+        for (code, status, message, asked, kind) in table {
+            let read = answered(code, status, message, None, asked);
+            assert_eq!(read.kind, kind, "{code:?} {status} {message:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_signature_failure_never_reach_a_log() {
+        let said = "The request signature we calculated does not match. x-amz-security-token:FwoGSECRET";
+        let read = answered(Some("SignatureDoesNotMatch"), 403, said, None, Asked::Queue);
+        assert!(!read.to_string().contains("SECRET"), "{read}");
+    }
+
+    #[test]
+    fn a_message_is_one_short_line_without_control_characters() {
+        let read = answered(Some("Odd"), 400, &format!("a\u{1b}[31mb{}\nforged", "x".repeat(1000)), None, Asked::Read);
+        assert!(read.message.starts_with("a[31mb"));
+        assert!(!read.message.contains("forged") && read.message.len() <= MESSAGE_CHARS);
+    }
+
+    #[test]
+    fn a_bucket_elsewhere_says_where() {
+        let head = answered(None, 400, "", Some("us-east-1"), Asked::Read);
+        assert_eq!(head.kind, WrongRegion);
+        assert_eq!(head.message, "the bucket is in us-east-1");
+    }
+
+    #[test]
+    fn an_entry_that_failed_through_the_service_may_be_tried_again() {
+        assert_eq!(entry_error("InternalError", None, false).kind, Unavailable);
+        assert_eq!(entry_error("Unheard", None, false).kind, Unavailable);
+        assert_eq!(entry_error("InvalidMessageContents", Some("#x0"), true).kind, Invalid);
+    }
+}

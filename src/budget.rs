@@ -1,0 +1,327 @@
+//! Bytes in flight: every byte the pipeline holds is counted here, and none is held that was not granted.
+//!
+//! A job is admitted with a minimum: room for one read part, or the object where that is smaller, and room for
+//! one write part, or an estimate where the object is small. The minimum is its own until it ends, so it can
+//! always go on. What a job may *need* beyond that is known in advance: a whole write part, if a small input
+//! turns out to have a large output. [`Budget`] grants such growth the way a banker does: nothing is granted
+//! that would leave no job able to reach its full write part, so some job can always finish, and its room lets
+//! the next one grow. What a job would merely *like*, a deeper read-ahead, more parts in flight, is granted
+//! only when it is free, and is never waited for.
+//!
+//! So no mix of sizes, order of failures or setting of `--memory` from two parts up can deadlock, thousands of
+//! small objects fly at once, and one huge object gets the whole budget.
+//!
+//! The invariant, with `w` a job's write room and `full` a whole write part: `free ≥ full − max(w)`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::link;
+
+/// What a link between a processor and an upload can hold, counted as part of the write room.
+pub const LINK_BYTES: u64 = ((link::DEPTH + 1) * link::WRITE_CHUNK) as u64;
+
+/// The write room of a job whose input is tiny: most outputs of tiny inputs fit, and a thousand such jobs take 64 MiB.
+const SMALLEST_WRITE: u64 = 64 * 1024;
+
+/// The bytes that all jobs together may hold.
+#[derive(Debug)]
+pub struct Budget {
+    total: u64,
+    part: u64,
+    /// A whole write part and its link.
+    full: u64,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    free: u64,
+    /// How many jobs have how much write room.
+    writes: BTreeMap<u64, usize>,
+    /// Jobs waiting to grow. While there are any, nobody is admitted and no extra is granted.
+    growing: usize,
+}
+
+impl State {
+    fn largest_write(&self) -> u64 {
+        self.writes.last_key_value().map_or(0, |(write, _)| *write)
+    }
+
+    fn add(&mut self, write: u64) {
+        *self.writes.entry(write).or_default() += 1;
+    }
+
+    fn remove(&mut self, write: u64) {
+        if let Some(count) = self.writes.get_mut(&write) {
+            *count -= 1;
+            if *count == 0 {
+                self.writes.remove(&write);
+            }
+        }
+    }
+}
+
+impl Budget {
+    /// A budget of `total` bytes for transfers in parts of `part` bytes. `total` is at least two parts.
+    pub fn new(total: u64, part: u64) -> Arc<Self> {
+        let total = total.max(2 * part);
+        let full = (part + LINK_BYTES).min(total - part);
+        let state = State { free: total, writes: BTreeMap::new(), growing: 0 };
+        Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    /// All there is, in bytes.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// What is granted now, in bytes.
+    pub fn reserved(&self) -> u64 {
+        self.total - self.lock().free
+    }
+
+    /// Waits for the minimum of a job whose input has `size` bytes, if that is known. Holds nothing meanwhile.
+    pub async fn admit(self: &Arc<Self>, size: Option<u64>) -> Room {
+        loop {
+            // Registered before looking: a release between the look and the wait must not be missed.
+            let changed = self.changed.notified();
+            if let Some(room) = self.try_admit(size) {
+                return room;
+            }
+            changed.await;
+        }
+    }
+
+    /// The minimum of a job, if it is free.
+    pub fn try_admit(self: &Arc<Self>, size: Option<u64>) -> Option<Room> {
+        let (read, write) = self.minimum(size);
+        let mut state = self.lock();
+        let reachable = self.full - state.largest_write().max(write);
+        if state.growing > 0 || state.free < read + write + reachable {
+            return None;
+        }
+        state.free -= read + write;
+        state.add(write);
+        drop(state);
+        let held = Mutex::new(Held { read, write });
+        let shared = Arc::new(Shared { budget: Arc::clone(self), held });
+        Some(Room { read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)), shared })
+    }
+
+    fn minimum(&self, size: Option<u64>) -> (u64, u64) {
+        let Some(size) = size else { return (self.part, self.full) };
+        (size.min(self.part), size.saturating_mul(2).clamp(SMALLEST_WRITE.min(self.full), self.full))
+    }
+
+    fn try_extra(self: &Arc<Self>, bytes: u64) -> Option<Extra> {
+        let mut state = self.lock();
+        if state.growing > 0 || state.free < bytes + (self.full - state.largest_write()) {
+            return None;
+        }
+        state.free -= bytes;
+        Some(Extra { budget: Arc::clone(self), bytes })
+    }
+
+    fn release(&self, bytes: u64) {
+        self.lock().free += bytes;
+        self.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one job holds.
+#[derive(Clone, Debug)]
+pub struct Room {
+    shared: Arc<Shared>,
+    /// One permit: whose bytes are in the read room now.
+    read: Arc<Semaphore>,
+    /// One permit: whose bytes are in the write room now.
+    write: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    budget: Arc<Budget>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    read: u64,
+    write: u64,
+}
+
+#[derive(Debug)]
+struct Extra {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+/// The right to hold the bytes of one part. Give it to the bytes with [`hold`](Claim::hold).
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "held for its drop")] Source);
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for their drops")]
+enum Source {
+    /// The job's own room; the room lives as long as any bytes in it.
+    Own(OwnedSemaphorePermit, Arc<Shared>),
+    /// Room that was free.
+    Extra(Extra),
+}
+
+impl Room {
+    /// Gives back what a job does not need whose input turned out to have `size` bytes.
+    pub fn fit(&self, size: u64) {
+        let budget = &self.shared.budget;
+        let (read, write) = budget.minimum(Some(size));
+        let mut held = self.shared.lock();
+        let (read, write) = (read.min(held.read), write.min(held.write));
+        let spare = held.read - read + held.write - write;
+        if spare == 0 {
+            return;
+        }
+        let mut state = budget.lock();
+        state.remove(held.write);
+        state.add(write);
+        state.free += spare;
+        *held = Held { read, write };
+        drop((state, held));
+        budget.changed.notify_waiters();
+    }
+
+    /// Waits for room for `bytes` (at most a part) to read into: the job's own, or more if more is free.
+    pub async fn read(&self, bytes: u64) -> Claim {
+        self.claim(&self.read, bytes).await
+    }
+
+    /// Room to read ahead into, if it is free.
+    pub fn try_read(&self, bytes: u64) -> Option<Claim> {
+        self.try_claim(&self.read, bytes)
+    }
+
+    /// Waits for room for one write part: the job's own, which may begin small, or a whole one if that is free.
+    pub async fn write(&self, bytes: u64) -> Claim {
+        self.claim(&self.write, bytes).await
+    }
+
+    /// The usual length of a part, in bytes.
+    pub fn part(&self) -> u64 {
+        self.shared.budget.part
+    }
+
+    /// Bytes of output that fit into the job's own write room before it must [`grow`](Self::grow).
+    pub fn write_size(&self) -> u64 {
+        let write = self.shared.lock().write;
+        if write == self.shared.budget.full { self.shared.budget.part } else { write / 2 }
+    }
+
+    /// Waits until the job's own write room is a whole part. Some job can always do this; see the module.
+    pub async fn grow(&self) {
+        let budget = &self.shared.budget;
+        let mut waiting = None;
+        loop {
+            let changed = budget.changed.notified();
+            {
+                let mut held = self.shared.lock();
+                let mut state = budget.lock();
+                let more = budget.full - held.write;
+                if state.free >= more {
+                    state.free -= more;
+                    state.remove(held.write);
+                    state.add(budget.full);
+                    held.write = budget.full;
+                    return;
+                }
+                if waiting.is_none() {
+                    state.growing += 1;
+                    waiting = Some(Growing(budget));
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Room for `bytes` beyond what is this job's, if it is free: for a part that is larger than usual.
+    pub fn try_more(&self, bytes: u64) -> Option<Claim> {
+        self.shared.budget.try_extra(bytes).map(|extra| Claim(Source::Extra(extra)))
+    }
+
+    fn try_claim(&self, own: &Arc<Semaphore>, bytes: u64) -> Option<Claim> {
+        match Arc::clone(own).try_acquire_owned() {
+            Ok(permit) => Some(Claim(Source::Own(permit, Arc::clone(&self.shared)))),
+            Err(_) => self.try_more(bytes),
+        }
+    }
+
+    async fn claim(&self, own: &Arc<Semaphore>, bytes: u64) -> Claim {
+        if let Some(claim) = self.try_claim(own, bytes) {
+            return claim;
+        }
+        // The permit comes back when the bytes in the room have been used up, by a stage that waits for nothing of ours.
+        match Arc::clone(own).acquire_owned().await {
+            Ok(permit) => Claim(Source::Own(permit, Arc::clone(&self.shared))),
+            Err(_) => unreachable!("the semaphore is never closed"),
+        }
+    }
+}
+
+impl Claim {
+    /// The bytes, holding their claim for as long as any clone or slice of them lives.
+    pub fn hold(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Counted { bytes, _claim: self })
+    }
+}
+
+struct Counted {
+    bytes: Bytes,
+    _claim: Claim,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (read, write) = (held.read, held.write);
+        self.budget.lock().remove(write);
+        self.budget.release(read + write);
+    }
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+/// One job waiting to grow, counted for as long as it waits.
+struct Growing<'a>(&'a Budget);
+
+impl Drop for Growing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().growing -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The budget's promises: never more than the total, and somebody can always go on.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PART: u64 = 1 << 20;
+
+#[tokio::test]
+async fn a_known_small_object_takes_little_room() {
+    let budget = Budget::new(64 * PART, PART);
+    let rooms: Vec<_> = (0..500).map_while(|_| budget.try_admit(Some(4096))).collect();
+    assert_eq!(rooms.len(), 500);
+    assert!(budget.reserved() < 64 * PART);
+    drop(rooms);
+    assert_eq!(budget.reserved(), 0);
+}
+
+#[tokio::test]
+async fn one_job_may_have_the_whole_budget_to_read_ahead_but_never_more() {
+    let budget = Budget::new(32 * PART, PART);
+    let room = budget.admit(None).await;
+    let mut claims = vec![room.read(PART).await];
+    claims.extend(std::iter::from_fn(|| room.try_read(PART)));
+    assert!(claims.len() >= 28, "{}", claims.len());
+    assert!(budget.reserved() <= budget.total());
+    drop(room);
+    assert!(budget.reserved() > 0, "bytes in flight keep their room");
+    drop(claims);
+    assert_eq!(budget.reserved(), 0);
+}
+
+#[tokio::test]
+async fn bytes_hold_their_claim_until_the_last_slice_of_them_is_gone() {
+    let budget = Budget::new(2 * PART, PART);
+    let room = budget.admit(None).await;
+    let bytes = room.read(PART).await.hold(Bytes::from_static(b"some bytes"));
+    let slice = bytes.slice(0..4);
+    drop(bytes);
+    assert!(room.try_read(PART).is_none());
+    drop(slice);
+    assert!(room.try_read(PART).is_some());
+}
+
+#[tokio::test]
+async fn a_job_that_waits_to_grow_goes_before_new_jobs() {
+    let budget = Budget::new(4 * PART, PART);
+    let small = budget.admit(Some(1000)).await;
+    let hog = budget.admit(None).await;
+    let extra: Vec<_> = std::iter::from_fn(|| small.try_more(PART / 4)).collect();
+    let growing = tokio::spawn({
+        let small = small.clone();
+        async move { small.grow().await }
+    });
+    while budget.lock().growing == 0 && !growing.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    drop(extra);
+    drop(hog);
+    growing.await.unwrap();
+    assert_eq!(small.write_size(), PART);
+}
+
+/// A job as the pipeline runs it: reads in order into its room, grows when its output does, ends or fails.
+async fn work(budget: Arc<Budget>, known: bool, size: u64, output: u64, fails_after: Option<u32>) {
+    let room = budget.admit(known.then_some(size)).await;
+    let mut window = std::collections::VecDeque::new();
+    let (mut read, mut written, mut steps) = (0, 0, 0);
+    let mut own = room.write(PART).await;
+    while read < size || !window.is_empty() {
+        while window.len() < 4 && read < size {
+            let length = (size - read).min(PART);
+            // Only a reader that holds nothing waits; the rest is read ahead.
+            let claim = if window.is_empty() { Some(room.read(length).await) } else { room.try_read(length) };
+            let Some(claim) = claim else { break };
+            window.push_back(claim.hold(Bytes::from(vec![0; 16])));
+            if !known && read == 0 {
+                room.fit(size);
+            }
+            read += length;
+        }
+        tokio::task::yield_now().await;
+        window.pop_front();
+        if output > room.write_size() && written == 0 {
+            room.grow().await;
+        }
+        written += 1;
+        drop(own);
+        own = room.write(PART).await;
+        steps += 1;
+        if fails_after == Some(steps) {
+            return;
+        }
+        assert!(budget.reserved() <= budget.total());
+    }
+    drop((own, window));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 8, ..ProptestConfig::default() })]
+    #[test]
+    fn no_mix_of_sizes_orders_failures_and_budgets_deadlocks(
+        parts in 2u64..12,
+        jobs in proptest::collection::vec((any::<bool>(), 0..6 * PART, 0..6 * PART, proptest::option::of(1u32..5)), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let left = runtime.block_on(async {
+            let budget = Budget::new(parts * PART, PART);
+            let running: Vec<_> = jobs.into_iter()
+                .map(|(known, size, output, fails)| tokio::spawn(work(Arc::clone(&budget), known, size, output, fails)))
+                .collect();
+            for job in running {
+                let ended = tokio::time::timeout(Duration::from_secs(5), job).await;
+                prop_assert!(ended.is_ok(), "deadlock: {budget:?}");
+                prop_assert!(ended.unwrap().is_ok());
+            }
+            Ok(budget.reserved())
+        })?;
+        prop_assert_eq!(left, 0);
+    }
+}

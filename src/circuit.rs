@@ -1,0 +1,79 @@
+//! Stops receiving when going on would only burn jobs.
+//!
+//! One refused job may be a message that names the wrong bucket. Several in a row, with no success between them,
+//! mean that this worker lacks a right or its credentials have expired: the queue's whole content would fail the
+//! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
+
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::error::{Code, ErrorKind, JobError};
+use crate::shutdown::{Phase, Shutdown};
+use crate::stages::Why;
+
+/// Refusals in a row that stop the worker: enough that one wrong message can't, few enough that nothing is burned.
+const REFUSALS: u32 = 3;
+
+/// Watches how jobs and receives end.
+#[derive(Debug)]
+pub struct Circuit {
+    shutdown: Shutdown,
+    refused: AtomicU32,
+    tripped: Mutex<Option<Tripped>>,
+    ended: OnceLock<Why>,
+}
+
+/// Why the worker stopped by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tripped {
+    /// The number of the last failure.
+    pub code: Code,
+    /// What it said.
+    pub cause: String,
+}
+
+impl Circuit {
+    /// A circuit that drains through `shutdown`.
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self { shutdown, refused: AtomicU32::new(0), tripped: Mutex::new(None), ended: OnceLock::new() }
+    }
+
+    /// Notes how a job ended.
+    pub fn note<T>(&self, result: &Result<T, JobError>) {
+        match result {
+            Ok(_) => self.refused.store(0, SeqCst),
+            Err(error) if error.kind == ErrorKind::Denied => {
+                if self.refused.fetch_add(1, SeqCst) + 1 >= REFUSALS {
+                    self.trip(error.code, &error.cause);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Stops the worker.
+    pub fn trip(&self, code: Code, cause: &str) {
+        let mut tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner);
+        if tripped.is_none() {
+            tracing::error!(%code, ?cause, "stopped receiving: every further job would fail the same way");
+            *tripped = Some(Tripped { code, cause: cause.to_owned() });
+        }
+        drop(tripped);
+        self.shutdown.advance(Phase::Draining);
+    }
+
+    /// Notes that receiving ended because there was no more to do.
+    pub fn ended(&self, why: Why) {
+        self.ended.get_or_init(|| why);
+    }
+
+    /// Why receiving ended with no more to do, if it did.
+    pub fn why(&self) -> Option<Why> {
+        self.ended.get().copied()
+    }
+
+    /// Why the worker stopped by itself, if it did.
+    pub fn tripped(&self) -> Option<Tripped> {
+        self.tripped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

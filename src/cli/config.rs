@@ -1,0 +1,65 @@
+//! `config explain`: each setting, its value, and where the value comes from.
+
+use serde_json::json;
+
+use super::Context;
+use super::output::{escaped, event, print};
+use crate::config::RunConfig;
+use crate::config::settings::{SETTINGS, Setting};
+use crate::config::values::show_size;
+use crate::error::{Exit, UserError};
+
+/// The arguments of `config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print each setting and where its value comes from
+    Explain,
+}
+
+/// Prints the settings.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
+    let Command::Explain = args.command;
+    // Resolving finds the mistakes that a worker would find; it needs some queue, and this one is never opened.
+    let layers = context.layers.clone().or("queue", "jobs");
+    let resolved = RunConfig::resolve(&layers, Vec::new(), &context.machine)?;
+    let mut page = String::new();
+    for setting in SETTINGS.iter().filter(|setting| !setting.flag_only) {
+        let found = context.layers.find(setting.name);
+        let origin = found.as_ref().map_or("default".to_owned(), |found| found.origin.to_string());
+        let value = found.map_or_else(|| default(setting.name, &resolved), |found| found.texts.join(","));
+        if context.global.json {
+            event("setting", json!({ "name": setting.name, "value": value, "origin": origin }))?;
+        } else {
+            let value = if value.is_empty() { "-".to_owned() } else { escaped(&value) };
+            page.push_str(&format!("{:<20} {value:<40} {}\n", setting.name, escaped(&origin)));
+        }
+    }
+    let files: Vec<String> = context.files.iter().map(|path| path.display().to_string()).collect();
+    if context.global.json {
+        event("summary", json!({ "files": files }))?;
+    } else {
+        let files = if files.is_empty() { "none".to_owned() } else { escaped(&files.join(", ")) };
+        page.push_str(&format!("\nconfiguration files read: {files}\n"));
+        print(&page)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What a setting is when nobody sets it, in numbers where it depends on the machine.
+fn default(name: &'static str, resolved: &RunConfig) -> String {
+    let working = &resolved.working;
+    match name {
+        "concurrency" => working.concurrency.to_string(),
+        "processors" => working.processors.to_string(),
+        "memory" => show_size(working.memory),
+        "receivers" => resolved.receivers.to_string(),
+        "work-dir" => working.work_dir.display().to_string(),
+        name => Setting::named(name).map_or("", |setting| setting.default).to_owned(),
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads the dead letters one after the other, each once.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::cli::service::{Service, failed};
+use crate::error::UserError;
+use crate::message::{self, Parsed};
+use crate::queue::{JobQueue, Message, REASON, REASON_CODE, Receipt};
+
+/// How long a letter that was received stays hidden. It is given back when the look is over; only if we are killed
+/// does it stay away so long.
+const HIDDEN: Duration = Duration::from_secs(60);
+
+/// How long a receive waits for a letter. With any wait SQS asks all of its servers, so that a receive that brings
+/// nothing new is the end of the queue
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The letters of a queue as they come. Holds the receipts of those to be given back.
+#[derive(Debug)]
+pub(super) struct Letters<'a> {
+    queue: &'a dyn JobQueue,
+    seen: HashSet<String>,
+    held: Vec<Receipt>,
+    ready: VecDeque<Message>,
+    ended: bool,
+}
+
+impl<'a> Letters<'a> {
+    pub(super) fn of(queue: &'a dyn JobQueue) -> Self {
+        Self { queue, seen: HashSet::new(), held: Vec::new(), ready: VecDeque::new(), ended: false }
+    }
+
+    /// The next letter that was not seen before. `None` at the end of the queue.
+    pub(super) async fn next(&mut self) -> Result<Option<Message>, UserError> {
+        while self.ready.is_empty() && !self.ended {
+            let received = self.queue.receive(self.queue.max_batch(), WAIT, HIDDEN).await;
+            let received = match received {
+                Ok(received) => received,
+                Err(error) => {
+                    self.give_back().await;
+                    let what = format!("receive from queue {:?}", self.queue.name());
+                    return Err(failed(Service::Queue, &what, &error));
+                }
+            };
+            for letter in received {
+                if self.seen.insert(letter.id.clone()) {
+                    self.ready.push_back(letter);
+                } else {
+                    self.held.push(letter.receipt);
+                }
+            }
+            self.ended = self.ready.is_empty();
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// Keeps a letter for giving back.
+    pub(super) fn keep(&mut self, letter: &Message) {
+        self.held.push(letter.receipt.clone());
+    }
+
+    /// Gives back everything that was kept. A letter that can't be given back comes back by itself, a minute later.
+    pub(super) async fn give_back(&mut self) {
+        let mut receipts = std::mem::take(&mut self.held);
+        receipts.extend(self.ready.drain(..).map(|letter| letter.receipt));
+        for receipts in receipts.chunks(self.queue.max_batch().max(1)) {
+            if let Err(error) = self.queue.extend(receipts, Duration::ZERO).await {
+                tracing::warn!(error = ?error.message, "some letters come back only in {HIDDEN:?}");
+            }
+        }
+    }
+}
+
+/// The code of a letter's failure; the queue itself moves a message without saying why.
+pub(super) fn code(letter: &Message) -> &str {
+    letter.attributes.get(REASON_CODE).map_or("-", String::as_str)
+}
+
+/// Why the letter is dead, in one line.
+pub(super) fn reason(letter: &Message) -> &str {
+    match letter.attributes.get(REASON) {
+        Some(reason) => reason,
+        None if letter.attributes.contains_key(REASON_CODE) => "",
+        None => "moved by the queue: received too often",
+    }
+}
+
+/// What the letter is about: its first input, else the beginning of its body.
+pub(super) fn subject(letter: &Message) -> String {
+    match message::parse(&letter.body) {
+        Ok(Parsed::Jobs(requests)) => requests.first().map(|request| request.input.to_string()),
+        Ok(Parsed::Nothing(_)) | Err(_) => None,
+    }
+    .unwrap_or_else(|| letter.body.clone())
+}

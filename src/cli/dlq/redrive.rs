@@ -1,0 +1,177 @@
+//! `dlq redrive` and `dlq purge`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::Queues;
+use super::letters::{Letters, code, reason};
+use crate::backends::open_queue;
+use crate::cli::Context;
+use crate::cli::output::{confirm, escaped, event, print};
+use crate::cli::service::{Service, failed};
+use crate::config::{argument, values};
+use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::queue::{JobQueue, Message, Outgoing, REASON, REASON_CODE};
+
+/// The arguments of `redrive`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The queue to move them to, if not the one they came from
+    #[arg(long, value_name = "QUEUE")]
+    to: Option<String>,
+    /// Move at most so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max: Option<u64>,
+    /// Move at most so many a second, such as 50/s
+    #[arg(long, value_name = "N/s")]
+    rate: Option<String>,
+    /// Move only those that failed so, such as code=BP303
+    #[arg(long, value_name = "code=BPnnn")]
+    filter: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// The arguments of `purge`.
+#[derive(Debug, clap::Args)]
+pub(super) struct PurgeArgs {
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// Moves the letters back.
+pub(super) async fn redrive(args: &Args, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+    let pause = args.rate.as_deref().map(pause).transpose()?;
+    let wanted = args.filter.as_deref().map(filter).transpose()?;
+    let other = match &args.to {
+        Some(name) => {
+            let name = values::queue(name).map_err(|wrong| argument("--to", name, wrong))?;
+            Some(open_queue(&name, &context.global.aws).await?)
+        }
+        None => None,
+    };
+    let to = other.as_ref().unwrap_or(&queues.jobs);
+    let mut letters = Letters::of(queues.dead.as_ref());
+    let mut moved: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let (mut total, mut next) = (0, Instant::now());
+    while args.max.is_none_or(|max| total < max) {
+        let Some(letter) = letters.next().await? else { break };
+        if wanted.as_ref().is_some_and(|wanted| code(&letter) != wanted) {
+            letters.keep(&letter);
+            continue;
+        }
+        if args.dry_run {
+            letters.keep(&letter);
+        } else {
+            sleep_until(next).await;
+            next = Instant::now() + pause.unwrap_or_default();
+            if let Err(error) = move_one(&letter, queues.dead.as_ref(), to.as_ref()).await {
+                letters.keep(&letter);
+                letters.give_back().await;
+                return Err(error);
+            }
+        }
+        total += 1;
+        *moved.entry((code(&letter).to_owned(), reason(&letter).chars().take(60).collect())).or_default() += 1;
+    }
+    letters.give_back().await;
+    let (from, to) = (queues.dead.name(), to.name());
+    if context.global.json {
+        let by_code: BTreeMap<&str, u64> = moved.iter().map(|((code, _), count)| (code.as_str(), *count)).collect();
+        event("summary", json!({ "dry_run": args.dry_run, "moved": total, "from": from, "to": to, "codes": by_code }))?;
+        return Ok(Exit::Done);
+    }
+    let kinds: Vec<String> = moved
+        .iter()
+        .map(|((code, reason), count)| format!("{count} × {} {}", escaped(code), escaped(reason)).trim_end().to_owned())
+        .collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    let verb = if args.dry_run { "(dry run) would move" } else { "moved" };
+    print(&format!("{verb} {total} messages from {} to {}{kinds}.\n", escaped(from), escaped(to)))?;
+    Ok(Exit::Done)
+}
+
+/// Sends the letter, and deletes it only when it is sent. The reason it was dead does not go along: it has a new life.
+async fn move_one(letter: &Message, from: &dyn JobQueue, to: &dyn JobQueue) -> Result<(), UserError> {
+    if !letter.intact {
+        let error = ServiceError::new(ServiceErrorKind::Corrupt, "Corrupt", "its body arrived damaged");
+        return Err(failed(Service::Queue, &format!("move message {:?}", letter.id), &error));
+    }
+    let mut attributes = letter.attributes.clone();
+    attributes.remove(REASON_CODE);
+    attributes.remove(REASON);
+    let outgoing = Outgoing {
+        body: letter.body.clone(),
+        attributes,
+        group: letter.group.clone(),
+        // Its id, so that a repeat of this move within five minutes is dropped by queues that can.
+        deduplication: to.name().ends_with(".fifo").then(|| letter.id.clone()),
+    };
+    let what = format!("send message {:?} to {:?}", letter.id, to.name());
+    only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Service::Queue, &what, &error))?;
+    let what = format!("delete message {:?} from {:?} (it is in {:?} already)", letter.id, from.name(), to.name());
+    only(from.delete(std::slice::from_ref(&letter.receipt)).await)
+        .map_err(|error| failed(Service::Queue, &what, &error))
+}
+
+/// The outcome of a batch of one.
+fn only(outcomes: Result<Vec<Result<(), ServiceError>>, ServiceError>) -> Result<(), ServiceError> {
+    let none =
+        || ServiceError::new(ServiceErrorKind::Unavailable, "NoOutcome", "the queue did not say what became of it");
+    outcomes?.into_iter().next().unwrap_or_else(|| Err(none()))
+}
+
+/// The time between two letters that `50/s` asks for.
+fn pause(rate: &str) -> Result<Duration, UserError> {
+    let number = rate.strip_suffix("/s").unwrap_or(rate);
+    // More than a thousand a second no single sender reaches.
+    let number = values::number(number, 1, 1000).map_err(|wrong| argument("--rate", rate, wrong))?;
+    Ok(Duration::from_secs(1) / number as u32)
+}
+
+/// The code that `code=BP303` asks for.
+fn filter(text: &str) -> Result<String, UserError> {
+    let code = text.strip_prefix("code=").and_then(crate::codes::parse);
+    code.map(|code| code.to_string()).ok_or_else(|| {
+        let help = "for example  --filter code=BP303";
+        argument("--filter", text, values::Wrong::new(110, "letters are filtered by their code", help))
+    })
+}
+
+/// Deletes the letters.
+pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+    let dead = queues.dead.as_ref();
+    let counts = dead.counts().await.map_err(|error| failed(Service::Queue, "count the dead letters", &error))?;
+    let name = escaped(dead.name());
+    if args.dry_run {
+        if context.global.json {
+            event("summary", json!({ "dry_run": true, "deleted": counts.visible, "queue": dead.name() }))?;
+        } else {
+            print(&format!("(dry run) would delete {} messages from {name}.\n", counts.visible))?;
+        }
+        return Ok(Exit::Done);
+    }
+    confirm(&format!("delete all {} messages of {name}", counts.visible), dead.name(), &context.global)?;
+    let mut letters = Letters::of(dead);
+    let mut deleted = 0u64;
+    while let Some(letter) = letters.next().await? {
+        let what = format!("delete message {:?}", letter.id);
+        if let Err(error) = only(dead.delete(std::slice::from_ref(&letter.receipt)).await) {
+            letters.give_back().await;
+            return Err(failed(Service::Queue, &what, &error));
+        }
+        deleted += 1;
+    }
+    letters.give_back().await;
+    if context.global.json {
+        event("summary", json!({ "dry_run": false, "deleted": deleted, "queue": dead.name() }))?;
+    } else {
+        print(&format!("deleted {deleted} messages from {name}.\n"))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,310 @@
+//! `map`: `submit` and `run` in one process, on a queue of its own.
+//!
+//! The queue and the journal are kept beside the results, so the same command goes on where a kill left it, and a
+//! second run does only what is new, has changed or failed.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+
+use super::assemble::{self, Queues};
+use super::output;
+use super::service::{self, Service};
+use super::session::{self, Session};
+use super::submit::{item, new_batch};
+use crate::backends;
+use crate::config::{Format, MapConfig, Source};
+use crate::error::{Code, Exit, UserError};
+use crate::job::Location;
+use crate::journal::Journal;
+use crate::message::{Rules, Suffix};
+use crate::meter::Meters;
+use crate::pipeline::Pipeline;
+use crate::queue::{Counts, JobQueue};
+use crate::source::{self, Found, Place, Select};
+use crate::stages::Receive;
+use crate::status::{self, Screen, Totals};
+use crate::store::ObjectStore;
+use crate::submit::{Item, Submit};
+
+/// Shown at the top of the help.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  batchpipe map ./in ./out --process zstd
+  batchpipe map ./in ./out -- convert {input} -resize 800x {output}
+  batchpipe map s3://acme-logs/2026/ s3://acme-archive/2026/ --process decompress,zstd:19";
+
+/// The arguments that are not settings.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A directory, a file or s3://bucket/prefix/
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// A directory or s3://bucket/prefix/
+    #[arg(value_name = "DEST")]
+    pub dest: String,
+    /// A program and its arguments: {input} and {output} become scratch files, else stdin and stdout are used
+    #[arg(last = true, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
+    pub program: Vec<String>,
+}
+
+/// Processes everything there is.
+pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
+    let (working, aws) = (&config.working, &config.global.aws);
+    let select = Select::new(&config.include, &config.exclude)?;
+    let meters = Arc::new(Meters::default());
+    let (work, suffix) = assemble::work(working, &meters)?;
+    let input = input(&config.source);
+    let store = backends::open_store(aws, &assemble::roots([&input, &config.dest]))?;
+    let totals = count(&config, &select, &store).await?;
+    if config.dry_run {
+        return dry_run(&config, totals);
+    }
+
+    let name = queue_name(&config.state)?;
+    let jobs = backends::open_queue(&name, aws).await?;
+    let failed = |error| service::failed(Service::Queue, &format!("use the queue {name:?}"), &error);
+    let dead_letters = jobs.dead_letters().await.map_err(failed)?;
+    let fresh = jobs.counts().await.map_err(failed)? == Counts::default();
+    if let (true, Some(dead_letters)) = (fresh, &dead_letters) {
+        forget(&**dead_letters).await.map_err(failed)?;
+    }
+    let journal = open_journal(&config)?;
+    let leases = backends::open_queue(&name, aws).await?;
+    let max_receives = working.max_receives.map(Into::into);
+    let queues = Queues { jobs: Arc::clone(&jobs), leases, dead_letters, max_receives };
+    let rules = Rules { suffix: suffix.clone(), allow: vec![input.clone(), config.dest.clone()], ..Rules::default() };
+    let pipeline = assemble::pipeline(working, queues, Arc::clone(&store), rules, work, Arc::clone(&meters))?;
+    let known = Known { journal: Arc::clone(&journal), suffix, store: Arc::clone(&store), look: fresh };
+    let items = items(&config, select, &store, known);
+
+    let about = status::About {
+        command: "map",
+        process: assemble::words(&working.process),
+        output: config.dest.to_string(),
+        drain: working.drain_timeout,
+        ..status::About::default()
+    };
+    let mut sources = assemble::sources(&pipeline, working, 1, about);
+    sources.totals = Some(totals);
+    let _asking = status::ask_queue(jobs, sources.queue.clone());
+    let shutdown = pipeline.intake.shutdown.clone();
+    let session =
+        Session::start(&config.global, screen.clone(), sources, working.metrics_addr, shutdown.clone()).await?;
+    let both = async { tokio::join!(fill(&pipeline, journal, items), pipeline.run(how())) };
+    let Some((submitted, settled)) = session.drive(&screen, working.drain_timeout, both).await? else {
+        return Ok(session.end(Exit::Interrupted, None).await);
+    };
+
+    for (name, reason) in &submitted.failures {
+        screen.print(&format!("not read: {}: {}", output::escaped(name), output::escaped(reason)));
+    }
+    if let Some(tripped) = pipeline.intake.circuit.tripped() {
+        let error = session::stopped(&tripped, &meters);
+        session.end(error.exit, None).await;
+        return Err(error);
+    }
+    let exit = match session::exit(&settled, &shutdown, &meters, working.fail_if_empty) {
+        Exit::Done if submitted.failed > 0 => Exit::SomeFailed,
+        exit => exit,
+    };
+    let next = match exit {
+        Exit::Done if submitted.sent == 0 => format!("There was nothing in {}.", shown(&input)),
+        Exit::Done if submitted.before == submitted.sent && settled.done == 0 => {
+            format!("All {} were done before. They are in  {}", submitted.sent, shown(&config.dest))
+        }
+        Exit::Done => format!("Look at them:  {} {}", lister(&config.dest), shown(&config.dest)),
+        Exit::SomeFailed => format!("See what failed:  batchpipe dlq list --queue {name}"),
+        _ => "The same command goes on where it was.".to_owned(),
+    };
+    Ok(session.end(exit, Some(&next)).await)
+}
+
+/// How the pipeline receives: until the queue has been filled and emptied.
+fn how() -> Receive {
+    Receive { receivers: 1, wait: Duration::from_secs(1), until_empty: true, idle_exit: None, max_messages: None }
+}
+
+/// Sends a job for each item, while the pipeline is already at work on the first ones.
+async fn fill(
+    pipeline: &Pipeline,
+    journal: Arc<Journal>,
+    items: impl Stream<Item = io::Result<Item>>,
+) -> crate::submit::Submitted {
+    let intake = &pipeline.intake;
+    intake.filling.store(true, Release);
+    let submit = Submit {
+        store: Arc::clone(&pipeline.store),
+        queue: Arc::clone(&intake.queue),
+        journal: Some(journal),
+        budget: Arc::clone(&intake.budget),
+        meters: Arc::clone(&intake.meters),
+        shutdown: intake.shutdown.clone(),
+        transfer: pipeline.plan.transfer,
+        // Nothing is uploaded: this is how many jobs wait for a place in a batch.
+        concurrency: intake.queue.max_batch() * 2,
+        linger: assemble::LINGER,
+    };
+    let submitted = submit.run(items).await;
+    intake.filling.store(false, Release);
+    submitted
+}
+
+/// What an earlier run has done.
+#[derive(Clone)]
+struct Known {
+    journal: Arc<Journal>,
+    suffix: Suffix,
+    store: Arc<dyn ObjectStore>,
+    /// Whether to look for outputs: when the queue holds nothing, a job that was sent and has no output failed, or its
+    /// output was removed since.
+    look: bool,
+}
+
+impl Known {
+    /// The item, made new if what the journal knows of it is no longer so.
+    async fn check(self, mut item: Item, output: Location) -> Item {
+        if self.look && self.journal.is_sent(&item.version) {
+            let output = match output {
+                Location::S3 { bucket, key } => Location::s3(bucket, self.suffix.apply(&key)),
+                Location::File { path } => Location::file(self.suffix.apply(&path)),
+            };
+            if matches!(self.store.head(&output).await, Ok(None)) {
+                item.version.push_str("\nagain");
+                while self.journal.is_sent(&item.version) {
+                    item.version.push('+');
+                }
+            }
+        }
+        item
+    }
+}
+
+/// A job for each thing found, that reads it where it is.
+fn items(
+    config: &MapConfig,
+    select: Select,
+    store: &Arc<dyn ObjectStore>,
+    known: Known,
+) -> impl Stream<Item = io::Result<Item>> + use<> {
+    let (input, dest) = (input(&config.source), config.dest.clone());
+    let batch = known.journal.batch().to_owned();
+    let one = matches!(config.source, Source::File(_));
+    source::find(&config.source, select, store).then(move |found| {
+        let (known, item) = (known.clone(), found.map(|found| job(&input, one, &dest, &batch, found)));
+        async move {
+            let (item, output) = item?;
+            Ok(known.check(item, output).await)
+        }
+    })
+}
+
+fn job(input: &Location, one: bool, dest: &Location, batch: &str, found: Found) -> (Item, Location) {
+    let output = dest.join(&found.name);
+    let is_file = matches!(found.place, Place::File(_));
+    // A single file is its own location, not one below it.
+    let (base, found) = match (one, input) {
+        (true, Location::File { path }) => {
+            let folder = path.strip_suffix(&found.name).unwrap_or(path);
+            (Location::file(folder), found)
+        }
+        _ => (input.clone(), found),
+    };
+    let mut item = item(&base, Some(dest), Format::Own, batch, found);
+    if is_file {
+        item.file = None;
+    }
+    (item, output)
+}
+
+/// The location that a source's names are below.
+fn input(source: &Source) -> Location {
+    match source {
+        Source::Prefix(prefix) => prefix.clone(),
+        Source::Directory(path) => Location::file(format!("{}/", path.display().to_string().trim_end_matches('/'))),
+        Source::File(path) | Source::List(path) => Location::file(path.display().to_string()),
+        Source::Names => Location::file("/"),
+    }
+}
+
+async fn count(config: &MapConfig, select: &Select, store: &Arc<dyn ObjectStore>) -> Result<Totals, UserError> {
+    let mut totals = Totals { files: 0, bytes: 0 };
+    let mut found = source::find(&config.source, select.clone(), store);
+    while let Some(found) = found.next().await {
+        if let Ok(found) = found {
+            totals.files += 1;
+            totals.bytes += found.size;
+        }
+    }
+    Ok(totals)
+}
+
+fn dry_run(config: &MapConfig, totals: Totals) -> Result<Exit, UserError> {
+    let (process, dest) = (assemble::words(&config.working.process), shown(&config.dest));
+    if config.global.json {
+        let fields = serde_json::json!({"dry_run": true, "files": totals.files, "bytes": totals.bytes, "process": process,
+            "dest": config.dest.to_string()});
+        output::event("plan", fields)?;
+    } else {
+        let size = status::words::bytes(totals.bytes as f64, " ");
+        output::print(&format!("(dry run) would run {process:?} on {} files ({size}) into {dest}\n", totals.files))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn queue_name(state: &Path) -> Result<String, UserError> {
+    std::fs::create_dir_all(state).map_err(|error| UserError {
+        code: Code(110),
+        what: format!("cannot write to {:?}", state.display().to_string()),
+        cause: error.to_string(),
+        help: "give a DEST that you may write to".into(),
+        exit: Exit::Access,
+    })?;
+    Ok(format!("sqlite:{}", state.join("queue.db").display()))
+}
+
+/// The journal of this source and this process: with another process everything is to be done again.
+fn open_journal(config: &MapConfig) -> Result<Arc<Journal>, UserError> {
+    use md5::Digest;
+    let identity = format!("{:?}", (&config.source, &config.working.process, &config.working.output_suffix));
+    let digest = md5::Md5::digest(identity.as_bytes());
+    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let path = config.state.join(format!("map-{name}.journal"));
+    Journal::open(&path, &new_batch()).map(Arc::new).map_err(|error| UserError {
+        code: Code(110),
+        what: format!("cannot write the journal {:?}", path.display().to_string()),
+        cause: error.to_string(),
+        help: "give a DEST that you may write to".into(),
+        exit: Exit::Access,
+    })
+}
+
+/// Removes the failures of earlier runs: their jobs are sent again.
+async fn forget(dead_letters: &dyn JobQueue) -> Result<(), crate::error::ServiceError> {
+    loop {
+        let messages = dead_letters.receive(dead_letters.max_batch(), Duration::ZERO, Duration::from_secs(60)).await?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let receipts: Vec<_> = messages.into_iter().map(|message| message.receipt).collect();
+        dead_letters.delete(&receipts).await?;
+    }
+}
+
+fn shown(location: &Location) -> String {
+    match location {
+        Location::File { path } => path.clone(),
+        Location::S3 { .. } => location.to_string(),
+    }
+}
+
+fn lister(location: &Location) -> &'static str {
+    match location {
+        Location::File { .. } => "ls -R",
+        Location::S3 { .. } => "aws s3 ls --recursive",
+    }
+}

@@ -1,0 +1,105 @@
+//! `run`: works through the jobs of a queue.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::assemble::{self, Queues};
+use super::service::{self, Service};
+use super::session::{self, Session};
+use crate::backends;
+use crate::config::RunConfig;
+use crate::error::{Exit, UserError};
+use crate::message::Rules;
+use crate::meter::Meters;
+use crate::pipeline::Pipeline;
+use crate::stages::{Receive, Why};
+use crate::status::{self, Screen};
+
+/// Shown at the top of the help.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  batchpipe run --queue jobs --output s3://acme-out/ --process zstd:9
+  batchpipe run --queue jobs -- gzip -9                             object on stdin, result on stdout
+  batchpipe run --queue jobs -- convert {input} -resize 800x {output}";
+
+/// Receives after which a failing message is rejected where neither the operator nor the queue says: what AWS advises
+/// for a redrive policy.
+const MAX_RECEIVES: u32 = 5;
+
+/// The arguments that are not settings.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A program and its arguments: {input} and {output} become scratch files, else stdin and stdout are used
+    #[arg(last = true, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
+    pub program: Vec<String>,
+}
+
+/// Works through the queue until it is told to stop.
+pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
+    let working = &config.working;
+    let pipeline = build(&config).await?;
+    let meters = Arc::clone(&pipeline.intake.meters);
+    let about = status::About {
+        command: "run",
+        queue: config.queue.clone(),
+        process: assemble::words(&working.process),
+        output: config.output.as_ref().map(ToString::to_string).unwrap_or_default(),
+        drain: working.drain_timeout,
+        page: None,
+    };
+    let sources = assemble::sources(&pipeline, working, config.receivers.get(), about);
+    let _asking = status::ask_queue(Arc::clone(&pipeline.intake.queue), sources.queue.clone());
+    let how = Receive {
+        receivers: config.receivers.get(),
+        wait: config.wait_time,
+        until_empty: config.until_empty,
+        idle_exit: config.idle_exit,
+        max_messages: config.max_jobs.map(Into::into),
+    };
+
+    let shutdown = pipeline.intake.shutdown.clone();
+    let session =
+        Session::start(&config.global, screen.clone(), sources, working.metrics_addr, shutdown.clone()).await?;
+    let settled = session.drive(&screen, working.drain_timeout, pipeline.run(how)).await?;
+    let Some(settled) = settled else { return Ok(session.end(Exit::Interrupted, None).await) };
+    if let Some(tripped) = pipeline.intake.circuit.tripped() {
+        let error = session::stopped(&tripped, &meters);
+        session.end(error.exit, None).await;
+        return Err(error);
+    }
+    let exit = match session::exit(&settled, &shutdown, &meters, working.fail_if_empty) {
+        Exit::Done if pipeline.intake.circuit.why() == Some(Why::Idle) => Exit::Idle,
+        exit => exit,
+    };
+    let failed = format!("See them:  batchpipe dlq list --queue {}", config.queue);
+    let next = (settled.rejected > 0 && pipeline.settling.dead_letters.is_some()).then_some(failed.as_str());
+    Ok(session.end(exit, next).await)
+}
+
+/// Opens the backends and joins them. Fails before the first message is taken if the queue can't be used.
+async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
+    let (working, aws) = (&config.working, &config.global.aws);
+    let meters = Arc::new(Meters::default());
+    let (work, suffix) = assemble::work(working, &meters)?;
+    let jobs = backends::open_queue(&config.queue, aws).await?;
+    let failed = |error| service::failed(Service::Queue, &format!("use the queue {:?}", config.queue), &error);
+    let policy = jobs.policy().await.map_err(failed)?;
+    let dead_letters = match &config.dead_letter {
+        Some(name) => Some(backends::open_queue(name, aws).await?),
+        None => jobs.dead_letters().await.map_err(failed)?,
+    };
+    if dead_letters.is_none() {
+        tracing::warn!("the queue has no dead-letter queue: a job that always fails stays in it until it expires");
+    }
+    let embedded = config.queue.starts_with("sqlite:").then_some(MAX_RECEIVES);
+    let max_receives = working.max_receives.map(NonZeroU32::get).or(policy.max_receives).or(embedded);
+    let queues = Queues { jobs, leases: backends::open_queue(&config.queue, aws).await?, dead_letters, max_receives };
+    let store = backends::open_store(aws, &assemble::roots(config.allow.iter().chain(&config.output)))?;
+    let rules = Rules {
+        output: config.output.clone(),
+        input_prefix: (!config.input_prefix.is_empty()).then(|| config.input_prefix.clone()),
+        suffix,
+        allow: config.allow.clone(),
+    };
+    assemble::pipeline(working, queues, store, rules, work, meters)
+}

@@ -1,0 +1,203 @@
+//! What `run`, `map` and `submit` share: signals, the screen, the metrics listener, and how it all ends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::circuit::Tripped;
+use crate::config::{Color, Global, LogFormat, Progress};
+use crate::error::{Code, Exit, UserError};
+use crate::meter::Meters;
+use crate::shutdown::{Phase, Shutdown};
+use crate::status::{self, Mode, Screen, Sources, listener};
+use crate::{metrics, task};
+
+/// How long a forced end may take: a second after the second Ctrl-C nothing of ours is left.
+const FORCED: Duration = Duration::from_millis(700);
+
+/// Everything around the work: started before it, ended after it.
+pub(super) struct Session {
+    mode: Mode,
+    sources: Sources,
+    shutdown: Shutdown,
+    stop: watch::Sender<bool>,
+    ready: watch::Sender<bool>,
+    showing: status::Running,
+    _exporting: status::Running,
+    _listener: Option<listener::Listener>,
+}
+
+impl Session {
+    /// Shows `sources` and serves their metrics at `address`, if there is one.
+    pub(super) async fn start(
+        global: &Global,
+        screen: Screen,
+        mut sources: Sources,
+        address: Option<std::net::SocketAddr>,
+        shutdown: Shutdown,
+    ) -> Result<Self, UserError> {
+        let (stop, stopped) = watch::channel(false);
+        let (ready, is_ready) = watch::channel(false);
+        let handle = metrics::install().ok();
+        let listener = match address {
+            Some(address) => Some(listener::serve(address, sources.clone(), is_ready, handle.clone()).await?),
+            None => None,
+        };
+        sources.about.page = listener.as_ref().map(|listener| format!("http://{}/", listener.addr()));
+        let mode = mode(global);
+        Ok(Self {
+            mode,
+            shutdown,
+            stop,
+            ready,
+            showing: status::show(mode, screen, sources.clone(), stopped),
+            _exporting: metrics::export_each_second(sources.clone(), handle),
+            _listener: listener,
+            sources,
+        })
+    }
+
+    /// Drives `work` to its end, which a signal may bring about: the first drains, and cuts after `patience`; a
+    /// second one does not wait. `None` is the second.
+    pub(super) async fn drive<T>(
+        &self,
+        screen: &Screen,
+        patience: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, UserError> {
+        let mut signals = [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?];
+        self.ready.send_replace(true);
+        tokio::pin!(work);
+        tokio::select! {
+            ended = &mut work => return Ok(Some(ended)),
+            () = any(&mut signals) => {}
+            () = self.shutdown.reached(Phase::Draining) => {}
+        }
+        self.ready.send_replace(false);
+        let jobs = self.in_flight();
+        if jobs > 0 {
+            screen.print(&status::lines::draining(jobs, patience));
+        }
+        let shutdown = self.shutdown.clone();
+        let _draining = task::spawn(async move { shutdown.drain(patience).await });
+        tokio::select! {
+            ended = &mut work => return Ok(Some(ended)),
+            () = any(&mut signals) => {}
+        }
+        self.shutdown.advance(Phase::Cutting);
+        Ok(tokio::time::timeout(FORCED, work).await.ok().and(None))
+    }
+
+    fn in_flight(&self) -> usize {
+        self.sources
+            .stages()
+            .iter()
+            .skip(1)
+            .map(|stage| self.sources.meters.stage(*stage).in_progress() as usize)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Ends the display and says how it went.
+    pub(super) async fn end(self, exit: Exit, next: Option<&str>) -> Exit {
+        self.stop.send_replace(true);
+        self.showing.finished().await;
+        if let Err(error) = status::summary(self.mode, &self.sources, exit as u8, next) {
+            tracing::debug!(cause = ?error, "the summary could not be written");
+        }
+        exit
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, UserError> {
+    signal(kind).map_err(|error| UserError {
+        code: Code(119),
+        what: "cannot listen for signals".into(),
+        cause: error.to_string(),
+        help: "raise the limit of open files:  ulimit -n".into(),
+        exit: Exit::Failed,
+    })
+}
+
+async fn any(signals: &mut [Signal; 2]) {
+    let [interrupt, terminate] = signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn mode(global: &Global) -> Mode {
+    let json_log = global.log.format == LogFormat::Json;
+    let colour = status::colour(match global.color {
+        Color::Auto => "auto",
+        Color::Always => "always",
+        Color::Never => "never",
+    });
+    match global.progress {
+        _ if global.json => Mode::Json,
+        Progress::Auto => Mode::auto(colour, json_log),
+        Progress::Panel => Mode::Panel { colour },
+        Progress::Lines => Mode::Lines { json: json_log },
+        Progress::Json => Mode::Json,
+        Progress::None => Mode::None,
+    }
+}
+
+/// The error of a worker that stopped by itself.
+pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
+    let (what, help, exit) = match tripped.code.0 {
+        101 | 108 => (
+            "the AWS credentials are missing or have expired",
+            "use a profile or a role instead of pasted keys",
+            Exit::Credentials,
+        ),
+        103 => ("the queue does not exist", "check its name:  aws sqs list-queues", Exit::Access),
+        104 => (
+            "not allowed to receive from the queue",
+            "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json",
+            Exit::Access,
+        ),
+        105 => ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access),
+        _ => (
+            "not allowed to do what the jobs need",
+            "run  batchpipe doctor  to see the exact missing rights",
+            Exit::Access,
+        ),
+    };
+    let given_back = meters.jobs(crate::meter::Ended::Released);
+    UserError {
+        code: tripped.code,
+        what: what.into(),
+        cause: crate::cli::output::escaped(&tripped.cause),
+        help: format!("{help}.  Stopped receiving; {given_back} jobs given back, none lost"),
+        exit,
+    }
+}
+
+/// How the run of a pipeline ended, as an exit code.
+pub(super) fn exit(
+    settled: &crate::stages::Settled,
+    shutdown: &Shutdown,
+    meters: &Meters,
+    fail_if_empty: bool,
+) -> Exit {
+    if shutdown.phase() == Phase::Cutting && settled.released > 0 {
+        return Exit::GaveBack;
+    }
+    if settled.rejected > 0 {
+        return Exit::SomeFailed;
+    }
+    if fail_if_empty && meters.messages.load(Relaxed) == 0 {
+        return Exit::Nothing;
+    }
+    Exit::Done
+}
+
+/// A share of the meters for a screen.
+pub(super) fn sources(meters: &Arc<Meters>, about: status::About) -> Sources {
+    Sources::new(Arc::clone(meters), about)
+}

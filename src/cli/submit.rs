@@ -1,0 +1,311 @@
+//! `submit`: uploads files and queues a job for each.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::{Stream, StreamExt};
+
+use super::assemble;
+use super::output;
+use super::service::{self, Service};
+use super::session::{self, Session};
+use crate::backends;
+use crate::budget::Budget;
+use crate::config::{Format, Source, SubmitConfig};
+use crate::error::{Code, Exit, UserError};
+use crate::job::Location;
+use crate::journal::Journal;
+use crate::message::{self, Request, encode_own, encode_sample2013};
+use crate::meter::Meters;
+use crate::pipeline::Transfer;
+use crate::queue::{Counts, JobQueue, Outgoing};
+use crate::retry::Retry;
+use crate::shutdown::{Phase, Shutdown};
+use crate::source::{self, Found, Place, Select};
+use crate::status::{self, Screen, Totals};
+use crate::store::ObjectStore;
+use crate::submit::{Item, Submit, Submitted};
+
+/// Shown at the top of the help.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  batchpipe submit ./photos --input s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
+  batchpipe submit s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs     there already: nothing is uploaded
+  find . -name '*.csv' | batchpipe submit - --input s3://acme-in/ --queue jobs --wait";
+
+/// The arguments that are not settings.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A directory, a file, - (names on stdin), @FILE (names in a file) or s3://bucket/prefix/
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+}
+
+/// How often `--wait` looks for the outputs.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Submits everything there is.
+pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError> {
+    let aws = &config.global.aws;
+    let select = Select::new(&config.include, &config.exclude)?;
+    let store = backends::open_store(aws, &assemble::roots([&config.input].into_iter().chain(&config.output)))?;
+    if config.dry_run {
+        return dry_run(&config, select, &store).await;
+    }
+    let queue = backends::open_queue(&config.queue, aws).await?;
+    let journal = open_journal(&config)?;
+    let batch = journal.as_ref().map_or_else(|| batch_name(&config), |journal| journal.batch().to_owned());
+    let totals = count(&config.source, &select, &store).await;
+
+    let (meters, shutdown) = (Arc::new(Meters::default()), Shutdown::default());
+    let submit = Submit {
+        store: Arc::clone(&store),
+        queue: Arc::clone(&queue),
+        journal: journal.clone(),
+        budget: Budget::new(config.memory, config.part_size),
+        meters: Arc::clone(&meters),
+        shutdown: shutdown.clone(),
+        transfer: Transfer { part: config.part_size, parallel: config.parallel.get(), retry: Retry::default() },
+        concurrency: config.concurrency.get(),
+        linger: assemble::LINGER,
+    };
+    let about = status::About {
+        command: "submit",
+        queue: config.queue.clone(),
+        output: config.input.to_string(),
+        ..status::About::default()
+    };
+    let mut sources = session::sources(&meters, about);
+    sources.slots = config.concurrency.get();
+    sources.totals = totals;
+    let budget = Arc::clone(&submit.budget);
+    sources.memory = Arc::new(move || status::Memory { reserved: budget.reserved(), budget: budget.total() });
+    let session = Session::start(&config.global, screen.clone(), sources, None, shutdown.clone()).await?;
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let items = items(&config, select, &store, batch.clone()).inspect({
+        let (names, kept) = (Arc::clone(&names), config.wait);
+        move |item| {
+            if let (true, Ok(item)) = (kept, item) {
+                lock(&names).push(item.name.clone());
+            }
+        }
+    });
+    let submitted = session.drive(&screen, Duration::from_secs(10), submit.run(items)).await?;
+    let Some(submitted) = submitted else { return Ok(session.end(Exit::Interrupted, None).await) };
+
+    report(&screen, &submitted);
+    let exit = match () {
+        () if shutdown.phase() >= Phase::Draining => Exit::GaveBack,
+        () if submitted.failed > 0 => Exit::SomeFailed,
+        () => Exit::Done,
+    };
+    let next = next_step(&config, &submitted, &batch, exit);
+    let exit = session.end(exit, Some(&next)).await;
+    if config.wait && exit == Exit::Done {
+        let names = std::mem::take(&mut *lock(&names));
+        return wait(&config, &screen, &store, &*queue, names).await;
+    }
+    Ok(exit)
+}
+
+fn lock(names: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One item for each thing found, with the message that announces it.
+fn items(
+    config: &SubmitConfig,
+    select: Select,
+    store: &Arc<dyn ObjectStore>,
+    batch: String,
+) -> impl Stream<Item = io::Result<Item>> + use<> {
+    let (input, output, format) = (config.input.clone(), config.output.clone(), config.format);
+    source::find(&config.source, select, store).map(move |found| {
+        let found = found?;
+        Ok(item(&input, output.as_ref(), format, &batch, found))
+    })
+}
+
+/// What is submitted for something found.
+pub(super) fn item(input: &Location, output: Option<&Location>, format: Format, batch: &str, found: Found) -> Item {
+    let (file, input_at, etag) = match found.place {
+        Place::File(path) => (Some(path), input.join(&found.name), None),
+        Place::Object(object) => (None, object.location, object.version.etag),
+    };
+    let output_at = output.map(|output| output.join(&found.name));
+    let request = Request {
+        id: Some(job_id(batch, &input_at)),
+        output: output_at,
+        batch: Some(batch.to_owned()),
+        size: Some(found.size),
+        etag,
+        ..Request::new(message::Format::Own, input_at.clone())
+    };
+    let body = match (format, input, output) {
+        (Format::Sample2013, Location::S3 { bucket, key }, Some(output)) => {
+            encode_sample2013(bucket, key, output.key(), &found.name)
+        }
+        _ => encode_own(&request),
+    };
+    Item {
+        version: format!("{}\n{}", found.name, found.stamp),
+        name: found.name,
+        file,
+        input: input_at,
+        size: found.size,
+        message: Outgoing { body, ..Outgoing::default() },
+    }
+}
+
+/// A job's name: the same for the same object of the same batch, so that a repeat is seen to be one.
+fn job_id(batch: &str, input: &Location) -> String {
+    use md5::Digest;
+    let digest = md5::Md5::digest(format!("{batch}\n{input}").as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn batch_name(config: &SubmitConfig) -> String {
+    config.batch.clone().unwrap_or_else(new_batch)
+}
+
+/// A name for a batch that sorts by its time.
+pub(super) fn new_batch() -> String {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let time: String = time.chars().filter(char::is_ascii_alphanumeric).collect();
+    let fraction = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    format!("{time}-{:04x}", fraction >> 14)
+}
+
+fn open_journal(config: &SubmitConfig) -> Result<Option<Arc<Journal>>, UserError> {
+    let Some(path) = &config.journal else { return Ok(None) };
+    Journal::open(path, &batch_name(config)).map(|journal| Some(Arc::new(journal))).map_err(|error| UserError {
+        code: Code(110),
+        what: format!("cannot write the journal {:?}", path.display().to_string()),
+        cause: error.to_string(),
+        help: "name another with  --journal FILE , or do without:  --journal none".into(),
+        exit: Exit::Failed,
+    })
+}
+
+/// How much there is. A list on stdin can be read only once, and is not counted beforehand.
+async fn count(source: &Source, select: &Select, store: &Arc<dyn ObjectStore>) -> Option<Totals> {
+    if matches!(source, Source::Names) {
+        return None;
+    }
+    let nothing = Totals { files: 0, bytes: 0 };
+    let add = |sum: Totals, size| Totals { files: sum.files + 1, bytes: sum.bytes + size };
+    let found = source::find(source, select.clone(), store);
+    Some(found.fold(nothing, |sum, found| async move { found.map_or(sum, |found| add(sum, found.size)) }).await)
+}
+
+async fn dry_run(config: &SubmitConfig, select: Select, store: &Arc<dyn ObjectStore>) -> Result<Exit, UserError> {
+    let (mut files, mut bytes, mut failures) = (0u64, 0u64, Vec::new());
+    let mut found = source::find(&config.source, select, store);
+    while let Some(found) = found.next().await {
+        match found {
+            Ok(found) => {
+                files += 1;
+                bytes += found.size;
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    let batches = files.div_ceil(10);
+    if config.global.json {
+        let uploads = !matches!(config.source, Source::Prefix(_));
+        let fields = serde_json::json!({"dry_run": true, "files": files, "bytes": bytes, "batches": batches,
+            "uploads": if uploads { files } else { 0 }, "queue": config.queue, "unreadable": failures.len()});
+        output::event("plan", fields)?;
+    } else {
+        let size = status::words::bytes(bytes as f64, " ");
+        let upload = match &config.source {
+            Source::Prefix(prefix) => format!("find {files} objects ({size}) under {prefix} and"),
+            _ => format!("upload {files} files ({size}) to {} and", config.input),
+        };
+        let queue = &config.queue;
+        output::print(&format!(
+            "(dry run) would {upload} send {files} jobs in {batches} batches to queue {queue:?}.\n"
+        ))?;
+    }
+    failures
+        .iter()
+        .take(Submitted::NAMED)
+        .for_each(|failure| output::say(&format!("unreadable: {}", output::escaped(failure))));
+    Ok(if failures.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+/// Names what failed.
+fn report(screen: &Screen, submitted: &Submitted) {
+    for (name, reason) in &submitted.failures {
+        screen.print(&format!("not submitted: {}: {}", output::escaped(name), output::escaped(reason)));
+    }
+    let unnamed = submitted.failed - submitted.failures.len() as u64;
+    if unnamed > 0 {
+        screen.print(&format!("not submitted: {unnamed} more"));
+    }
+}
+
+fn next_step(config: &SubmitConfig, submitted: &Submitted, batch: &str, exit: Exit) -> String {
+    let before = match submitted.before {
+        0 => String::new(),
+        before => format!(" ({before} of them by an earlier run)"),
+    };
+    let sent = format!("Sent {} jobs{before} (batch {batch}).", submitted.sent);
+    if exit != Exit::Done {
+        return format!("{sent} The same command goes on where it was.");
+    }
+    let output = config.output.as_ref().map(|output| format!(" --output {output}")).unwrap_or_default();
+    format!("{sent} Watch them:  batchpipe status --queue {} --batch {batch}{output}", config.queue)
+}
+
+/// Waits until every output is there, or the queue holds nothing that could still make it.
+async fn wait(
+    config: &SubmitConfig,
+    screen: &Screen,
+    store: &Arc<dyn ObjectStore>,
+    queue: &dyn JobQueue,
+    mut names: Vec<String>,
+) -> Result<Exit, UserError> {
+    let Some(output) = &config.output else { return Ok(Exit::Done) };
+    screen.print(&format!("Waiting for {} outputs under {output}", names.len()));
+    let mut was_empty = false;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        names = missing(names, store, output).await?;
+        if names.is_empty() {
+            screen.print("Every output is there.");
+            return Ok(Exit::Done);
+        }
+        // Twice in a row: an output may have appeared between the look at the outputs and the look at the queue.
+        let is_empty = queue.counts().await.is_ok_and(|counts| counts == Counts::default());
+        if is_empty && was_empty {
+            for name in names.iter().take(Submitted::NAMED) {
+                screen.print(&format!("no output: {}", output::escaped(name)));
+            }
+            let (failed, queue) = (names.len(), &config.queue);
+            screen.print(&format!("{failed} jobs failed. See them:  batchpipe dlq list --queue {queue}"));
+            return Ok(Exit::SomeFailed);
+        }
+        was_empty = is_empty;
+    }
+}
+
+/// The names that have no output yet. Workers may have appended an ending, or taken one off.
+async fn missing(
+    names: Vec<String>,
+    store: &Arc<dyn ObjectStore>,
+    output: &Location,
+) -> Result<Vec<String>, UserError> {
+    let failed = |error| service::failed(Service::Store, &format!("list {output}"), &error);
+    let mut there = BTreeSet::new();
+    let mut objects = store.list(output);
+    while let Some(object) = objects.next().await {
+        let object = object.map_err(failed)?;
+        there.insert(object.location.key().strip_prefix(output.key()).unwrap_or_default().to_owned());
+    }
+    let begins = |stem: &str| there.range(stem.to_owned()..).next().is_some_and(|next| next.starts_with(stem));
+    let has = |name: &String| begins(name) || begins(&message::Suffix::Strip.apply(name));
+    Ok(names.into_iter().filter(|name| !has(name)).collect())
+}

@@ -1,0 +1,102 @@
+//! BP2xx: the message. Whoever sent it can act; the message waits in the dead letters.
+
+use super::Page;
+
+pub(super) const PAGES: &[Page] = &[
+    Page::new(
+        201,
+        "the message is not a job",
+        "It moved to the dead letters. Trying again can't help.",
+        "It is not JSON, or none of the formats: a batchpipe job, the 2013 sample's array, an S3 event, an \
+        EventBridge event, any of them in SNS or base64. The line and column are where reading stopped.",
+        "Look at the message, and find out who sends to this queue.",
+        "batchpipe explain '{\"bucket\": \"photos\", \"key\": \"a.jpg\"}'",
+    ),
+    Page::new(
+        202,
+        "the message has an unknown field",
+        "It moved to the dead letters. Half a job understood would be a wrong output.",
+        "A misspelt field, or one that no message may have: a message chooses objects, and never an endpoint, a role, \
+        a region or a program.",
+        "Remove the field. The fields are v, id, input (or bucket and key), output, batch, size, etag, version_id, \
+        args.",
+        "batchpipe explain '{\"v\": 1, \"input\": \"s3://photos/a.jpg\"}'",
+    ),
+    Page::new(
+        203,
+        "the message has a field twice",
+        "It moved to the dead letters: two readers may disagree on which of the two counts.",
+        "The sender builds JSON by hand.",
+        "Send each field once; a JSON library does.",
+        "batchpipe explain '{\"v\": 1, \"input\": \"s3://photos/a.jpg\"}'",
+    ),
+    Page::new(
+        204,
+        "a field of the message is missing or of the wrong type",
+        "It moved to the dead letters. Trying again can't help.",
+        "A number in quotes, null instead of leaving the field out, a URI that is neither s3:// nor file://, or an \
+        event that lacks what all events have.",
+        "Correct the field that is named. Numbers are whole and not negative.",
+        "batchpipe explain '{\"v\": 1, \"input\": \"s3://photos/a.jpg\", \"size\": 104681}'",
+    ),
+    Page::new(
+        205,
+        "the message is of a newer version",
+        "It moved to the dead letters: an old worker must not do half of what a newer message asks for.",
+        "A submitter was upgraded before the workers.",
+        "Upgrade the workers, then redrive.",
+        "batchpipe dlq redrive --queue jobs --filter code=BP205 --dry-run",
+    ),
+    Page::new(
+        206,
+        "a key is empty, too long or not UTF-8",
+        "It moved to the dead letters: S3 has no object of that name.",
+        "S3 takes keys of 1 to 1024 bytes of UTF-8; a letter beyond ASCII has two to four. The output's key counts \
+        with its suffix. The key of an S3 event is form-encoded and must be UTF-8 when decoded.",
+        "Shorten the key or the output prefix. A key is sent as it stands, not percent-encoded.",
+        "batchpipe explain '{\"bucket\": \"photos\", \"key\": \"a b.jpg\"}'",
+    ),
+    Page::new(
+        207,
+        "the message names a place that is not in the allow-list",
+        "It moved to the dead letters; nothing was read or written there.",
+        "The place is under no prefix of --allow; or the bucket is an ARN, an alias of an access point or no bucket's \
+        name; or it is a local file, and those must be allowed one folder at a time, without `..` in their paths.",
+        "If you trust the sender, add --allow and redrive the message.",
+        "batchpipe run --queue jobs --allow s3://acme-in/ --allow s3://acme-out/ --process gzip",
+    ),
+    Page::new(
+        208,
+        "the event is of no supported kind",
+        "It moved to the dead letters rather than being guessed at.",
+        "An event of another service, an S3 event of another major version or without records, an SNS message that is \
+        no notification (a subscription to confirm), or one wrapped more than three times.",
+        "Point the other service to a queue of its own. Confirm a subscription with the token that the message holds.",
+        "aws sns confirm-subscription --topic-arn ARN --token TOKEN",
+    ),
+    Page::new(
+        209,
+        "the input's key does not begin with the input prefix",
+        "The message moved to the dead letters: with the prefix taken off some keys only, two inputs could share an \
+        output.",
+        "The worker runs with --input-prefix, the message names no output, and its input is elsewhere.",
+        "Correct --input-prefix, or have messages name their outputs.",
+        "batchpipe run --queue jobs --input-prefix raw/ --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        210,
+        "nothing says where the output goes",
+        "The message moved to the dead letters: the message names no output and the worker has none.",
+        "Events name only the object that was created, so the worker must know where results go.",
+        "Give the worker an output prefix, then redrive.",
+        "batchpipe run --queue jobs --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        211,
+        "the message arrived damaged",
+        "It was given back and will be received again.",
+        "Its body does not match the checksum the queue sent with it: something between the queue and this worker altered it.",
+        "Nothing, if it happens once. If it goes on, look for a proxy that rewrites answers.",
+        "batchpipe status --queue jobs",
+    ),
+];

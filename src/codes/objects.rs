@@ -1,0 +1,98 @@
+//! BP3xx: the object. Whoever made it, or keeps it, can act.
+
+use super::Page;
+
+pub(super) const PAGES: &[Page] = &[
+    Page::new(
+        301,
+        "the object, or its bucket, does not exist",
+        "The message moved to the dead letters. Trying again can't help.",
+        "The object was deleted after the message was sent, expired by a lifecycle rule, or never uploaded by the key \
+        that was named. Keys are exact: no slash is added and nothing is decoded.",
+        "Compare the key letter by letter, then redrive if the object is back.",
+        "aws s3api head-object --bucket acme-in --key raw/a.csv",
+    ),
+    Page::new(
+        302,
+        "the object changed",
+        "The message moved to the dead letters and nothing was published: an output of two halves would be worse.",
+        "The object is not the one the message means (its ETag differs), or it was replaced while it was read. The \
+        newer object sends a message of its own where events feed the queue.",
+        "Submit the object again if no newer message exists.",
+        "batchpipe dlq list --queue jobs",
+    ),
+    Page::new(
+        303,
+        "the data is damaged or ends early",
+        "The message moved to the dead letters and nothing was published. The cause names the codec and the byte.",
+        "The upload of the input was cut short, the file is not what its name says, or bytes follow its end.",
+        "Test the file with the codec's own tool, and upload it again.",
+        "aws s3 cp s3://acme-in/a.csv.gz - | gzip -t",
+    ),
+    Page::new(
+        304,
+        "the data expands beyond the limit",
+        "The message moved to the dead letters; expanding was stopped as the limit was passed.",
+        "A small file of many repeats, or one that was made to fill disks.",
+        "If the file is to be trusted, raise the limit; otherwise ask where it came from.",
+        "batchpipe dlq list --queue jobs",
+    ),
+    Page::new(
+        305,
+        "bytes arrived that do not match their checksum or length",
+        "They were not used. The job is tried again, and nothing was published.",
+        "A fault on the way: a network card, a proxy, memory. If the same object always fails, it is damaged where it \
+        is stored.",
+        "Nothing, if it passes. If it repeats on one machine, replace the machine.",
+        "aws s3api get-object-attributes --bucket acme-in --key a.csv --object-attributes Checksum",
+    ),
+    Page::new(
+        306,
+        "the data is in no compressed format that is known",
+        "The message moved to the dead letters and nothing was published. The cause shows the first bytes.",
+        "The worker decompresses, and the object is not compressed, or in another format than its name says.",
+        "Leave such objects out when submitting, or name the format: decompress:gzip.",
+        "aws s3api get-object --bucket acme-in --key a.csv.gz --range bytes=0-15 /dev/stdout",
+    ),
+    Page::new(
+        307,
+        "there is an output already",
+        "The message moved to the dead letters, and the output is as it was.",
+        "The worker runs with --if-exists fail.",
+        "Use skip to count such jobs as done, or overwrite: writing the same output twice is harmless.",
+        "batchpipe run --queue jobs --if-exists skip --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        308,
+        "the service asked for fewer requests",
+        "The request is tried again with growing pauses; the job is not failed by it.",
+        "S3 serves some 3500 writes and 5500 reads a second for each prefix, and grows that only while the load lasts.",
+        "Nothing, if it passes. Otherwise lower --concurrency, or spread the keys over prefixes.",
+        "batchpipe run --queue jobs --concurrency 32 --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        309,
+        "the service refused the request as invalid",
+        "The message moved to the dead letters: the same request would be refused again.",
+        "The object is archived in Glacier and must be restored first; or a limit of the service or a rule of the \
+        bucket: a required encryption, a key it does not take, an object encrypted with the customer's own key.",
+        "Read the service's own words in the cause.",
+        "batchpipe dlq list --queue jobs",
+    ),
+    Page::new(
+        310,
+        "the output has too many parts",
+        "The job was rejected and its upload aborted.",
+        "An object has at most 10,000 parts. The parts of an output of unknown length grow as it grows, but only while memory is free.",
+        "Begin with larger parts, and give the worker the memory for two of them.",
+        "batchpipe run --queue jobs --part-size 64MiB --memory 1GiB -- cat",
+    ),
+    Page::new(
+        311,
+        "the upload vanished before it was complete",
+        "The job is tried again. Nothing was published.",
+        "Something aborted the unfinished upload: a lifecycle rule that is too quick, or gc with a short --older-than while the worker was at it.",
+        "Let lifecycle rules and gc wait a day.",
+        "batchpipe gc s3://acme-out/ --older-than 24h --dry-run",
+    ),
+];

@@ -1,0 +1,207 @@
+//! BP1xx: the command line, the configuration, the account. Whoever set the worker up can act.
+
+use super::Page;
+
+pub(super) const PAGES: &[Page] = &[
+    Page::new(
+        101,
+        "no AWS credentials found",
+        "Nothing was started: without credentials no queue and no bucket can be reached.",
+        "The environment, the profile, the container's role and the instance's role were asked in this order, and \
+        none gave a key.",
+        "Set AWS_PROFILE, or run on a machine that has a role. Without AWS, `batchpipe map` works on folders.",
+        "AWS_PROFILE=batch batchpipe doctor --queue jobs",
+    ),
+    Page::new(
+        102,
+        "no region",
+        "Nothing was started: queues and buckets live in a region, and none was named.",
+        "Neither --region, AWS_REGION nor the profile sets one, and the queue was not given as a URL or ARN, which \
+        hold it.",
+        "Add --region, or give the queue by its URL.",
+        "batchpipe run --queue jobs --region eu-west-1 --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        103,
+        "the queue does not exist or its name can't be one",
+        "Nothing was received. If the queue was deleted while a worker ran, the worker stopped.",
+        "The name is misspelt, or the queue is in another region or account.",
+        "List the queues of the region and compare. A queue of another account is given by its ARN or URL.",
+        "aws sqs list-queues --region eu-west-1",
+    ),
+    Page::new(
+        104,
+        "not allowed to use the queue",
+        "The worker stopped receiving: every further request would be refused in the same way. No message was lost.",
+        "The role or the queue's policy lacks a right. A worker needs sqs:ReceiveMessage, DeleteMessage, \
+        ChangeMessageVisibility and GetQueueAttributes; submit needs SendMessage.",
+        "Add the right to the role. ops/role.json has the whole list; doctor names the one that is missing.",
+        "batchpipe doctor --queue jobs",
+    ),
+    Page::new(
+        105,
+        "the bucket or the queue is in another region",
+        "The job was given back and the worker stopped: every job in this bucket would fail in the same way.",
+        "S3 redirects requests that reach the wrong region, and following costs a round trip for every object.",
+        "Run the worker in the bucket's region, or name the region.",
+        "aws s3api get-bucket-location --bucket acme-out",
+    ),
+    Page::new(
+        106,
+        "access denied",
+        "The job was given back, not failed, and the worker stopped receiving: the next job would be refused in the \
+        same way.",
+        "The role, the bucket's policy, a key policy of KMS or an object of another owner refuses the request. S3 \
+        also says this of a missing object to whoever may not list the bucket.",
+        "Let doctor find the missing right, and add it to the role.",
+        "batchpipe doctor --queue jobs --output s3://acme-out/gz/",
+    ),
+    Page::new(
+        107,
+        "a service can't be reached or does not answer",
+        "The request is tried again with growing pauses; a job that keeps failing is given back and tried later.",
+        "The network, a proxy, DNS or the service itself. With --endpoint-url or AWS_ENDPOINT_URL set, a local server \
+        that is not running.",
+        "Start the server, or unset AWS_ENDPOINT_URL. Otherwise wait: nothing is lost meanwhile.",
+        "batchpipe doctor --queue jobs",
+    ),
+    Page::new(
+        108,
+        "the credentials have expired",
+        "The worker stopped receiving and gave its jobs back; none is lost.",
+        "Keys with a session token that were put into the environment can't be renewed. Those of a profile or a role \
+        renew themselves.",
+        "Use a profile or a role instead of pasted keys, or log in again.",
+        "aws sso login --profile batch",
+    ),
+    Page::new(
+        109,
+        "the clock is off",
+        "AWS refuses requests whose time differs from its own by more than five minutes.",
+        "The machine's clock was never set, or a virtual machine was asleep.",
+        "Set the clock by NTP.",
+        "timedatectl set-ntp true",
+    ),
+    Page::new(
+        110,
+        "the command line can't be right",
+        "Nothing was started.",
+        "An option is unknown or misspelt, or a value is not one that it takes.",
+        "Compare with the help of the command; options for a program go after `--`.",
+        "batchpipe run --help",
+    ),
+    Page::new(
+        111,
+        "the program is not told where its input is",
+        "Nothing was started: every object would be sent to a program that does not read it.",
+        "The program takes a file name, but no argument holds {input}.",
+        "Name the input file with {input}. Without it the object arrives on stdin.",
+        "batchpipe map ./in ./out -- convert {input} -resize 800x {output}",
+    ),
+    Page::new(
+        112,
+        "the program was not found or can't be run",
+        "Nothing was started: every job would fail.",
+        "It is not in PATH, is a folder, or lacks the right to be executed. A service manager's PATH is shorter than \
+        a shell's.",
+        "Give the full path of the program.",
+        "command -v convert",
+    ),
+    Page::new(
+        113,
+        "the output is the input, or lies among the inputs",
+        "At the start: nothing was started. In a message: it moved to the dead letters, and the object is as it was.",
+        "Writing over the input destroys it, and a result that lands where inputs are becomes a new job, for ever.",
+        "Use another bucket or prefix, or an output suffix. If the event rule leaves the output out, add \
+        --allow-nested-output.",
+        "batchpipe run --queue jobs --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        114,
+        "a message names a bucket that is not allowed",
+        "The message moved to the dead letters; nothing was read or written there.",
+        "The worker runs with --allow, and the place is under none of its prefixes. The dead letter holds BP207, the \
+        same refusal.",
+        "If you trust the sender, allow the prefix and redrive the message. Otherwise ask who may send to the queue.",
+        "batchpipe run --queue jobs --allow s3://acme-in/ --allow s3://other/ --process gzip",
+    ),
+    Page::new(
+        115,
+        "the metrics port is in use",
+        "Nothing was started.",
+        "Another worker, or another program, listens there.",
+        "Choose another port, or none. Several workers on one machine need one each.",
+        "batchpipe run --queue jobs --metrics-addr 127.0.0.1:9465 --process gzip",
+    ),
+    Page::new(
+        116,
+        "the visibility timeout is out of range or too short",
+        "SQS takes 0 to 43200 seconds. Below the time of a few requests a message returns to the queue before its \
+        lease is extended.",
+        "A number without a unit, or one meant for something else. Long jobs need no long timeout: it is extended \
+        while they run.",
+        "Leave it at the default of 60 seconds.",
+        "batchpipe run --queue jobs --visibility-timeout 60s --process gzip",
+    ),
+    Page::new(
+        117,
+        "the configuration file or a variable can't be right",
+        "Nothing was started; the message names the file and the line, or the variable.",
+        "An unknown key, a value of the wrong type, or a file that is not TOML. Unknown keys are refused: a misspelt \
+        limit would be no limit.",
+        "Correct the line. The keys are the long options without their dashes.",
+        "batchpipe config explain",
+    ),
+    Page::new(
+        118,
+        "the metrics address is open to the network",
+        "Nothing was started: the page has no password.",
+        "The address is not a loopback one, and nobody said that this is meant.",
+        "Keep it on 127.0.0.1, or add --metrics-allow if the network is yours.",
+        "batchpipe run --queue jobs --metrics-addr 0.0.0.0:9464 --metrics-allow --process gzip",
+    ),
+    Page::new(
+        119,
+        "the limit of open files or threads is too low",
+        "Nothing was started: connections and scratch files of all jobs would not fit.",
+        "Each job in flight holds several connections and, with {input} or {output}, files.",
+        "Raise the limit, or lower --concurrency.",
+        "ulimit -n 65536",
+    ),
+    Page::new(
+        120,
+        "a place, a queue or a step of --process can't be read",
+        "Nothing was started.",
+        "A place is s3://bucket/prefix/, file:///dir/ or a path; a queue is a name, an ARN, an https:// URL or \
+        sqlite:PATH; steps are separated by commas, with a level or a format after a colon.",
+        "Write it in one of these forms. A program with its arguments goes after `--`.",
+        "batchpipe map ./in ./out --process decompress,zstd:9",
+    ),
+    Page::new(
+        121,
+        "--memory does not fit one job, or not the machine",
+        "Nothing was started: a limit that can't be kept is no limit.",
+        "One job holds at least two parts, so large parts need more memory; and no more can be given than the machine \
+        or its cgroup has.",
+        "Give a share of the machine, or a smaller --part-size.",
+        "batchpipe run --queue jobs --memory 50% --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        122,
+        "cannot write to stdout",
+        "The command ended; what it had done by then stays done.",
+        "The disk that stdout goes to is full, or it was closed. A reader that had enough, such as head, is no \
+        failure.",
+        "Send the output elsewhere and repeat the command.",
+        "batchpipe status --queue jobs --json > /tmp/status.json",
+    ),
+    Page::new(
+        123,
+        "this needs a yes",
+        "Nothing was changed.",
+        "The command changes or deletes what can't be brought back, and there is no terminal to ask at, or the answer \
+        was no.",
+        "Look first with --dry-run, then add --yes.",
+        "batchpipe dlq purge --queue jobs --dry-run",
+    ),
+];

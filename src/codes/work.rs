@@ -1,0 +1,109 @@
+//! BP4xx the processor, BP5xx the machine, BP6xx leases and links, BP7xx the watchdog.
+
+use super::Page;
+
+pub(super) const PAGES: &[Page] = &[
+    Page::new(
+        400,
+        "a processor of the library refused or failed",
+        "Nothing was published. Rejected, the message moved to the dead letters; otherwise the job is tried again.",
+        "The processor returned Reject (this input is bad, now and ever) or Retry (it may work another time), with \
+        the reason in the cause.",
+        "Read what the processor said, and try the object by hand.",
+        "batchpipe dlq show MESSAGE --download",
+    ),
+    Page::new(
+        401,
+        "the program failed",
+        "Nothing was published. A status that means \"this input is bad\" (64 to 78 but 75, or one of --reject-codes) \
+        moves the message to the dead letters; after any other the job is tried again.",
+        "The program ended with a status other than 0 or by a signal, could not be started, or left something running \
+        that holds its stdout. The last of what it wrote to stderr is the cause.",
+        "Try it by hand on the same object. If some status means that the input is bad, name it in --reject-codes.",
+        "batchpipe dlq show MESSAGE --download",
+    ),
+    Page::new(
+        402,
+        "the program left no output file",
+        "The job is tried again. Nothing was published.",
+        "The program ended with status 0, but there is no file where {output} said.",
+        "Let the program write to {output}, or leave {output} out and write to stdout.",
+        "batchpipe map ./in ./out -- cp {input} {output}",
+    ),
+    Page::new(
+        403,
+        "the processor panicked",
+        "The job is tried again; the worker and its other jobs go on. Nothing was published.",
+        "A fault in the processor's code that this input brings out.",
+        "Report it to whoever wrote the processor, with the object.",
+        "batchpipe dlq show MESSAGE --download",
+    ),
+    Page::new(
+        404,
+        "the job took too long",
+        "It was stopped with all its processes, and is tried again. Nothing was published.",
+        "The program hangs, or the object is larger than --job-timeout was made for.",
+        "Raise --job-timeout, or find out what the program waits for; it has no terminal, and stdin ends with the \
+        object.",
+        "batchpipe run --queue jobs --job-timeout 2h --output s3://acme-out/gz/ --process xz",
+    ),
+    Page::new(
+        501,
+        "no space left in the work directory",
+        "The job was given back, not failed, and receiving is paused until there is space.",
+        "Programs with {input} or {output} need room for the whole object, for every job in flight.",
+        "Use a larger disk, lower --concurrency, or a program that reads stdin and writes stdout: it needs no disk.",
+        "batchpipe run --queue jobs --work-dir /mnt/big -- cp {input} {output}",
+    ),
+    Page::new(
+        502,
+        "the work directory can't be used",
+        "At the start: nothing was started. Later: the job is tried again.",
+        "It is missing and can't be made, may not be written, is on a damaged disk, or was removed while the worker \
+        ran.",
+        "Choose another with --work-dir. A program that reads stdin and writes stdout needs none.",
+        "batchpipe run --queue jobs --work-dir /mnt/big -- cp {input} {output}",
+    ),
+    Page::new(
+        601,
+        "the lease of a message was lost",
+        "The job was stopped before it published anything. Another worker has it, or will have it; nothing is lost.",
+        "The machine was asleep or out of CPU for longer than the visibility timeout, the queue could not be reached \
+        for that long, or the message was purged.",
+        "Nothing, if it is rare. Otherwise lower --processors, or raise --visibility-timeout.",
+        "batchpipe run --queue jobs --visibility-timeout 5m --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        602,
+        "a stage ended because its neighbour did",
+        "The echo of another failure of the same job, which is the one to look at. The job is tried again.",
+        "Stages are joined by links, and a link that breaks stops both of its ends.",
+        "Look for the error before it in the log.",
+        "batchpipe run --queue jobs -v --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
+        701,
+        "no progress for 60 seconds",
+        "The worker ended with exit code 7 and told what every stage waited for. Its messages return to the queue by \
+        themselves.",
+        "A fault in batchpipe: with jobs to do and nothing else wrong, something must move.",
+        "Start it again, and report the dump of the stages.",
+        "batchpipe --version",
+    ),
+    Page::new(
+        603,
+        "the message was held for 12 hours",
+        "The job was cut before it published, and the message comes back.",
+        "A queue lets nobody hold a message for longer, however often the lease is extended.",
+        "Split the work into objects that take less, or give the job more cores.",
+        "batchpipe run --queue jobs --job-timeout 11h -- ./long",
+    ),
+    Page::new(
+        604,
+        "the worker is stopping",
+        "The job was cut before it published, and given back at once.",
+        "The drain took longer than --drain-timeout, or a second signal came.",
+        "Nothing: another worker, or the next start, does the job.",
+        "batchpipe run --queue jobs --drain-timeout 10m -- ./long",
+    ),
+];

@@ -1,0 +1,112 @@
+//! What the machine has: cores, memory, open files. Measured once, and handed to the pure part as numbers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// The machine as this process may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Cores this process may use: affinity and cgroup quota count.
+    pub cores: usize,
+    /// Bytes of memory: the machine's, or the cgroup's limit where that is less.
+    pub memory: u64,
+    /// Open files this process may have, after [`prepare`].
+    pub open_files: u64,
+    /// The working directory, from which relative paths are taken.
+    pub directory: PathBuf,
+    /// Where temporary files go by default.
+    pub temporary: PathBuf,
+}
+
+/// What is assumed where /proc tells nothing: the smallest machine worth renting has so much.
+const UNKNOWN_MEMORY: u64 = 512 << 20;
+
+impl Machine {
+    /// Looks at the machine this process runs on.
+    pub fn look() -> Self {
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: memory(Path::new("/")),
+            open_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(256, |(soft, _)| soft),
+            // A deleted working directory is no reason to stop; only relative paths would go wrong, and say so.
+            directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            temporary: std::env::temp_dir(),
+        }
+    }
+}
+
+/// Raises the limit of open files as far as we may, and forbids core files: they would hold credentials.
+pub fn prepare() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Refused only where the kernel's own maximum is lower; then the soft limit stays as it was, and is counted.
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap_or(());
+    }
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap_or(());
+}
+
+/// The least of what the machine has and what the cgroups above this process allow. `root` is `/` but in tests.
+pub fn memory(root: &Path) -> u64 {
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let total = read(&root.join("proc/meminfo")).lines().find_map(|line| {
+        let kibibytes = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim();
+        kibibytes.parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let groups = read(&root.join("proc/self/cgroup"));
+    let limits = groups.lines().flat_map(|line| {
+        // `0::/path` is cgroup v2; `5:memory:/path` is the memory controller of v1.
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next().unwrap_or(""), fields.next().unwrap_or("/"));
+        let (mount, file) = match controllers {
+            "" => ("sys/fs/cgroup", "memory.max"),
+            names if names.split(',').any(|name| name == "memory") => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return Vec::new(),
+        };
+        // A limit may be set on any level; in a container the path may not exist and only the mount's top does.
+        let relative = Path::new(path.trim_start_matches('/'));
+        relative.ancestors().map(|level| root.join(mount).join(level).join(file)).collect()
+    });
+    let limits = limits.filter_map(|file| read(&file).trim().parse::<u64>().ok());
+    limits.chain(total).filter(|bytes| *bytes > 0).min().unwrap_or(UNKNOWN_MEMORY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(files: &[(&str, &str)]) -> u64 {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        memory(root.path())
+    }
+
+    const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:       16384 kB\nMemFree: 1 kB\n");
+
+    #[test]
+    fn memory_is_the_least_of_the_machine_and_of_every_cgroup_above() {
+        let v2 = ("proc/self/cgroup", "0::/a/b\n");
+        let v1 = ("proc/self/cgroup", "7:cpu:/x\n5:hugetlb,memory:/a\n");
+        assert_eq!(machine(&[MEMINFO]), 16 << 20);
+        assert_eq!(machine(&[MEMINFO, v2, ("sys/fs/cgroup/a/b/memory.max", "max\n")]), 16 << 20);
+        assert_eq!(machine(&[MEMINFO, v2, ("sys/fs/cgroup/a/b/memory.max", "4194304\n")]), 4 << 20);
+        let parent = ("sys/fs/cgroup/a/memory.max", "2097152\n");
+        assert_eq!(machine(&[MEMINFO, v2, ("sys/fs/cgroup/a/b/memory.max", "4194304\n"), parent]), 2 << 20);
+        assert_eq!(machine(&[MEMINFO, v2, ("sys/fs/cgroup/memory.max", "1048576\n")]), 1 << 20);
+        assert_eq!(machine(&[MEMINFO, v1, ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "8388608")]), 8 << 20);
+        let unlimited = ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "9223372036854771712");
+        assert_eq!(machine(&[MEMINFO, v1, unlimited]), 16 << 20);
+    }
+
+    #[test]
+    fn a_machine_that_tells_nothing_is_taken_for_a_small_one() {
+        assert_eq!(machine(&[]), UNKNOWN_MEMORY);
+        assert_eq!(machine(&[("proc/meminfo", "MemTotal: lots\n")]), UNKNOWN_MEMORY);
+    }
+}

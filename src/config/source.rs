@@ -1,0 +1,62 @@
+//! The SOURCE of `submit` and `map`: a directory, a file, `-`, `@FILE` or `s3://bucket/prefix/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::values::{self, Wrong};
+use crate::job::Location;
+
+/// What is to be submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Every file below a directory.
+    Directory(PathBuf),
+    /// One file.
+    File(PathBuf),
+    /// The names on standard input, one a line.
+    Names,
+    /// The names in a file, one a line.
+    List(PathBuf),
+    /// The objects under a prefix in S3.
+    Prefix(Location),
+}
+
+impl Source {
+    /// Reads the argument. Looks at what kind of file it is, and at nothing else.
+    pub fn read(text: &str, directory: &Path) -> Result<Self, Wrong> {
+        if text == "-" {
+            return Ok(Self::Names);
+        }
+        if let Some(list) = text.strip_prefix('@') {
+            let path = directory.join(list);
+            return if list.is_empty() {
+                Err(Wrong::new(120, "the file after @ is missing", "give  @FILE  with one name a line"))
+            } else {
+                kind(&path).and_then(|is_directory| match is_directory {
+                    false => Ok(Self::List(path)),
+                    true => Err(Wrong::new(110, "it is a directory", "give the directory without the @")),
+                })
+            };
+        }
+        match values::location(text, directory)? {
+            place @ Location::S3 { .. } => Ok(Self::Prefix(place)),
+            Location::File { path } => {
+                let path = PathBuf::from(path);
+                Ok(if kind(&path)? { Self::Directory(path) } else { Self::File(path) })
+            }
+        }
+    }
+}
+
+/// Whether the path is a directory, as opposed to a regular file.
+fn kind(path: &Path) -> Result<bool, Wrong> {
+    let metadata = fs::metadata(path).map_err(|error| {
+        let help = format!("check with:  ls -ld {:?}", path.display().to_string());
+        Wrong::new(110, error.to_string(), help)
+    })?;
+    if !metadata.is_dir() && !metadata.is_file() {
+        let help = "give a directory or a regular file; names can be piped in with  -";
+        return Err(Wrong::new(110, "it is a pipe, a socket or a device", help));
+    }
+    Ok(metadata.is_dir())
+}

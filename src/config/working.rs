@@ -1,0 +1,283 @@
+//! How objects are worked on: the settings that `run` and `map` share, and the sums of the limits.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reading::Reading;
+use super::values::{self, Wrong, show_size};
+use super::{at_least_one, secs, text};
+use crate::error::UserError;
+use crate::job::Location;
+
+/// What is done to each object, as it was typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// Steps, for `--process`.
+    Steps(String),
+    /// A program and its arguments.
+    Program(Vec<String>),
+}
+
+/// What is done when the output is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// Write it again.
+    Overwrite,
+    /// Take the job as done.
+    Skip,
+    /// Reject the job.
+    Fail,
+}
+
+/// How objects are worked on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Working {
+    /// What is done to each object.
+    pub process: Process,
+    /// Appended to every output's key; `None` leaves it to the steps.
+    pub output_suffix: Option<String>,
+    /// What is done when the output is there already.
+    pub if_exists: IfExists,
+    /// Whether an output may lie inside the input.
+    pub allow_nested_output: bool,
+    /// How many bytes a decompressed input may have.
+    pub max_expanded_bytes: Option<u64>,
+    /// Exit codes that reject the job, beside those of sysexits.
+    pub reject_codes: Vec<u8>,
+    /// Whether a program sees the AWS credentials.
+    pub pass_credentials: bool,
+    /// Where scratch files are kept.
+    pub work_dir: PathBuf,
+    /// Jobs in flight.
+    pub concurrency: NonZeroUsize,
+    /// Requests in flight for each job, the one that is written aside.
+    pub parallel: NonZeroUsize,
+    /// Processors running at once.
+    pub processors: NonZeroUsize,
+    /// Bytes of objects held in memory at any time.
+    pub memory: u64,
+    /// The size of ranged reads and of uploaded parts.
+    pub part_size: u64,
+    /// How long a message stays ours without a sign of life.
+    pub visibility: Duration,
+    /// How long one attempt at a job may take.
+    pub job_timeout: Option<Duration>,
+    /// After how many receives a job is given up; `None` leaves it to the queue.
+    pub max_receives: Option<NonZeroU32>,
+    /// How long a stopping worker lets its jobs finish.
+    pub drain_timeout: Duration,
+    /// Whether to fail when there was nothing to do.
+    pub fail_if_empty: bool,
+    /// Where metrics are served, if anywhere.
+    pub metrics_addr: Option<SocketAddr>,
+}
+
+/// The smallest part of any store: below it the cost of a part outweighs the part. S3 wants more.
+pub const SMALLEST_PART: u64 = 64 << 10;
+/// S3's bounds of a part (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+const S3_PART: (u64, u64) = (5 << 20, 5 << 30);
+/// What a job holds beside its two parts: the frames in its links and a processor's buffers.
+pub const SLACK: u64 = 2 << 20;
+/// Requests in flight for one job, where open files allow it: one connection to S3 carries some 90 MB/s, and
+/// eight of them fill what the usual machine has of network (PERFORMANCE: 8 ranges of 8 MiB).
+const PARALLEL: u64 = 8;
+/// More jobs in flight than this need more than one machine's connections.
+const MOST_JOBS: u64 = 10_000;
+/// SQS's longest visibility timeout, 12 hours, counted from the receive
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
+const LONGEST_LEASE: Duration = secs(12 * 60 * 60);
+
+impl Working {
+    pub(super) fn resolve(
+        read: &Reading<'_>,
+        program: Vec<String>,
+        output: Option<&Location>,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, UserError> {
+        let process = match read.one("process", text)? {
+            Some(_) if !program.is_empty() && read.layers.find("process").is_some_and(|found| found.is_flag()) => {
+                return Err(UserError::usage(
+                    110,
+                    "--process and a program can't be given together",
+                    "each object is processed once",
+                    "give one of them; a program can itself be a pipeline:  -- sh -c 'one | two'",
+                ));
+            }
+            // A program is always typed, so it beats steps from a variable or a file.
+            Some(steps) if program.is_empty() => Process::Steps(steps),
+            None if program.is_empty() => Process::Steps("copy".to_owned()),
+            _ => Process::Program(program),
+        };
+        note_prefix(output, notes);
+        let (concurrency, parallel) = self::concurrency(read, notes)?;
+        let part_size = part_size(read, [output])?;
+        let exists = [("overwrite", IfExists::Overwrite), ("skip", IfExists::Skip), ("fail", IfExists::Fail)];
+        let work_dir = read.one("work-dir", text)?.map(|path| read.machine.directory.join(path));
+        let max_receives = read.count("max-receives", 1, 1000)?;
+        Ok(Self {
+            process,
+            output_suffix: read.one("output-suffix", any_text)?,
+            if_exists: read.one("if-exists", |text| values::choice(text, &exists))?.unwrap_or(IfExists::Overwrite),
+            allow_nested_output: read.on("allow-nested-output")?,
+            // Far above any object worth decompressing on one machine, far below what a bomb of 1000:1 can fill.
+            max_expanded_bytes: read
+                .one("max-expanded-bytes", |text| or_none(text, values::size))?
+                .unwrap_or(Some(1 << 40)),
+            reject_codes: read.many("reject-codes", exit_codes)?.concat(),
+            pass_credentials: read.on("pass-credentials")?,
+            work_dir: work_dir.unwrap_or_else(|| read.machine.temporary.clone()),
+            concurrency,
+            parallel,
+            processors: at_least_one(read.count("processors", 1, 1024)?.unwrap_or(read.machine.cores as u64)),
+            memory: memory(read, part_size)?,
+            part_size,
+            // Two seconds leave time for one extension at half time that takes a second.
+            visibility: read.time("visibility-timeout", secs(2), LONGEST_LEASE, 116)?.unwrap_or(secs(60)),
+            job_timeout: read
+                .one("job-timeout", |text| or_none(text, |text| values::duration(text, secs(1), LONGEST_LEASE, 110)))?
+                .flatten(),
+            max_receives: max_receives.and_then(|times| NonZeroU32::new(times as u32)),
+            // Below the 120 s that a Spot instance is told of its end in advance.
+            drain_timeout: read.time("drain-timeout", secs(0), LONGEST_LEASE, 110)?.unwrap_or(secs(100)),
+            fail_if_empty: read.on("fail-if-empty")?,
+            metrics_addr: metrics_addr(read)?,
+        })
+    }
+}
+
+/// Jobs in flight and requests in flight for each, as many as the open files carry.
+pub(super) fn concurrency(
+    read: &Reading<'_>,
+    notes: &mut Vec<String>,
+) -> Result<(NonZeroUsize, NonZeroUsize), UserError> {
+    let jobs = |text: &str| match text {
+        "auto" => Ok(None),
+        text => values::number(text, 1, MOST_JOBS).map(Some),
+    };
+    let wanted = read.one("concurrency", jobs)?.flatten();
+    // A job waits for the network most of its life, so four to a core; 16 fill a network from a small machine.
+    let jobs = wanted.unwrap_or((4 * read.machine.cores as u64).clamp(16, MOST_JOBS));
+    let room = read.machine.open_files / 5 * 4;
+    if jobs * (1 + PARALLEL) <= room {
+        return Ok((at_least_one(jobs), at_least_one(PARALLEL)));
+    }
+    let (jobs, parallel) = match wanted {
+        None => (jobs.min(room / 2), 1),
+        Some(jobs) => (jobs, (room / jobs).saturating_sub(1)),
+    };
+    if jobs == 0 || parallel == 0 {
+        let most = room / 2;
+        return Err(UserError::usage(
+            119,
+            format!("{} jobs in flight need more open files than the {} allowed", jobs.max(1), read.machine.open_files),
+            "each job needs a connection to read and one to write, in four fifths of the limit",
+            match most {
+                0 => "raise the limit:  ulimit -n 1024".to_owned(),
+                most => format!("raise the limit:  ulimit -n {} , or  --concurrency {most}", jobs * 5 / 2 + 5),
+            },
+        ));
+    }
+    notes.push(format!(
+        "open files are limited to {}: {jobs} jobs of 1 + {parallel} connections",
+        read.machine.open_files
+    ));
+    Ok((at_least_one(jobs), at_least_one(parallel)))
+}
+
+/// The size of parts. `places` are those known to be written to; S3 takes no part under 5 MiB.
+pub(super) fn part_size<const N: usize>(read: &Reading<'_>, places: [Option<&Location>; N]) -> Result<u64, UserError> {
+    let in_s3 = places.iter().any(|place| matches!(place, Some(Location::S3 { .. })));
+    let least = if in_s3 { S3_PART.0 } else { SMALLEST_PART };
+    let bytes = read.one("part-size", |text| {
+        let bytes = values::size(text)?;
+        let help = format!("give a size from {} to {}", show_size(least), show_size(S3_PART.1));
+        match bytes {
+            bytes if bytes < least && in_s3 => Err(Wrong::new(110, "less than S3's smallest part, 5MiB", help)),
+            bytes if bytes < least => Err(Wrong::new(110, "less than the smallest part, 64KiB", help)),
+            bytes if bytes > S3_PART.1 => Err(Wrong::new(110, "more than S3's largest part, 5GiB", help)),
+            bytes => Ok(bytes),
+        }
+    })?;
+    // 8 MiB: above it throughput no longer grows, and 10 000 of them make an object of 78 GiB.
+    Ok(bytes.unwrap_or(8 << 20))
+}
+
+/// The budget of bytes in flight: at least one job's two parts and [`SLACK`].
+pub(super) fn memory(read: &Reading<'_>, part_size: u64) -> Result<u64, UserError> {
+    let least = 2 * part_size + SLACK;
+    let has = read.machine.memory;
+    let given = read.one("memory", |text| {
+        let bytes = match text.strip_suffix('%') {
+            // What is left is for the program itself, and for those that it runs.
+            Some(share) => (u128::from(has) * u128::from(values::number(share, 1, 90)?) / 100) as u64,
+            None => values::size(text)?,
+        };
+        if bytes < least {
+            let cause = format!(
+                "{} is less than one job needs: two parts of {} and {}",
+                show_size(bytes),
+                show_size(part_size),
+                show_size(SLACK)
+            );
+            return Err(Wrong::new(121, cause, format!("give at least  --memory {least} , or a smaller --part-size")));
+        }
+        if bytes > has {
+            let cause = format!("this machine, or its cgroup, has {}", show_size(has));
+            return Err(Wrong::new(121, cause, "give a share, such as  --memory 50%"));
+        }
+        Ok(bytes)
+    })?;
+    Ok(given.unwrap_or((has / 4).max(least)))
+}
+
+/// Keys are appended to a prefix with nothing between; a forgotten slash is legal, and rarely meant.
+pub(super) fn note_prefix(output: Option<&Location>, notes: &mut Vec<String>) {
+    if let Some(Location::S3 { key, .. }) = output
+        && !key.is_empty()
+        && !key.ends_with('/')
+    {
+        let end: String = key.rsplit('/').next().unwrap_or("").escape_debug().collect();
+        notes.push(format!("the output has no slash at its end: the key a.csv becomes {end}a.csv"));
+    }
+}
+
+fn or_none<T>(text: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
+    if text == "none" { Ok(None) } else { parse(text).map(Some) }
+}
+
+/// A suffix may be empty: that is how the one of the steps is switched off.
+fn any_text(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() { Ok(String::new()) } else { self::text(text) }
+}
+
+/// Reads `65`, `64-78` or several of them with commas.
+fn exit_codes(text: &str) -> Result<Vec<u8>, Wrong> {
+    let code = |text: &str| values::number(text.trim(), 1, 255).map(|code| code as u8);
+    let mut codes = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (code(first)?, code(last)?);
+        if first > last {
+            return Err(Wrong::new(110, "the range runs backwards", "for example  --reject-codes 3,64-78"));
+        }
+        codes.extend(first..=last);
+    }
+    Ok(codes)
+}
+
+fn metrics_addr(read: &Reading<'_>) -> Result<Option<SocketAddr>, UserError> {
+    let allowed = read.on("metrics-allow")?;
+    let address = |text: &str| {
+        let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+        let help = "give an address and a port, such as 127.0.0.1:9464 or [::1]:9464, or none";
+        let address: SocketAddr = text.parse().map_err(|_| Wrong::new(110, "not an address and a port", help))?;
+        if !address.ip().is_loopback() && !allowed {
+            let help = "use 127.0.0.1, or add  --metrics-allow  if that network is yours";
+            return Err(Wrong::new(118, "other machines could read it, and it has no password", help));
+        }
+        Ok(address)
+    };
+    Ok(read.one("metrics-addr", |text| or_none(text, address))?.flatten())
+}

@@ -1,0 +1,289 @@
+//! Leases keep received messages ours for as long as we work on them.
+//!
+//! Owning a [`Lease`] is owning the message. Its visibility timeout is extended in the background, in batches,
+//! from the moment of the receive *request* until it is settled or dropped: through waiting, work, a delete that is
+//! not flushed yet, and the drain. A job that dies drops its lease, and the message comes back by itself.
+//!
+//! The keeper runs on a thread and runtime of its own, and should be given connections of its own: with four
+//! blocking jobs on the runtime of the work, the worst gap between two heartbeats was 6 s instead of 0.1 s (measured).
+//!
+//! A message that is delivered again while we hold it (normal on SQS) never runs twice here at once: its newest
+//! receipt takes the place of the old one, which may no longer work.
+//!
+//! Bounded by the messages in flight. Time is monotonic; a wall clock that jumps costs no lease.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
+use crate::meter::Meters;
+use crate::queue::{JobQueue, Message, Receipt};
+
+/// The longest a message can be held, counted from its receive; extending beyond is an error, not a clamp
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
+pub const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How much earlier than [`LONGEST`] we stop, so that giving back still works.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// Batches of extensions under way at once: 32 × 10 extensions in one round trip keep 120,000 messages in flight.
+const CALLS: usize = 32;
+
+/// Why a lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The queue says that the receipt is no longer good: somebody else may have the message.
+    Taken,
+    /// The message has been held as long as the queue allows.
+    TooLong,
+}
+
+impl Loss {
+    fn error(self) -> JobError {
+        let (code, cause) = match self {
+            Self::Taken => (601, "the message is no longer ours; another worker may have the job"),
+            Self::TooLong => (603, "the message was held for 12 hours, the longest a queue allows"),
+        };
+        JobError::new(Stage::Receive, ErrorKind::LeaseLost, Code(code), cause)
+    }
+}
+
+/// Grants leases and keeps them.
+#[derive(Debug)]
+pub struct Leases {
+    held: Held,
+    queue: Arc<dyn JobQueue>,
+    visibility: Duration,
+    meters: Arc<Meters>,
+    /// Dropping it ends the keeper's thread.
+    _keeper: oneshot::Sender<()>,
+}
+
+type Held = Arc<Mutex<HashMap<String, Entry>>>;
+
+#[derive(Debug)]
+struct Entry {
+    receipt: Receipt,
+    received: Instant,
+    deadline: Instant,
+    /// A delete is under way: no extension may follow it.
+    settling: bool,
+    lost: watch::Sender<Option<Loss>>,
+}
+
+/// The right to work on one message.
+#[derive(Debug)]
+pub struct Lease {
+    id: String,
+    leases: Arc<Leases>,
+    lost: watch::Receiver<Option<Loss>>,
+}
+
+/// How the leases are doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Messages held.
+    pub held: usize,
+    /// The least time that is left on one of them.
+    pub shortest: Option<Duration>,
+}
+
+impl Leases {
+    /// Keeps leases on messages of `queue`, each hidden for `visibility` at a time. The queue is best one with
+    /// connections of its own.
+    pub fn new(queue: Arc<dyn JobQueue>, visibility: Duration, meters: Arc<Meters>) -> std::io::Result<Arc<Self>> {
+        Self::limited(queue, visibility, LONGEST, meters)
+    }
+
+    /// Like [`new`](Self::new), for queues that let a message be held for `longest`.
+    pub fn limited(
+        queue: Arc<dyn JobQueue>,
+        visibility: Duration,
+        longest: Duration,
+        meters: Arc<Meters>,
+    ) -> std::io::Result<Arc<Self>> {
+        let held = Held::default();
+        let (keeper, gone) = oneshot::channel();
+        let keeping = keep(Arc::clone(&queue), Arc::clone(&held), visibility, longest, Arc::clone(&meters));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("leases".into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = keeping => {}
+                    _ = gone => {}
+                }
+            });
+        })?;
+        Ok(Arc::new(Self { held, queue, visibility, meters, _keeper: keeper }))
+    }
+
+    /// How long a message is hidden at a time.
+    pub fn visibility(&self) -> Duration {
+        self.visibility
+    }
+
+    /// A lease on a message asked for at `asked`; `None` if it is held here already, which then has the new receipt.
+    pub fn grant(self: &Arc<Self>, message: &Message, asked: Instant) -> Option<Lease> {
+        let deadline = asked + self.visibility;
+        let mut held = lock(&self.held);
+        if let Some(entry) = held.get_mut(&message.id) {
+            self.meters.duplicates.fetch_add(1, Relaxed);
+            entry.receipt = message.receipt.clone();
+            entry.deadline = deadline;
+            return None;
+        }
+        let (tx, lost) = watch::channel(None);
+        let receipt = message.receipt.clone();
+        held.insert(message.id.clone(), Entry { receipt, received: asked, deadline, settling: false, lost: tx });
+        Some(Lease { id: message.id.clone(), leases: Arc::clone(self), lost })
+    }
+
+    /// How the leases are doing.
+    pub fn health(&self) -> Health {
+        let now = Instant::now();
+        let held = lock(&self.held);
+        let shortest = held.values().map(|entry| entry.deadline.saturating_duration_since(now)).min();
+        Health { held: held.len(), shortest }
+    }
+}
+
+impl Lease {
+    /// The newest receipt, to settle with.
+    pub fn receipt(&self) -> Option<Receipt> {
+        lock(&self.leases.held).get(&self.id).map(|entry| entry.receipt.clone())
+    }
+
+    /// Whether the message is known to be somebody else's.
+    pub fn is_lost(&self) -> bool {
+        self.lost.borrow().is_some()
+    }
+
+    /// Resolves when the message is no longer ours, with the error that is for its job.
+    pub async fn lost(&self) -> JobError {
+        let mut lost = self.lost.clone();
+        let loss = lost.wait_for(Option::is_some).await.map_or(None, |loss| *loss);
+        loss.unwrap_or(Loss::Taken).error()
+    }
+
+    /// Makes sure that the message is ours right now, the last thing before its output is published: a worker that
+    /// was stopped for a minute must not overwrite what another has done meanwhile.
+    pub async fn confirm(&self) -> Result<(), JobError> {
+        if let Some(loss) = *self.lost.borrow() {
+            return Err(loss.error());
+        }
+        let asked = Instant::now();
+        let Some((receipt, deadline)) =
+            lock(&self.leases.held).get(&self.id).map(|entry| (entry.receipt.clone(), entry.deadline))
+        else {
+            return Err(Loss::Taken.error());
+        };
+        if deadline > asked {
+            return Ok(());
+        }
+        let outcome = self.leases.queue.extend(std::slice::from_ref(&receipt), self.leases.visibility).await;
+        match outcome.and_then(|mut outcomes| outcomes.pop().unwrap_or(Ok(()))) {
+            Ok(()) => {
+                if let Some(entry) = lock(&self.leases.held).get_mut(&self.id) {
+                    entry.deadline = asked + self.leases.visibility;
+                }
+                Ok(())
+            }
+            Err(_) => Err(Loss::Taken.error()),
+        }
+    }
+
+    /// From now on the lease is not extended, because a delete is about to be sent; `false` goes back.
+    pub fn settle(&self, settling: bool) {
+        if let Some(entry) = lock(&self.leases.held).get_mut(&self.id) {
+            entry.settling = settling;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.leases.held).remove(&self.id);
+    }
+}
+
+/// Extends every lease in the second half of its life, in batches.
+async fn keep(queue: Arc<dyn JobQueue>, held: Held, visibility: Duration, longest: Duration, meters: Arc<Meters>) {
+    // Eight looks a visibility timeout: a lease that is due at half time is extended before 5/8 of it.
+    let mut ticks = tokio::time::interval((visibility / 8).max(Duration::from_millis(20)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let batches: Vec<Vec<(String, Receipt)>> =
+            due(&held, visibility, longest).chunks(queue.max_batch().max(1)).map(<[_]>::to_vec).collect();
+        let calls = batches
+            .into_iter()
+            .map(|batch| extend(Arc::clone(&queue), Arc::clone(&held), Arc::clone(&meters), visibility, batch));
+        stream::iter(calls).buffer_unordered(CALLS).collect::<Vec<()>>().await;
+    }
+}
+
+async fn extend(
+    queue: Arc<dyn JobQueue>,
+    held: Held,
+    meters: Arc<Meters>,
+    visibility: Duration,
+    batch: Vec<(String, Receipt)>,
+) {
+    let receipts: Vec<Receipt> = batch.iter().map(|(_, receipt)| receipt.clone()).collect();
+    let asked = Instant::now();
+    // A call that fails or is slow is repeated at a later tick, with time to spare.
+    let call = tokio::time::timeout(visibility / 4, queue.extend(&receipts, visibility));
+    let outcomes = match call.await {
+        Ok(Ok(outcomes)) => outcomes,
+        Ok(Err(error)) => {
+            tracing::warn!(code = ?error.code, cause = ?error.message, "leases could not be extended");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!("the queue did not answer in time when leases were to be extended");
+            return;
+        }
+    };
+    let mut held = lock(&held);
+    for ((id, receipt), outcome) in batch.iter().zip(outcomes) {
+        // A newer receipt means that this answer is about a delivery of the past.
+        let Some(entry) = held.get_mut(id).filter(|entry| entry.receipt == *receipt) else { continue };
+        match outcome {
+            Ok(()) => {
+                entry.deadline = asked + visibility;
+                meters.renewals.fetch_add(1, Relaxed);
+            }
+            Err(error) if error.kind == ServiceErrorKind::LeaseLost => {
+                entry.lost.send_replace(Some(Loss::Taken));
+            }
+            Err(error) => tracing::debug!(code = ?error.code, "a lease could not be extended"),
+        }
+    }
+}
+
+/// What is to be extended now. Marks what has been held too long as lost.
+fn due(held: &Held, visibility: Duration, longest: Duration) -> Vec<(String, Receipt)> {
+    let now = Instant::now();
+    let mut due = Vec::new();
+    for (id, entry) in lock(held).iter() {
+        if entry.settling || entry.lost.borrow().is_some() || entry.deadline > now + visibility / 2 {
+            continue;
+        }
+        if now + visibility + MARGIN.min(longest / 10) > entry.received + longest {
+            entry.lost.send_replace(Some(Loss::TooLong));
+        } else {
+            due.push((id.clone(), entry.receipt.clone()));
+        }
+    }
+    due
+}
+
+fn lock(held: &Held) -> MutexGuard<'_, HashMap<String, Entry>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}

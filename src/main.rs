@@ -1,0 +1,68 @@
+//! argv → configuration → logging → command → exit code. Everything else is in the library.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use batchpipe::cli::{self, Context, Parsed, Typing, output};
+use batchpipe::config::{self, Global, Layers, Machine, machine};
+use batchpipe::error::{Code, Exit, UserError};
+use batchpipe::log;
+use batchpipe::status::Screen;
+
+/// Threads for work that blocks: at most 1024 processors, and the disk and name look-ups beside them, which must
+/// never wait for a processor to end. A thread exists only once it is needed.
+const BLOCKING_THREADS: usize = 2048;
+
+fn main() -> ExitCode {
+    let exit = run().unwrap_or_else(|error| {
+        output::say_error(&error);
+        error.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run() -> Result<Exit, UserError> {
+    let typing = match cli::parse(std::env::args_os())? {
+        Parsed::Typing(typing) => *typing,
+        Parsed::Text(text) => return output::print(&text).map(|()| Exit::Done),
+        Parsed::Hint(text) => {
+            output::say(&text);
+            return Ok(Exit::Usage);
+        }
+    };
+    let Typing { command, typed, config } = typing;
+    let variables = variables();
+    let files = config::files(config.as_deref(), &variables)?;
+    let layers = Layers::new(typed, &variables, &files)?;
+    let global = Global::resolve(&layers)?;
+    let screen = Screen::default();
+    log::start(&global.log, global.color, &screen)?;
+    global.notes.iter().for_each(|note| tracing::warn!("{}", output::escaped(note)));
+    machine::prepare();
+    let files = files.into_iter().map(|(path, _)| path).collect();
+    let context = Context { global, layers, files, machine: Machine::look(), screen };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(|error| no_runtime(&error))?;
+    let exit = runtime.block_on(cli::perform(command, context));
+    // What still blocks is a processor whose job is settled or given back: nobody waits for it.
+    runtime.shutdown_background();
+    exit
+}
+
+/// The environment, as far as it is text; what is not can't be a setting of ours.
+fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))).collect()
+}
+
+fn no_runtime(error: &std::io::Error) -> UserError {
+    UserError {
+        code: Code(119),
+        what: "cannot start the runtime".to_owned(),
+        cause: error.to_string(),
+        help: "raise the limits of threads and open files:  ulimit -a".to_owned(),
+        exit: Exit::Failed,
+    }
+}

@@ -1,0 +1,193 @@
+//! JSON as a tree that forgets nothing a message may be refused for: repeated fields stay visible.
+//!
+//! `serde_json::Value` keeps the last of two equal fields without a word, and two readers that keep different
+//! ones see two different jobs. Derived structs find a repeat, but say so in words only and can't tell which
+//! format they read. Two bounds hold whatever comes: serde_json's own 128 levels of nesting, and [`MAX_VALUES`].
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::Wrapping;
+use super::checks::{malformed, quote};
+use crate::error::JobError;
+
+/// The most JSON values in one text. An S3 event has about 40 for each record and a queue takes 1 MiB of text, which
+/// is room for some 1500 records; without a limit `[0],[0],…` grows to 40 times its size in memory.
+const MAX_VALUES: usize = 1 << 16;
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Node {
+    /// `null`, `true`, `false`, and numbers that can't count anything: no format has a use for them.
+    Other,
+    /// A whole number, not negative.
+    Number(u64),
+    /// A string.
+    Text(String),
+    /// An array.
+    Array(Vec<Self>),
+    /// An object, as it was written: in order, repeated fields and all.
+    Object(Vec<(String, Self)>),
+}
+
+/// Reads a text that holds one JSON value and nothing else.
+pub(super) fn read(text: &str, wrapping: &[Wrapping]) -> Result<Node, JobError> {
+    let room = Cell::new(MAX_VALUES);
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Tree { room: &room }
+        .deserialize(&mut reader)
+        .and_then(|node| reader.end().map(|()| node))
+        .map_err(|error| not_a_job(error.line(), error.column(), wrapping))
+}
+
+/// The answer to what is no JSON object, or not of any shape we know.
+pub(super) fn not_a_job(line: usize, column: usize, wrapping: &[Wrapping]) -> JobError {
+    let inside = wrapping.last().map(|outer| format!(" of the {}", outer.inner())).unwrap_or_default();
+    let (line, column) = (line.max(1), column.max(1));
+    malformed(201, format!("message is not a job: expected a JSON object (line {line}, column {column}{inside})"))
+}
+
+/// Builds a [`Node`], while there is room for more.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    room: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Node, D::Error> {
+        let left = self.room.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
+        self.room.set(left);
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+        Ok(Node::Number(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            array.push(item);
+        }
+        Ok(Node::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node, A::Error> {
+        let mut object = Vec::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            object.push((name, fields.next_value_seed(self)?));
+        }
+        Ok(Node::Object(object))
+    }
+}
+
+/// The fields of an object none of which is repeated. `path` names the object in what is said of its fields.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a> {
+    fields: &'a [(String, Node)],
+    path: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `object`; a repeated one is refused, for no two readers agree on which of them counts.
+    pub(super) fn new(object: &'a [(String, Node)], path: &'a str) -> Result<Self, JobError> {
+        let mut seen = HashSet::new();
+        match object.iter().find(|(name, _)| !seen.insert(name.as_str())) {
+            Some((name, _)) => Err(malformed(203, format!("duplicate field {}", quote(&format!("{path}{name}"))))),
+            None => Ok(Self { fields: object, path }),
+        }
+    }
+
+    /// The value of a field, if it is there.
+    pub(super) fn get(&self, name: &str) -> Option<&'a Node> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, node)| node)
+    }
+
+    /// The names of all fields.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The text of a field, where there is one and it is a text.
+    pub(super) fn peek(&self, name: &str) -> Option<&'a str> {
+        match self.get(name) {
+            Some(Node::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A text that may be left out.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, JobError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Node::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(name, "expected a string")),
+        }
+    }
+
+    /// A whole number that may be left out.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, JobError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Node::Number(number)) => Ok(Some(*number)),
+            Some(_) => Err(self.wrong(name, "expected a whole number")),
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn needed(&self, name: &str) -> Result<&'a str, JobError> {
+        self.text(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// An object that must be there. `path` is its own, with the dot at its end.
+    pub(super) fn object(&self, name: &str, path: &'a str) -> Result<Self, JobError> {
+        match self.get(name) {
+            None => Err(self.missing(name)),
+            Some(Node::Object(object)) => Self::new(object, path),
+            Some(_) => Err(self.wrong(name, "expected an object")),
+        }
+    }
+
+    /// The answer to a field that is not what it must be.
+    pub(super) fn wrong(&self, name: &str, expected: &str) -> JobError {
+        malformed(204, format!("field {}: {expected}", quote(&format!("{}{name}", self.path))))
+    }
+
+    /// The answer to a field that is not there.
+    pub(super) fn missing(&self, name: &str) -> JobError {
+        malformed(204, format!("missing field {}", quote(&format!("{}{name}", self.path))))
+    }
+}

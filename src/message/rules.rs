@@ -1,0 +1,224 @@
+//! What this worker makes of a request: where the output goes, and whether it may read and write there.
+//!
+//! The operator's rules, not the sender's wishes, decide which places are touched. Pure: a job is a function of the
+//! message and the rules, so that every delivery of a message, on any worker of the fleet, writes the same key.
+
+use super::Request;
+use super::checks::{check_key, malformed, quote};
+use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::job::{Job, Location};
+
+/// The endings of compressed files that [`Suffix::Strip`] takes off.
+const COMPRESSED: [&str; 6] = [".gz", ".zst", ".bz2", ".xz", ".br", ".lz4"];
+
+/// The endings of names that reach a bucket by way of something else: access points and their kin
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>).
+const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", ".mrap"];
+
+/// What becomes of the end of an output's key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Suffix {
+    /// It stays.
+    #[default]
+    None,
+    /// This is appended: `a.csv` is `a.csv.zst`.
+    Append(String),
+    /// A compressed file's ending goes: `a.csv.gz` is `a.csv`.
+    Strip,
+    /// A compressed file's ending goes and this is appended: `a.csv.gz` is `a.csv.zst`.
+    ReplaceCompressed(String),
+}
+
+impl Suffix {
+    /// The suffix that `--output-suffix TEXT` asks for.
+    pub fn of(text: &str) -> Self {
+        if text.is_empty() { Self::None } else { Self::Append(text.to_owned()) }
+    }
+
+    /// The key with this done to its end.
+    ///
+    /// ```
+    /// use batchpipe::message::Suffix;
+    ///
+    /// assert_eq!(Suffix::Append(".zst".into()).apply("a.csv"), "a.csv.zst");
+    /// assert_eq!(Suffix::ReplaceCompressed(".zst".into()).apply("a.csv.gz"), "a.csv.zst");
+    /// ```
+    pub fn apply(&self, key: &str) -> String {
+        match self {
+            Self::None => key.to_owned(),
+            Self::Append(text) => format!("{key}{text}"),
+            Self::Strip => strip_compressed(key).to_owned(),
+            Self::ReplaceCompressed(text) => format!("{}{text}", strip_compressed(key)),
+        }
+    }
+}
+
+/// The key without a compressed file's ending, unless that is all there is to its name.
+fn strip_compressed(key: &str) -> &str {
+    COMPRESSED
+        .iter()
+        .filter_map(|ending| {
+            let at = key.len().checked_sub(ending.len())?;
+            (key.is_char_boundary(at) && key[at..].eq_ignore_ascii_case(ending)).then(|| &key[..at])
+        })
+        .find(|rest| !rest.is_empty() && !rest.ends_with('/'))
+        .unwrap_or(key)
+}
+
+/// What the operator said about inputs and outputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The folder for outputs of messages that name none. Writing there is always allowed.
+    pub output: Option<Location>,
+    /// What is taken off the input's key before it is joined to `output`. An input without it is refused: two
+    /// inputs would otherwise share an output.
+    pub input_prefix: Option<String>,
+    /// What is done to the end of every output's key.
+    pub suffix: Suffix,
+    /// The prefixes that may be read and written. None: all of S3 that the credentials reach, and no local file.
+    pub allow: Vec<Location>,
+}
+
+impl Rules {
+    /// The job that a request is on this worker.
+    ///
+    /// ```
+    /// use batchpipe::{Location, message::{Format, Request, Rules, Suffix}};
+    ///
+    /// let rules = Rules {
+    ///     output: Some(Location::s3("out", "gz/")),
+    ///     input_prefix: Some("raw/".into()),
+    ///     suffix: Suffix::of(".gz"),
+    ///     ..Rules::default()
+    /// };
+    /// let request = Request::new(Format::Own, Location::s3("photos", "raw/a.csv"));
+    /// let job = rules.job(&request, "5f3c", 1)?;
+    /// assert_eq!(job.output.to_string(), "s3://out/gz/a.csv.gz");
+    /// # Ok::<(), batchpipe::error::JobError>(())
+    /// ```
+    pub fn job(&self, request: &Request, message_id: &str, attempt: u32) -> Result<Job, JobError> {
+        self.check_allowed(&request.input)?;
+        let output = self.output(request)?;
+        check_key(&output, "output")?;
+        if !self.is_ours(&output) {
+            self.check_allowed(&output)?;
+        }
+        check_path(&output)?;
+        if output == request.input {
+            let cause = format!("the output is the input: {}", quote(&output.to_string()));
+            return Err(malformed(113, cause));
+        }
+        let id = match (&request.id, request.nth) {
+            (Some(id), _) => id.clone(),
+            (None, None) => message_id.to_owned(),
+            (None, Some(nth)) => format!("{message_id}#{nth}"),
+        };
+        Ok(Job {
+            id,
+            input: request.input.clone(),
+            output,
+            batch: request.batch.clone(),
+            size: request.size,
+            etag: request.etag.clone(),
+            version_id: request.version_id.clone(),
+            args: request.args.clone(),
+            attempt,
+        })
+    }
+
+    /// Where the output goes: where the message says, else to the same name in our folder.
+    fn output(&self, request: &Request) -> Result<Location, JobError> {
+        let named = match (&request.output, &self.output) {
+            (Some(output), _) => output.clone(),
+            (None, Some(folder)) => as_folder(folder).join(self.name_of(&request.input)?),
+            (None, None) => return Err(malformed(210, "message names no output and the worker has none")),
+        };
+        Ok(match &named {
+            Location::S3 { bucket, key } => Location::s3(bucket, self.suffix.apply(key)),
+            Location::File { path } => Location::file(self.suffix.apply(path)),
+        })
+    }
+
+    /// The input's key as far as it is kept in an output's.
+    fn name_of<'a>(&self, input: &'a Location) -> Result<&'a str, JobError> {
+        let key = input.key();
+        let Some(prefix) = self.input_prefix.as_deref().filter(|prefix| !prefix.is_empty()) else {
+            return Ok(match input {
+                Location::S3 { .. } => key,
+                Location::File { .. } => key.trim_start_matches('/'),
+            });
+        };
+        match key.strip_prefix(prefix) {
+            None => Err(malformed(
+                209,
+                format!("input key {} does not begin with the input prefix {}", quote(key), quote(prefix)),
+            )),
+            // A folder given without its slash: what follows is a name, not a root.
+            Some(name) if prefix.ends_with('/') => Ok(name),
+            Some(name) => Ok(name.strip_prefix('/').unwrap_or(name)),
+        }
+    }
+
+    /// Whether an output is in the folder the operator chose.
+    fn is_ours(&self, output: &Location) -> bool {
+        self.output.as_ref().is_some_and(|folder| output.is_under(&as_folder(folder)))
+    }
+
+    /// Refuses a place that no prefix allows.
+    fn check_allowed(&self, location: &Location) -> Result<(), JobError> {
+        check_path(location)?;
+        let allowed = match location {
+            Location::S3 { bucket, .. } if self.allow.is_empty() => {
+                !ALIASES.iter().any(|ending| bucket.ends_with(ending))
+            }
+            Location::S3 { .. } => self.allow.iter().any(|prefix| location.is_under(prefix)),
+            Location::File { .. } => {
+                self.allow.iter().any(|prefix| location == prefix || location.is_under(&as_folder(prefix)))
+            }
+        };
+        if allowed {
+            return Ok(());
+        }
+        let place = match location {
+            Location::S3 { bucket, .. } if !self.allow.iter().any(|prefix| is_in(prefix, bucket)) => {
+                format!("bucket {}", quote(bucket))
+            }
+            _ => quote(&location.to_string()),
+        };
+        Err(forbidden(format!("{place} is not in the allow-list{}", self.describe_allowed())))
+    }
+
+    /// What may be read and written, for whoever is refused.
+    fn describe_allowed(&self) -> String {
+        match self.allow.as_slice() {
+            [] => String::new(),
+            [first] => format!(": this worker may use {first:?} only"),
+            [first, rest @ ..] => format!(": this worker may use {first:?} and {} more", rest.len()),
+        }
+    }
+}
+
+/// Whether a location is in this bucket.
+fn is_in(location: &Location, name: &str) -> bool {
+    matches!(location, Location::S3 { bucket, .. } if bucket == name)
+}
+
+/// The location with a slash at its end, so that `out` is no prefix of `output`. A whole bucket has none.
+fn as_folder(location: &Location) -> Location {
+    if location.key().is_empty() || location.key().ends_with('/') { location.clone() } else { location.join("/") }
+}
+
+/// Refuses a path that means something else than it says: `..`, `.`, `//`, a final slash, NUL. A key may hold any.
+fn check_path(location: &Location) -> Result<(), JobError> {
+    let Location::File { path } = location else { return Ok(()) };
+    let plain = |rest: &str| !rest.contains('\0') && rest.split('/').all(|name| !matches!(name, "" | "." | ".."));
+    match path.strip_prefix('/').is_some_and(plain) {
+        true => Ok(()),
+        false => Err(forbidden(format!("path {} is not a plain absolute path", quote(path)))),
+    }
+}
+
+/// A place that this worker won't touch.
+fn forbidden(cause: String) -> JobError {
+    JobError::new(Stage::Receive, ErrorKind::Forbidden, Code(207), cause)
+}

@@ -1,0 +1,40 @@
+//! What the machine says about this process, from `/proc/self` and `getrusage`. A number that can't be read is
+//! left out; only the CPU time exists outside Linux.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+/// The unit of times in `/proc/self/stat`: Linux fixes it at 100 a second for programs on every architecture that
+/// Rust's std runs on (`USER_HZ`, <https://man7.org/linux/man-pages/man7/time.7.html>).
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// CPU time of this process in seconds.
+pub(super) fn cpu_seconds() -> Option<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Some(seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// Resident memory in bytes.
+pub(super) fn resident_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?;
+    Some(kibibytes.parse::<f64>().ok()? * 1024.0)
+}
+
+/// Open file descriptors; the one that counts them is not counted.
+pub(super) fn open_fds() -> Option<f64> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
+}
+
+/// When this process started, in seconds since 1970.
+pub(super) fn start_time() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the name in parentheses and may hold spaces; the start time is the 22nd.
+    let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?.parse().ok()?;
+    let uptime: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
+    // Rounded, because "now" and the uptime are not read at the same instant and a start time does not move.
+    Some((now - uptime + ticks / TICKS_A_SECOND).round())
+}

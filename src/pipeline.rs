@@ -1,0 +1,206 @@
+//! The pipeline: receive → (download → process → upload) × N → acknowledge.
+//!
+//! [`Pipeline::run`] is the flow between jobs, [`Pipeline::transfer`] the flow within one. Nothing else connects stages.
+//! Backpressure is the stream not being polled in the first and a full [`link`] in the second; draining is the
+//! stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one core.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::batched::Batched;
+use crate::budget::Room;
+use crate::cut::Cut;
+use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::job::Job;
+use crate::link::link;
+use crate::message::{self, Parsed, Rules};
+use crate::meter::Turn;
+use crate::processor::Work;
+use crate::queue::Message;
+use crate::retry::Retry;
+use crate::stages::{
+    Delivery, Finished, Intake, Receive, Settled, Settling, Target, download, process, receive, upload,
+};
+use crate::store::{ObjectStore, Writing};
+use crate::task;
+
+/// How objects move.
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer {
+    /// Bytes per ranged read and per uploaded part.
+    pub part: u64,
+    /// Reads, and parts, in flight per job, at the most.
+    pub parallel: usize,
+    /// How patient a transfer is.
+    pub retry: Retry,
+}
+
+/// What to do about an output that is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfExists {
+    /// Write it again: the same job makes the same bytes.
+    #[default]
+    Overwrite,
+    /// Take the job as done.
+    Skip,
+    /// Reject the job.
+    Fail,
+}
+
+/// What is done to each job.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the operator said about inputs and outputs.
+    pub rules: Rules,
+    /// What is done to an object.
+    pub work: Work,
+    /// How objects move.
+    pub transfer: Transfer,
+    /// What to do about an output that is there already.
+    pub if_exists: IfExists,
+    /// The longest a job may take.
+    pub job_timeout: Option<Duration>,
+    /// How long a finished message waits for others to be settled with.
+    pub linger: Duration,
+}
+
+/// The pipeline and what it works on.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// Where messages come from, and what bounds them.
+    pub intake: Intake,
+    /// How messages are settled.
+    pub settling: Settling,
+    /// Where objects come from and go to.
+    pub store: Arc<dyn ObjectStore>,
+    /// Processors that may run at once.
+    pub processors: Arc<Semaphore>,
+    /// What is done to each job.
+    pub plan: Arc<Plan>,
+}
+
+impl Pipeline {
+    /// Runs until `how` or the shutdown says to stop and every message taken has been settled.
+    pub async fn run(&self, how: Receive) -> Settled {
+        let slots = self.intake.slots.available_permits().max(1);
+        receive(self.intake.clone(), how)
+            .map(|delivery| task::spawn(self.clone().finish(delivery)))
+            .buffer_unordered(slots)
+            .filter_map(|joined| async { joined.ok() })
+            .batched(self.settling.max_batch(), self.plan.linger)
+            .map(|batch| self.settling.acknowledge(batch))
+            .buffer_unordered(slots)
+            .fold(Settled::default(), |sum, settled| async move { sum + settled })
+            .await
+    }
+
+    /// One delivery, from lease to result. A message with several jobs is done when all of them are.
+    async fn finish(self, delivery: Delivery) -> Finished {
+        let Delivery { message, lease, room, slot } = delivery;
+        let deadline = self.plan.job_timeout.map(|longest| Instant::now() + longest);
+        let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
+        let worked = async {
+            let mut done = false;
+            for job in self.jobs(&message)? {
+                done |= self.work(job, &room, &cut).await?;
+            }
+            Ok(done)
+        };
+        let result = worked.await;
+        self.intake.circuit.note(&result);
+        drop(slot);
+        Finished { message, lease, result }
+    }
+
+    /// What a message asks for, as far as the operator allows it.
+    fn jobs(&self, message: &Message) -> Result<Vec<Job>, JobError> {
+        if !message.intact {
+            let cause = "the body does not match the checksum that came with it";
+            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(211), cause));
+        }
+        match message::parse(&message.body)? {
+            Parsed::Nothing(why) => {
+                tracing::debug!(message = ?message.id, why, "a message with nothing to do");
+                Ok(Vec::new())
+            }
+            Parsed::Jobs(requests) => {
+                requests.iter().map(|request| self.plan.rules.job(request, &message.id, message.attempt)).collect()
+            }
+        }
+    }
+
+    /// One job; false if there was nothing to do.
+    async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
+        if self.plan.if_exists != IfExists::Overwrite {
+            let head = || self.store.head(&job.output);
+            let found = self.plan.transfer.retry.run(&self.intake.meters, head);
+            if cut.or(async { found.await.map_err(|error| error.at(Stage::Upload)) }).await?.is_some() {
+                return self.exists();
+            }
+        }
+        match self.transfer(job, room, cut).await {
+            Err(error) if error.kind == ErrorKind::Exists => self.exists(),
+            result => result.map(|()| true),
+        }
+    }
+
+    fn exists(&self) -> Result<bool, JobError> {
+        if self.plan.if_exists == IfExists::Skip {
+            return Ok(false);
+        }
+        let cause = "there is an output already, and --if-exists says fail";
+        Err(JobError::new(Stage::Upload, ErrorKind::Exists, Code(307), cause))
+    }
+
+    /// The bytes of one job: three stages joined by two links.
+    async fn transfer(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<(), JobError> {
+        let (meters, transfer) = (&self.intake.meters, self.plan.transfer);
+        let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
+        let (raw_out, raw_in) = link(&reads, &works);
+        let (cooked_out, cooked_in) = link(&works, &writes);
+        let how = Writing { only_if_absent: self.plan.if_exists != IfExists::Overwrite, ..Writing::default() };
+        let (store, to) = (Arc::clone(&self.store), job.output.clone());
+        let target = Target { store, transfer, meters: Arc::clone(meters), to, how };
+
+        let downloaded = download(Arc::clone(&self.store), transfer, Arc::clone(meters), room, &job, raw_out);
+        let processed = process(&self.plan.work, Arc::clone(&self.processors), &job, raw_in, cooked_out);
+        let uploaded = upload(target, room, cut, cooked_in);
+
+        // Every stage runs to its own end, so that each can clean up. A stage that fails breaks its links, which ends
+        // the others; a cut ends all three. The job succeeded if its upload did: nothing else finishes the output,
+        // and a processor need not read all of its input.
+        let (downloaded, processed, uploaded) = tokio::join!(
+            observed(&reads, cut.or(downloaded)),
+            observed(&works, cut.or(processed)),
+            observed(&writes, uploaded),
+        );
+        match uploaded {
+            Ok(_) => Ok(()),
+            Err(uploaded) => Err(root_cause(downloaded.err(), processed.err(), uploaded)),
+        }
+    }
+}
+
+/// Counts how a stage's turn ended.
+async fn observed<T>(turn: &Turn, stage: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+    let result = stage.await;
+    let echo = result.as_ref().is_err_and(|error| error.kind == ErrorKind::Disconnected);
+    if !echo {
+        turn.ended(result.is_ok());
+    }
+    result
+}
+
+/// The furthest-upstream error that is not merely the echo of another's.
+fn root_cause(downloaded: Option<JobError>, processed: Option<JobError>, uploaded: JobError) -> JobError {
+    let echo = uploaded.clone();
+    [downloaded, processed, Some(uploaded)]
+        .into_iter()
+        .flatten()
+        .find(|error| error.kind != ErrorKind::Disconnected)
+        .unwrap_or(echo)
+}

@@ -1,0 +1,222 @@
+//! The decompressing step: which format, how far, and what is wrong with the data.
+//!
+//! By default async-compression stops after the first member of a gzip and says all is well; here every member is
+//! decoded, and anything after the last is an error, as is an end too early. The data is somebody else's: memory is
+//! bounded by the limits on windows, output by those on expansion, and passing a limit is an error, never a cut.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, BufRead, Read};
+use std::rc::Rc;
+
+use async_compression::futures::bufread as codecs;
+use async_compression::zstd::DParameter;
+use futures::io::AllowStdIo;
+
+use super::pull::{Ready, Source, always_ready};
+use super::step::Codec;
+
+/// How far a decoder may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest output of one decompressing step, in bytes.
+    pub max_expanded_bytes: Option<u64>,
+    /// How many times as long as its input an output may be, beyond its first [`FREE_BYTES`].
+    pub max_ratio: Option<u64>,
+    /// The largest zstd window, as a power of two (10 to 31). 27 (128 MiB) is what `zstd` itself takes unasked.
+    pub max_window_log: u32,
+}
+
+impl Default for Limits {
+    /// gzip can't do better than 1032:1, and a zstd of zeros reaches 32 749:1 (measured): whoever has such files
+    /// knows, and can say so.
+    fn default() -> Self {
+        Self { max_expanded_bytes: None, max_ratio: Some(1000), max_window_log: 27 }
+    }
+}
+
+/// Output to which the ratio does not apply: small files of one repeated byte are common and harmless.
+pub const FREE_BYTES: u64 = 64 << 20;
+
+/// The memory of one xz decoder: `xz -9` needs 65 MiB, and 128 MiB is what is allowed to zstd.
+const XZ_MEMORY: u64 = 128 << 20;
+
+/// The longest magic.
+const MAGIC_BYTES: u64 = 6;
+
+/// What is wrong with the data, on its way through `io::Error`.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) code: u16,
+    pub(super) reason: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+fn fault(code: u16, reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Fault { code, reason })
+}
+
+/// What became of the compressed input, seen from the decoder's outside.
+#[derive(Default)]
+struct Progress {
+    consumed: Cell<u64>,
+    failed: Cell<bool>,
+}
+
+struct Watched<'a> {
+    source: Source<'a>,
+    progress: Rc<Progress>,
+}
+
+impl BufRead for Watched<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let filled = self.source.fill_buf();
+        self.progress.failed.set(filled.is_err());
+        filled
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.progress.consumed.set(self.progress.consumed.get() + amount as u64);
+        self.source.consume(amount);
+    }
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let amount = self.fill_buf()?.read(buffer)?;
+        self.consume(amount);
+        Ok(amount)
+    }
+}
+
+/// Decompresses `source`; where `codec` is not given, the magic bytes tell, and for brotli the name.
+pub(super) fn decode<'a>(
+    codec: Option<Codec>,
+    name: &str,
+    limits: Limits,
+    mut source: Source<'a>,
+) -> io::Result<Box<dyn Read + 'a>> {
+    let mut head = Vec::new();
+    (&mut source).take(MAGIC_BYTES).read_to_end(&mut head)?;
+    if head.is_empty() {
+        return Err(fault(303, "the input is empty: no compressed data at all".into()));
+    }
+    // A brotli stream may begin with anything, the magic of another format included: its name goes first.
+    let by_name = name.ends_with(Codec::Brotli.suffix()).then_some(Codec::Brotli);
+    let Some(codec) = codec.or(by_name).or_else(|| Codec::of_magic(&head)) else {
+        return Err(fault(306, format!("not compressed in a format that is known: it begins with {}", Hex(&head))));
+    };
+    let source: Source<'a> = Box::new(io::Cursor::new(head).chain(source));
+    let progress = Rc::new(Progress::default());
+    let watched: Source<'a> = Box::new(Watched { source, progress: Rc::clone(&progress) });
+    Ok(Box::new(Decode { codec, limits, progress, decoder: decoder(codec, limits, watched), expanded: 0 }))
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(i, byte)| write!(f, "{}{byte:02x}", if i > 0 { " " } else { "" }))
+    }
+}
+
+/// Every member of the data is decoded; a codec that looks for one more finds garbage where there is any.
+fn decoder<'a>(codec: Codec, limits: Limits, source: Source<'a>) -> Box<dyn Read + 'a> {
+    let source = always_ready(source);
+    match codec {
+        Codec::Gzip => {
+            let mut decoder = codecs::GzipDecoder::new(source);
+            decoder.multiple_members(true);
+            Box::new(Ready(decoder))
+        }
+        Codec::Zstd => {
+            // The bounds are the library's own: it refuses others.
+            let window = [DParameter::window_log_max(limits.max_window_log.clamp(10, 31))];
+            let mut decoder = codecs::ZstdDecoder::with_params(source, &window);
+            decoder.multiple_members(true);
+            Box::new(Ready(decoder))
+        }
+        Codec::Bzip2 => {
+            let mut decoder = codecs::BzDecoder::new(source);
+            decoder.multiple_members(true);
+            Box::new(Ready(decoder))
+        }
+        Codec::Xz => {
+            let mut decoder = codecs::XzDecoder::with_mem_limit(source, XZ_MEMORY);
+            decoder.multiple_members(true);
+            Box::new(Ready(decoder))
+        }
+        Codec::Brotli => Box::new(Single(Ready(codecs::BrotliDecoder::new(source)))),
+        Codec::Lz4 => {
+            let mut decoder = codecs::Lz4Decoder::new(source);
+            decoder.multiple_members(true);
+            Box::new(Ready(decoder))
+        }
+    }
+}
+
+/// Brotli streams are not concatenated, and most garbage would pass for the begin of one.
+struct Single<'a>(Ready<codecs::BrotliDecoder<AllowStdIo<Source<'a>>>>);
+
+impl Read for Single<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let amount = self.0.read(buffer)?;
+        if amount == 0 && !buffer.is_empty() && !self.0.0.get_mut().fill_buf()?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "other data follows its end"));
+        }
+        Ok(amount)
+    }
+}
+
+/// A decoder under its limits, with errors that say where.
+struct Decode<'a> {
+    codec: Codec,
+    limits: Limits,
+    progress: Rc<Progress>,
+    decoder: Box<dyn Read + 'a>,
+    expanded: u64,
+}
+
+impl Read for Decode<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.decoder.read(buffer) {
+            Ok(amount) => {
+                self.expanded += amount as u64;
+                self.check_limits()?;
+                Ok(amount)
+            }
+            Err(error) if self.progress.failed.get() => Err(error),
+            Err(error) => Err(self.damaged(&error)),
+        }
+    }
+}
+
+impl Decode<'_> {
+    fn check_limits(&self) -> io::Result<()> {
+        let (name, read) = (self.codec.as_str(), self.progress.consumed.get());
+        if let Some(limit) = self.limits.max_expanded_bytes.filter(|limit| self.expanded > *limit) {
+            return Err(fault(304, format!("{name} expands to more than {limit} bytes, after {read} bytes of input")));
+        }
+        let beyond = self.expanded.saturating_sub(FREE_BYTES);
+        if let Some(ratio) = self.limits.max_ratio.filter(|ratio| beyond > read.saturating_mul(*ratio)) {
+            return Err(fault(304, format!("{name} expands more than {ratio}:1, after {read} bytes of input")));
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, error: &io::Error) -> io::Error {
+        let (name, read) = (self.codec.as_str(), self.progress.consumed.get());
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => fault(303, format!("{name} ends early at byte {read}")),
+            io::ErrorKind::OutOfMemory => io::Error::new(io::ErrorKind::OutOfMemory, format!("{name}: {error}")),
+            _ => fault(303, format!("{name} is damaged near byte {read}: {error}")),
+        }
+    }
+}

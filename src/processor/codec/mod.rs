@@ -1,0 +1,241 @@
+//! `--process`: a chain of streaming steps, pulled through bounded buffers on one blocking thread.
+//!
+//! The codecs are async-compression's. What they must not do is decided here: lose a member, accept an end too
+//! early, or expand without end ([`Limits`]). Nothing holds a whole object.
+
+use std::fmt;
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+
+use crate::error::UserError;
+use crate::job::Job;
+use crate::processor::{ProcessError, Processor, Work};
+
+mod decode;
+mod encode;
+mod pull;
+mod step;
+
+pub use decode::{FREE_BYTES, Limits};
+pub(crate) use step::nearest;
+pub use step::{Codec, Step};
+
+use pull::{Buffered, Source};
+
+/// The steps of `--process`, in order.
+///
+/// ```
+/// use batchpipe::processor::codec::Chain;
+///
+/// let chain = Chain::parse("decompress,zstd:9")?;
+/// assert_eq!(chain.id(), "decompress,zstd:9");
+/// assert_eq!(chain.suffix().apply("logs/a.csv.gz"), "logs/a.csv.zst");
+/// # Ok::<(), batchpipe::error::UserError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    steps: Vec<Step>,
+    limits: Limits,
+}
+
+impl Chain {
+    /// Reads the text of `--process`: steps separated by commas.
+    pub fn parse(text: &str) -> Result<Self, UserError> {
+        let steps = text.split(',').map(|step| Step::parse(step.trim())).collect::<Result<_, _>>()?;
+        Ok(Self { steps, limits: Limits::default() })
+    }
+
+    /// The same chain, decompressing under other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The steps.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether the output is the input.
+    pub fn is_copy(&self) -> bool {
+        self.steps.iter().all(|step| *step == Step::Copy)
+    }
+
+    /// The steps with every level written out: the same text for the same work.
+    pub fn id(&self) -> String {
+        self.to_string()
+    }
+
+    /// What becomes of a name.
+    pub fn suffix(&self) -> Suffix {
+        let mut suffix = Suffix::default();
+        for step in &self.steps {
+            match step {
+                Step::Copy => {}
+                Step::Encode(codec, _) => suffix.append.push(codec.suffix()),
+                Step::Sha256 => suffix.append.push(".sha256"),
+                // What an earlier step added is taken off before anything of the input's own name.
+                Step::Decode(codec) => match suffix.append.pop() {
+                    Some(_) => {}
+                    None => suffix.strip.push(*codec),
+                },
+            }
+        }
+        suffix
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().enumerate().try_for_each(|(i, step)| write!(f, "{}{step}", if i > 0 { "," } else { "" }))
+    }
+}
+
+impl Processor for Chain {
+    fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
+        let mut source: Source<'_> = Box::new(input);
+        for step in &self.steps {
+            source = match step {
+                Step::Copy => source,
+                Step::Encode(codec, level) => Box::new(Buffered::new(encode::encode(*codec, *level, source))),
+                Step::Decode(codec) => {
+                    let decoded = decode::decode(*codec, job.input.key(), self.limits, source);
+                    Box::new(Buffered::new(decoded.map_err(read_error)?))
+                }
+                Step::Sha256 => Box::new(Buffered::new(encode::Digested::new(source))),
+            };
+        }
+        loop {
+            let data = source.fill_buf().map_err(read_error)?;
+            if data.is_empty() {
+                return Ok(());
+            }
+            output.write_all(data)?;
+            let amount = data.len();
+            source.consume(amount);
+        }
+    }
+}
+
+/// A fault in the data is one for good; anything else that stops a read may pass.
+fn read_error(error: std::io::Error) -> ProcessError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<decode::Fault>()) {
+        Some(fault) => ProcessError::Reject { code: fault.code, reason: fault.reason.clone() },
+        None => error.into(),
+    }
+}
+
+/// How a chain renames what it works on: known endings come off, others go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suffix {
+    /// For each ending to take off, the format it must be of, if that is known.
+    pub strip: Vec<Option<Codec>>,
+    /// The endings to add, in order.
+    pub append: Vec<&'static str>,
+}
+
+/// Endings that stand for two.
+const SHORT_TAR: [(&str, Codec); 6] = [
+    (".tgz", Codec::Gzip),
+    (".tzst", Codec::Zstd),
+    (".tbz2", Codec::Bzip2),
+    (".tbz", Codec::Bzip2),
+    (".txz", Codec::Xz),
+    (".tlz4", Codec::Lz4),
+];
+
+impl Suffix {
+    /// The key of the output of `key`. A key without an ending to take off keeps its name.
+    pub fn apply(&self, key: &str) -> String {
+        let mut key = key.to_owned();
+        for codec in &self.strip {
+            key = strip(&key, *codec).unwrap_or(key);
+        }
+        key + &self.append.concat()
+    }
+}
+
+fn strip(key: &str, only: Option<Codec>) -> Option<String> {
+    let whole = Codec::ALL.into_iter().map(|codec| (codec.suffix(), codec, ""));
+    let short = SHORT_TAR.into_iter().map(|(ending, codec)| (ending, codec, ".tar"));
+    whole.chain(short).filter(|(_, codec, _)| only.is_none_or(|only| only == *codec)).find_map(
+        |(ending, _, instead)| {
+            // A key that is nothing but the ending would become a folder, or nothing.
+            let stem = key.strip_suffix(ending).filter(|stem| !stem.is_empty() && !stem.ends_with('/'))?;
+            Some(format!("{stem}{instead}"))
+        },
+    )
+}
+
+/// What runs for `--process TEXT`; a chain that changes nothing needs no thread.
+pub fn work_from_steps(text: &str) -> Result<Work, UserError> {
+    let chain = Chain::parse(text)?;
+    Ok(if chain.is_copy() { Work::Copy } else { Work::Filter(Arc::new(chain)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        Chain::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_chain_names_every_level_and_reads_its_own_id_back() {
+        for (text, id) in [
+            ("gzip", "gzip:6"),
+            ("decompress, zstd:9", "decompress,zstd:9"),
+            ("zstd:-3,sha256", "zstd:-3,sha256"),
+            ("copy", "copy"),
+            ("decompress:br,brotli".replace(":br,", ":brotli,").as_str(), "decompress:brotli,brotli:5"),
+            ("bzip2,xz,lz4", "bzip2:9,xz:6,lz4:1"),
+        ] {
+            let chain = Chain::parse(text).unwrap();
+            assert_eq!(chain.id(), id);
+            assert_eq!(Chain::parse(id).unwrap(), chain);
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_a_chain_is_answered_with_what_was_meant() {
+        assert!(message("gzpi").contains("did you mean \"gzip\"?"));
+        assert!(message("gzip:10").contains("0 to 9"));
+        assert!(message("zstd:0").contains("1 to 22"));
+        assert!(message("zstd:fast").contains("bad level \"fast\""));
+        assert!(message("decompress:zst").contains("did you mean \"zstd\"?"));
+        assert!(message("").contains("empty step"));
+        assert!(message("gzip,,zstd").contains("empty step"));
+        assert!(message("copy:1").contains("takes no value"));
+        assert!(message("convert -resize").contains("after  --"));
+        assert!(message("gzip:4;\u{1b}[31m").contains("\\u{1b}"));
+        assert!(message("gzip:10").starts_with("error[BP120]"));
+    }
+
+    #[test]
+    fn the_name_follows_the_steps() {
+        for (steps, key, expected) in [
+            ("gzip", "a/b.csv", "a/b.csv.gz"),
+            ("copy", "a/b.csv", "a/b.csv"),
+            ("decompress", "a/b.csv.gz", "a/b.csv"),
+            ("decompress", "a/b.csv", "a/b.csv"),
+            ("decompress", "a/.gz", "a/.gz"),
+            ("decompress", "x.tgz", "x.tar"),
+            ("decompress:zstd", "x.gz", "x.gz"),
+            ("decompress,zstd:9", "x.tar.gz", "x.tar.zst"),
+            ("gzip,sha256", "x", "x.gz.sha256"),
+            ("gzip,decompress", "x.gz", "x.gz"),
+            ("decompress,decompress", "x.gz.xz", "x"),
+            ("brotli", "x", "x.br"),
+        ] {
+            assert_eq!(Chain::parse(steps).unwrap().suffix().apply(key), expected, "{steps} {key}");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_copies_needs_no_thread() {
+        assert!(matches!(work_from_steps("copy,copy").unwrap(), Work::Copy));
+        assert!(matches!(work_from_steps("copy,gzip").unwrap(), Work::Filter(_)));
+    }
+}

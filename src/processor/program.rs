@@ -1,5 +1,0 @@
-//! Runs an external program on each object.
-
-/// A program and its arguments.
-#[derive(Debug)]
-pub struct Program {}

@@ -1,0 +1,58 @@
+//! The environment of a program: the worker's, less what a program has no business knowing, plus the job's names.
+//!
+//! A key is data. In a variable no shell reads it unless the program's author writes one that does.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::job::Job;
+
+/// The AWS variables that stay: they hold no secret and lead to none. Everything else that begins with `AWS_` goes,
+/// so that a kind of credential invented tomorrow goes too (<https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html>).
+const HARMLESS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
+/// What a program inherits. The worker's own settings (`BATCHPIPE_*`) would be taken for the job's.
+pub(super) fn inherited(worker: Vec<(OsString, OsString)>, pass_credentials: bool) -> Vec<(OsString, OsString)> {
+    let stays = |name: &OsStr| {
+        let is_aws = name.as_bytes().starts_with(b"AWS_") && !HARMLESS.iter().any(|harmless| name == *harmless);
+        !name.as_bytes().starts_with(b"BATCHPIPE_") && (pass_credentials || !is_aws)
+    };
+    worker.into_iter().filter(|(name, _)| stays(name)).collect()
+}
+
+/// The variables that tell a program about its job.
+pub(super) fn of_job(job: &Job) -> [(&'static str, String); 5] {
+    [
+        ("BATCHPIPE_INPUT", job.input.to_string()),
+        ("BATCHPIPE_OUTPUT", job.output.to_string()),
+        ("BATCHPIPE_KEY", job.input.key().to_owned()),
+        ("BATCHPIPE_JOB_ID", job.id.clone()),
+        ("BATCHPIPE_ATTEMPT", job.attempt.to_string()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(pass_credentials: bool) -> Vec<String> {
+        let worker = [
+            "PATH",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_PROFILE",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "AWS_REGION",
+            "AWS_SECRET_OF_TOMORROW",
+            "BATCHPIPE_QUEUE",
+            "MY_AWS_NOTE",
+        ];
+        let worker = worker.map(|name| (name.into(), "x".into())).to_vec();
+        inherited(worker, pass_credentials).into_iter().filter_map(|(name, _)| name.into_string().ok()).collect()
+    }
+
+    #[test]
+    fn a_program_sees_no_aws_secret_of_today_or_tomorrow_unless_the_operator_says_so() {
+        assert_eq!(names(false), ["PATH", "AWS_REGION", "MY_AWS_NOTE"]);
+        assert_eq!(names(true).len(), 7);
+    }
+}

@@ -1,0 +1,98 @@
+//! Runs an external program on each object, in the manner of a Unix filter.
+//!
+//! The object arrives on stdin, or in a scratch file where an argument holds `{input}`; the result is read from
+//! stdout, or from the scratch file that `{output}` named. There is never a shell. A program's pipes are driven by
+//! the async runtime and not by a thread, so that cutting its job can kill it, with its whole process group, at once.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::UserError;
+use crate::scratch::Scratch;
+
+mod environment;
+mod group;
+mod lookup;
+mod outcome;
+mod pumps;
+mod run;
+mod template;
+
+use template::Template;
+
+/// What the operator may choose about programs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--pass-credentials`: leave the AWS variables in the program's environment.
+    pub pass_credentials: bool,
+    /// `--reject-codes`: further exit statuses that mean "this input is bad".
+    pub reject_codes: BTreeSet<u8>,
+    /// The environment to hand on, and to look the program up in.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// No credentials, sysexits only, and this process's environment.
+impl Default for Options {
+    fn default() -> Self {
+        Self { pass_credentials: false, reject_codes: BTreeSet::new(), environment: std::env::vars_os().collect() }
+    }
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// As it was typed: what errors call it, and its `argv[0]`.
+    name: OsString,
+    path: PathBuf,
+    template: Template,
+    environment: Vec<(OsString, OsString)>,
+    reject_codes: BTreeSet<u8>,
+    scratch: Option<Arc<Scratch>>,
+}
+
+impl Program {
+    /// Reads what was typed after `--` and finds the program.
+    pub fn parse(argv: Vec<OsString>, options: Options) -> Result<Self, UserError> {
+        let Some((name, arguments)) = argv.split_first() else {
+            return Err(UserError::usage(
+                111,
+                "no program after --",
+                "there is nothing to run",
+                "name one, e.g.  -- gzip -9 ; or use  --process gzip",
+            ));
+        };
+        if template::has_placeholder(name) {
+            return Err(UserError::usage(
+                111,
+                "the program itself can't be a placeholder",
+                format!("got: {:?}", name.display().to_string()),
+                "name the program first and the files after it, e.g.  -- cp {input} {output}",
+            ));
+        }
+        let template = Template::parse(arguments)?;
+        let path =
+            options.environment.iter().find(|(variable, _)| variable == "PATH").map(|(_, path)| path.as_os_str());
+        Ok(Self {
+            path: lookup::find(name, path)?,
+            name: name.clone(),
+            template,
+            environment: environment::inherited(options.environment, options.pass_credentials),
+            reject_codes: options.reject_codes,
+            scratch: None,
+        })
+    }
+
+    /// Whether an argument holds `{input}` or `{output}`, so that [`with_scratch`](Self::with_scratch) is called for.
+    pub fn wants_scratch(&self) -> bool {
+        self.template.input.is_some() || self.template.output.is_some()
+    }
+
+    /// The same program, with a place for its files.
+    #[must_use]
+    pub fn with_scratch(mut self, scratch: Arc<Scratch>) -> Self {
+        self.scratch = Some(scratch);
+        self
+    }
+}

@@ -1,0 +1,219 @@
+//! One run of a program on one job.
+//!
+//! Order is what keeps a half-done job from doing harm. Output is finished only when the exit status is 0 *and*
+//! stdout came to its own end. When a job is cut, the whole process group is killed before stdin is closed, so that
+//! no program takes the cut for the end of its input.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use nix::fcntl::{FcntlArg, fcntl};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Semaphore;
+
+use super::group::Group;
+use super::pumps::{Cut, Drain, feed, fill, send_file, tail};
+use super::{Program, environment, outcome};
+use crate::error::{Code, ErrorKind, JobError, Stage::Process};
+use crate::job::Job;
+use crate::link::{Inlet, Outlet, WRITE_CHUNK};
+use crate::processor::take_slot;
+use crate::scratch::ScratchFile;
+
+/// How long a program's stdout may be silent after the program is gone. What is in the pipe comes at once; this is
+/// for a process that outlived its parent and is about to end too.
+const HELD_OPEN: Duration = Duration::from_secs(5);
+
+/// How long stderr may take to end after all else has: only words for a log are at stake.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+impl Program {
+    /// Runs the program on one job. Dropping the future kills it, with its whole process group.
+    pub async fn run(
+        &self,
+        job: &Job,
+        mut input: Inlet,
+        output: Outlet,
+        slots: &Arc<Semaphore>,
+    ) -> Result<(), JobError> {
+        refuse_nul(job)?;
+        let mut given = self.reserve(self.template.input.as_deref())?;
+        let mut left = self.reserve(self.template.output.as_deref())?;
+        match &mut given {
+            Some(file) => fill(file, &mut input).await?,
+            None => input.ready().await.map_err(|gone| gone.at(Process))?,
+        }
+        let slot = take_slot(slots, input.turn()).await?;
+        let command = self.command(job, given.as_ref(), left.as_ref());
+        let stream = given.is_none().then_some(&mut input);
+        self.drive(command, &job.id, stream, &output).await?;
+        drop((slot, given));
+        if let Some(file) = &mut left {
+            self.upload(file, &output).await?;
+        }
+        output.finish().await.map_err(|gone| gone.at(Process))
+    }
+
+    fn reserve(&self, extension: Option<&str>) -> Result<Option<ScratchFile>, JobError> {
+        match (extension, &self.scratch) {
+            (None, _) => Ok(None),
+            (Some(extension), Some(scratch)) => Ok(Some(scratch.reserve(extension))),
+            (Some(_), None) => Err(JobError::new(Process, ErrorKind::Failed, Code(502), "there is no work directory")),
+        }
+    }
+
+    fn command(&self, job: &Job, given: Option<&ScratchFile>, left: Option<&ScratchFile>) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .arg0(&self.name)
+            .args(self.template.fill(given.map(ScratchFile::path), left.map(ScratchFile::path), &job.args))
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment::of_job(job))
+            .stdin(if given.is_some() { Stdio::null() } else { Stdio::piped() })
+            // With `{output}` the result is the file; what is printed beside it is nobody's.
+            .stdout(if left.is_some() { Stdio::null() } else { Stdio::piped() })
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts the program and sees it to a good end.
+    async fn drive(
+        &self,
+        mut command: Command,
+        job: &str,
+        input: Option<&mut Inlet>,
+        output: &Outlet,
+    ) -> Result<(), JobError> {
+        let mut child = command.spawn().map_err(|error| self.not_started(&error))?;
+        let mut stdin = child.stdin.take();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        stdin.as_ref().map(widen);
+        stdout.as_ref().map(widen);
+        // After stdin, so dropped before it: a program that is cut must not see its input end.
+        let group = child.id().map(Group::of);
+        let mut said = Vec::new();
+        let ended = {
+            let work = std::pin::pin!(attend(&mut child, input, &mut stdin, stdout, output));
+            let talk = std::pin::pin!(tail(stderr, &mut said, job));
+            match select(work, talk).await {
+                Either::Left((ended, talk)) => {
+                    // What the program left running would hold stderr open, and has no business any more.
+                    drop(group);
+                    drop(tokio::time::timeout(LAST_WORDS, talk).await);
+                    ended
+                }
+                Either::Right(((), work)) => work.await,
+            }
+        };
+        self.judge(ended, &String::from_utf8_lossy(&said))
+    }
+
+    fn judge(&self, ended: Result<ExitStatus, Cut>, said: &str) -> Result<(), JobError> {
+        let name = self.shown();
+        let (kind, what) = match ended {
+            Ok(status) => match outcome::kind(status, &self.reject_codes) {
+                None => return Ok(()),
+                Some(kind) => (kind, format!("{name} {}", outcome::describe(status))),
+            },
+            Err(Cut::Disconnected) => return Err(JobError::disconnected(Process)),
+            Err(Cut::HeldOpen) => {
+                (ErrorKind::Failed, format!("{name} ended, but something it started still holds its stdout"))
+            }
+            Err(Cut::Io(error)) => (ErrorKind::Failed, format!("the pipes of {name} failed: {error}")),
+        };
+        Err(outcome::failure(kind, 401, what, said))
+    }
+
+    fn not_started(&self, error: &io::Error) -> JobError {
+        // The arguments are the job's: too many of them will be too many every time.
+        let kind = match error.kind() {
+            io::ErrorKind::ArgumentListTooLong => ErrorKind::Rejected,
+            _ => ErrorKind::Failed,
+        };
+        outcome::failure(kind, 401, format!("{} could not be started: {error}", self.shown()), "")
+    }
+
+    async fn upload(&self, file: &mut ScratchFile, output: &Outlet) -> Result<(), JobError> {
+        let none = |error: io::Error| {
+            let what = format!("{} ended with status 0 and left no output: {error}", self.shown());
+            outcome::failure(ErrorKind::Failed, 402, what, "")
+        };
+        let source = file.open().map_err(none)?;
+        file.count(source.metadata().map_err(none)?.len());
+        send_file(source, output).await
+    }
+
+    fn shown(&self) -> String {
+        format!("{:?}", self.name.display().to_string())
+    }
+}
+
+/// Keeps the program's stdin and stdout moving until it is gone and its output came to an end.
+async fn attend(
+    child: &mut Child,
+    input: Option<&mut Inlet>,
+    stdin: &mut Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    output: &Outlet,
+) -> Result<ExitStatus, Cut> {
+    let mut drain = stdout.map(Drain::new);
+    let (mut fed, mut drained) = (input.is_none(), drain.is_none());
+    let status = {
+        let mut feeding = std::pin::pin!(async {
+            match input {
+                Some(input) => feed(input, stdin).await,
+                None => Ok(()),
+            }
+        });
+        let mut draining = std::pin::pin!(async {
+            match &mut drain {
+                Some(drain) => drain.run(output, None).await,
+                None => Ok(()),
+            }
+        });
+        loop {
+            tokio::select! {
+                status = child.wait() => break status.map_err(Cut::Io)?,
+                result = &mut feeding, if !fed => { result?; fed = true; }
+                result = &mut draining, if !drained => { result?; drained = true; }
+                // A program may work for hours between two writes; it need not find out by the next one.
+                () = output.closed() => return Err(Cut::Disconnected),
+            }
+        }
+    };
+    if status.success()
+        && !drained
+        && let Some(drain) = &mut drain
+    {
+        drain.run(output, Some(HELD_OPEN)).await?;
+    }
+    Ok(status)
+}
+
+/// Gives a pipe room for a chunk; the kernel's 64 KiB would mean four turns of the runtime for each. Where the user's
+/// share of pipe memory is used up, the pipe stays as it is (pipe(7), pipe-user-pages-soft).
+fn widen(pipe: &impl AsFd) {
+    if let Err(error) = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(WRITE_CHUNK as i32)) {
+        tracing::trace!(target: "batchpipe::program", %error, "a pipe keeps its size");
+    }
+}
+
+/// NUL is legal in a key and in JSON, and ends a string for the kernel.
+fn refuse_nul(job: &Job) -> Result<(), JobError> {
+    let fixed = environment::of_job(job);
+    let mut texts = fixed.iter().map(|(name, text)| (*name, text)).chain(job.args.iter().map(|arg| ("{args}", arg)));
+    match texts.find(|(_, text)| text.contains('\0')) {
+        None => Ok(()),
+        Some((name, text)) => {
+            let what = format!("{name} would hold a NUL byte, which no program can be given: {text:?}");
+            Err(JobError::new(Process, ErrorKind::Rejected, Code(401), what))
+        }
+    }
+}

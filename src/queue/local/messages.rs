@@ -1,0 +1,261 @@
+//! What is done to the rows: send, take, extend, delete, count. Each is one transaction that takes the write lock
+//! first, so that processes wait for each other instead of failing halfway.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+use super::file::Connections;
+use super::{Counts, MAX_BODY, Message, Outcome, Outgoing, Receipt, Which};
+use crate::error::{ServiceError, ServiceErrorKind};
+
+/// The `visible_at` of a message that waits until those before it in its group are deleted.
+pub(super) const BEHIND: i64 = i64::MAX;
+
+/// How long a repeated deduplication name is dropped: as long as on SQS
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html>).
+const REMEMBER: Duration = Duration::from_secs(5 * 60);
+
+/// What a receive found.
+pub(super) struct Taken {
+    pub(super) messages: Vec<Message>,
+    /// When the next hidden message comes back, if there is one and nothing was taken.
+    pub(super) next: Option<Duration>,
+}
+
+/// What a delete did.
+pub(super) struct Deleted {
+    pub(super) outcomes: Vec<Outcome>,
+    /// Whether a message that waited for its group can be received now.
+    pub(super) freed_group: bool,
+}
+
+fn now() -> i64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> i64 {
+    // A quarter of all time: two of them still add up to less than BEHIND.
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(i64::MAX / 4)
+}
+
+fn writing(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+pub(super) fn send(connections: &mut Connections, which: Which, batch: &[Outgoing]) -> rusqlite::Result<Vec<Outcome>> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let transaction = writing(&mut connections.durable)?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for message in batch {
+        outcomes.push(match too_long(message) {
+            Some(error) => Err(error),
+            None => {
+                insert(&transaction, which, message)?;
+                Ok(())
+            }
+        });
+    }
+    transaction.commit()?;
+    Ok(outcomes)
+}
+
+fn too_long(message: &Outgoing) -> Option<ServiceError> {
+    let length = message.body.len();
+    (length > MAX_BODY).then(|| {
+        let message = format!("the body has {length} bytes, more than {MAX_BODY}");
+        ServiceError::new(ServiceErrorKind::Invalid, "MessageTooLong", message)
+    })
+}
+
+fn insert(transaction: &Transaction<'_>, which: Which, message: &Outgoing) -> rusqlite::Result<()> {
+    let (queue, now) = (which as i64, now());
+    if let Some(name) = &message.deduplication {
+        transaction.prepare_cached("DELETE FROM recent WHERE sent_at <= ?1")?.execute([now - millis(REMEMBER)])?;
+        let mut remember = transaction.prepare_cached("INSERT OR IGNORE INTO recent VALUES (?1, ?2, ?3)")?;
+        if remember.execute(params![queue, name, now])? == 0 {
+            return Ok(());
+        }
+    }
+    let behind = match &message.group {
+        Some(group) => transaction
+            .prepare_cached("SELECT 1 FROM messages WHERE queue = ?1 AND grp = ?2 LIMIT 1")?
+            .exists(params![queue, group])?,
+        None => false,
+    };
+    let attributes = (!message.attributes.is_empty()).then(|| serde_json::json!(message.attributes).to_string());
+    transaction
+        .prepare_cached(
+            "INSERT INTO messages (queue, visible_at, sent_at, grp, attributes, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![queue, if behind { BEHIND } else { now }, now, message.group, attributes, message.body])?;
+    Ok(())
+}
+
+pub(super) fn take(
+    connections: &mut Connections,
+    which: Which,
+    max: usize,
+    visibility: Duration,
+) -> rusqlite::Result<Taken> {
+    let queue = which as i64;
+    // Looking first costs no lock, and a waiting receive mostly finds nothing.
+    let first: Option<i64> = connections
+        .quick
+        .prepare_cached("SELECT visible_at FROM messages WHERE queue = ?1 ORDER BY visible_at LIMIT 1")?
+        .query_row([queue], |row| row.get(0))
+        .optional()?;
+    let away = first.map(|first| first.saturating_sub(now()));
+    if max == 0 || away.is_none_or(|away| away > 0) {
+        let next = away.map(|away| Duration::from_millis(u64::try_from(away).unwrap_or(0)));
+        return Ok(Taken { messages: Vec::new(), next });
+    }
+    let transaction = writing(&mut connections.quick)?;
+    // After the lock: waiting for it must not shorten the timeout.
+    let now = now();
+    let mut messages = Vec::with_capacity(max);
+    {
+        let mut hide: CachedStatement<'_> = transaction.prepare_cached(
+            "UPDATE messages SET visible_at = ?3, token = random(), receives = receives + 1
+             WHERE seq IN (SELECT seq FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT ?4)
+             RETURNING seq, token, receives, sent_at, grp, attributes, body",
+        )?;
+        let limit = i64::try_from(max).unwrap_or(i64::MAX);
+        let mut rows = hide.query(params![queue, now, now + millis(visibility), limit])?;
+        while let Some(row) = rows.next()? {
+            messages.push((row.get::<_, i64>(0)?, message(row, &connections.id)?));
+        }
+    }
+    transaction.commit()?;
+    // SQLite returns updated rows in any order.
+    messages.sort_by_key(|(seq, _)| *seq);
+    Ok(Taken { messages: messages.into_iter().map(|(_, message)| message).collect(), next: None })
+}
+
+fn message(row: &Row<'_>, file: &str) -> rusqlite::Result<Message> {
+    let (seq, token): (i64, i64) = (row.get(0)?, row.get(1)?);
+    let sent = u64::try_from(row.get::<_, i64>(3)?).ok().map(|sent| UNIX_EPOCH + Duration::from_millis(sent));
+    let attributes: Option<String> = row.get(5)?;
+    Ok(Message {
+        id: format!("{file}-{seq}"),
+        body: row.get(6)?,
+        receipt: Receipt(format!("{seq}.{token}")),
+        attempt: row.get(2)?,
+        sent,
+        group: row.get(4)?,
+        intact: true,
+        // They are our own JSON; a file that somebody edited loses its attributes, not its messages.
+        attributes: attributes.map_or_else(BTreeMap::new, |json| serde_json::from_str(&json).unwrap_or_default()),
+    })
+}
+
+/// The row and the secret that a receipt names.
+fn parse(receipt: &Receipt) -> Result<(i64, i64), ServiceError> {
+    let parsed = receipt.0.split_once('.').and_then(|(seq, token)| Some((seq.parse().ok()?, token.parse().ok()?)));
+    parsed.ok_or_else(|| {
+        ServiceError::new(ServiceErrorKind::Invalid, "ReceiptHandleIsInvalid", "this is no receipt of this queue")
+    })
+}
+
+fn lost(message: &str) -> Outcome {
+    Err(ServiceError::new(ServiceErrorKind::LeaseLost, "MessageNotInflight", message))
+}
+
+pub(super) fn extend(
+    connections: &mut Connections,
+    which: Which,
+    receipts: &[Receipt],
+    timeout: Duration,
+) -> rusqlite::Result<Vec<Outcome>> {
+    let transaction = writing(&mut connections.quick)?;
+    let now = now();
+    let mut outcomes = Vec::with_capacity(receipts.len());
+    for receipt in receipts {
+        outcomes.push(match parse(receipt) {
+            Err(error) => Err(error),
+            Ok((seq, token)) => {
+                // As on SQS, a message that became visible again can't be hidden by its old owner: it may have been
+                // given back on purpose.
+                let mut hide = transaction.prepare_cached(
+                    "UPDATE messages SET visible_at = ?1
+                     WHERE seq = ?2 AND queue = ?3 AND token = ?4 AND visible_at > ?5",
+                )?;
+                match hide.execute(params![now + millis(timeout), seq, which as i64, token, now])? {
+                    0 => lost("the message is visible again, deleted, or held by another receipt"),
+                    _ => Ok(()),
+                }
+            }
+        });
+    }
+    transaction.commit()?;
+    Ok(outcomes)
+}
+
+pub(super) fn delete(connections: &mut Connections, which: Which, receipts: &[Receipt]) -> rusqlite::Result<Deleted> {
+    let transaction = writing(&mut connections.quick)?;
+    let mut deleted = Deleted { outcomes: Vec::with_capacity(receipts.len()), freed_group: false };
+    for receipt in receipts {
+        let outcome = match parse(receipt) {
+            Err(error) => Err(error),
+            Ok((seq, token)) => delete_one(&transaction, which, seq, token, &mut deleted.freed_group)?,
+        };
+        deleted.outcomes.push(outcome);
+    }
+    transaction.commit()?;
+    Ok(deleted)
+}
+
+fn delete_one(
+    transaction: &Transaction<'_>,
+    which: Which,
+    seq: i64,
+    token: i64,
+    freed_group: &mut bool,
+) -> rusqlite::Result<Outcome> {
+    let queue = which as i64;
+    let group: Option<Option<String>> = transaction
+        .prepare_cached("DELETE FROM messages WHERE seq = ?1 AND queue = ?2 AND token = ?3 RETURNING grp")?
+        .query_row(params![seq, queue, token], |row| row.get(0))
+        .optional()?;
+    match group {
+        Some(Some(group)) => {
+            let mut free = transaction.prepare_cached(
+                "UPDATE messages SET visible_at = ?1 WHERE visible_at = ?2 AND seq =
+                 (SELECT seq FROM messages WHERE queue = ?3 AND grp = ?4 ORDER BY seq LIMIT 1)",
+            )?;
+            *freed_group |= free.execute(params![now(), BEHIND, queue, group])? > 0;
+            Ok(Ok(()))
+        }
+        Some(None) => Ok(Ok(())),
+        None => {
+            let mut there = transaction.prepare_cached("SELECT 1 FROM messages WHERE seq = ?1 AND queue = ?2")?;
+            let held = there.exists(params![seq, queue])?;
+            Ok(if held { lost("another receipt holds the message") } else { Ok(()) })
+        }
+    }
+}
+
+pub(super) fn counts(connections: &mut Connections, which: Which) -> rusqlite::Result<Counts> {
+    connections
+        .quick
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE visible_at <= ?2), count(*) FILTER (WHERE visible_at > ?2 AND visible_at < ?3),
+                    count(*) FILTER (WHERE visible_at = ?3)
+             FROM messages WHERE queue = ?1",
+        )?
+        .query_row(params![which as i64, now(), BEHIND], |row| {
+            let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+            Ok(Counts { visible: count(0)?, in_flight: count(1)?, delayed: count(2)? })
+        })
+}
+
+pub(super) fn max_receives(connections: &mut Connections) -> rusqlite::Result<Option<u32>> {
+    connections
+        .quick
+        .prepare_cached("SELECT value FROM meta WHERE key = 'max_receives'")?
+        .query_row([], |row| row.get(0))
+        .optional()
+}

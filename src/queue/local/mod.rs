@@ -1,0 +1,180 @@
+//! A durable job queue in one SQLite file, for one machine: no service, no account, several processes.
+//!
+//! The file holds two queues, the messages and the dead letters. A message is hidden by a time in its row, so a
+//! process that is killed gives its messages back by doing nothing. Times are wall clock, because processes have no
+//! other clock in common: a clock set back hides messages for longer, one set forward (or a machine that slept)
+//! delivers them again early. Both are things that an at-least-once queue may do; neither loses a message.
+//!
+//! What survives: everything, when a process is killed, because a transaction is in the kernel's hands when the call
+//! returns. When the power goes, every *send* that returned (it waits for the disk), while a receive, extend or
+//! delete that was not on the disk yet is undone, and the message comes again. Receives and deletes therefore
+//! don't wait for the disk, which is what makes them cheap.
+//!
+//! Groups: a message with a group waits until those sent before it in the group are deleted, so a group is worked on in
+//! order and one message at a time; the cost of that does not grow with the group.
+//!
+//! Bounded: one thread and two connections a file, the batch of [`MAX_BATCH`], bodies of [`MAX_BODY`].
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::error::ServiceError;
+
+mod file;
+mod messages;
+
+use file::File;
+
+/// The batch of SQS, so that the pipeline is tuned alike on both
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
+pub const MAX_BATCH: usize = 10;
+
+/// The largest message of SQS, so that what works here works there
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// How often a waiting receive looks for messages of other processes: one look-up in an index, some 30 µs, so 20 a
+/// second cost nothing and nobody notices the delay. Messages of this process don't wait for it.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One queue of a SQLite file.
+#[derive(Clone, Debug)]
+pub struct LocalQueue {
+    name: String,
+    which: Which,
+    file: Arc<File>,
+    arrived: Arc<Notify>,
+}
+
+/// The queues of a file, by the number in their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i64)]
+enum Which {
+    Main = 0,
+    DeadLetters = 1,
+}
+
+impl LocalQueue {
+    /// Opens the queue in `path`, creating the file if there is none. Blocks for a few milliseconds.
+    pub fn open(path: &Path) -> Result<Self, ServiceError> {
+        Ok(Self {
+            name: format!("sqlite:{}", path.display()),
+            which: Which::Main,
+            file: Arc::new(File::open(path)?),
+            arrived: Arc::new(Notify::new()),
+        })
+    }
+
+    /// The dead letters of this file, as a queue.
+    fn letters(&self) -> Self {
+        Self { name: format!("{}#dead-letters", self.name), which: Which::DeadLetters, ..self.clone() }
+    }
+
+    async fn wait_for_messages(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Message>, ServiceError> {
+        let begun = Instant::now();
+        let (which, max) = (self.which, max.min(MAX_BATCH));
+        loop {
+            // Made before looking, so that what arrives in between wakes it.
+            let arrived = self.arrived.notified();
+            let taken = self.file.run(move |connections| messages::take(connections, which, max, visibility)).await?;
+            let left = wait.saturating_sub(begun.elapsed());
+            if !taken.messages.is_empty() || max == 0 || left.is_zero() {
+                return Ok(taken.messages);
+            }
+            // A timer's tick at least, or a message that is a fraction of it away would keep us spinning.
+            let pause = taken.next.map_or(LOOK, |next| next.clamp(Duration::from_millis(1), LOOK)).min(left);
+            tokio::select! {
+                () = arrived => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+impl JobQueue for LocalQueue {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn max_batch(&self) -> usize {
+        MAX_BATCH
+    }
+
+    fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
+        let (which, batch) = (self.which, messages.to_vec());
+        Box::pin(async move {
+            let outcomes = self.file.run(move |connections| messages::send(connections, which, &batch)).await?;
+            self.arrived.notify_waiters();
+            Ok(outcomes)
+        })
+    }
+
+    fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
+        Box::pin(self.wait_for_messages(max, wait, visibility))
+    }
+
+    fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
+        let (which, batch) = (self.which, receipts.to_vec());
+        Box::pin(async move {
+            let outcomes =
+                self.file.run(move |connections| messages::extend(connections, which, &batch, timeout)).await?;
+            if timeout.is_zero() {
+                self.arrived.notify_waiters();
+            }
+            Ok(outcomes)
+        })
+    }
+
+    fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
+        let (which, batch) = (self.which, receipts.to_vec());
+        Box::pin(async move {
+            let deleted = self.file.run(move |connections| messages::delete(connections, which, &batch)).await?;
+            if deleted.freed_group {
+                self.arrived.notify_waiters();
+            }
+            Ok(deleted.outcomes)
+        })
+    }
+
+    fn counts(&self) -> ServiceFuture<'_, Counts> {
+        let which = self.which;
+        Box::pin(self.file.run(move |connections| messages::counts(connections, which)))
+    }
+
+    /// `max_receives` is what the file's table `meta` has under that name, if anything; nothing is ever too old.
+    /// `fifo` is false: groups are kept in order, but no message needs one, as it would on a FIFO queue of SQS.
+    fn policy(&self) -> ServiceFuture<'_, Policy> {
+        let which = self.which;
+        Box::pin(async move {
+            let max_receives = match which {
+                Which::Main => self.file.run(|connections| messages::max_receives(connections)).await?,
+                Which::DeadLetters => None,
+            };
+            Ok(Policy {
+                // The default of SQS.
+                visibility: Duration::from_secs(30),
+                max_receives,
+                retention: None,
+                fifo: false,
+                max_body: MAX_BODY,
+            })
+        })
+    }
+
+    fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
+        let letters = match self.which {
+            Which::Main => Some(Arc::new(self.letters()) as Arc<dyn JobQueue>),
+            Which::DeadLetters => None,
+        };
+        Box::pin(std::future::ready(Ok(letters)))
+    }
+}

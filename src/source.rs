@@ -1,0 +1,214 @@
+//! Finds what is to be submitted: files below a directory, names in a list, objects under a prefix.
+//!
+//! Found one at a time, on a thread of its own where it blocks: a million files are never listed in memory. Bounded by
+//! the channel between the two.
+
+use std::io::{self, BufRead, BufReader};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use tokio::sync::mpsc;
+use walkdir::WalkDir;
+
+use crate::config::Source;
+use crate::error::UserError;
+use crate::job::Location;
+use crate::store::{ObjectInfo, ObjectStore};
+
+/// Names found ahead of the uploads: enough to hide a slow directory.
+const AHEAD: usize = 1_000;
+
+/// Our own folder below a destination; never an input.
+pub const OWN_FOLDER: &str = ".batchpipe";
+
+/// A file or object to submit.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its name below the source, with slashes.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Tells one version of it from another.
+    pub stamp: String,
+}
+
+/// Where something was found.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// On this machine.
+    File(PathBuf),
+    /// In a store.
+    Object(ObjectInfo),
+}
+
+/// Which names are taken: those that match an include, if there are any, and no exclude.
+#[derive(Clone, Debug, Default)]
+pub struct Select {
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+}
+
+impl Select {
+    /// Reads the globs. `*` matches slashes, too, as in the shell's `case`.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, UserError> {
+        let include = if include.is_empty() { None } else { Some(globs(include)?) };
+        Ok(Self { include, exclude: globs(exclude)? })
+    }
+
+    /// Whether the name is taken.
+    pub fn takes(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|include| include.is_match(name)) && !self.exclude.is_match(name)
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, UserError> {
+    let wrong = |error: globset::Error| {
+        let what = format!("{:?} is not a glob", error.glob().unwrap_or_default());
+        UserError::usage(110, what, error.kind().to_string(), "for example  --include '*.csv'")
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(GlobBuilder::new(pattern).literal_separator(false).build().map_err(wrong)?);
+    }
+    set.build().map_err(wrong)
+}
+
+/// Finds what `source` holds, in order of its names where the source has an order.
+pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
+    let (output, found) = mpsc::channel(AHEAD);
+    let walk: Box<dyn FnOnce(&Sink) + Send> = match source.clone() {
+        Source::Prefix(prefix) => return list(prefix, select, Arc::clone(store)),
+        Source::Directory(root) => Box::new(move |sink| walk(&root, sink)),
+        Source::File(path) => Box::new(move |sink| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            sink.file(&name, &path);
+        }),
+        Source::Names => Box::new(|sink| names(io::stdin().lock(), sink)),
+        Source::List(path) => Box::new(move |sink| match std::fs::File::open(&path) {
+            Ok(file) => names(BufReader::new(file), sink),
+            Err(error) => {
+                sink.failed(&path, &error);
+            }
+        }),
+    };
+    tokio::task::spawn_blocking(move || walk(&Sink { output, select }));
+    stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
+}
+
+/// Where found files go. A gone reader ends the search by and by.
+struct Sink {
+    output: mpsc::Sender<io::Result<Found>>,
+    select: Select,
+}
+
+impl Sink {
+    /// False when nobody wants more.
+    fn file(&self, name: &str, path: &Path) -> bool {
+        if !self.select.takes(name) {
+            return true;
+        }
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.failed(path, &error),
+        };
+        if !metadata.is_file() {
+            return self.failed(path, &io::Error::other("it is not a regular file"));
+        }
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let stamp = format!("{}-{}", metadata.len(), modified.unwrap_or_default().as_nanos());
+        let place = Place::File(path.to_owned());
+        self.output.blocking_send(Ok(Found { name: name.to_owned(), place, size: metadata.len(), stamp })).is_ok()
+    }
+
+    fn failed(&self, path: &Path, error: &io::Error) -> bool {
+        let error = io::Error::new(error.kind(), format!("{:?}: {error}", path.display().to_string()));
+        self.output.blocking_send(Err(error)).is_ok()
+    }
+}
+
+/// Every file below `root`. Links are followed: what is submitted is what a program would read.
+fn walk(root: &Path, sink: &Sink) {
+    let ours = |entry: &walkdir::DirEntry| entry.depth() == 1 && entry.file_name() == OWN_FOLDER;
+    for entry in WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter().filter_entry(|e| !ours(e)) {
+        let goes_on = match entry {
+            Ok(entry) if entry.file_type().is_dir() => true,
+            Ok(entry) => match name_below(entry.path(), root) {
+                Some(name) => sink.file(&name, entry.path()),
+                None => sink.failed(entry.path(), &io::Error::other("its name is not UTF-8, as every key must be")),
+            },
+            Err(error) => {
+                let path = error.path().unwrap_or(root).to_owned();
+                sink.failed(&path, &io::Error::other(error.to_string()))
+            }
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+fn name_below(path: &Path, root: &Path) -> Option<String> {
+    path.strip_prefix(root).ok()?.to_str().map(str::to_owned)
+}
+
+/// One name a line, as they come. Absolute names and `./` keep their places without the leading part.
+fn names(lines: impl BufRead, sink: &Sink) {
+    for line in lines.lines() {
+        let line = match line {
+            Ok(line) if line.is_empty() => continue,
+            Ok(line) => line,
+            Err(error) => {
+                sink.failed(Path::new("the list of names"), &error);
+                return;
+            }
+        };
+        let path = Path::new(&line);
+        let mut name = PathBuf::new();
+        let mut climbs = false;
+        for component in path.components() {
+            match component {
+                Component::Normal(part) => name.push(part),
+                Component::ParentDir => climbs = true,
+                _ => {}
+            }
+        }
+        let goes_on = match name.to_str() {
+            Some(name) if !climbs && !name.is_empty() => sink.file(name, path),
+            _ => sink.failed(path, &io::Error::other("a name with .. has no place below the input prefix")),
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+/// Objects under a prefix. An empty object that ends in a slash is a console's folder, not an input.
+fn list(prefix: Location, select: Select, store: Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
+    let (output, found) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        let mut objects = store.list(&prefix);
+        while let Some(object) = objects.next().await {
+            let found = match object {
+                Ok(object) if object.size == 0 && object.location.key().ends_with('/') => continue,
+                Ok(object) => {
+                    let name = object.location.key().strip_prefix(prefix.key()).unwrap_or_default().to_owned();
+                    if !select.takes(&name) {
+                        continue;
+                    }
+                    let stamp = format!("{}-{}", object.size, object.version.etag.as_deref().unwrap_or_default());
+                    Ok(Found { name, size: object.size, stamp, place: Place::Object(object) })
+                }
+                Err(error) => Err(io::Error::other(error)),
+            };
+            if output.send(found).await.is_err() {
+                return;
+            }
+        }
+    });
+    stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
+}

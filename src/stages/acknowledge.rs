@@ -1,0 +1,293 @@
+//! Settles finished jobs with the queue, a batch at a time.
+//!
+//! This is the only place where a message is deleted, given back or moved to the dead letters. A lease is kept until
+//! its message is settled, and not a moment longer: no extension follows a delete. What can't be settled comes again
+//! after its visibility timeout, which is harmless: outputs have fixed keys and appear whole, so every job may simply
+//! be done again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::error::{Disposition, ErrorKind, JobError, ServiceErrorKind, Stage};
+use crate::lease::Lease;
+use crate::meter::{Ended, Meters};
+use crate::queue::{JobQueue, Message, Outgoing, Receipt};
+use crate::retry::Retry;
+
+/// The longest delay before a job is tried again.
+const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// The first delay before a job is tried again; doubled with each receive.
+const FIRST_DELAY: Duration = Duration::from_secs(2);
+
+/// How long a message waits that was rejected and has no dead-letter queue to go to.
+const KEPT_DELAY: Duration = Duration::from_secs(60 * 60);
+
+/// A job at its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its message.
+    pub message: Message,
+    /// Our right to the message.
+    pub lease: Lease,
+    /// How it ended; `false` when there was nothing to do.
+    pub result: Result<bool, JobError>,
+}
+
+/// How to settle.
+#[derive(Clone, Debug)]
+pub struct Settling {
+    /// Where the messages came from.
+    pub queue: Arc<dyn JobQueue>,
+    /// Where rejected messages go, if there is such a place.
+    pub dead_letters: Option<Arc<dyn JobQueue>>,
+    /// The receive after which a failing message is rejected.
+    pub max_receives: Option<u32>,
+    /// How patient we are with a failing queue.
+    pub retry: Retry,
+    /// What counts.
+    pub meters: Arc<Meters>,
+}
+
+/// How many messages ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Deleted, their output complete.
+    pub done: u64,
+    /// Deleted, with nothing to do.
+    pub skipped: u64,
+    /// Given back to be tried again later.
+    pub retried: u64,
+    /// Moved to the dead letters, or kept for want of them.
+    pub rejected: u64,
+    /// Given back untried.
+    pub released: u64,
+    /// Left to whoever has them now.
+    pub abandoned: u64,
+}
+
+impl std::ops::Add for Settled {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            done: self.done + other.done,
+            skipped: self.skipped + other.skipped,
+            retried: self.retried + other.retried,
+            rejected: self.rejected + other.rejected,
+            released: self.released + other.released,
+            abandoned: self.abandoned + other.abandoned,
+        }
+    }
+}
+
+impl Settling {
+    /// Deletes what succeeded, moves what was rejected, gives back the rest.
+    pub async fn acknowledge(&self, batch: Vec<Finished>) -> Settled {
+        let turn = self.meters.turn(Stage::Acknowledge);
+        let mut groups: BTreeMap<(Disposition, Duration), Vec<Finished>> = BTreeMap::new();
+        for finished in batch {
+            let decision = self.decide(&finished);
+            groups.entry(decision).or_default().push(finished);
+        }
+        let mut settled = Settled::default();
+        for ((disposition, delay), group) in groups {
+            let count = group.len() as u64;
+            match disposition {
+                Disposition::Done => {
+                    let skipped = group.iter().filter(|finished| matches!(finished.result, Ok(false))).count() as u64;
+                    let deleted = self.delete(&group).await;
+                    settled.skipped += skipped;
+                    settled.done += count - skipped;
+                    turn.ended(deleted);
+                }
+                Disposition::Reject => {
+                    settled.rejected += count;
+                    self.reject(&group).await;
+                }
+                Disposition::Retry => {
+                    settled.retried += count;
+                    self.give_back(&group, delay).await;
+                }
+                Disposition::Release => {
+                    settled.released += count;
+                    self.give_back(&group, delay).await;
+                }
+                Disposition::Abandon => settled.abandoned += count,
+            }
+            group.iter().for_each(|finished| self.count(finished, disposition));
+        }
+        settled
+    }
+
+    /// What is to be done with a message, and after what delay it may come again.
+    fn decide(&self, finished: &Finished) -> (Disposition, Duration) {
+        let Err(error) = &finished.result else { return (Disposition::Done, Duration::ZERO) };
+        if finished.lease.is_lost() {
+            return (Disposition::Abandon, Duration::ZERO);
+        }
+        let attempt = finished.message.attempt;
+        match error.disposition() {
+            Disposition::Retry if self.max_receives.is_some_and(|most| attempt >= most) => {
+                (Disposition::Reject, Duration::ZERO)
+            }
+            Disposition::Retry => (Disposition::Retry, error.retry_after.unwrap_or_else(|| delay(attempt))),
+            // A refusal is nobody's failure, but asking again at once would only be refused again.
+            Disposition::Release if error.kind == ErrorKind::Denied => (Disposition::Release, delay(attempt.max(4))),
+            disposition => (disposition, Duration::ZERO),
+        }
+    }
+
+    fn count(&self, finished: &Finished, disposition: Disposition) {
+        let ended = match disposition {
+            Disposition::Done if matches!(finished.result, Ok(false)) => Ended::Skipped,
+            Disposition::Done => Ended::Ok,
+            Disposition::Reject | Disposition::Retry => Ended::Failed,
+            Disposition::Release => Ended::Released,
+            Disposition::Abandon => Ended::LeaseLost,
+        };
+        self.meters.ended(ended);
+        if let Err(error) = &finished.result {
+            let (id, attempt) = (&finished.message.id, finished.message.attempt);
+            let (code, cause) = (error.code, &error.cause);
+            tracing::warn!(%code, stage = error.stage.as_str(), ?disposition, message = ?id, attempt, ?cause, "job failed");
+        }
+    }
+
+    /// Whether all were deleted.
+    async fn delete(&self, group: &[Finished]) -> bool {
+        group.iter().for_each(|finished| finished.lease.settle(true));
+        let mut left = receipts(group);
+        let mut failures = 0;
+        while !left.is_empty() {
+            let error = match self.retry.attempt(self.queue.delete(&left)).await {
+                Ok(outcomes) => {
+                    let failed = outcomes.into_iter().zip(std::mem::take(&mut left));
+                    let mut last = None;
+                    for (outcome, receipt) in failed {
+                        let Err(error) = outcome else { continue };
+                        self.meters.ack_failures.fetch_add(1, Relaxed);
+                        // Somebody else has it and will find the output there.
+                        if error.kind != ServiceErrorKind::LeaseLost {
+                            left.push(receipt);
+                            last = Some(error);
+                        }
+                    }
+                    let Some(error) = last else { return true };
+                    error
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            if let Err(error) = self.retry.pause(&self.meters, failures, error).await {
+                tracing::warn!(code = ?error.code, cause = ?error.message, "finished jobs could not be deleted and will be done again");
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn give_back(&self, group: &[Finished], delay: Duration) {
+        group.iter().for_each(|finished| finished.lease.settle(true));
+        let receipts = receipts(group);
+        let call = self.retry.run(&self.meters, || self.queue.extend(&receipts, delay));
+        if let Err(error) = call.await {
+            tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
+        }
+    }
+
+    /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded.
+    async fn reject(&self, group: &[Finished]) {
+        let Some(dead_letters) = &self.dead_letters else {
+            self.meters.kept.fetch_add(group.len() as u64, Relaxed);
+            tracing::warn!(
+                count = group.len(),
+                "rejected messages are kept in the queue: it has no dead-letter queue, and none was named"
+            );
+            return self.give_back(group, KEPT_DELAY).await;
+        };
+        let letters: Vec<Outgoing> = group.iter().map(dead_letter).collect();
+        let call = self.retry.run(&self.meters, || dead_letters.send(&letters));
+        let outcomes = match call.await {
+            Ok(outcomes) => outcomes,
+            Err(error) => letters.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (finished, outcome) in group.iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    self.delete(std::slice::from_ref(finished)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(code = ?error.code, cause = ?error.message, "a rejected message could not be moved to the dead letters and is kept");
+                    self.give_back(std::slice::from_ref(finished), delay(finished.message.attempt)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Settling {
+    /// The most messages one call carries.
+    pub fn max_batch(&self) -> usize {
+        self.queue.max_batch()
+    }
+}
+
+fn receipts(group: &[Finished]) -> Vec<Receipt> {
+    group.iter().filter_map(|finished| finished.lease.receipt()).collect()
+}
+
+/// A delay that grows with the receive count, with jitter so that what failed together does not return together.
+fn delay(attempt: u32) -> Duration {
+    let longest = FIRST_DELAY.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_DELAY);
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// The message as it was, with the reason in its attributes. SQS takes ten attributes at the most.
+fn dead_letter(finished: &Finished) -> Outgoing {
+    let message = &finished.message;
+    let mut attributes = message.attributes.clone();
+    attributes.retain(|name, _| !name.starts_with("batchpipe-"));
+    while attributes.len() > 4 {
+        attributes.pop_last();
+    }
+    if let Err(error) = &finished.result {
+        let mut note = |name: &str, value: &str| {
+            if let Some(value) = attribute(value) {
+                attributes.insert(format!("batchpipe-{name}"), value);
+            }
+        };
+        note("code", &error.code.to_string());
+        note("stage", error.stage.as_str());
+        note("reason", &error.cause);
+        note("stderr", error.stderr.as_deref().unwrap_or_default());
+        note("attempt", &message.attempt.to_string());
+        note("message-id", &message.id);
+    }
+    Outgoing {
+        body: message.body.clone(),
+        attributes,
+        group: message.group.clone(),
+        deduplication: message.group.as_ref().map(|_| message.id.clone()),
+    }
+}
+
+/// The most bytes of one attribute: 4 KiB of stderr and room for the rest below any queue's limit.
+const ATTRIBUTE_BYTES: usize = 4096;
+
+/// Text that a queue takes as an attribute: not empty, and no character outside XML's.
+fn attribute(text: &str) -> Option<String> {
+    let mut clean = String::with_capacity(text.len().min(ATTRIBUTE_BYTES));
+    for character in text.chars() {
+        let legal =
+            matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
+        let character = if legal { character } else { '\u{FFFD}' };
+        if clean.len() + character.len_utf8() > ATTRIBUTE_BYTES {
+            break;
+        }
+        clean.push(character);
+    }
+    (!clean.is_empty()).then_some(clean)
+}

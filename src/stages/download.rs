@@ -1,0 +1,189 @@
+//! Streams an object in by concurrent ranged reads, delivered in order.
+//!
+//! The first range doubles as discovery: it tells the size and the version, and is all there is of a small object.
+//! All later ranges are pinned to that version. Each range is read by a task of its own, because a future that
+//! nobody polls makes no progress; a body that breaks or crawls is taken up again at the byte it reached.
+//!
+//! Bounded by the job's room: one part always, more while more is free, at most `parallel` ranges.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use crate::budget::{Claim, Room};
+use crate::error::Stage::Download;
+use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
+use crate::job::{Job, Location};
+use crate::link::Outlet;
+use crate::meter::Meters;
+use crate::pipeline::Transfer;
+use crate::retry::{self, SLOWEST};
+use crate::store::{ObjectStore, Version};
+use crate::task;
+
+/// Reading time after which a body slower than [`SLOWEST`] is given up. Long enough for a pause of S3's, short
+/// enough that the object is still on its way before the first lease has been extended twice.
+const SLOW_AFTER: Duration = Duration::from_secs(20);
+
+/// The longest silence within a body.
+const SILENCE: Duration = Duration::from_secs(6);
+
+/// What the ranges of one object share.
+#[derive(Clone)]
+struct Source {
+    store: Arc<dyn ObjectStore>,
+    transfer: Transfer,
+    meters: Arc<Meters>,
+    from: Location,
+}
+
+/// Sends the input of `job` to `output`; returns its size in bytes.
+pub async fn download(
+    store: Arc<dyn ObjectStore>,
+    transfer: Transfer,
+    meters: Arc<Meters>,
+    room: &Room,
+    job: &Job,
+    output: Outlet,
+) -> Result<u64, JobError> {
+    let source = Source { store, transfer, meters, from: job.input.clone() };
+    let part = transfer.part;
+    let pin = Version { etag: job.etag.clone(), version_id: job.version_id.clone() };
+
+    let claim = room.read(part).await;
+    let first = source.clone().fetch(0..part, pin, claim).await.map_err(|error| error.at(Download))?;
+    let (size, version) = (first.size, first.version);
+    if job.size.is_some_and(|expected| expected != size) {
+        return Err(changed(job, size));
+    }
+    room.fit(size);
+    send(&output, first.bytes).await?;
+
+    let mut window = VecDeque::new();
+    let mut next = part.min(size);
+    loop {
+        while next < size && window.len() < transfer.parallel {
+            let range = next..size.min(next + part);
+            let length = range.end - range.start;
+            // Only a download that holds nothing ahead waits for its room.
+            let claim = if window.is_empty() { Some(room.read(length).await) } else { room.try_read(length) };
+            let Some(claim) = claim else { break };
+            next = range.end;
+            window.push_back(task::spawn(source.clone().fetch(range, version.clone(), claim)));
+        }
+        let Some(oldest) = window.pop_front() else { break };
+        let fetched = oldest
+            .await
+            .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
+            .map_err(|error| error.at(Download))?;
+        send(&output, fetched.bytes).await?;
+    }
+    output.finish().await.map_err(|gone| gone.at(Download))?;
+    Ok(size)
+}
+
+async fn send(output: &Outlet, bytes: Bytes) -> Result<(), JobError> {
+    output.send(bytes).await.map_err(|gone| gone.at(Download))
+}
+
+fn changed(job: &Job, size: u64) -> JobError {
+    let expected = job.size.unwrap_or_default();
+    let cause = format!("the message means an object of {expected} bytes, there is one of {size}");
+    JobError::new(Download, ErrorKind::Changed, Code(302), cause)
+}
+
+/// A range in memory, and what the store says of the whole.
+struct Fetched {
+    bytes: Bytes,
+    size: u64,
+    version: Version,
+}
+
+impl Source {
+    /// Reads one range whole, however often its body breaks.
+    async fn fetch(self, range: Range<u64>, pin: Version, claim: Claim) -> Result<Fetched, ServiceError> {
+        let Self { store, transfer, meters, from } = &self;
+        let mut buffer = BytesMut::new();
+        let mut known: Option<(u64, Version)> = None;
+        let mut failures = 0;
+        loop {
+            let from_byte = range.start + buffer.len() as u64;
+            let pin = known.as_ref().map_or_else(|| pin.clone(), |(_, version)| version.clone());
+            let before = buffer.len();
+            let attempt = async {
+                let call = store.get(from, from_byte..range.end, &pin);
+                let reading = transfer.retry.attempt(call).await?;
+                let (size, version) = known.get_or_insert((reading.size, reading.version));
+                if *size != reading.size {
+                    return Err(ServiceError::new(
+                        ServiceErrorKind::Changed,
+                        "Size",
+                        "the object changed while it was read",
+                    ));
+                }
+                let end = range.end.min(*size);
+                let wanted = end.saturating_sub(range.start) as usize;
+                buffer.reserve(wanted - buffer.len());
+                read_body(reading.body, &mut buffer, wanted).await?;
+                Ok((*size, version.clone()))
+            };
+            let error = match attempt.await {
+                Ok((size, version)) => {
+                    let bytes = claim.hold(buffer.freeze());
+                    return Ok(Fetched { bytes, size, version });
+                }
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            };
+            if error.kind == ServiceErrorKind::Corrupt {
+                // Which of the bytes are wrong is not known.
+                buffer.clear();
+            }
+            // A body that moved on has not failed: only attempts without progress count.
+            failures = if buffer.len() > before { 1 } else { failures + 1 };
+            transfer.retry.pause(meters, failures, error).await?;
+        }
+    }
+}
+
+/// Adds `body` to `buffer` until that holds `wanted` bytes. Time counts only while the store is to deliver: nothing
+/// here waits for the stages after it.
+async fn read_body(
+    mut body: futures::stream::BoxStream<'static, Result<Bytes, ServiceError>>,
+    buffer: &mut BytesMut,
+    wanted: usize,
+) -> Result<(), ServiceError> {
+    let started = Instant::now();
+    let mut received = 0;
+    loop {
+        let frame = tokio::time::timeout(SILENCE, body.next()).await.map_err(|_| retry::timed_out(SILENCE))?;
+        let Some(frame) = frame else { break };
+        let frame = frame?;
+        received += frame.len() as u64;
+        if buffer.len() + frame.len() > wanted {
+            return Err(ServiceError::new(
+                ServiceErrorKind::Corrupt,
+                "TooLong",
+                "more bytes arrived than were announced",
+            ));
+        }
+        buffer.extend_from_slice(&frame);
+        let elapsed = started.elapsed();
+        if elapsed > SLOW_AFTER && received < SLOWEST * elapsed.as_secs() {
+            return Err(ServiceError::new(
+                ServiceErrorKind::Unavailable,
+                "SlowBody",
+                "the body came slower than 64 KiB/s",
+            ));
+        }
+    }
+    if buffer.len() < wanted {
+        return Err(ServiceError::new(ServiceErrorKind::Unavailable, "ShortBody", "the body ended early"));
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! The stages: one file each, free async functions between a reading and a writing end.
+//!
+//! A stage says what it uses, where it reads and where it writes, and returns what it learned. There is no stage trait,
+//! no metric call and no shutdown flag (but in `receive`). Stages know traits, never SQS or S3.
+
+mod acknowledge;
+mod download;
+mod process;
+mod read;
+mod receive;
+mod send;
+mod upload;
+
+pub use acknowledge::{Finished, Settled, Settling};
+pub use download::download;
+pub use process::process;
+pub use read::read;
+pub use receive::{Delivery, Intake, Receive, Why, receive};
+pub use send::send;
+pub use upload::{Target, upload};

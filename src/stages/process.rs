@@ -1,0 +1,79 @@
+//! The process stage: bytes of one object in, bytes of one object out.
+//!
+//! CPU work runs on a blocking thread, so that it never holds up the transfers of other jobs. At most `--processors`
+//! run at once: a slot is taken when the first chunk is there, never before, and given back when the work has really
+//! ended. Output is published by [`finish`](crate::link::Outlet::finish) alone, and only success calls it.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::error::{Code, ErrorKind, JobError, Stage::Process};
+use crate::job::Job;
+use crate::link::{Disconnected, Inlet, Outlet};
+use crate::processor::{ProcessError, Processor, Work, panics, take_slot};
+
+/// Runs `work` on one job.
+///
+/// Dropping the future stops a program at once, with its whole process group. A filter can't be stopped from
+/// outside: it ends by itself when its next read or write finds the link cut, and keeps its slot until then.
+pub async fn process(
+    work: &Work,
+    slots: Arc<Semaphore>,
+    job: &Job,
+    input: Inlet,
+    output: Outlet,
+) -> Result<(), JobError> {
+    match work {
+        Work::Copy => copy(input, output).await.map_err(|gone| gone.at(Process)),
+        Work::Filter(processor) => filter(Arc::clone(processor), &slots, job.clone(), input, output).await,
+        Work::Program(program) => program.run(job, input, output, &slots).await,
+    }
+}
+
+async fn copy(mut input: Inlet, output: Outlet) -> Result<(), Disconnected> {
+    while let Some(chunk) = input.recv().await? {
+        output.send(chunk).await?;
+    }
+    output.finish().await
+}
+
+async fn filter(
+    processor: Arc<dyn Processor>,
+    slots: &Arc<Semaphore>,
+    job: Job,
+    mut input: Inlet,
+    output: Outlet,
+) -> Result<(), JobError> {
+    input.ready().await.map_err(|gone| gone.at(Process))?;
+    let slot = take_slot(slots, input.turn()).await?;
+    let run = move || {
+        // Moved in: a job that is cut must not free the slot of a thread that still runs.
+        let _slot = slot;
+        run_filter(&*processor, &job, input, output)
+    };
+    let ended = tokio::task::spawn_blocking(run).await;
+    ended.unwrap_or_else(|gone| Err(JobError::new(Process, ErrorKind::Panicked, Code(403), gone.to_string())))
+}
+
+fn run_filter(processor: &dyn Processor, job: &Job, input: Inlet, output: Outlet) -> Result<(), JobError> {
+    let (mut reader, mut writer) = (input.into_reader(), output.into_writer());
+    let result = panics::catch(|| processor.process(job, &mut reader, &mut writer));
+    if reader.broken() || writer.broken() {
+        // Whatever the processor made of it, the neighbour's failure is the one that counts.
+        return Err(JobError::disconnected(Process));
+    }
+    let result = result.map_err(|said| {
+        JobError::new(Process, ErrorKind::Panicked, Code(403), format!("the processor panicked: {said}"))
+    })?;
+    match result {
+        Ok(()) => writer.finish().map_err(|_| JobError::disconnected(Process)),
+        Err(ProcessError::Reject { code, reason }) => {
+            Err(JobError::new(Process, ErrorKind::Rejected, Code(code), reason))
+        }
+        Err(ProcessError::Retry { reason, after }) => {
+            let error = JobError::new(Process, ErrorKind::Failed, Code(400), reason);
+            Err(JobError { retry_after: after, ..error })
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Leases messages from the queue, a batch at a time, and never more than there is room for.
+//!
+//! Room first: a slot and the minimum memory of each job are reserved before the queue is asked for as many messages
+//! as there are reservations. So a message that arrives begins at once, nothing waits in a buffer with its lease
+//! ticking, and a full pipeline asks for nothing. Each receiver is a task of its own, so that a response is read the
+//! moment it arrives. Bounded by the slots, and by the budget.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::budget::{Budget, Room};
+use crate::circuit::Circuit;
+use crate::error::{ServiceError, ServiceErrorKind, Stage};
+use crate::lease::{Lease, Leases};
+use crate::meter::{Meters, State, Turn};
+use crate::queue::{JobQueue, Message};
+use crate::retry::Retry;
+use crate::shutdown::{Phase, Shutdown};
+use crate::task::{self, Task};
+
+/// How to receive.
+#[derive(Clone, Copy, Debug)]
+pub struct Receive {
+    /// Long polls in flight.
+    pub receivers: usize,
+    /// How long one call waits for a message.
+    pub wait: Duration,
+    /// Stop when the queue holds nothing that could still come.
+    pub until_empty: bool,
+    /// Stop after so long with nothing to do.
+    pub idle_exit: Option<Duration>,
+    /// Stop after so many messages.
+    pub max_messages: Option<u64>,
+}
+
+/// What receiving needs.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// Where messages come from.
+    pub queue: Arc<dyn JobQueue>,
+    /// What keeps them ours.
+    pub leases: Arc<Leases>,
+    /// What bounds bytes.
+    pub budget: Arc<Budget>,
+    /// What bounds jobs.
+    pub slots: Arc<Semaphore>,
+    /// What stops us.
+    pub shutdown: Shutdown,
+    /// What we stop when the queue refuses us.
+    pub circuit: Arc<Circuit>,
+    /// What counts.
+    pub meters: Arc<Meters>,
+    /// How patient we are with a failing queue.
+    pub retry: Retry,
+    /// Whether somebody in this process still fills the queue: it is not empty then.
+    pub filling: Arc<AtomicBool>,
+}
+
+/// A leased message with all that its job needs to begin. Dropping it lets the message come back.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Our right to it.
+    pub lease: Lease,
+    /// The job's memory.
+    pub room: Room,
+    /// The job's slot.
+    pub slot: OwnedSemaphorePermit,
+}
+
+/// How receiving ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The queue was empty.
+    Empty,
+    /// Nothing came for as long as `idle_exit`.
+    Idle,
+    /// As many messages came as were wanted.
+    Enough,
+}
+
+/// Pauses between failed receives, at the most: a queue that is away is asked twice a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a call waits at the most when an empty queue is to end the run. Above zero, since a short poll asks only
+/// some of SQS's servers (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Streams deliveries until told to stop. The end of this stream is how the pipeline drains.
+pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
+    let (output, deliveries) = mpsc::channel(intake.queue.max_batch());
+    let shared = Arc::new(Shared { taken: AtomicU64::new(0), last: std::sync::Mutex::new(Instant::now()) });
+    let receivers: Vec<Task<()>> = (0..how.receivers.max(1))
+        .map(|_| task::spawn(poll(intake.clone(), how, Arc::clone(&shared), output.clone())))
+        .collect();
+    stream::unfold((deliveries, receivers), |(mut deliveries, receivers)| async move {
+        Some((deliveries.recv().await?, (deliveries, receivers)))
+    })
+}
+
+/// What the receivers share.
+struct Shared {
+    /// Messages asked for or taken, when there is a limit.
+    taken: AtomicU64,
+    /// When there was last something to do.
+    last: std::sync::Mutex<Instant>,
+}
+
+async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
+    let turn = intake.meters.turn(Stage::Receive);
+    let wait = if how.until_empty { how.wait.min(LAST_WAIT) } else { how.wait };
+    let wait = how.idle_exit.map_or(wait, |idle| wait.min(idle));
+    let mut failures = 0;
+    loop {
+        let places = tokio::select! {
+            places = reserve(&intake, &turn) => places,
+            () = intake.shutdown.reached(Phase::Draining) => return,
+        };
+        let wanted = shared.want(places.len(), how.max_messages);
+        if wanted == 0 || intake.shutdown.phase() > Phase::Running {
+            intake.shutdown.advance(Phase::Draining);
+            return;
+        }
+        let asked = Instant::now();
+        // Not raced against the stop: a receive that is dropped midway loses its messages to their visibility timeout.
+        let call = {
+            let _waiting = turn.waits(State::WaitUpstream);
+            let limit = Retry { deadline: wait + intake.retry.deadline, ..intake.retry };
+            limit.attempt(intake.queue.receive(wanted, wait, intake.leases.visibility())).await
+        };
+        match call {
+            Ok(messages) => {
+                failures = 0;
+                shared.give_back(wanted - messages.len().min(wanted), how.max_messages);
+                if messages.is_empty() {
+                    if let Some(why) = ends(&intake, how, &shared).await {
+                        tracing::info!(?why, "receiving ended");
+                        intake.circuit.ended(why);
+                        intake.shutdown.advance(Phase::Draining);
+                        return;
+                    }
+                } else {
+                    shared.touch();
+                    turn.ended(true);
+                    deliver(&intake, asked, messages, places, &output).await;
+                }
+            }
+            Err(error) => {
+                shared.give_back(wanted, how.max_messages);
+                failures += 1;
+                turn.ended(false);
+                if !pause(&intake, &turn, failures, error).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn want(&self, room: usize, limit: Option<u64>) -> usize {
+        let Some(limit) = limit else { return room };
+        let before = self.taken.fetch_update(Relaxed, Relaxed, |taken| Some((taken + room as u64).min(limit)));
+        before.map_or(0, |before| (limit - before).min(room as u64) as usize)
+    }
+
+    fn give_back(&self, unused: usize, limit: Option<u64>) {
+        if limit.is_some() {
+            self.taken.fetch_sub(unused as u64, Relaxed);
+        }
+    }
+
+    fn touch(&self) {
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle(&self) -> Duration {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed()
+    }
+}
+
+/// Waits for room for one job, and takes what else is free, up to a batch.
+async fn reserve(intake: &Intake, turn: &Turn) -> Vec<(OwnedSemaphorePermit, Room)> {
+    let mut places = Vec::with_capacity(intake.queue.max_batch());
+    {
+        let _waiting = turn.waits(State::WaitDownstream);
+        let slot = Arc::clone(&intake.slots).acquire_owned().await;
+        let room = intake.budget.admit(None).await;
+        places.extend(slot.ok().map(|slot| (slot, room)));
+    }
+    while places.len() < intake.queue.max_batch() {
+        let Ok(slot) = Arc::clone(&intake.slots).try_acquire_owned() else { break };
+        let Some(room) = intake.budget.try_admit(None) else { break };
+        places.push((slot, room));
+    }
+    places
+}
+
+async fn deliver(
+    intake: &Intake,
+    asked: Instant,
+    messages: Vec<Message>,
+    mut places: Vec<(OwnedSemaphorePermit, Room)>,
+    output: &mpsc::Sender<Delivery>,
+) {
+    for message in messages {
+        // Held already: its newest receipt is noted, and the job that runs goes on.
+        let Some(lease) = intake.leases.grant(&message, asked) else {
+            intake.meters.received(message.sent, message.attempt, 0);
+            continue;
+        };
+        intake.meters.received(message.sent, message.attempt, 1);
+        // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
+        let Some((slot, room)) = places.pop() else { continue };
+        if output.send(Delivery { message, lease, room, slot }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether an empty answer is the end, and of what kind.
+async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
+    if intake.leases.health().held > 0 {
+        shared.touch();
+        return None;
+    }
+    if how.max_messages.is_some_and(|limit| shared.taken.load(Relaxed) >= limit) {
+        return Some(Why::Enough);
+    }
+    if how.idle_exit.is_some_and(|idle| shared.idle() >= idle) {
+        return Some(Why::Idle);
+    }
+    if how.until_empty && !intake.filling.load(Acquire) {
+        let counts = intake.retry.attempt(intake.queue.counts()).await.ok()?;
+        // What was kept for want of a dead-letter queue would come again for ever.
+        let kept = intake.meters.kept.load(Relaxed);
+        if counts.visible + counts.delayed == 0 && counts.in_flight <= kept {
+            return Some(Why::Empty);
+        }
+    }
+    None
+}
+
+/// Waits after a failed receive; false when there is no use in going on.
+async fn pause(intake: &Intake, turn: &Turn, failures: u32, error: ServiceError) -> bool {
+    if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
+        let failure = error.at(Stage::Receive);
+        let code = if failure.code.0 == 301 { crate::error::Code(103) } else { failure.code };
+        intake.circuit.trip(code, &failure.cause);
+        return false;
+    }
+    tracing::warn!(failures, code = ?error.code, cause = ?error.message, "the queue could not be asked");
+    let _waiting = turn.waits(State::WaitUpstream);
+    let patience = Retry { cap: LONGEST_PAUSE, ..intake.retry }.delay(failures.min(16));
+    tokio::select! {
+        () = tokio::time::sleep(patience.max(intake.retry.base)) => true,
+        () = intake.shutdown.reached(Phase::Draining) => false,
+    }
+}

@@ -1,0 +1,275 @@
+//! Streams an object out, in one request or in parts, several at a time.
+//!
+//! The object appears only if the input link was finished, and only if the message is still ours at that moment. An
+//! upload that does not complete is aborted, on every path. What fits in one part is written with one request.
+//!
+//! Bytes are not copied where a chunk already is what is to be sent: a small object's only chunk, or a range that is as
+//! long as a part. Bounded by the job's room: one part always, more while more is free, at most `parallel` parts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use crate::budget::Room;
+use crate::cut::Cut;
+use crate::error::Stage::Upload as UPLOAD;
+use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
+use crate::job::Location;
+use crate::link::Inlet;
+use crate::meter::Meters;
+use crate::pipeline::Transfer;
+use crate::store::{ObjectStore, Part, Upload, Writing};
+use crate::task;
+
+/// Parts after which the next may be twice as long, so that an output of unknown length does not run out of part
+/// numbers: 10,000 parts of 8 MiB end at 78 GiB, doubled each thousand they pass 8 TiB.
+const DOUBLE_AFTER: u32 = 1_000;
+
+/// Where an output goes, and with what.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// How bytes move.
+    pub transfer: Transfer,
+    /// What counts them.
+    pub meters: Arc<Meters>,
+    /// The object.
+    pub to: Location,
+    /// How it is to be written.
+    pub how: Writing,
+}
+
+/// Writes what `input` yields to the target; returns the number of bytes. `cut` is asked before anything appears.
+pub async fn upload(target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) -> Result<u64, JobError> {
+    let mut body = Body { input, rest: None, ended: false };
+    let size = target.transfer.part;
+    let first = cut.or(body.part(room, size)).await?.unwrap_or_default();
+    if body.ended {
+        cut.confirm().await?;
+        let written = first.len() as u64;
+        cut.or(put(&target, first)).await?;
+        count(&body, written);
+        return Ok(written);
+    }
+
+    let begun = cut.or(begin(&target)).await?;
+    let upload = Arc::clone(&begun.upload);
+    let sent = async {
+        let (parts, written) = cut.or(send_parts(&target, &upload, room, first, &mut body)).await?;
+        cut.confirm().await?;
+        complete(&target, &*upload, &parts, written).await?;
+        Ok(written)
+    };
+    match sent.await {
+        Ok(written) => {
+            count(&body, written);
+            Ok(written)
+        }
+        Err(error) => {
+            abort(&target, &*upload).await;
+            Err(error)
+        }
+    }
+}
+
+fn count(body: &Body, written: u64) {
+    body.input.turn().meter().bytes_out.fetch_add(written, Relaxed);
+}
+
+/// An upload begun, counted for as long as it is open.
+struct Begun {
+    upload: Arc<dyn Upload>,
+    meters: Arc<Meters>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.meters.multipart_open.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn begin(target: &Target) -> Result<Begun, JobError> {
+    let Target { store, transfer, meters, to, how } = target;
+    let upload = transfer.retry.run(meters, || store.begin(to, how)).await.map_err(|error| error.at(UPLOAD))?;
+    meters.multipart_open.fetch_add(1, Relaxed);
+    Ok(Begun { upload: Arc::from(upload), meters: Arc::clone(meters) })
+}
+
+async fn put(target: &Target, body: Bytes) -> Result<(), JobError> {
+    let Target { store, transfer, meters, to, how } = target;
+    let retry = transfer.retry.carrying(body.len());
+    retry.run(meters, || store.put(to, body.clone(), how)).await.map_err(|error| error.at(UPLOAD))
+}
+
+/// Sends `first` and what `body` still holds; returns the parts in order, and the sum of their sizes.
+async fn send_parts(
+    target: &Target,
+    upload: &Arc<dyn Upload>,
+    room: &Room,
+    first: Bytes,
+    body: &mut Body,
+) -> Result<(Vec<Part>, u64), JobError> {
+    let (mut parts, mut sending) = (Vec::new(), FuturesUnordered::new());
+    let mut next = Some(first);
+    let mut number = 0;
+    while let Some(bytes) = next.take() {
+        number += 1;
+        if number > target.store.max_parts() {
+            return Err(too_many_parts(number - 1, target.transfer.part));
+        }
+        sending.push(task::spawn(send_part(target.clone(), Arc::clone(upload), number, bytes)));
+        while sending.len() >= target.transfer.parallel {
+            parts.extend(sent(sending.next().await)?);
+        }
+        next = if body.ended { None } else { body.part(room, part_size(target, number)).await? };
+    }
+    while !sending.is_empty() {
+        parts.extend(sent(sending.next().await)?);
+    }
+    parts.sort_by_key(|part: &Part| part.number);
+    let written = parts.iter().map(|part| part.size).sum();
+    Ok((parts, written))
+}
+
+async fn send_part(target: Target, upload: Arc<dyn Upload>, number: u32, body: Bytes) -> Result<Part, ServiceError> {
+    let retry = target.transfer.retry.carrying(body.len());
+    retry.run(&target.meters, || upload.part(number, body.clone())).await
+}
+
+type Joined = Result<Result<Part, ServiceError>, tokio::task::JoinError>;
+
+fn sent(joined: Option<Joined>) -> Result<Option<Part>, JobError> {
+    match joined {
+        None => Ok(None),
+        Some(Ok(Ok(part))) => Ok(Some(part)),
+        Some(Ok(Err(error))) => Err(error.at(UPLOAD)),
+        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code(403), panic.to_string())),
+    }
+}
+
+/// The size of the part after part `number`.
+fn part_size(target: &Target, number: u32) -> u64 {
+    let size = target.transfer.part << (number / DOUBLE_AFTER).min(20);
+    size.min(target.store.part_bounds().1)
+}
+
+fn too_many_parts(parts: u32, size: u64) -> JobError {
+    let cause = format!("the output has more than {parts} parts; begin with a --part-size above {size} bytes");
+    JobError::new(UPLOAD, ErrorKind::Rejected, Code(310), cause)
+}
+
+/// Makes the object visible. An answer that got lost is asked for again; an upload that is gone by then has become the
+/// object, if that has the right size.
+async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written: u64) -> Result<(), JobError> {
+    let Target { store, transfer, meters, to, .. } = target;
+    let mut failures = 0;
+    let error = loop {
+        match transfer.retry.attempt(upload.complete(parts)).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_transient() => {
+                failures += 1;
+                if let Err(error) = transfer.retry.pause(meters, failures, error).await {
+                    break error;
+                }
+            }
+            Err(error) => break error,
+        }
+    };
+    if error.kind == ServiceErrorKind::Missing && failures > 0 {
+        let found = transfer.retry.run(meters, || store.head(to)).await.ok().flatten();
+        if found.is_some_and(|object| object.size == written) {
+            return Ok(());
+        }
+    }
+    Err(match error.kind {
+        // The upload vanished, not the input: the job can be done again.
+        ServiceErrorKind::Missing => JobError::new(UPLOAD, ErrorKind::Unavailable, Code(311), error.to_string()),
+        _ => error.at(UPLOAD),
+    })
+}
+
+/// Discards an upload. The bucket's lifecycle rule and `batchpipe gc` are the backstop if this fails too.
+async fn abort(target: &Target, upload: &dyn Upload) {
+    let Target { transfer, meters, .. } = target;
+    if let Err(error) = transfer.retry.run(meters, || upload.abort()).await {
+        meters.abort_failures.fetch_add(1, Relaxed);
+        tracing::warn!(code = ?error.code, cause = ?error.message, "an unfinished upload could not be aborted");
+    }
+}
+
+/// The output, cut into parts.
+struct Body {
+    input: Inlet,
+    /// A chunk, or the end of one, that belongs to the next part. Never empty.
+    rest: Option<Bytes>,
+    ended: bool,
+}
+
+impl Body {
+    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells
+    /// whether it was the last.
+    async fn part(&mut self, room: &Room, size: u64) -> Result<Option<Bytes>, JobError> {
+        let whole = size as usize;
+        let Some(mut first) = self.take().await? else { return Ok(None) };
+        if first.len() >= whole {
+            let part = first.split_to(whole);
+            self.rest = (!first.is_empty()).then_some(first);
+            if self.rest.is_none() {
+                self.rest = self.take().await?;
+            }
+            return Ok(Some(part));
+        }
+        self.rest = self.take().await?;
+        if self.rest.is_none() {
+            return Ok(Some(first));
+        }
+        self.gather(room, first, whole).await.map(Some)
+    }
+
+    /// Copies chunks together until they are `whole` bytes long, or the stream has ended.
+    async fn gather(&mut self, room: &Room, first: Bytes, whole: usize) -> Result<Bytes, JobError> {
+        let usual = room.part() as usize;
+        // A part that is longer than usual needs room that nobody else wants; else it stays as long as it was.
+        let (claim, whole) = match (whole > usual).then(|| room.try_more(whole as u64)).flatten() {
+            Some(claim) => (claim, whole),
+            None => (room.write(usual as u64).await, usual),
+        };
+        let mut fits = if whole > usual { whole } else { whole.min(room.write_size() as usize) };
+        let mut buffer = BytesMut::with_capacity(fits);
+        buffer.extend_from_slice(&first);
+        drop(first);
+        while buffer.len() < whole {
+            let Some(mut chunk) = self.take().await? else { break };
+            let chunk = if chunk.len() > whole - buffer.len() {
+                let part = chunk.split_to(whole - buffer.len());
+                self.rest = Some(chunk);
+                part
+            } else {
+                chunk
+            };
+            if buffer.len() + chunk.len() > fits {
+                room.grow().await;
+                fits = whole;
+                buffer.reserve(whole - buffer.len());
+            }
+            buffer.extend_from_slice(&chunk);
+        }
+        if self.rest.is_none() {
+            self.rest = self.take().await?;
+        }
+        Ok(claim.hold(buffer.freeze()))
+    }
+
+    async fn take(&mut self) -> Result<Option<Bytes>, JobError> {
+        if let Some(rest) = self.rest.take() {
+            return Ok(Some(rest));
+        }
+        let chunk = self.input.recv().await.map_err(|gone| gone.at(UPLOAD))?;
+        self.ended = chunk.is_none();
+        Ok(chunk)
+    }
+}

@@ -1,0 +1,223 @@
+//! Makes snapshots: the difference between two samples of the meters.
+//!
+//! Time is the measure. Of the time its places had, a stage was busy, waited for the stage before (an empty place
+//! counts as that), waited for the one after, or waited for a permit; the four shares sum to 1.
+//!
+//! Bounded: a [`Sampler`] keeps the samples of its window and no others.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::bottleneck::bottleneck;
+use super::{Errors, Ledger, Progress, QueueNow, Snapshot, Sources, StageNow};
+use crate::error::Stage;
+use crate::meter::{Ended, State};
+
+/// Less than one redraw of the panel says nothing about where the time goes.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The growing numbers of one moment.
+#[derive(Clone, Debug)]
+struct Sample {
+    at: Instant,
+    stages: Vec<StageSample>,
+    ended: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    unheld: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct StageSample {
+    time: [Duration; State::ALL.len()],
+    items: u64,
+    bytes: u64,
+}
+
+/// Makes snapshots whose rates are about the last `window`.
+#[derive(Debug)]
+pub struct Sampler {
+    sources: Sources,
+    window: Duration,
+    samples: VecDeque<Sample>,
+}
+
+impl Sampler {
+    /// A sampler that knows of nothing before now.
+    pub fn new(sources: Sources, window: Duration) -> Self {
+        let first = sample(&sources);
+        Self { sources, window, samples: VecDeque::from([first]) }
+    }
+
+    /// What is shown.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// What the pipeline has been doing over the window, or since the start if that is shorter.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let now = sample(&self.sources);
+        let old = |sample: &Sample| now.at.saturating_duration_since(sample.at) >= self.window;
+        while self.samples.len() > 1 && self.samples.get(1).is_some_and(old) {
+            self.samples.pop_front();
+        }
+        let snapshot =
+            between(&self.sources, self.samples.front().unwrap_or(&now), self.samples.back().unwrap_or(&now), &now);
+        self.samples.push_back(now);
+        snapshot
+    }
+}
+
+fn get(number: &AtomicU64) -> u64 {
+    number.load(Relaxed)
+}
+
+fn sample(sources: &Sources) -> Sample {
+    let meters = &sources.meters;
+    let bytes = |stage| {
+        let meter = meters.stage(stage);
+        // A source counts what it passes on; the others count what they take.
+        if matches!(stage, Stage::Read | Stage::Download) { get(&meter.bytes_out) } else { get(&meter.bytes_in) }
+    };
+    let first = if sources.about.command == "submit" { Stage::Read } else { Stage::Download };
+    let at = Instant::now();
+    let stages = sources.stages().iter().map(|stage| StageSample {
+        time: meters.stage(*stage).time(),
+        items: get(&meters.stage(*stage).items_out),
+        bytes: bytes(*stage),
+    });
+    let ledger = ledger(sources);
+    Sample {
+        at,
+        stages: stages.collect(),
+        ended: ledger.done + ledger.failed + ledger.skipped,
+        bytes_in: bytes(first),
+        bytes_out: bytes(Stage::Upload),
+        unheld: if (sources.leases)().held == 0 { ledger.in_progress } else { 0 },
+    }
+}
+
+fn ledger(sources: &Sources) -> Ledger {
+    let meters = &sources.meters;
+    // The ends are read before the beginnings, so that a job which passes between the two is in progress.
+    let [done, failed, released, lease_lost, skipped] = Ended::ALL.map(|how| meters.jobs(how));
+    let received = get(&meters.jobs_received);
+    let ended = done + failed + released + lease_lost + skipped;
+    let in_progress = received.saturating_sub(ended);
+    let duplicates = get(&meters.duplicates);
+    Ledger { received, done, failed, released, lease_lost, skipped, in_progress, lost: 0, duplicates }
+}
+
+fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Snapshot {
+    let interval = now.at.saturating_duration_since(then.at);
+    let per_second = |before: u64, after: u64| {
+        let seconds = interval.as_secs_f64();
+        if seconds > 0.0 { after.saturating_sub(before) as f64 / seconds } else { 0.0 }
+    };
+    let stages: Vec<StageNow> = sources
+        .stages()
+        .iter()
+        .zip(then.stages.iter().zip(&now.stages))
+        .map(|(stage, (then, now))| {
+            let [busy, wait_upstream, wait_downstream, wait_permit] = shares(sources, *stage, interval, then, now);
+            let meter = sources.meters.stage(*stage);
+            let counts_bytes = !matches!(stage, Stage::Receive | Stage::Acknowledge | Stage::Send);
+            StageNow {
+                stage: stage.as_str(),
+                busy,
+                wait_upstream,
+                wait_downstream,
+                wait_permit,
+                in_progress: meter.in_progress(),
+                items: now.items,
+                items_per_second: per_second(then.items, now.items),
+                bytes_per_second: counts_bytes.then(|| per_second(then.bytes, now.bytes)),
+                p50: meter.durations.quantile(0.50).map(|time| time.as_secs_f64()),
+                p99: meter.durations.quantile(0.99).map(|time| time.as_secs_f64()),
+                failed: get(&meter.failed),
+            }
+        })
+        .collect();
+    let meters = &sources.meters;
+    let (memory, leases) = ((sources.memory)(), (sources.leases)());
+    let jobs_per_second = per_second(then.ended, now.ended);
+    let bytes_out_per_second = per_second(then.bytes_out, now.bytes_out);
+    let queue = queue_now(sources, jobs_per_second);
+    Snapshot {
+        command: sources.about.command,
+        queue_name: sources.about.queue.clone(),
+        elapsed: sources.started.elapsed().as_secs_f64(),
+        interval: interval.as_secs_f64(),
+        slots: sources.slots,
+        bottleneck: (interval >= SHORTEST).then(|| bottleneck(sources, &stages, queue.as_ref())).flatten(),
+        // A message between the queue's answer and its lease is nobody's for a moment: lost is what is so twice.
+        jobs: Ledger { lost: now.unheld.min(last.unheld), ..ledger(sources) },
+        jobs_per_second,
+        bytes_in: now.bytes_in,
+        bytes_out: now.bytes_out,
+        bytes_in_per_second: per_second(then.bytes_in, now.bytes_in),
+        bytes_out_per_second,
+        queue,
+        memory_reserved: memory.reserved,
+        memory_budget: memory.budget,
+        leases_held: leases.held,
+        lease_remaining: leases.shortest_remaining.map(|left| left.as_secs_f64()),
+        temp_bytes: get(&meters.temp_bytes),
+        temp_budget: sources.temp_budget,
+        errors: Errors {
+            retries: get(&meters.retries),
+            throttles: get(&meters.throttles),
+            abort_failures: get(&meters.abort_failures),
+            ack_failures: get(&meters.ack_failures),
+        },
+        progress: progress(sources, now, jobs_per_second, bytes_out_per_second),
+        stages,
+    }
+}
+
+/// How the time of a stage's places was spent, as shares that sum to 1 in the order of [`State::ALL`].
+fn shares(sources: &Sources, stage: Stage, interval: Duration, then: &StageSample, now: &StageSample) -> [f64; 4] {
+    let mut times: [Duration; 4] = std::array::from_fn(|state| now.time[state].saturating_sub(then.time[state]));
+    times[State::WaitUpstream as usize] += sources.idle(stage, interval, times.iter().sum());
+    let total: Duration = times.iter().sum();
+    if total.is_zero() {
+        return [0.0, 1.0, 0.0, 0.0];
+    }
+    times.map(|time| time.as_secs_f64() / total.as_secs_f64())
+}
+
+fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {
+    let counts = sources.queue.latest()?;
+    let drained = sources.queue.drain_rate();
+    // Other workers drain the queue too; this worker alone is the least there is.
+    let rate = drained.unwrap_or(0.0).max(jobs_per_second);
+    Some(QueueNow {
+        waiting: counts.visible,
+        in_flight: counts.in_flight,
+        delayed: counts.delayed,
+        falling: drained.is_some(),
+        oldest: get(&sources.meters.message_age),
+        eta: (rate > 0.0).then(|| counts.visible as f64 / rate),
+    })
+}
+
+fn progress(sources: &Sources, now: &Sample, jobs_per_second: f64, bytes_per_second: f64) -> Option<Progress> {
+    let totals = sources.totals?;
+    let submitting = sources.about.command == "submit";
+    let (files, bytes, files_per_second) = if submitting {
+        let uploaded = &sources.meters.stage(Stage::Upload).items_out;
+        (get(uploaded), now.bytes_out, get(uploaded) as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
+    } else {
+        (now.ended, now.bytes_in, jobs_per_second)
+    };
+    let left = |total: u64, done: u64, rate: f64| {
+        let left = total.saturating_sub(done);
+        if left == 0 { Some(0.0) } else { (rate > 0.0).then(|| left as f64 / rate) }
+    };
+    // Many small files are bound by their number, few large ones by their bytes: whichever takes longer.
+    let by_files = left(totals.files, files, files_per_second);
+    let by_bytes = left(totals.bytes, bytes, bytes_per_second);
+    let eta = by_files.zip(by_bytes).map(|(files, bytes)| files.max(bytes));
+    Some(Progress { files, files_total: totals.files, bytes, bytes_total: totals.bytes, eta })
+}

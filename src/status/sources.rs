@@ -1,0 +1,188 @@
+//! Where the numbers that are shown come from: the meters of the pipeline, and a few closures for what only its
+//! owner can tell. Cheap to clone; everything is read when it is shown, nothing is pushed.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Running;
+use crate::error::Stage;
+use crate::meter::Meters;
+use crate::queue::{Counts, JobQueue};
+use crate::task;
+
+/// How often the queue is asked what it holds. SQS's counts settle within a minute or so, asking is a paid call:
+/// every 10 seconds is one call a line of `--progress lines`.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+
+/// Bytes that are and that may be reserved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Reserved by jobs.
+    pub reserved: u64,
+    /// The most they may reserve.
+    pub budget: u64,
+}
+
+/// The leases held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leases {
+    /// How many.
+    pub held: usize,
+    /// What is left of the one that ends first.
+    pub shortest_remaining: Option<Duration>,
+}
+
+/// What is known before the work starts (`submit`, `map`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Files to upload.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The words of the first line. The output and the program's arguments stay on the operator's terminal; the
+/// status listener shows only the command and the queue's name.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// `run`, `map` or `submit`.
+    pub command: &'static str,
+    /// The queue's name, and in parentheses its region if it has one.
+    pub queue: String,
+    /// What is done to each object.
+    pub process: String,
+    /// Where the outputs go.
+    pub output: String,
+    /// Where the status page is, if it is served.
+    pub page: Option<String>,
+    /// How long a drain may take, for the words on Ctrl-C.
+    pub drain: Duration,
+}
+
+/// What the queue said, at most two answers: the last one and the one before.
+#[derive(Clone, Debug, Default)]
+pub struct QueueCounts(Arc<Mutex<Answers>>);
+
+#[derive(Debug, Default)]
+struct Answers {
+    latest: Option<(Instant, Counts)>,
+    before: Option<(Instant, Counts)>,
+}
+
+impl QueueCounts {
+    /// Takes an answer.
+    pub fn set(&self, counts: Counts) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.before = answers.latest.replace((Instant::now(), counts));
+    }
+
+    /// The last answer.
+    pub fn latest(&self) -> Option<Counts> {
+        Some(self.0.lock().unwrap_or_else(PoisonError::into_inner).latest?.1)
+    }
+
+    /// How many messages a second the queue loses on balance, all workers and senders together, if it does.
+    pub fn drain_rate(&self) -> Option<f64> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ((at, latest), (then, before)) = (answers.latest?, answers.before?);
+        let seconds = at.saturating_duration_since(then).as_secs_f64();
+        let gone = before.visible.checked_sub(latest.visible)?;
+        (gone > 0 && seconds > 0.0).then(|| gone as f64 / seconds)
+    }
+}
+
+/// Asks `queue` what it holds every 10 seconds, until dropped. A failed call leaves the last answer.
+pub fn ask_queue(queue: Arc<dyn JobQueue>, into: QueueCounts) -> Running {
+    Running(task::spawn(async move {
+        let mut ticks = tokio::time::interval(ASK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match queue.counts().await {
+                Ok(counts) => into.set(counts),
+                Err(error) => tracing::debug!(target: "batchpipe::status", error = ?error, "no counts from the queue"),
+            }
+        }
+    }))
+}
+
+/// Everything that is shown. Build it with [`Sources::new`] and set the fields that apply.
+#[derive(Clone)]
+pub struct Sources {
+    /// The numbers of the pipeline.
+    pub meters: Arc<Meters>,
+    /// The words of the first line.
+    pub about: About,
+    /// Jobs at once (`--concurrency`); in `submit`, files at once.
+    pub slots: usize,
+    /// Processors at once (`--processors`).
+    pub processors: usize,
+    /// Long polls in flight (`--receivers`).
+    pub receivers: usize,
+    /// Cores of this machine.
+    pub cores: usize,
+    /// When the work started.
+    pub started: Instant,
+    /// Bytes reserved.
+    pub memory: Arc<dyn Fn() -> Memory + Send + Sync>,
+    /// Leases held.
+    pub leases: Arc<dyn Fn() -> Leases + Send + Sync>,
+    /// What the queue holds.
+    pub queue: QueueCounts,
+    /// What is known beforehand.
+    pub totals: Option<Totals>,
+    /// The most the work directory may hold, if that is known.
+    pub temp_budget: Option<u64>,
+}
+
+impl Sources {
+    /// Sources with one slot, and no memory, leases, queue or totals.
+    pub fn new(meters: Arc<Meters>, about: About) -> Self {
+        Self {
+            meters,
+            about,
+            slots: 1,
+            processors: 1,
+            receivers: 1,
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            started: Instant::now(),
+            memory: Arc::new(Memory::default),
+            leases: Arc::new(Leases::default),
+            queue: QueueCounts::default(),
+            totals: None,
+            temp_budget: None,
+        }
+    }
+
+    /// The stages of this command, in the order of its flow.
+    pub fn stages(&self) -> &'static [Stage] {
+        match self.about.command {
+            "submit" => &[Stage::Read, Stage::Upload, Stage::Send],
+            _ => &[Stage::Receive, Stage::Download, Stage::Process, Stage::Upload, Stage::Acknowledge],
+        }
+    }
+
+    /// How many items a stage can have at once.
+    pub fn capacity(&self, stage: Stage) -> usize {
+        match stage {
+            Stage::Receive => self.receivers,
+            // Deletes and sends are gathered into batches by one task.
+            Stage::Acknowledge | Stage::Send => 1,
+            Stage::Read | Stage::Download | Stage::Process | Stage::Upload => self.slots,
+        }
+    }
+
+    /// Of `elapsed`, the time in which places of the stage were empty, when it `spent` so much on items. An empty
+    /// place waits for the stage before it.
+    pub fn idle(&self, stage: Stage, elapsed: Duration, spent: Duration) -> Duration {
+        let capacity = u32::try_from(self.capacity(stage)).unwrap_or(u32::MAX);
+        elapsed.saturating_mul(capacity).saturating_sub(spent)
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("about", &self.about).field("slots", &self.slots).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! What a failure of the file system means for whoever called.
+
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::error::{ServiceError, ServiceErrorKind};
+
+/// The failure `error` of something done to `path`, in the system's own words.
+pub(super) fn fault(path: &Path, error: &io::Error) -> ServiceError {
+    use ServiceErrorKind::{Corrupt, Denied, Exists, Invalid, Missing, NoSpace, Throttled, Unavailable};
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    let kind = match errno {
+        Some(Errno::ENOENT) => Missing,
+        Some(Errno::EEXIST) => Exists,
+        Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Denied,
+        Some(Errno::ENOSPC | Errno::EDQUOT) => NoSpace,
+        Some(Errno::EISDIR | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::ELOOP | Errno::EFBIG | Errno::EINVAL) => {
+            Invalid
+        }
+        // Files come free again when other jobs end.
+        Some(Errno::EMFILE | Errno::ENFILE) => Throttled,
+        _ if error.kind() == io::ErrorKind::UnexpectedEof => Corrupt,
+        _ => Unavailable,
+    };
+    let code = errno.map_or_else(|| "io".to_owned(), |errno| format!("{errno:?}"));
+    ServiceError::new(kind, code, format!("{path:?}: {error}"))
+}
+
+/// A request that can't be right.
+pub(super) fn invalid(code: &str, path: &str, why: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Invalid, code, format!("{path:?}: {why}"))
+}
+
+/// An upload that was aborted, discarded or completed.
+pub(super) fn no_such_upload() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Missing, "NoSuchUpload", "the upload was aborted or discarded")
+}

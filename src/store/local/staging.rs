@@ -1,0 +1,122 @@
+//! Files that are not objects yet: written beside their destination, made durable, and moved into place in one step.
+//!
+//! A staged name is random and says nothing of the object's. Listings skip such names and no location may use them.
+//!
+//! Both the file and, after the move, its directory are synced: a message is deleted because its output is complete,
+//! and a power cut must not make that untrue.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+use super::fault::fault;
+use crate::error::ServiceError;
+use crate::store::Writing;
+
+/// How staged names begin; 16 hex digits follow.
+const PREFIX: &str = ".batchpipe-";
+
+/// Where `map` keeps its queue, in the directory that it writes to.
+const STATE: &str = ".batchpipe";
+
+/// The extended attribute that holds an object's metadata, as JSON.
+const METADATA: &str = "user.batchpipe";
+
+/// Whether a name is one that batchpipe keeps for itself.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name == STATE || name.starts_with(PREFIX)
+}
+
+/// Whether a name is one that [`fresh`] makes.
+pub(super) fn is_staged(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// A path in `directory` that is very likely free.
+pub(super) fn fresh(directory: &Path) -> PathBuf {
+    directory.join(format!("{PREFIX}{:016x}", fastrand::u64(..)))
+}
+
+/// Writes a whole object. `gone` is asked last thing before it appears: nobody publishes for a caller that left.
+pub(super) fn put(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool) -> Result<(), ServiceError> {
+    let directory = to.parent().unwrap_or(Path::new("/"));
+    let staged = Staged::create(directory)?;
+    let failed = |error: std::io::Error| fault(to, &error);
+    (&staged.file).write_all(body).map_err(failed)?;
+    keep_metadata(&staged.file, &how.metadata).map_err(|error| fault(to, &error.into()))?;
+    staged.file.sync_all().map_err(failed)?;
+    if gone() {
+        return Ok(());
+    }
+    publish(&staged.path, to, how.only_if_absent)
+}
+
+/// A staged file, removed when dropped; after it was published there is nothing left to remove.
+struct Staged {
+    file: File,
+    path: PathBuf,
+}
+
+impl Staged {
+    fn create(directory: &Path) -> Result<Self, ServiceError> {
+        let path = fresh(directory);
+        // O_EXCL: never through a link that somebody put there, never into another's file.
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| fault(&path, &error))?;
+        Ok(Self { file, path })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Gone after a publish; if it can't be removed, `unfinished` will find it.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+/// Makes the file at `from` the object at `to`, all at once, and durable. A file that is there is replaced or, if
+/// `only_if_absent`, stays.
+pub(super) fn publish(from: &Path, to: &Path, only_if_absent: bool) -> Result<(), ServiceError> {
+    let failed = |error: std::io::Error| fault(to, &error);
+    if only_if_absent {
+        // A link is made only where there is nothing; a check before a rename would leave a gap.
+        fs::hard_link(from, to).map_err(failed)?;
+        fs::remove_file(from).map_err(failed)?;
+    } else {
+        fs::rename(from, to).map_err(failed)?;
+    }
+    sync_directory(to.parent().unwrap_or(Path::new("/")))
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), ServiceError> {
+    match File::open(directory).and_then(|opened| opened.sync_all()) {
+        // Some network file systems can't, and need no such thing.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        other => other.map_err(|error| fault(directory, &error)),
+    }
+}
+
+/// Keeps metadata in an extended attribute. Where the file system has none it is not kept: an object's bytes must not
+/// depend on it, and a second file beside each object would be worse.
+pub(super) fn keep_metadata(file: &File, metadata: &BTreeMap<String, String>) -> Result<(), Errno> {
+    if metadata.is_empty() {
+        return Ok(());
+    }
+    let json = serde_json::json!(metadata).to_string();
+    match rustix::fs::fsetxattr(file, METADATA, json.as_bytes(), XattrFlags::empty()) {
+        Err(Errno::NOTSUP) => Ok(()),
+        other => other,
+    }
+}
+
+/// The metadata of a file, as far as there is any.
+pub(super) fn metadata(file: &File) -> BTreeMap<String, String> {
+    // The size that Linux allows a value (limits.h, XATTR_SIZE_MAX).
+    let mut json = vec![0; 64 * 1024];
+    let length = rustix::fs::fgetxattr(file, METADATA, &mut json).unwrap_or(0);
+    serde_json::from_slice(&json[..length]).unwrap_or_default()
+}

@@ -1,0 +1,252 @@
+//! An object written in parts: a staging directory beside its destination, with the name that it will have
+//! (`target`), the bytes where they will be (`data`), and parts that could not be put there yet.
+//!
+//! Parts are written at the same time. Completing waits for the writes under way, moves the few misplaced
+//! parts, syncs, and renames. Everything is on the disk only then: a part alone is no promise.
+//!
+//! Bounded: one open file an upload; at most twice the object's size on the disk, and only if every place was
+//! guessed wrong.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use super::fault::{fault, invalid, no_such_upload};
+use super::layout::{Layout, Place, Written};
+use super::list::{Found, Walk};
+use super::paths::{self, Roots};
+use super::{Caller, MAX_PART, MAX_PARTS, blocking, staging};
+use crate::error::ServiceError;
+use crate::job::Location;
+use crate::queue::ServiceFuture;
+use crate::store::{Part, Unfinished, Upload, Writing};
+
+/// The file that says what the upload would have become.
+const TARGET: &str = "target";
+
+/// An upload to a local file.
+#[derive(Clone, Debug)]
+pub(super) struct LocalUpload(Arc<Staging>);
+
+#[derive(Debug)]
+struct Staging {
+    directory: PathBuf,
+    data: File,
+    to: PathBuf,
+    how: Writing,
+    layout: Mutex<Layout>,
+    /// How it ended, if it did. Parts write under a shared lock of it, an end takes it alone, so that no part
+    /// is written late into a published object.
+    ended: RwLock<Option<Ended>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Completed,
+    Aborted,
+}
+
+impl LocalUpload {
+    /// Begins an upload to the real path `to`, which messages know as `text`.
+    pub(super) fn begin(to: PathBuf, text: &str, how: Writing) -> Result<Self, ServiceError> {
+        if to.is_dir() {
+            return Err(invalid("EISDIR", text, "this is a directory, not a file"));
+        }
+        let directory = staging::fresh(to.parent().unwrap_or(Path::new("/")));
+        let made = || {
+            fs::create_dir(&directory)?;
+            fs::write(directory.join(TARGET), text)?;
+            OpenOptions::new().read(true).write(true).create_new(true).open(directory.join("data"))
+        };
+        let data = made().map_err(|error| {
+            drop(fs::remove_dir_all(&directory));
+            fault(&directory, &error)
+        })?;
+        let (layout, ended) = (Mutex::default(), RwLock::default());
+        Ok(Self(Arc::new(Staging { directory, data, to, how, layout, ended })))
+    }
+}
+
+impl Staging {
+    fn layout(&self) -> MutexGuard<'_, Layout> {
+        self.layout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apart(&self, number: u32, writing: u64) -> PathBuf {
+        self.directory.join(format!("{number}-{writing}"))
+    }
+
+    fn write(&self, number: u32, part: Written, body: &[u8]) -> Result<Part, ServiceError> {
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        if ended.is_some() {
+            return Err(no_such_upload());
+        }
+        match part.place {
+            Place::At(start) => self.data.write_all_at(body, start),
+            Place::Apart => fs::write(self.apart(number, part.writing), body),
+        }
+        .map_err(|error| self.failed(&error))?;
+        let mut layout = self.layout();
+        let newer = layout.written.get(&number).is_some_and(|other| other.writing > part.writing);
+        if !newer {
+            layout.written.insert(number, part);
+        }
+        drop(layout);
+        Ok(Part { number, etag: format!("{number}-{}", part.writing), size: part.size, checksum: None })
+    }
+
+    /// A directory that is gone was discarded by somebody else.
+    fn failed(&self, error: &std::io::Error) -> ServiceError {
+        if error.kind() == ErrorKind::NotFound { no_such_upload() } else { fault(&self.to, error) }
+    }
+
+    fn complete(&self, parts: &[Part], caller: &Caller) -> Result<(), ServiceError> {
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        match *ended {
+            Some(Ended::Completed) => return Ok(()),
+            Some(Ended::Aborted) => return Err(no_such_upload()),
+            None => {}
+        }
+        let name = self.to.to_string_lossy();
+        if parts.is_empty() || !parts.is_sorted_by(|a, b| a.number < b.number) {
+            return Err(invalid("InvalidPartOrder", &name, "the parts are none, or not in the order of their numbers"));
+        }
+        let size = self.assemble(parts)?;
+        self.data.set_len(size).map_err(|error| self.failed(&error))?;
+        staging::keep_metadata(&self.data, &self.how.metadata).map_err(|error| self.failed(&error.into()))?;
+        self.data.sync_all().map_err(|error| self.failed(&error))?;
+        if caller.gone() {
+            return Ok(());
+        }
+        staging::publish(&self.directory.join("data"), &self.to, self.how.only_if_absent)?;
+        *ended = Some(Ended::Completed);
+        // The object is there; what is left behind is for `unfinished` to find.
+        drop(fs::remove_dir_all(&self.directory));
+        Ok(())
+    }
+
+    /// Puts every part where it belongs and returns the size of the whole. May be repeated after a failure.
+    fn assemble(&self, parts: &[Part]) -> Result<u64, ServiceError> {
+        let mut layout = self.layout();
+        let unknown = || invalid("InvalidPart", &self.to.to_string_lossy(), "a part was never written, or since again");
+        let destinations = layout.destinations(parts.iter().map(|part| part.number)).ok_or_else(unknown)?;
+        let known = |(part, (number, written, _)): (&Part, &(u32, Written, u64))| {
+            part.etag == format!("{number}-{}", written.writing)
+        };
+        if !parts.iter().zip(&destinations).all(known) {
+            return Err(unknown());
+        }
+        // First those in a wrong place make way, then everything that is apart goes where it belongs.
+        for (number, written, start) in &destinations {
+            if let Place::At(place) = written.place
+                && place != *start
+            {
+                let mut apart =
+                    File::create(self.apart(*number, written.writing)).map_err(|error| self.failed(&error))?;
+                copy(&self.data, place, written.size, &mut apart).map_err(|error| self.failed(&error))?;
+                layout.written.insert(*number, Written { place: Place::Apart, ..*written });
+            }
+        }
+        let destinations = layout.destinations(parts.iter().map(|part| part.number)).ok_or_else(unknown)?;
+        for (number, written, start) in &destinations {
+            if written.place == Place::Apart {
+                let apart = File::open(self.apart(*number, written.writing)).map_err(|error| self.failed(&error))?;
+                let mut data = &self.data;
+                data.seek(SeekFrom::Start(*start)).map_err(|error| self.failed(&error))?;
+                copy(&apart, 0, written.size, &mut data).map_err(|error| self.failed(&error))?;
+            }
+        }
+        Ok(destinations.last().map_or(0, |(_, written, start)| start + written.size))
+    }
+
+    fn abort(&self) -> Result<(), ServiceError> {
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        if ended.is_none() {
+            remove(&self.directory)?;
+            *ended = Some(Ended::Aborted);
+        }
+        Ok(())
+    }
+}
+
+/// Copies `size` bytes of `from`, from byte `start` on, inside the kernel where it can.
+fn copy(mut from: &File, start: u64, size: u64, to: &mut impl std::io::Write) -> std::io::Result<()> {
+    from.seek(SeekFrom::Start(start))?;
+    let copied = std::io::copy(&mut from.take(size), to)?;
+    if copied == size { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+}
+
+impl Upload for LocalUpload {
+    /// The place is chosen before this returns, in the order of the calls, whenever the future runs.
+    fn part(&self, number: u32, body: Bytes) -> ServiceFuture<'_, Part> {
+        let size = body.len() as u64;
+        if !(1..=MAX_PARTS).contains(&number) || size > MAX_PART {
+            let error =
+                invalid("InvalidPart", &self.0.to.to_string_lossy(), "a part's number or size is out of bounds");
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let place = self.0.layout().place(number, size);
+        let staging = Arc::clone(&self.0);
+        Box::pin(blocking(move |_| staging.write(number, place, &body)))
+    }
+
+    fn complete<'a>(&'a self, parts: &'a [Part]) -> ServiceFuture<'a, ()> {
+        let (staging, parts) = (Arc::clone(&self.0), parts.to_vec());
+        Box::pin(blocking(move |caller| staging.complete(&parts, caller)))
+    }
+
+    fn abort(&self) -> ServiceFuture<'_, ()> {
+        let staging = Arc::clone(&self.0);
+        Box::pin(blocking(move |_| staging.abort()))
+    }
+}
+
+/// Everything staged whose object would be under `prefix`. A staged file without a directory is what is left of
+/// a put that was killed; nothing says what it was to become, so it is listed under its own name.
+pub(super) fn unfinished(roots: &Roots, prefix: &Location) -> Result<Vec<Unfinished>, ServiceError> {
+    let mut walk = Walk::new(roots, paths::text(prefix)?)?;
+    let mut found = Vec::new();
+    while let Some(entry) = walk.next()? {
+        let Found::Staged(id) = entry else { continue };
+        let path = Path::new(&id);
+        // One that is gone by now has ended.
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        let target = fs::read_to_string(path.join(TARGET)).unwrap_or_else(|_| id.clone());
+        let files = fs::read_dir(path).into_iter().flatten().flatten();
+        let in_files = files.filter(|file| file.file_name() != TARGET).filter_map(|file| file.metadata().ok());
+        let bytes = if metadata.is_dir() { in_files.map(|file| file.len()).sum() } else { metadata.len() };
+        let upload =
+            Unfinished { location: Location::file(target), id, begun: metadata.modified().ok(), bytes: Some(bytes) };
+        if upload.location.is_under(prefix) {
+            found.push(upload);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what is staged at the path `id`, if it is something staged under a root.
+pub(super) fn discard(roots: &Roots, id: &str) -> Result<(), ServiceError> {
+    let (parent, name) = id.rsplit_once('/').unwrap_or(("", id));
+    if !staging::is_staged(name) {
+        return Err(invalid("NoSuchUpload", id, "this is not the name of an upload"));
+    }
+    match roots.existing(parent)? {
+        Some(real) => remove(&real.join(name)),
+        None => Ok(()),
+    }
+}
+
+fn remove(staged: &Path) -> Result<(), ServiceError> {
+    let removed = match fs::remove_dir_all(staged) {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => fs::remove_file(staged),
+        other => other,
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(fault(staged, &error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,94 @@
+//! What is told when a queue can't be opened, in processes with environments of their own: the environment is most
+//! of the SDK's configuration, and a test must not change its own.
+
+use std::process::Command;
+
+use batchpipe::backends::{AwsSettings, open_queue};
+
+/// The queue that [`opens_a_queue_and_tells`] is to open.
+const QUEUE: &str = "BATCHPIPE_TEST_QUEUE";
+
+/// Not a test by itself: the child process of the others.
+#[tokio::test]
+#[ignore = "runs in a process of its own, started by the other tests"]
+async fn opens_a_queue_and_tells() {
+    let Ok(queue) = std::env::var(QUEUE) else { return };
+    match open_queue(&queue, &AwsSettings::default()).await {
+        Ok(queue) => println!("opened {}", queue.name()),
+        Err(error) => println!("{error}\nexit {}", error.exit as u8),
+    }
+}
+
+/// What opening `queue` tells in a process that has nothing but `environment`.
+fn told(queue: &str, environment: &[(&str, &str)]) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "opens_a_queue_and_tells"])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env(QUEUE, queue)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let start = text.find("error[").or_else(|| text.find("opened")).unwrap_or_else(|| panic!("{text}"));
+    let end = text[start..].find("\ntest ").map_or(text.len(), |length| start + length);
+    text[start..end].trim_end().to_owned()
+}
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDCANARY"), ("AWS_SECRET_ACCESS_KEY", "SECRETCANARY")];
+
+#[test]
+fn no_credentials_are_told_before_anything_is_sent() {
+    let text = told("jobs", &[("AWS_REGION", "eu-west-1")]);
+    let expected = "error[BP101]: no AWS credentials found\n  \
+        cause: looked at environment, profile \"default\", container role, instance role; none gave a key\n  \
+        help:  set AWS_PROFILE=<name>, or run on a machine with a role, or try without AWS:  \
+        batchpipe map ./in ./out --process zstd\nexit 6";
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
+fn a_profile_that_is_not_there_is_named() {
+    let text = told("jobs", &[("AWS_REGION", "eu-west-1"), ("AWS_PROFILE", "batch")]);
+    assert!(text.starts_with("error[BP101]") && text.contains("batch"), "{text}");
+}
+
+#[test]
+fn no_region_is_told_unless_the_queue_tells_one() {
+    let text = told("jobs", &KEYS);
+    let expected = "error[BP102]: no region\n  \
+        cause: AWS_REGION, --region and profile \"default\" do not set one\n  help:  add  --region";
+    assert!(text.starts_with(expected) && text.contains("exit 2"), "{text}");
+    // The URL names the region; the endpoint is one where nothing answers.
+    let environment = [KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")];
+    let text = told("https://sqs.eu-west-1.amazonaws.com/1/jobs", &environment);
+    assert!(text.starts_with("error[BP107]"), "{text}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_with_the_variable_that_named_it() {
+    let named = |variable| {
+        let bundle = ("AWS_CA_BUNDLE", "/no/such/file.pem");
+        told("jobs", &[KEYS[0], KEYS[1], bundle, (variable, "http://127.0.0.1:9")])
+    };
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"] {
+        let text = named(variable);
+        let help = format!("start it with  your local server, or unset {variable} (it is set in your environment)");
+        let start = "error[BP107]: cannot reach http://127.0.0.1:9\n  cause: ";
+        assert!(text.starts_with(start) && text.contains(&help), "{text}");
+        assert!(!text.contains("CANARY"), "{text}");
+    }
+}
+
+#[test]
+fn a_machine_without_certificates_is_told_so_if_it_needs_them() {
+    let with = |bundle, url| told("jobs", &[KEYS[0], KEYS[1], ("SSL_CERT_FILE", bundle), ("AWS_ENDPOINT_URL", url)]);
+    for bundle in ["/dev/null", "/no/such/file.pem"] {
+        let text = with(bundle, "https://127.0.0.1:9");
+        assert!(text.starts_with("error[BP107]: this machine has no certificates"), "{bundle}: {text}");
+        let text = with(bundle, "http://127.0.0.1:9");
+        assert!(text.starts_with("error[BP107]: cannot reach http://127.0.0.1:9"), "{bundle}: {text}");
+    }
+}

@@ -1,0 +1,376 @@
+//! The queue in a SQLite file: the suite, and what is its own: processes that share a file, kills, groups, bad files.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use batchpipe::error::ServiceErrorKind;
+use batchpipe::queue::local::LocalQueue;
+use batchpipe::queue::{JobQueue, Message, Outgoing};
+
+use super::queue_conformance::conforms;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn plain(body: impl Into<String>) -> Outgoing {
+    Outgoing { body: body.into(), ..Outgoing::default() }
+}
+
+fn grouped(body: &str, group: &str) -> Outgoing {
+    Outgoing { group: Some(group.to_owned()), ..plain(body) }
+}
+
+async fn send(queue: &LocalQueue, messages: &[Outgoing]) {
+    for outcome in queue.send(messages).await.unwrap() {
+        outcome.unwrap();
+    }
+}
+
+async fn receive(queue: &LocalQueue, max: usize) -> Vec<Message> {
+    queue.receive(max, Duration::ZERO, LONG).await.unwrap()
+}
+
+async fn delete(queue: &LocalQueue, messages: &[Message]) {
+    let receipts: Vec<_> = messages.iter().map(|message| message.receipt.clone()).collect();
+    for outcome in queue.delete(&receipts).await.unwrap() {
+        outcome.unwrap();
+    }
+}
+
+fn bodies(messages: &[Message]) -> Vec<&str> {
+    messages.iter().map(|message| message.body.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_queue_keeps_every_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    conforms("sqlite", move || {
+        let path = path.join(format!("{:016x}.queue", fastrand::u64(..)));
+        Box::pin(async move { Arc::new(LocalQueue::open(&path).unwrap()) as Arc<dyn JobQueue> })
+    })
+    .await;
+}
+
+/// Not a test: what another process does, for the tests below. They start this very program with `--ignored`.
+#[tokio::test]
+#[ignore = "run by other tests, in a process of its own"]
+async fn another_process() {
+    let (Ok(path), Ok(what)) = (std::env::var("OTHER_PATH"), std::env::var("OTHER_DOES")) else { return };
+    let queue = LocalQueue::open(Path::new(&path)).unwrap();
+    match what.as_str() {
+        "take" => loop {
+            let got = receive(&queue, 10).await;
+            if got.is_empty() {
+                break;
+            }
+            let lines: Vec<String> = got.iter().map(|message| format!("got {}\n", message.body)).collect();
+            print!("{}", lines.concat());
+        },
+        "send" => {
+            for number in 0..100_000 {
+                send(&queue, &[plain(number.to_string())]).await;
+                println!("sent {number}");
+            }
+        }
+        other => panic!("unknown: {other}"),
+    }
+}
+
+fn start_another(path: &Path, what: &str) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "local_queue::another_process", "--ignored", "--nocapture"])
+        .env("OTHER_PATH", path)
+        .env("OTHER_DOES", what)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Numbers on the lines that begin with `word`.
+fn numbers(output: &str, word: &str) -> Vec<u32> {
+    output.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_share_a_file_never_get_the_same_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let queue = LocalQueue::open(&path).unwrap();
+    for batch in 0..300 {
+        let messages: Vec<Outgoing> = (0..10).map(|number| plain((batch * 10 + number).to_string())).collect();
+        send(&queue, &messages).await;
+    }
+    let others: Vec<_> = (0..3).map(|_| start_another(&path, "take")).collect();
+    let mut taken = Vec::new();
+    loop {
+        let got = receive(&queue, 10).await;
+        if got.is_empty() {
+            break;
+        }
+        taken.extend(got.iter().map(|message| message.body.parse::<u32>().unwrap()));
+    }
+    for other in others {
+        let output = tokio::task::spawn_blocking(|| other.wait_with_output()).await.unwrap().unwrap();
+        assert!(output.status.success());
+        taken.extend(numbers(&String::from_utf8_lossy(&output.stdout), "got "));
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, (0..3000).collect::<Vec<_>>(), "every message, each to one process");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_that_open_a_new_file_at_once_share_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let opening: Vec<_> = (0..8)
+        .map(|number| {
+            let path = path.clone();
+            tokio::spawn(async move {
+                let queue = LocalQueue::open(&path).unwrap();
+                send(&queue, &[plain(number.to_string())]).await;
+            })
+        })
+        .collect();
+    for opened in opening {
+        opened.await.unwrap();
+    }
+    assert_eq!(LocalQueue::open(&path).unwrap().counts().await.unwrap().visible, 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_killed_loses_nothing_that_was_acknowledged() {
+    use std::io::BufRead;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let mut other = start_another(&path, "send");
+    let mut lines = std::io::BufReader::new(other.stdout.take().unwrap()).lines();
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < 200 {
+        acknowledged.extend(numbers(&lines.next().unwrap().unwrap(), "sent "));
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    for line in lines {
+        acknowledged.extend(numbers(&line.unwrap(), "sent "));
+    }
+    let queue = LocalQueue::open(&path).unwrap();
+    let mut found = BTreeSet::new();
+    loop {
+        let got = receive(&queue, 10).await;
+        if got.is_empty() {
+            break;
+        }
+        found.extend(got.iter().map(|message| message.body.parse::<u32>().unwrap()));
+    }
+    for number in acknowledged {
+        assert!(found.contains(&number), "{number} was acknowledged and is gone");
+    }
+}
+
+#[tokio::test]
+async fn a_handle_that_is_dropped_leaves_its_messages_to_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let queue = LocalQueue::open(&path).unwrap();
+    send(&queue, &[plain("a"), plain("b")]).await;
+    let first = queue.receive(1, Duration::ZERO, Duration::from_millis(200)).await.unwrap();
+    drop(queue);
+    let queue = LocalQueue::open(&path).unwrap();
+    assert_eq!(bodies(&receive(&queue, 10).await), ["b"], "a is still hidden");
+    let again = queue.receive(1, Duration::from_secs(5), LONG).await.unwrap();
+    assert_eq!((&again[0].body, &again[0].id, again[0].attempt), (&first[0].body, &first[0].id, 2));
+}
+
+#[tokio::test]
+async fn a_long_poll_wakes_for_another_process_and_for_a_timeout() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let (here, there) = (LocalQueue::open(&path).unwrap(), LocalQueue::open(&path).unwrap());
+    let begun = Instant::now();
+    let (got, ()) = tokio::join!(here.receive(1, Duration::from_secs(10), Duration::from_millis(300)), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        send(&there, &[plain("a")]).await;
+    });
+    assert_eq!(bodies(&got.unwrap()), ["a"]);
+    let back = here.receive(1, Duration::from_secs(10), LONG).await.unwrap();
+    assert_eq!(bodies(&back), ["a"]);
+    assert!(begun.elapsed() < Duration::from_secs(3), "took {:?}", begun.elapsed());
+}
+
+#[test]
+fn one_handle_serves_two_runtimes() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = LocalQueue::open(&directory.path().join("q")).unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let theirs = queue.clone();
+    let waiting = std::thread::spawn(move || {
+        runtime().block_on(async { theirs.receive(1, Duration::from_secs(10), LONG).await.unwrap() })
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    runtime().block_on(send(&queue, &[plain("across")]));
+    assert_eq!(bodies(&waiting.join().unwrap()), ["across"]);
+}
+
+#[tokio::test]
+async fn an_old_receipt_is_lost_and_harmless() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = LocalQueue::open(&directory.path().join("q")).unwrap();
+    send(&queue, &[plain("a")]).await;
+    let old = queue.receive(1, Duration::ZERO, Duration::ZERO).await.unwrap().remove(0).receipt;
+    let lost = queue.extend(std::slice::from_ref(&old), LONG).await.unwrap().remove(0).unwrap_err();
+    assert_eq!(lost.kind, ServiceErrorKind::LeaseLost, "its time is over");
+    let new = receive(&queue, 1).await.remove(0).receipt;
+    for outcome in [
+        queue.extend(std::slice::from_ref(&old), LONG).await.unwrap().remove(0),
+        queue.delete(std::slice::from_ref(&old)).await.unwrap().remove(0),
+    ] {
+        assert_eq!(outcome.unwrap_err().kind, ServiceErrorKind::LeaseLost);
+    }
+    queue.extend(std::slice::from_ref(&new), LONG).await.unwrap().remove(0).unwrap();
+    queue.delete(&[new]).await.unwrap().remove(0).unwrap();
+    queue.delete(&[old]).await.unwrap().remove(0).expect("what is gone counts as deleted");
+}
+
+#[tokio::test]
+async fn a_group_is_handed_out_in_order_and_one_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = LocalQueue::open(&directory.path().join("q")).unwrap();
+    send(&queue, &[grouped("a1", "a"), grouped("a2", "a"), grouped("b1", "b"), plain("free"), grouped("a3", "a")])
+        .await;
+    let first = receive(&queue, 10).await;
+    assert_eq!(bodies(&first), ["a1", "b1", "free"]);
+    assert_eq!(first[0].group.as_deref(), Some("a"));
+    assert!(receive(&queue, 10).await.is_empty(), "a2 waits for a1");
+    // Given back, it comes again before what was sent after it.
+    queue.extend(std::slice::from_ref(&first[0].receipt), Duration::ZERO).await.unwrap().remove(0).unwrap();
+    let again = receive(&queue, 10).await;
+    assert_eq!(bodies(&again), ["a1"]);
+    let (next, ()) = tokio::join!(queue.receive(10, Duration::from_secs(5), LONG), delete(&queue, &again));
+    assert_eq!(bodies(&next.unwrap()), ["a2"]);
+    assert_eq!(queue.counts().await.unwrap().delayed, 1, "a3 waits for a2");
+}
+
+#[tokio::test]
+async fn a_repeated_deduplication_name_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = LocalQueue::open(&directory.path().join("q")).unwrap();
+    let once = Outgoing { deduplication: Some("once".to_owned()), ..plain("a") };
+    send(&queue, &[once.clone(), once.clone(), plain("b")]).await;
+    send(&queue, &[once]).await;
+    assert_eq!(bodies(&receive(&queue, 10).await), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_fails_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = LocalQueue::open(&directory.path().join("q")).unwrap();
+    let outcomes = queue.send(&[plain("x".repeat(1024 * 1024 + 1)), plain("\0 nul")]).await.unwrap();
+    assert_eq!(outcomes[0].as_ref().unwrap_err().kind, ServiceErrorKind::Invalid);
+    assert!(outcomes[1].is_ok());
+    assert_eq!(bodies(&receive(&queue, 10).await), ["\0 nul"]);
+}
+
+#[tokio::test]
+async fn the_cost_of_a_receive_does_not_grow_with_the_depth() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let queue = LocalQueue::open(&path).unwrap();
+    let cost = async || {
+        let begun = Instant::now();
+        for _ in 0..50 {
+            delete(&queue, &receive(&queue, 10).await).await;
+        }
+        begun.elapsed()
+    };
+    // 100,000 plain rows and a group of 100,000, put there as the queue would.
+    let fill = rusqlite::Connection::open(&path).unwrap();
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                INSERT INTO messages (queue, visible_at, sent_at, grp, body) ";
+    fill.execute(&format!("{rows} SELECT 0, 1, 1, NULL, i FROM n"), [600]).unwrap();
+    let shallow = cost().await;
+    fill.execute(&format!("{rows} SELECT 0, 1, 1, NULL, i FROM n"), [100_000]).unwrap();
+    fill.execute(&format!("{rows} SELECT 0, iif(i = 1, 0, ?2), 1, 'g', i FROM n"), [100_000, i64::MAX]).unwrap();
+    let deep = cost().await;
+    println!("500 messages: {shallow:?} at depth 600, {deep:?} at depth 200,000");
+    assert!(deep < 10 * shallow + Duration::from_millis(200), "{deep:?} against {shallow:?}");
+}
+
+#[test]
+fn a_file_that_is_no_queue_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let refused = |name: &str| LocalQueue::open(&at(name)).expect_err(name);
+    std::fs::write(at("text"), "hello, I am a letter and no database at all. ".repeat(100)).unwrap();
+    assert_eq!(refused("text").code, "SQLITE_NOTADB");
+    let other = rusqlite::Connection::open(at("other")).unwrap();
+    other.execute_batch("CREATE TABLE theirs (x); PRAGMA journal_mode = DELETE;").unwrap();
+    drop(other);
+    let before = std::fs::read(at("other")).unwrap();
+    let error = refused("other");
+    assert!(error.message.contains("another program"), "{error}");
+    assert!(error.message.contains("other"), "the error names the file: {error}");
+    assert_eq!(std::fs::read(at("other")).unwrap(), before);
+    drop(LocalQueue::open(&at("future")).unwrap());
+    rusqlite::Connection::open(at("future")).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(refused("future").message.contains("schema 99"));
+    assert_eq!(refused("no/such/directory").kind, ServiceErrorKind::Missing);
+    std::fs::create_dir(at("directory")).unwrap();
+    assert_eq!(refused("directory").kind, ServiceErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn the_policy_is_what_the_file_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let queue = LocalQueue::open(&path).unwrap();
+    assert_eq!(queue.policy().await.unwrap().max_receives, None);
+    rusqlite::Connection::open(&path).unwrap().execute("INSERT INTO meta VALUES ('max_receives', 5)", []).unwrap();
+    assert_eq!(queue.policy().await.unwrap().max_receives, Some(5));
+    let letters = queue.dead_letters().await.unwrap().unwrap();
+    assert_eq!(letters.policy().await.unwrap().max_receives, None);
+    assert!(letters.dead_letters().await.unwrap().is_none());
+    assert_ne!(letters.name(), queue.name());
+}
+
+/// Prints how fast it is; run by hand with `--ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn speed() {
+    let directory = tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or("/tmp".into())).unwrap();
+    let queue = LocalQueue::open(&directory.path().join("q")).unwrap();
+    let body = "x".repeat(250);
+    for (count, senders) in [(2_000, 1), (10_000, 1), (10_000, 8), (80_000, 16)] {
+        let begun = Instant::now();
+        let tasks: Vec<_> = (0..senders)
+            .map(|_| {
+                let (queue, body) = (queue.clone(), body.clone());
+                tokio::spawn(async move {
+                    for _ in 0..count / 10 / senders {
+                        send(&queue, &vec![plain(body.clone()); 10]).await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        println!("send {count} by {senders}: {:.0}/s", count as f64 / begun.elapsed().as_secs_f64());
+    }
+    println!("{:?}", queue.counts().await.unwrap());
+    let begun = Instant::now();
+    println!("counts {:?}", {
+        queue.counts().await.unwrap();
+        begun.elapsed()
+    });
+    for round in 0..2 {
+        let begun = Instant::now();
+        for _ in 0..1000 {
+            let got = receive(&queue, 10).await;
+            assert_eq!(got.len(), 10);
+            delete(&queue, &got).await;
+        }
+        println!("receive+delete round {round}: {:.0}/s", 10_000.0 / begun.elapsed().as_secs_f64());
+    }
+}

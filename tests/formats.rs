@@ -1,0 +1,393 @@
+//! What each format of FORMATS means: the examples as they arrive, the rules that are easy to get wrong, and
+//! properties that hold for any text whatever.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use batchpipe::job::{Location, MAX_KEY_BYTES};
+use batchpipe::message::{
+    Format, Parsed, Request, Rules, Suffix, Wrapping, encode_own, encode_sample2013, parse, understand,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use any_message::{check_any, check_key};
+
+mod any_message;
+
+/// A message of the 2013 sample as boto 2 put it on the wire.
+const SAMPLE_2013: &str = "WyJwcm9jZXNzIiwgIm15LWJ1Y2tldCIsICJpbnB1dC8iLCAib3V0cHV0LyIsICJwaG90byAxLmpwZyJd";
+
+/// An S3 event notification, as S3 sends it.
+const S3_EVENT: &str = r#"{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","awsRegion":"us-east-1","eventTime":"2023-04-12T20:43:38.021Z","eventName":"ObjectCreated:Put","userIdentity":{"principalId":"A1YQ72UWCM96UF"},"requestParameters":{"sourceIPAddress":"93.108.161.96"},"responseElements":{"x-amz-request-id":"YMSSR8BZJ2Y99K6P"},"s3":{"s3SchemaVersion":"1.0","configurationId":"SNS","bucket":{"name":"xxx","ownerIdentity":{"principalId":"A1YQ72UWCM96UF"},"arn":"arn:aws:s3:::xxx"},"object":{"key":"test.pdf","size":104681,"eTag":"2e3ad1e983318bbd8e73b080e2997980","versionId":"yd3d4HaWOT2zguDLvIQLU6ptDTwKBnQV","sequencer":"00643717F9F8B85354"}}}]}"#;
+
+/// What S3 sends when a notification is configured.
+const TEST_EVENT: &str = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2014-10-13T15:57:02.089Z","Bucket":"bucketname","RequestId":"5582815E1AEA5ADF","HostId":"8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR"}"#;
+
+/// An S3 event through EventBridge.
+const EVENTBRIDGE: &str = r#"{"version":"0","id":"17793124-05d4-b198-2fde-7ededc63b103","detail-type":"Object Created","source":"aws.s3","account":"111122223333","time":"2021-11-12T00:00:00Z","region":"ca-central-1","resources":["arn:aws:s3:::amzn-s3-demo-bucket1"],"detail":{"version":"0","bucket":{"name":"amzn-s3-demo-bucket1"},"object":{"key":"example-key","size":5,"etag":"b1946ac92492d2347c6235b4d2611184","version-id":"IYV3p45BT0ac8hjHg1houSdS1a.Mro8e","sequencer":"617f08299329d189"},"request-id":"N4N7GDK58NMKJ12R","requester":"123456789012","source-ip-address":"1.2.3.4","reason":"PutObject"}}"#;
+
+const OWN: &str = r#"{"v":1,"id":"01JD","input":"s3://bucket/input/a.csv","output":"s3://bucket/output/a.csv","batch":"2026-11-24-photos","size":7,"etag":"e","version_id":"x","args":["-q"]}"#;
+
+/// An SNS envelope as SNS prints it, newlines and all.
+fn in_sns(message: &str) -> String {
+    let message = json!(message);
+    format!(
+        "{{\n  \"Type\" : \"Notification\",\n  \"MessageId\" : \"4999b1ce-cf92-56b2-afe2-ec4076695a9f\",\n  \
+         \"TopicArn\" : \"arn:aws:sns:us-east-1:123456789012:updates\",\n  \"Subject\" : \"Amazon S3 Notification\",\n  \
+         \"Message\" : {message},\n  \"Timestamp\" : \"2023-09-27T23:16:11.551Z\",\n  \"SignatureVersion\" : \"1\"\n}}\n"
+    )
+}
+
+fn jobs(body: &str) -> Vec<Request> {
+    match parse(body) {
+        Ok(Parsed::Jobs(jobs)) => jobs,
+        other => panic!("{body:?} is {other:?}"),
+    }
+}
+
+fn only_job(body: &str) -> Request {
+    let mut jobs = jobs(body);
+    assert_eq!(jobs.len(), 1);
+    jobs.remove(0)
+}
+
+/// An S3 event for objects with these keys, encoded already.
+fn s3_event(keys: &[&str]) -> String {
+    let record = |key: &&str| {
+        json!({"eventVersion": "2.5", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+               "s3": {"bucket": {"name": "photos"}, "object": {"key": key}}})
+    };
+    json!({"Records": keys.iter().map(record).collect::<Vec<_>>()}).to_string()
+}
+
+#[test]
+fn our_own_job_is_read_whole() {
+    let expected = Request {
+        id: Some("01JD".into()),
+        output: Some(Location::s3("bucket", "output/a.csv")),
+        batch: Some("2026-11-24-photos".into()),
+        size: Some(7),
+        etag: Some("e".into()),
+        version_id: Some("x".into()),
+        args: vec!["-q".into()],
+        ..Request::new(Format::Own, Location::s3("bucket", "input/a.csv"))
+    };
+    assert_eq!(only_job(OWN), expected);
+    assert_eq!(encode_own(&expected), OWN);
+}
+
+#[test]
+fn a_key_of_our_own_job_is_never_decoded() {
+    for key in ["a%20b+c", "a//b", "/a", "a?b#c", " a ", "a\u{0}b", "s3://x/y"] {
+        let by_uri = json!({"input": format!("s3://photos/{key}")}).to_string();
+        let by_parts = json!({"bucket": "photos", "key": key}).to_string();
+        assert_eq!(only_job(&by_uri).input, Location::s3("photos", key));
+        assert_eq!(only_job(&by_parts).input, Location::s3("photos", key));
+    }
+}
+
+#[test]
+fn a_message_of_2013_is_read_and_written_as_boto_wrote_it() {
+    let job = only_job(SAMPLE_2013);
+    assert_eq!(job.format, Format::Sample2013);
+    assert_eq!(job.input, Location::s3("my-bucket", "input/photo 1.jpg"));
+    assert_eq!(job.output, Some(Location::s3("my-bucket", "output/photo 1.jpg")));
+    assert_eq!(encode_sample2013("my-bucket", "input/", "output/", "photo 1.jpg"), SAMPLE_2013);
+    // No slash is added, and plain text and base64 with line breaks are read as well.
+    let plain = r#" ["process", "my-bucket", "in", "out", "+%20\u00e9\ud83d\udcf7"] "#;
+    assert_eq!(only_job(plain).input, Location::s3("my-bucket", "in+%20é📷"));
+    let (start, end) = SAMPLE_2013.split_at(40);
+    assert_eq!(only_job(&format!("{start}\r\n{end}\n")), job);
+}
+
+#[test]
+fn text_beyond_ascii_is_escaped_as_python_does() {
+    // json.dumps(['process', 'b', '', '', 'é📷\x7f\t"\\/\x01'])
+    let python = r#"["process", "b", "", "", "\u00e9\ud83d\udcf7\u007f\t\"\\/\u0001"]"#;
+    let encoded = encode_sample2013("b", "", "", "é📷\u{7f}\t\"\\/\u{1}");
+    assert_eq!(STANDARD.decode(encoded).unwrap(), python.as_bytes());
+}
+
+#[test]
+fn an_s3_event_tells_version_etag_and_size() {
+    let expected = Request {
+        size: Some(104_681),
+        etag: Some("2e3ad1e983318bbd8e73b080e2997980".into()),
+        version_id: Some("yd3d4HaWOT2zguDLvIQLU6ptDTwKBnQV".into()),
+        ..Request::new(Format::S3Event, Location::s3("xxx", "test.pdf"))
+    };
+    assert_eq!(only_job(S3_EVENT), expected);
+    for version in ["2.0", "2.2", "2.3", "2.4", "2.5", "2.17", "2"] {
+        assert_eq!(only_job(&S3_EVENT.replace("\"2.1\"", &format!("{version:?}"))), expected, "{version}");
+    }
+}
+
+#[test]
+fn an_etag_loses_its_quotes_and_an_empty_one_is_none() {
+    let body = |etag: &str| json!({"input": "s3://photos/a", "etag": etag, "version_id": ""}).to_string();
+    assert_eq!(only_job(&body("\"e-5\"")).etag.as_deref(), Some("e-5"));
+    assert_eq!(only_job(&body("\"\"")).etag, None);
+    assert_eq!(only_job(&body("")).version_id, None);
+}
+
+#[test]
+fn a_key_of_an_s3_event_is_decoded_exactly_once() {
+    let real = "logstash-2015-12-01T14%3A46%3A23+%2B0000";
+    assert_eq!(only_job(&s3_event(&[real])).input, Location::s3("photos", "logstash-2015-12-01T14:46:23 +0000"));
+    assert_eq!(only_job(&s3_event(&["a%252Bb"])).input, Location::s3("photos", "a%2Bb"));
+    assert_eq!(only_job(&s3_event(&["%C3%A9%F0%9F%93%B7"])).input, Location::s3("photos", "é📷"));
+}
+
+#[test]
+fn a_key_of_eventbridge_is_never_decoded() {
+    let job = only_job(&EVENTBRIDGE.replace("example-key", "raw/2023-08-08T14:03:40+%2B.zip"));
+    assert_eq!(job.input, Location::s3("amzn-s3-demo-bucket1", "raw/2023-08-08T14:03:40+%2B.zip"));
+    assert_eq!(job.format, Format::EventBridge);
+    assert_eq!(job.size, Some(5));
+    assert_eq!(job.etag.as_deref(), Some("b1946ac92492d2347c6235b4d2611184"));
+    assert_eq!(job.version_id.as_deref(), Some("IYV3p45BT0ac8hjHg1houSdS1a.Mro8e"));
+}
+
+#[test]
+fn several_records_are_several_jobs_with_names_of_their_own() {
+    let found = jobs(&s3_event(&["a", "b", "a"]));
+    let rules = Rules { output: Some(Location::s3("out", "")), ..Rules::default() };
+    let names: Vec<String> = found.iter().map(|request| rules.job(request, "m", 1).unwrap().id).collect();
+    assert_eq!(names, ["m#1", "m#2", "m#3"]);
+    assert_eq!(rules.job(&only_job(&s3_event(&["a"])), "m", 1).unwrap().id, "m");
+}
+
+#[test]
+fn an_envelope_changes_nothing_but_the_wrapping() {
+    for plain in [OWN, SAMPLE_2013, S3_EVENT, TEST_EVENT, EVENTBRIDGE] {
+        for wrapped in [in_sns(plain), in_sns(&in_sns(plain)), format!("\n {plain}\r\n")] {
+            assert_eq!(parse(&wrapped).unwrap(), parse(plain).unwrap(), "{wrapped}");
+        }
+    }
+    assert_eq!(parse(&STANDARD.encode(in_sns(OWN))).unwrap(), parse(OWN).unwrap());
+    assert_eq!(parse(&in_sns(TEST_EVENT)).unwrap(), Parsed::Nothing("S3 test event"));
+}
+
+#[test]
+fn a_suffix_is_put_on_taken_off_or_changed() {
+    let cases = [
+        (Suffix::None, "a.csv", "a.csv"),
+        (Suffix::of(""), "a.csv", "a.csv"),
+        (Suffix::of(".zst"), "a.csv", "a.csv.zst"),
+        (Suffix::of(".zst"), "a.zst", "a.zst.zst"),
+        (Suffix::Strip, "d/a.csv.gz", "d/a.csv"),
+        (Suffix::Strip, "A.CSV.GZ", "A.CSV"),
+        (Suffix::Strip, "a.tar.gz.xz", "a.tar.gz"),
+        (Suffix::Strip, "a.csv", "a.csv"),
+        (Suffix::Strip, "agz", "agz"),
+        (Suffix::Strip, "d/.gz", "d/.gz"),
+        (Suffix::Strip, ".gz", ".gz"),
+        (Suffix::Strip, "é.br", "é"),
+        (Suffix::Strip, "a.gz/b", "a.gz/b"),
+        (Suffix::Strip, "日", "日"),
+        (Suffix::ReplaceCompressed(".zst".into()), "a.csv.lz4", "a.csv.zst"),
+        (Suffix::ReplaceCompressed(".zst".into()), "a.csv.bz2", "a.csv.zst"),
+        (Suffix::ReplaceCompressed(".zst".into()), "a.csv", "a.csv.zst"),
+    ];
+    for (suffix, key, expected) in cases {
+        assert_eq!(suffix.apply(key), expected, "{suffix:?} on {key:?}");
+    }
+}
+
+#[test]
+fn the_output_is_the_messages_own_or_the_workers_folder() {
+    let rules = |output: &str, input_prefix: Option<&str>| Rules {
+        output: Location::parse(output),
+        input_prefix: input_prefix.map(str::to_owned),
+        suffix: Suffix::of(".gz"),
+        allow: vec![Location::s3("photos", ""), Location::file("/in")],
+    };
+    let output = |rules: &Rules, body: &str| rules.job(&only_job(body), "m", 1).unwrap().output.to_string();
+    let plain = r#"{"input":"s3://photos/raw/a.csv"}"#;
+    assert_eq!(output(&rules("s3://out/gz/", None), plain), "s3://out/gz/raw/a.csv.gz");
+    assert_eq!(output(&rules("s3://out/gz", None), plain), "s3://out/gz/raw/a.csv.gz");
+    assert_eq!(output(&rules("s3://out/", Some("raw/")), plain), "s3://out/a.csv.gz");
+    assert_eq!(output(&rules("s3://out/", Some("raw")), plain), "s3://out/a.csv.gz");
+    assert_eq!(output(&rules("file:///out", Some("raw/")), plain), "file:///out/a.csv.gz");
+    assert_eq!(output(&rules("file:///out", None), r#"{"input":"file:///in/a"}"#), "file:///out/in/a.gz");
+    let named = r#"{"input":"s3://photos/raw/a.csv","output":"s3://photos/done/a.csv"}"#;
+    assert_eq!(output(&rules("s3://out/gz/", Some("raw/")), named), "s3://photos/done/a.csv.gz");
+}
+
+#[test]
+fn explain_shows_the_format_the_wrapping_and_where_the_job_goes() {
+    let rules = Rules { suffix: Suffix::of(".gz"), ..Rules::default() };
+    let seen = understand(&in_sns(SAMPLE_2013), &rules);
+    assert_eq!(seen.wrapping, [Wrapping::Sns, Wrapping::Base64]);
+    assert_eq!(
+        seen.to_string(),
+        "2013 sample job, in base64 in SNS envelope\n  input    s3://my-bucket/input/photo 1.jpg\n  \
+         output   s3://my-bucket/output/photo 1.jpg.gz\n"
+    );
+    let seen = understand(S3_EVENT, &rules).to_string();
+    assert!(seen.contains("output   (the worker's --output decides)\n  size     104681 bytes\n"), "{seen}");
+    let seen = understand(TEST_EVENT, &rules).to_string();
+    assert_eq!(seen, "S3 test event\n  asks for nothing (S3 test event): a worker deletes it\n");
+    let seen = understand(r#"{"input":"file:///etc/passwd"}"#, &rules).to_string();
+    assert!(seen.contains("refused  BP207: \"file:///etc/passwd\" is not in the allow-list\n"), "{seen}");
+    let seen = understand("{\"bucket\":\"photos\",\"key\":\"a\\u001b[2J\\nb\"}", &rules).to_string();
+    assert!(seen.contains("s3://photos/a\\u{1b}[2J\\nb\n"), "{seen}");
+}
+
+#[test]
+fn explain_is_json_for_scripts() {
+    let found = serde_json::to_value(understand(&in_sns(&s3_event(&["a"])), &Rules::default())).unwrap();
+    assert_eq!(found["format"], "s3-event");
+    assert_eq!(found["wrapping"], json!(["sns"]));
+    assert_eq!(found["jobs"][0]["input"], "s3://photos/a");
+    let found = serde_json::to_value(understand("hello", &Rules::default())).unwrap();
+    assert_eq!(found["format"], Value::Null);
+    assert_eq!(found["refused"]["code"], "BP201");
+}
+
+/// A key that S3 takes: 1 to 1024 bytes, any characters.
+fn key() -> impl Strategy<Value = String> {
+    any::<String>().prop_filter("1 to 1024 bytes", |key| (1..=MAX_KEY_BYTES).contains(&key.len()))
+}
+
+fn name() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of("[^\\p{Cc}]{1,40}")
+}
+
+/// Any JSON at all, with the names and words of the formats among its strings.
+fn any_json() -> impl Strategy<Value = Value> {
+    let word = prop_oneof![
+        Just("process"),
+        Just("Notification"),
+        Just("aws:s3"),
+        Just("aws.s3"),
+        Just("Object Created"),
+        Just("ObjectCreated:Put"),
+        Just("s3://photos/a"),
+        Just("photos"),
+        Just("2.1"),
+        Just("")
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word.prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    let field = prop_oneof![
+        Just("v"),
+        Just("input"),
+        Just("output"),
+        Just("bucket"),
+        Just("key"),
+        Just("args"),
+        Just("Records"),
+        Just("Type"),
+        Just("Message"),
+        Just("detail"),
+        Just("detail-type"),
+        Just("source"),
+        Just("s3")
+    ];
+    leaf.prop_recursive(4, 24, 5, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::hash_map(field.clone().prop_map(str::to_owned), inner, 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// An example with one of its values, found by counting, replaced by another.
+fn with_replaced(mut value: Value, nth: usize, other: Value) -> Value {
+    fn replace(value: &mut Value, left: &mut usize, other: &Value) {
+        if *left == 0 {
+            *value = other.clone();
+            *left = usize::MAX;
+            return;
+        }
+        *left -= 1;
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| replace(item, left, other)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| replace(field, left, other)),
+            _ => {}
+        }
+    }
+    let mut left = nth;
+    replace(&mut value, &mut left, &other);
+    value
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn our_own_job_survives_the_wire(
+        (input, output) in (key(), proptest::option::of(key())),
+        (id, batch, version_id) in (name(), name(), name()),
+        (size, etag) in (any::<Option<u64>>(), proptest::option::of("[!#-~]{1,40}")),
+        args in proptest::collection::vec("[^\0]*", 0..4),
+    ) {
+        let job = Request {
+            id, batch, size, etag, version_id, args,
+            output: output.map(|key| Location::s3("acme-out", key)),
+            ..Request::new(Format::Own, Location::s3("photos", input))
+        };
+        prop_assert_eq!(&only_job(&encode_own(&job)), &job);
+        prop_assert_eq!(&only_job(&in_sns(&STANDARD.encode(encode_own(&job)))), &job);
+    }
+
+    #[test]
+    fn a_job_of_2013_survives_the_wire(file in key(), in_prefix in "[a-zé/+% ]{0,9}", out_prefix in "[a-zé/+% ]{0,9}") {
+        let (input, output) = (format!("{in_prefix}{file}"), format!("{out_prefix}{file}"));
+        prop_assume!(input.len() <= MAX_KEY_BYTES && output.len() <= MAX_KEY_BYTES);
+        let job = only_job(&encode_sample2013("photos", &in_prefix, &out_prefix, &file));
+        prop_assert_eq!(job.input, Location::s3("photos", input));
+        prop_assert_eq!(job.output, Some(Location::s3("photos", output)));
+    }
+
+    #[test]
+    fn any_key_that_s3_encodes_is_the_same_key_again(key in key()) {
+        check_key(&key);
+    }
+
+    #[test]
+    fn any_text_is_answered(text in any::<String>()) {
+        check_any(&text);
+        check_any(&STANDARD.encode(&text));
+        check_any(&in_sns(&text));
+    }
+
+    #[test]
+    fn any_json_is_answered(value in any_json()) {
+        check_any(&value.to_string());
+    }
+
+    #[test]
+    fn an_example_with_another_value_in_it_is_answered(which in 0..5_usize, nth in 0..45_usize, other in any_json()) {
+        let plain = r#"["process", "photos", "in/", "out/", "a"]"#;
+        let example = [OWN, plain, S3_EVENT, TEST_EVENT, EVENTBRIDGE][which];
+        let changed = with_replaced(serde_json::from_str(example).unwrap(), nth, other);
+        check_any(&changed.to_string());
+        check_any(&in_sns(&changed.to_string()));
+    }
+
+    #[test]
+    fn an_example_with_damage_is_answered(
+        which in 0..5_usize,
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), 0..3_u8, any::<char>()), 1..6),
+    ) {
+        let mut text: Vec<char> = [OWN, SAMPLE_2013, S3_EVENT, TEST_EVENT, EVENTBRIDGE][which].chars().collect();
+        for (at, how, char) in damage {
+            let at = at.index(text.len());
+            match how {
+                0 => text[at] = char,
+                1 => text.insert(at, char),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        check_any(&text.into_iter().collect::<String>());
+    }
+}
