@@ -124,9 +124,13 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     Ok(session.end(exit, Some(&next)).await)
 }
 
+/// How long a look at the queue takes. It is a file of ours and tells exactly what it holds, so the end need not be waited
+/// for.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// How the pipeline receives: until the queue has been filled and emptied.
 fn how() -> Receive {
-    Receive { receivers: 1, wait: Duration::from_secs(1), until_empty: true, idle_exit: None, max_messages: None }
+    Receive { receivers: 1, wait: LOOK, until_empty: true, idle_exit: None, max_messages: None }
 }
 
 /// Sends a job for each item, while the pipeline is already at work on the first ones.

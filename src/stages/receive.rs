@@ -141,7 +141,7 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
                 shared.give_back(wanted - messages.len().min(wanted), how.max_messages);
                 if messages.is_empty() {
                     if let Some(why) = ends(&intake, how, &shared).await {
-                        tracing::info!(?why, "receiving ended");
+                        tracing::debug!(?why, "receiving ended");
                         intake.circuit.ended(why);
                         intake.shutdown.advance(Phase::Draining);
                         return;

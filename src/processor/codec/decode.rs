@@ -193,7 +193,7 @@ impl Read for Decode<'_> {
                 Ok(amount)
             }
             Err(error) if self.progress.failed.get() => Err(error),
-            Err(error) => Err(self.damaged(&error)),
+            Err(error) => Err(self.undecodable(&error)),
         }
     }
 }
@@ -211,12 +211,12 @@ impl Decode<'_> {
         Ok(())
     }
 
-    fn damaged(&self, error: &io::Error) -> io::Error {
+    fn undecodable(&self, error: &io::Error) -> io::Error {
         let (name, read) = (self.codec.as_str(), self.progress.consumed.get());
         match error.kind() {
             io::ErrorKind::UnexpectedEof => fault(303, format!("{name} ends early at byte {read}")),
             io::ErrorKind::OutOfMemory => io::Error::new(io::ErrorKind::OutOfMemory, format!("{name}: {error}")),
-            _ => fault(303, format!("{name} is damaged near byte {read}: {error}")),
+            _ => fault(303, format!("{name} can't be decoded, near byte {read}: {error}")),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ mod template;
 use template::Template;
 
 /// What the operator may choose about programs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// `--pass-credentials`: leave the AWS variables in the program's environment.
     pub pass_credentials: bool,
@@ -40,8 +41,17 @@ impl Default for Options {
     }
 }
 
+/// Without the environment: what is in there must not come out in a log.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Options");
+        shown.field("pass_credentials", &self.pass_credentials).field("reject_codes", &self.reject_codes);
+        shown.finish_non_exhaustive()
+    }
+}
+
 /// A program and its arguments.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Program {
     /// As it was typed: what errors call it, and its `argv[0]`.
     name: OsString,
@@ -50,6 +60,15 @@ pub struct Program {
     environment: Vec<(OsString, OsString)>,
     reject_codes: BTreeSet<u8>,
     scratch: Option<Arc<Scratch>>,
+}
+
+/// Without the environment, as for [`Options`].
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Program");
+        shown.field("name", &self.name).field("path", &self.path).field("template", &self.template);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Program {

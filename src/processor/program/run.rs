@@ -197,8 +197,9 @@ async fn attend(
     Ok(status)
 }
 
-/// Gives a pipe room for a chunk; the kernel's 64 KiB would mean four turns of the runtime for each. Where the user's
-/// share of pipe memory is used up, the pipe stays as it is (pipe(7), pipe-user-pages-soft).
+/// Gives a pipe room for a chunk, where the kernel's 64 KiB would mean four turns of the runtime for each: 0.6 to
+/// 0.8 GiB/s went through `cat` before, 0.8 to 1.8 after (measured on a busy machine; 1 MiB was no better). Where the
+/// user's share of pipe memory is used up, the pipe stays as it is (pipe(7), pipe-user-pages-soft).
 fn widen(pipe: &impl AsFd) {
     if let Err(error) = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(WRITE_CHUNK as i32)) {
         tracing::trace!(target: "batchpipe::program", %error, "a pipe keeps its size");
