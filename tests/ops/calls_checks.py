@@ -18,7 +18,7 @@ from pathlib import Path
 from checks import Skip, check, finish
 from iam import BUCKET, QUEUE, decide, role
 from proxy import proxy
-from servers import client, ministack
+from servers import client, environment, ministack
 from template import OPS
 
 BINARY = Path(os.environ.get("BATCHPIPE_BIN") or "/nowhere")
@@ -41,9 +41,7 @@ NOT_GRANTED = {
 
 
 def batchpipe(url, *arguments, timeout=60, **settings):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("BATCHPIPE_")}
-    environment |= {"NO_COLOR": "1", **settings}
-    return subprocess.run([BINARY, *arguments, "--endpoint-url", url, "--config", "none"], env=environment,
+    return subprocess.run([BINARY, arguments[0], "--endpoint-url", url, "--config", "none", *arguments[1:]], env=environment(**settings),
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
 
 
@@ -132,7 +130,7 @@ def stopping(lab):
     command = [BINARY, "run", "--queue", QUEUE, "--output", f"s3://{BUCKET}/output/stop/", "--input-prefix", "input/", "--metrics-addr", "none",
                "--part-size", "5MiB", "--drain-timeout", "1s", "--endpoint-url", lab.url, "--config", "none",
                "--", "/bin/sh", "-c", "cat; head -c 11000000 /dev/zero; sleep 30"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         started = time.monotonic()
         while time.monotonic() - started < 20 and not lab.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads"):

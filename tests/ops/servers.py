@@ -55,9 +55,20 @@ def ministack():
     return server([LAB / "venv-ministack" / "bin" / "ministack"], port, BIND_HOST="127.0.0.1", GATEWAY_PORT=str(port))
 
 
+def environment(**more):
+    """For programs under test: nothing of the caller's account, and no way to a real one."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "BATCHPIPE_"))}
+    return kept | {
+        "AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "NO_COLOR": "1", **more,
+    }
+
+
 def client(url, service, **keys):
     import boto3
     from botocore.config import Config
 
     config = Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=30)
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"} | keys
     return boto3.client(service, endpoint_url=url, region_name="eu-west-1", config=config, **keys)

@@ -180,6 +180,7 @@ rm -rf /run/systemd/system/batchpipe.service.d
 systemctl daemon-reload
 
 # --- nothing to do ---
+rm -f $LIB/jobs.db*
 echo BATCHPIPE_IDLE_EXIT=2s >>/etc/batchpipe/worker.env
 systemctl reset-failed batchpipe.service
 touch /aws-fails
