@@ -254,6 +254,7 @@ class Trial:
             assert said, f"exit {result.returncode}, no error[BPnnn]: {result.stderr[-600:]}"
             assert self.without in said[0], f"it does not name {self.without}: {said[0]}"
             return f"{said[0][:12]}, exit {result.returncode}"
+        assert result.returncode != 0, "exit 0"
         assert self.without in result.stderr, f"it does not name {self.without}: {result.stderr[-600:]}"
 
     failure = None
@@ -270,9 +271,10 @@ TRIALS = [
     Trial("role.json", "sqs:SendMessage", inputs=("not-there",), stops=False, timeout=15),
     Trial("role.json", "s3:GetObject"),
     Trial("role.json", "s3:PutObject"),
-    Trial("submit-role.json", "sqs:SendMessage"),
+    # submit tries every file, tells of each, and ends with the code of "some failed".
+    Trial("submit-role.json", "sqs:SendMessage", stops=False),
+    Trial("submit-role.json", "s3:PutObject", stops=False),
     Trial("submit-role.json", "sqs:GetQueueUrl"),
-    Trial("submit-role.json", "s3:PutObject"),
 ]
 
 
