@@ -6,6 +6,7 @@ missing, versioned, rejected and retried jobs. A call the role lacks is a failur
 call uses, but for the few below.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from checks import Skip, check, finish
@@ -32,6 +34,7 @@ USED_ELSEWHERE = {
     },
     "submit-role.json": {
         "s3:AbortMultipartUpload": "the error path of an upload, and Ctrl-C",
+        "s3:GetObject": "people fetch their results with it (docs/deploy.md)",
     },
 }
 # Calls that are made and not granted on purpose, with their reason.
@@ -91,8 +94,13 @@ def submitting(lab):
         (source / f"small-{number}.csv").write_text("a,b\n" * number)
     (source / "large.bin").write_bytes(os.urandom(12 << 20))
     ended(batchpipe(lab.url, "submit", str(source), "--input", f"s3://{BUCKET}/input/", "--output", f"s3://{BUCKET}/output/",
-                    "--queue", QUEUE, "--part-size", "5MiB", "--journal", "none", "--batch", "first"), 0)
+                    "--queue", QUEUE, "--part-size", "5MiB", "--journal", f"{lab.folder}/journal", "--batch", "first"), 0)
     ended(batchpipe(lab.url, "status", "--queue", QUEUE), 0)
+    ended(batchpipe(lab.url, "status", "--queue", QUEUE, "--batch", "first", "--output", f"s3://{BUCKET}/output/",
+                    "--journal", f"{lab.folder}/journal"), 0)
+    # Objects that are there already: only listed. The jobs are not sent again.
+    ended(batchpipe(lab.url, "submit", f"s3://{BUCKET}/input/", "--output", f"s3://{BUCKET}/output/", "--queue", QUEUE,
+                    "--journal", "none", "--dry-run"), 0)
     assert len(lab.keys("input/")) == 13 and lab.counts(lab.queue)[0] == 13, lab.counts(lab.queue)
 
 
@@ -113,6 +121,30 @@ def working(lab):
     # A program that fails the first time: the message is given back with a delay.
     ended(lab.run("--until-empty", "--", "/bin/sh", "-c", f"test -e {mark} || {{ touch {mark}; exit 75; }}; cat"), 0)
     assert lab.counts(lab.queue) == (0, 0)
+
+
+def moving(lab):
+    """A message of the 2013 sample, as its SendJobs put it on the wire, done by the command its docs give in place of GetJobs."""
+    body = json.dumps(["process", BUCKET, "input/", "output/", "small-4.csv"])
+    lab.sqs.send_message(QueueUrl=lab.queue, MessageBody=base64.b64encode(body.encode()).decode())
+    ended(lab.run("--until-empty", "--output-suffix", ".old", "--", "cp", "{input}", "{output}"), 0)
+    assert "output/small-4.csv.old" in lab.keys("output/"), lab.keys("output/")
+    assert lab.counts(lab.queue) == (0, 0)
+
+
+def waiting(lab):
+    """submit --wait, with a worker that does the job meanwhile."""
+    source = Path(lab.folder) / "waited.csv"
+    source.write_text("w")
+    with ThreadPoolExecutor(1) as pool:
+        submitted = pool.submit(batchpipe, lab.url, "submit", str(source), "--input", f"s3://{BUCKET}/input/", "--output", f"s3://{BUCKET}/output/",
+                                "--queue", QUEUE, "--journal", "none", "--wait")
+        started = time.monotonic()
+        while time.monotonic() - started < 20 and lab.counts(lab.queue) == (0, 0):
+            time.sleep(0.1)
+        ended(lab.run("--until-empty", "--process", "copy"), 0)
+        ended(submitted.result(60), 0)
+    assert "output/waited.csv" in lab.keys("output/")
 
 
 def rejecting(lab):
@@ -154,6 +186,12 @@ def granted(name, calls):
     # A call for a place the operator did not allow would be a failure of its own.
     assert not refused, f"{name} lacks {refused}"
     return f"{len(calls)} different calls"
+
+
+def granted_by_either(calls):
+    refused = set.intersection(*({call for call, may in zip(calls, decide(
+        [(role(name), action, resource, json.loads(context)) for action, resource, context in calls])) if not may} for name in USED_ELSEWHERE))
+    assert not refused, refused
 
 
 def used(name, calls):
@@ -208,9 +246,14 @@ def main():
         submit_calls = lab.since(0)
         mark = len(calls)
         whole &= check("calls: run works off plain, large, versioned, skipped and retried jobs", working, lab)
+        whole &= check("calls: run does the jobs of the 2013 sample's messages", moving, lab)
         whole &= check("calls: run rejects what can never be done", rejecting, lab)
         whole &= check("calls: run aborts and gives back when it is stopped", stopping, lab)
         worker_calls = lab.since(mark)
+        mark = len(calls)
+        check("calls: submit --wait sees its job done", waiting, lab)
+        # Nobody can say which of the two asked; one of the two roles must grant it.
+        check("calls: submit --wait asks for nothing that neither role grants", granted_by_either, lab.since(mark))
         check("calls: submit-role.json grants every call of submit and status", granted, "submit-role.json", submit_calls)
         check("calls: role.json grants every call of run", granted, "role.json", worker_calls)
         check("calls: a right too few would be noticed", a_right_too_few_is_noticed, worker_calls)
