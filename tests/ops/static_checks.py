@@ -331,6 +331,14 @@ def kubernetes_counts_jobs_in_flight_and_drains():
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def the_image_has_roots_for_tls_and_no_root():
+    lines = (OPS / "Dockerfile").read_text().splitlines()
+    last = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM ")):]
+    assert last[0] == "FROM scratch" and "USER 65532:65532" in last
+    assert any(line.startswith("COPY") and line.endswith("/etc/ssl/certs/ca-certificates.crt") for line in last)
+    assert last[-2:] == ['ENTRYPOINT ["/batchpipe"]', 'CMD ["run"]']
+
+
 def settings_are_ones_the_program_knows():
     source = ROOT / "src" / "config" / "settings.rs"
     if not source.exists():
@@ -356,7 +364,7 @@ def main():
     for rule in (
         copies_are_up_to_date, the_template_can_be_deployed_without_a_bucket, the_2013_rights_are_gone,
         ecs_scales_by_the_same_rules_and_drains, kubernetes_manifests_are_valid,
-        kubernetes_counts_jobs_in_flight_and_drains, settings_are_ones_the_program_knows,
+        kubernetes_counts_jobs_in_flight_and_drains, the_image_has_roots_for_tls_and_no_root, settings_are_ones_the_program_knows,
     ):
         check(f"files: {rule.__name__.replace('_', ' ')}", rule)
     finish()
