@@ -278,6 +278,10 @@ def ecs_scales_by_the_same_rules_and_drains():
             text = document["Resources"][name]["Properties"]["Metrics"][-1]["Expression"]
             expressions.setdefault(name, set()).add(text.replace(running, "N"))
     assert all(len(texts) == 1 for texts in expressions.values()), expressions
+    wake_up = one(service, "WakeUp")["StepScalingPolicyConfiguration"]
+    assert wake_up["AdjustmentType"] == "ChangeInCapacity" and wake_up["Cooldown"] >= 120, "it could end tasks at work"
+    assert [step["ScalingAdjustment"] for step in wake_up["StepAdjustments"]] == \
+        [step["ScalingAdjustment"] for step in one(STACK, "WakeUp")["StepAdjustments"]]
     backlog = one(service, "Backlog")["TargetTrackingScalingPolicyConfiguration"]
     assert backlog["DisableScaleIn"] is True
     assert backlog["CustomizedMetricSpecification"]["Metrics"][-1]["Expression"] == \
