@@ -28,7 +28,7 @@ def check(sentence, function, *arguments):
         told = str(error).strip() or (where.line or "")
         if not isinstance(error, AssertionError):
             told = f"{type(error).__name__}: {told} ({where.filename.rsplit('/', 1)[-1]}:{where.lineno})"
-        print(f"FAIL   {sentence}: {told}", flush=True)
+        print(f"FAIL   {sentence}: {' / '.join(told.splitlines())}", flush=True)
         return False
     print(f"ok     {sentence}{f' ({note})' if isinstance(note, str) else ''}", flush=True)
     return True
