@@ -343,13 +343,33 @@ def the_image_has_roots_for_tls_and_no_root():
     assert last[-2:] == ['ENTRYPOINT ["/batchpipe"]', 'CMD ["run"]']
 
 
-def settings_are_ones_the_program_knows():
+def known_settings():
     source = ROOT / "src" / "config" / "settings.rs"
     if not source.exists():
-        raise Skip("src/config/settings.rs is not there yet")
-    known = {f"BATCHPIPE_{name.replace('-', '_').upper()}"
-             for name in re.findall(r'Setting::(?:one|many|switch)\(\s*"([a-z-]+)"', source.read_text())}
+        raise Skip("src/config/settings.rs is not there")
+    known = set(re.findall(r'Setting::(?:one|many|switch)\(\s*"([a-z-]+)"', source.read_text()))
     assert len(known) > 40, known
+    return known
+
+
+def docs_name_only_what_there_is():
+    """Parameters and resources of the stack, and flags of the program, as docs/deploy.md writes them."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    there = set(STACK["Parameters"]) | set(STACK["Resources"]) | set(STACK["Outputs"])
+    named = set(re.findall(r"\b([A-Z][A-Za-z0-9]+)=", text)) | set(re.findall(r"`([A-Z][a-z]+[A-Z]\w*)`", text))
+    named -= {"MessageRetentionPeriod", "StringLikeIfExists", "DeleteMessageBatch", "StopTimeout", "AmazonSSMManagedInstanceCore", "BatchpipeLeaseLost"}
+    named = {name for name in named if not name.isupper()} - {"Name", "Values"}
+    assert named <= there, f"not in the stack: {named - there}"
+    # The program's commands, and the flags that stand by themselves between backticks.
+    code = re.findall(r"`(--[a-z-]+)[^`]*`", text) + re.findall(r"(?:\$ |`)batchpipe [^`$]*", text)
+    flags = {flag for each in code for flag in re.findall(r"--([a-z][a-z-]+)", each)} - {"stack-name"}
+    assert len(flags) >= 5, flags
+    assert flags <= known_settings(), f"no flags of batchpipe: {flags - known_settings()}"
+    return f"{len(named)} names, {len(flags)} flags"
+
+
+def settings_are_ones_the_program_knows():
+    known = {f"BATCHPIPE_{name.replace('-', '_').upper()}" for name in known_settings()}
     used = {match for match in re.findall(r'echo "(BATCHPIPE_[A-Z_]+)=', USER_DATA)} - {"BATCHPIPE_GROUP", "BATCHPIPE_HOOK"}
     used |= set(re.findall(r"\b(BATCHPIPE_[A-Z_]+)=", settings_of(STACK)["BATCHPIPE_SETTINGS"]))
     container, = one(load(OPS / "ecs" / "service.yaml"), "Task")["ContainerDefinitions"]
@@ -368,7 +388,7 @@ def main():
     for rule in (
         copies_are_up_to_date, the_template_can_be_deployed_without_a_bucket, the_2013_rights_are_gone,
         ecs_scales_by_the_same_rules_and_drains, kubernetes_manifests_are_valid,
-        kubernetes_counts_jobs_in_flight_and_drains, the_image_has_roots_for_tls_and_no_root, settings_are_ones_the_program_knows,
+        kubernetes_counts_jobs_in_flight_and_drains, the_image_has_roots_for_tls_and_no_root, docs_name_only_what_there_is, settings_are_ones_the_program_knows,
     ):
         check(f"files: {rule.__name__.replace('_', ' ')}", rule)
     finish()
