@@ -183,6 +183,18 @@ async fn an_upload_that_vanished_is_done_again() {
     assert!(rig.is_copied("a"));
 }
 
+/// The second answer would mean that the first call succeeded, if there were an object.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_vanished_after_a_failure_is_not_taken_for_complete() {
+    let rig = Rig::new();
+    rig.job("a", 5 * PART);
+    rig.faults.next(On::Complete, Fault::Fail(Unavailable), 1);
+    rig.faults.next(On::Complete, Fault::Fail(batchpipe::error::ServiceErrorKind::Missing), 1);
+    let settled = rig.run(Work::Copy).await;
+    assert_eq!((settled.retried, settled.done), (1, 1));
+    assert!(rig.is_copied("a"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_that_exists_is_overwritten_kept_or_refused() {
     for (if_exists, size) in [(IfExists::Overwrite, 10), (IfExists::Skip, 10), (IfExists::Fail, 3 * PART)] {
