@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::budget::{Budget, Room};
 use crate::circuit::Circuit;
+use crate::crash;
 use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
 use crate::meter::{Meters, State, Turn};
@@ -89,6 +90,10 @@ pub enum Why {
 /// Pauses between failed receives, at the most: a queue that is away is asked twice a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The least time between two receives that bring nothing: a queue that answers at once, whatever it was asked to wait
+/// (a stand-in, a proxy), must not be asked in a hot loop.
+const EMPTY_PAUSE: Duration = Duration::from_millis(200);
+
 /// How long a call waits at the most when an empty queue is to end the run. Above zero, since a short poll asks only
 /// some of SQS's servers (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -126,16 +131,29 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
     let turn = intake.meters.turn(Stage::Receive);
     let wait = if how.until_empty { how.wait.min(LAST_WAIT) } else { how.wait };
     let wait = how.idle_exit.map_or(wait, |idle| wait.min(idle));
-    let mut failures = 0;
+    let (mut failures, mut outages) = (0, 0);
     loop {
         if shared.has_all(how.max_messages) {
             return stop(&intake, Why::Enough);
         }
-        let places = tokio::select! {
+        if let Some(error) = intake.leases.refused() {
+            // A message that can't be kept is done by everybody and finished by nobody.
+            return intake.circuit.refused(&error.at(Stage::Receive));
+        }
+        // While the store is away, each message taken would only be given back with one receive more on its count.
+        let outage = intake.circuit.is_outage();
+        outages = if outage { outages + 1 } else { 0 };
+        if outage && !rest(&intake, &turn, patience(&intake, outages + 2)).await {
+            return;
+        }
+        let mut places = tokio::select! {
             biased;
             () = intake.shutdown.reached(Phase::Draining) => return,
             places = reserve(&intake, &turn) => places,
         };
+        if outage {
+            places.truncate(1);
+        }
         let wanted = tokio::select! {
             biased;
             () = intake.shutdown.reached(Phase::Draining) => return,
@@ -160,7 +178,13 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
                     if let Some(why) = ends(&intake, how, &shared).await {
                         return stop(&intake, why);
                     }
+                    drop(places);
+                    let soon = EMPTY_PAUSE.min(wait).saturating_sub(asked.elapsed());
+                    if !soon.is_zero() && !rest(&intake, &turn, soon).await {
+                        return;
+                    }
                 } else {
+                    crash::point("CP1");
                     shared.touch();
                     turn.ended(true);
                     let taken = deliver(&intake, asked, messages, places, &output).await;
@@ -315,10 +339,19 @@ async fn pause(intake: &Intake, turn: &Turn, failures: u32, error: ServiceError)
         return false;
     }
     tracing::warn!(failures, code = ?error.code, cause = ?error.message, "the queue could not be asked");
+    rest(intake, turn, patience(intake, failures)).await
+}
+
+/// How long to wait after so many failures in a row.
+fn patience(intake: &Intake, failures: u32) -> Duration {
+    Retry { cap: LONGEST_PAUSE, ..intake.retry }.delay(failures.min(16)).max(intake.retry.base)
+}
+
+/// Waits; false when there is no use in going on.
+async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
     let _waiting = turn.waits(State::WaitUpstream);
-    let patience = Retry { cap: LONGEST_PAUSE, ..intake.retry }.delay(failures.min(16));
     tokio::select! {
-        () = tokio::time::sleep(patience.max(intake.retry.base)) => true,
+        () = tokio::time::sleep(patience) => true,
         () = intake.shutdown.reached(Phase::Draining) => false,
     }
 }

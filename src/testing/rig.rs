@@ -218,6 +218,7 @@ impl Rig {
                 dead_letters: self.has_dead_letters.then_some(dead),
                 max_receives: self.max_receives,
                 retry: self.transfer.retry,
+                circuit: Arc::clone(&circuit),
                 meters: Arc::clone(&self.meters),
             },
             store,
