@@ -217,6 +217,18 @@ impl Lease {
         }
     }
 
+    /// Ends the lease and yields the newest receipt to give the message back with. The message may be delivered to us again
+    /// in the same moment, and that is a new lease.
+    pub fn release(&self) -> Option<Receipt> {
+        let mut held = lock(&self.leases.held);
+        let entry = held.remove(&self.id)?;
+        if entry.lost.subscribe().same_channel(&self.lost) {
+            return Some(entry.receipt);
+        }
+        held.insert(self.id.clone(), entry);
+        None
+    }
+
     /// From now on the lease is not extended, because a delete is about to be sent; `false` goes back.
     pub fn settle(&self, settling: bool) {
         if let Some(entry) = lock(&self.leases.held).get_mut(&self.id) {
@@ -227,7 +239,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        lock(&self.leases.held).remove(&self.id);
+        self.release();
     }
 }
 

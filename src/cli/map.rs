@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
-use super::assemble::{self, Queues};
+use super::assemble;
 use super::output;
 use super::service::{self, Service};
 use super::session::{self, Session};
@@ -31,6 +31,7 @@ use crate::stages::Receive;
 use crate::status::{self, Screen, Totals};
 use crate::store::ObjectStore;
 use crate::submit::{Item, Submit};
+use crate::worker::{self, Queues};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -60,7 +61,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let meters = Arc::new(Meters::default());
     let (work, suffix) = assemble::work(working, &meters)?;
     let input = input(&config.source);
-    let store = backends::open_store(aws, &assemble::roots([&input, &config.dest]))?;
+    let store = backends::open_store(aws, &worker::roots([&input, &config.dest]))?;
     let totals = count(&config, &select, &store).await?;
     if config.dry_run {
         return dry_run(&config, totals);
@@ -174,7 +175,7 @@ async fn send_all(config: &MapConfig, pipeline: &Pipeline, select: Select, known
         transfer: pipeline.plan.transfer,
         // Nothing is uploaded: this is how many jobs wait for a place in a batch.
         concurrency: intake.queue.max_batch() * 2,
-        linger: assemble::LINGER,
+        linger: worker::LINGER,
     };
     submit.run(items(config, select, &pipeline.store, known)).await
 }

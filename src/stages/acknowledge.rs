@@ -205,8 +205,7 @@ impl Settling {
     }
 
     async fn give_back(&self, group: &[Finished], delay: Duration) {
-        group.iter().for_each(|finished| finished.lease.settle(true));
-        let receipts = receipts(group);
+        let receipts: Vec<Receipt> = group.iter().filter_map(|finished| finished.lease.release()).collect();
         let call = self.retry.run(&self.meters, || self.queue.extend(&receipts, delay));
         if let Err(error) = call.await {
             tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");

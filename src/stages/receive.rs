@@ -147,15 +147,17 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
             return;
         }
         let mut places = tokio::select! {
-            places = reserve(&intake, &turn) => places,
+            biased;
             () = intake.shutdown.reached(Phase::Draining) => return,
+            places = reserve(&intake, &turn) => places,
         };
         if outage {
             places.truncate(1);
         }
         let wanted = tokio::select! {
-            wanted = shared.want(places.len(), how.max_messages) => wanted,
+            biased;
             () = intake.shutdown.reached(Phase::Draining) => return,
+            wanted = shared.want(places.len(), how.max_messages) => wanted,
         };
         let asked = Instant::now();
         // Not raced against the stop: a receive that is dropped midway loses its messages to their visibility timeout.
@@ -314,7 +316,14 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
         return Some(Why::Idle);
     }
     if how.until_empty && !intake.filling.load(Acquire) {
-        let counts = intake.retry.attempt(intake.queue.counts()).await.ok()?;
+        let counts = match intake.retry.attempt(intake.queue.counts()).await {
+            Ok(counts) => counts,
+            Err(error) => {
+                // Without the right to count, the run would wait for ever.
+                trip_if_fatal(intake, &error);
+                return None;
+            }
+        };
         // What was kept for want of a dead-letter queue would come again for ever.
         let kept = intake.meters.kept.load(Relaxed);
         if counts.visible + counts.delayed == 0 && counts.in_flight <= kept {
@@ -326,10 +335,7 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
 
 /// Waits after a failed receive; false when there is no use in going on.
 async fn pause(intake: &Intake, turn: &Turn, failures: u32, error: ServiceError) -> bool {
-    if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
-        let failure = error.at(Stage::Receive);
-        let code = if failure.code.0 == 301 { crate::error::Code(103) } else { failure.code };
-        intake.circuit.trip(code, &failure.cause);
+    if trip_if_fatal(intake, &error) {
         return false;
     }
     tracing::warn!(failures, code = ?error.code, cause = ?error.message, "the queue could not be asked");
@@ -348,4 +354,15 @@ async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
         () = tokio::time::sleep(patience) => true,
         () = intake.shutdown.reached(Phase::Draining) => false,
     }
+}
+
+/// Stops the worker if the queue will answer all it is asked like that.
+fn trip_if_fatal(intake: &Intake, error: &ServiceError) -> bool {
+    let fatal = error.is_fatal() || error.kind == ServiceErrorKind::Missing;
+    if fatal {
+        let failure = error.clone().at(Stage::Receive);
+        let code = if failure.code.0 == 301 { crate::error::Code(103) } else { failure.code };
+        intake.circuit.trip(code, &failure.cause);
+    }
+    fatal
 }
