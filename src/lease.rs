@@ -186,15 +186,17 @@ impl Lease {
         if deadline > asked {
             return Ok(());
         }
-        let outcome = self.leases.queue.extend(std::slice::from_ref(&receipt), self.leases.visibility).await;
-        match outcome.and_then(|mut outcomes| outcomes.pop().unwrap_or(Ok(()))) {
-            Ok(()) => {
+        // A queue that does not answer can't say that the message is ours.
+        let visibility = self.leases.visibility;
+        let call = self.leases.queue.extend(std::slice::from_ref(&receipt), visibility);
+        match tokio::time::timeout(visibility, call).await.map(|answer| answer.map(|mut outcomes| outcomes.pop())) {
+            Ok(Ok(Some(Ok(())))) => {
                 if let Some(entry) = lock(&self.leases.held).get_mut(&self.id) {
-                    entry.deadline = asked + self.leases.visibility;
+                    entry.deadline = asked + visibility;
                 }
                 Ok(())
             }
-            Err(_) => Err(Loss::Taken.error()),
+            _ => Err(Loss::Taken.error()),
         }
     }
 
@@ -235,6 +237,14 @@ async fn extend(
     visibility: Duration,
     batch: Vec<(String, Receipt)>,
 ) {
+    // This batch may have waited for its turn, and some of its messages been settled meanwhile.
+    let batch: Vec<_> = {
+        let held = lock(&held);
+        batch.into_iter().filter(|(id, _)| held.get(id).is_some_and(|entry| !entry.settling)).collect()
+    };
+    if batch.is_empty() {
+        return;
+    }
     let receipts: Vec<Receipt> = batch.iter().map(|(_, receipt)| receipt.clone()).collect();
     let asked = Instant::now();
     // A call that fails or is slow is repeated at a later tick, with time to spare.

@@ -30,6 +30,7 @@ pub mod status;
 pub mod store;
 pub mod submit;
 mod task;
+pub mod testing;
 
 pub use job::{Job, Location};
 pub use processor::{ProcessError, Processor};

@@ -230,6 +230,10 @@ impl BufRead for Reader {
 
     fn consume(&mut self, amount: usize) {
         self.chunk.advance(amount);
+        if self.chunk.is_empty() {
+            // Even an empty slice keeps its bytes, and these may be in the room that the next chunk is waiting for.
+            self.chunk = Bytes::new();
+        }
     }
 }
 

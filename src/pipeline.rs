@@ -105,7 +105,11 @@ impl Pipeline {
         let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
         let worked = async {
             let mut done = false;
-            for job in self.jobs(&message)? {
+            let jobs = self.jobs(&message)?;
+            if jobs.len() > 1 {
+                room.keep();
+            }
+            for job in jobs {
                 done |= self.work(job, &room, &cut).await?;
             }
             Ok(done)
@@ -142,7 +146,8 @@ impl Pipeline {
                 return self.exists();
             }
         }
-        match self.transfer(job, room, cut).await {
+        // Boxed: three stages are too much to move about.
+        match Box::pin(self.transfer(job, room, cut)).await {
             Err(error) if error.kind == ErrorKind::Exists => self.exists(),
             result => result.map(|()| true),
         }

@@ -115,14 +115,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_passing_failure_is_tried_again_and_a_lasting_one_is_reported() {
         let retry = Retry::default();
-        let calls = Cell::new(0);
-        let answer = retry.run(&Meters::default(), || {
+        let (meters, calls) = (Meters::default(), Cell::new(0));
+        let answer = retry.run(&meters, || {
             calls.set(calls.get() + 1);
             std::future::ready(if calls.get() < 3 { Err(unavailable()) } else { Ok(7) })
         });
         assert_eq!(answer.await.unwrap(), 7);
         calls.set(0);
-        let answer = retry.run(&Meters::default(), || {
+        let answer = retry.run(&meters, || {
             calls.set(calls.get() + 1);
             std::future::ready(Err::<(), _>(unavailable()))
         });

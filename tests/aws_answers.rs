@@ -159,13 +159,17 @@ async fn a_message_that_was_altered_on_its_way_is_marked() {
     let second = std::time::Duration::from_secs(1);
     let received = queue.receive(10, second, second).await.unwrap();
     assert_eq!(received.iter().map(|message| message.intact).collect::<Vec<_>>(), [true, false]);
+    assert!(!format!("{queue:?}").contains("CANARY"));
 }
 
 #[tokio::test]
-async fn no_secret_is_in_an_error() {
+async fn no_secret_is_in_an_error_or_in_what_is_logged_of_a_store() {
     let words = "The Canonical String for this request should have been x-amz-security-token:TOKENCANARY AKIDCANARY";
     let xml = format!("<Error><Code>SignatureDoesNotMatch</Code><Message>{words}</Message></Error>");
     let server = Scripted::start(&[&answer("403 Forbidden", &[], &xml)]);
+    let aws = aws(&server);
+    let shown = format!("{aws:?} {:?}", S3Store::new(&aws));
+    assert!(!shown.contains("CANARY"), "{shown}");
     let error = get(&server, 0..10).await.unwrap_err();
     assert_eq!(error.kind, ServiceErrorKind::Credentials);
     assert!(!format!("{error:?} {error}").contains("CANARY"), "{error:?}");

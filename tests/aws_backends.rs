@@ -356,6 +356,24 @@ async fn a_queue_is_the_same_by_name_arn_and_url() {
     assert_eq!(receive(&by_name.with_own_connections(), 30).await.len(), 1);
 }
 
+#[test]
+#[ignore = "needs the lab servers: run tests/run"]
+fn connections_of_its_own_outlive_the_runtime_of_the_others() {
+    let server = Server::shared();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let queue = first.block_on(queue(&server));
+    first.block_on(send(&queue, &["a"]));
+    let own = queue.with_own_connections();
+    let second = runtime();
+    let held = second.block_on(receive(&own, 30)).remove(0);
+    // The first runtime stands still from here on, its connections open: nobody drives them.
+    let extended = second.block_on(own.extend(std::slice::from_ref(&held.receipt), Duration::from_secs(60)));
+    extended.unwrap().remove(0).unwrap();
+    drop(first);
+    second.block_on(own.delete(&[held.receipt])).unwrap().remove(0).unwrap();
+}
+
 #[tokio::test]
 #[ignore = "needs the lab servers: run tests/run"]
 async fn a_queue_that_is_not_there_is_told_with_the_name_that_was_meant() {

@@ -178,6 +178,9 @@ fn settings_come_from_flag_then_variable_then_the_nearest_file() {
     let mut without = fresh();
     without.args(["--config", "none"]);
     assert_eq!(setting(&mut without, "memory").1, "default");
+    let mut theirs = fresh();
+    theirs.env("AWS_REGION", "eu-west-1");
+    assert_eq!(setting(&mut theirs, "region"), ("eu-west-1".to_owned(), "AWS_REGION".to_owned()));
     let mut named = fresh();
     named.env("BATCHPIPE_CONFIG", xdg.join("batchpipe/config.toml"));
     assert_eq!(setting(&mut named, "memory").0, "30%");
@@ -308,4 +311,22 @@ fn a_small_limit_of_open_files_is_named_and_odd_surroundings_do_no_harm() {
     let script = format!("rmdir {:?} && exec {:?} config explain", gone.path(), env!("CARGO_BIN_EXE_batchpipe"));
     let nowhere = Command::new("sh").args(["-c", &script]).current_dir(gone.path()).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(0), "in a directory that was deleted: {}", stderr(&nowhere));
+}
+
+#[test]
+fn no_secret_of_the_environment_or_of_an_address_is_ever_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    for args in [
+        &["config", "explain", "-vvvv"][..],
+        &["run", "--queue", "q", "--output", "https://b.s3.amazonaws.com/k?X-Amz-Signature=CANARY"],
+        &["run", "--queue", "q", "--endpoint-url", "http://me:CANARY@127.0.0.1:9"],
+        &["submit", "https://me:CANARY@b.s3.amazonaws.com/k", "--queue", "q", "--input", "s3://acme-in/"],
+        &["explain", "BP101", "-vvvv", "--log-format", "json"],
+    ] {
+        let mut command = batchpipe(directory.path(), args);
+        let secrets = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"];
+        let output = command.envs(secrets.map(|name| (name, "CANARY"))).output().unwrap();
+        let said = stdout(&output) + &stderr(&output);
+        assert!(!said.is_empty() && !said.contains("CANARY"), "{args:?}: {said}");
+    }
 }

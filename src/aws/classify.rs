@@ -74,9 +74,13 @@ fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&s
         None if !code.is_empty() => by_code(code, message, asked).unwrap_or_else(|| by_status(status, asked)),
         _ => by_status(numeric.unwrap_or(status), asked),
     };
-    // HEAD of a bucket in another region is a bare 400 that names the region.
-    let kind =
-        if status == 400 && code.is_empty() && elsewhere.is_some() { ServiceErrorKind::WrongRegion } else { kind };
+    // A refused HEAD is a bare 400, of a bucket elsewhere (then it names the region) or with an expired token: it must
+    // not be taken for a request that can never be right.
+    let kind = match (code.is_empty() && status == 400, elsewhere) {
+        (true, Some(_)) => ServiceErrorKind::WrongRegion,
+        (true, None) => ServiceErrorKind::Unavailable,
+        (false, _) => kind,
+    };
     let shown = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
     let words = match kind {
         ServiceErrorKind::WrongRegion => match elsewhere {
@@ -283,6 +287,7 @@ mod tests {
             (Some("NoSuchKey"), 404, "", Read, Missing),
             (Some("NoSuchBucket"), 404, "", Write, Missing),
             (None, 404, "", Read, Missing),
+            (None, 400, "", Read, Unavailable),
             (Some("AWS.SimpleQueueService.NonExistentQueue"), 400, "", Queue, Missing),
             (Some("QueueDoesNotExist"), 400, "", Queue, Missing),
             (Some("PreconditionFailed"), 412, "", Read, Changed),

@@ -94,7 +94,9 @@ fn denied(subject: Subject<'_>, because: String) -> Parts {
         Subject::Send(_) => {
             "the caller needs sqs:SendMessage, GetQueueUrl, GetQueueAttributes; see ops/role.json".to_owned()
         }
-        Subject::Read(at) => format!("the role needs s3:GetObject and s3:ListBucket for {at:?}; see ops/role.json"),
+        Subject::Read(at) => format!(
+            "the role needs s3:GetObject and s3:ListBucket for {at:?} (without the second a missing object is refused, too); see ops/role.json"
+        ),
         Subject::Write(at) => format!("run  batchpipe doctor --output {at:?}  to see the exact missing rights"),
     };
     let what = match subject {

@@ -49,7 +49,7 @@ pub struct Endpoint {
 }
 
 /// A connection to AWS, or to servers that stand in for it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Aws {
     config: SdkConfig,
     settings: AwsSettings,
@@ -116,7 +116,8 @@ fn endpoint(
     service: &str,
     variable: &str,
 ) -> Result<Option<Endpoint>, UserError> {
-    let by_program = config.get_origin("endpoint_url").is_client_config();
+    // A configuration that a program has built has no environment behind it.
+    let by_program = config.get_origin("endpoint_url").is_client_config() || config.service_config().is_none();
     let general = || config.endpoint_url().map(str::to_owned);
     let url = if by_program { general() } else { service_endpoint(config, service).or_else(general) };
     let Some(url) = url else { return Ok(None) };
@@ -161,6 +162,17 @@ fn no_region(settings: &AwsSettings) -> UserError {
         format!("AWS_REGION, --region and profile \"{}\" do not set one", explain::profile(settings)),
         "add  --region eu-west-1  (or the region your bucket and queue are in)",
     )
+}
+
+// The SDK's own text holds the access key.
+impl std::fmt::Debug for Aws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aws")
+            .field("region", &self.region)
+            .field("s3_endpoint", &self.s3_endpoint)
+            .field("sqs_endpoint", &self.sqs_endpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Aws {

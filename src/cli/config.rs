@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print};
-use crate::config::RunConfig;
 use crate::config::settings::{SETTINGS, Setting};
 use crate::config::values::show_size;
+use crate::config::{Layers, RunConfig};
 use crate::error::{Exit, UserError};
 
 /// The arguments of `config`.
@@ -31,8 +31,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     let mut page = String::new();
     for setting in SETTINGS.iter().filter(|setting| !setting.flag_only) {
         let found = context.layers.find(setting.name);
-        let origin = found.as_ref().map_or("default".to_owned(), |found| found.origin.to_string());
-        let value = found.map_or_else(|| default(setting.name, &resolved), |found| found.texts.join(","));
+        let (value, origin) = match found {
+            Some(found) => (found.texts.join(","), found.origin.to_string()),
+            None => default(setting.name, &resolved, &context.layers),
+        };
         if context.global.json {
             event("setting", json!({ "name": setting.name, "value": value, "origin": origin }))?;
         } else {
@@ -51,15 +53,26 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     Ok(Exit::Done)
 }
 
-/// What a setting is when nobody sets it, in numbers where it depends on the machine.
-fn default(name: &'static str, resolved: &RunConfig) -> String {
+/// What a setting is when nobody sets it, and who says so: in numbers where it depends on the machine, and from AWS's
+/// own variables where those are what the SDK reads.
+fn default(name: &'static str, resolved: &RunConfig, layers: &Layers) -> (String, String) {
+    let theirs: &[&str] = match name {
+        "profile" => &["AWS_PROFILE"],
+        "region" => &["AWS_REGION", "AWS_DEFAULT_REGION"],
+        "endpoint-url" => &["AWS_ENDPOINT_URL"],
+        _ => &[],
+    };
+    if let Some((variable, text)) = theirs.iter().find_map(|name| Some((*name, layers.variable(name)?))) {
+        return (text.to_owned(), variable.to_owned());
+    }
     let working = &resolved.working;
-    match name {
+    let value = match name {
         "concurrency" => working.concurrency.to_string(),
         "processors" => working.processors.to_string(),
         "memory" => show_size(working.memory),
         "receivers" => resolved.receivers.to_string(),
         "work-dir" => working.work_dir.display().to_string(),
         name => Setting::named(name).map_or("", |setting| setting.default).to_owned(),
-    }
+    };
+    (value, "default".to_owned())
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::settings::{SETTINGS, Setting, Shape};
-use super::values::{Wrong, nearest};
+use super::values::{Wrong, nearest, shown};
 use crate::error::UserError;
 
 /// Where a value was set.
@@ -70,7 +70,7 @@ impl Found {
 
     /// The user's error that `wrong` is about `text`.
     pub fn error(&self, text: &str, wrong: Wrong) -> UserError {
-        let text: String = text.chars().take(80).collect();
+        let text = shown(text);
         // The same mistake has another page when it lies in wait in a variable or a file.
         let code = if wrong.code == 110 && !self.is_flag() { 117 } else { wrong.code };
         UserError::usage(code, format!("{} can't be {text:?}", self.called()), wrong.cause, wrong.help)

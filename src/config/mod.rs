@@ -375,7 +375,7 @@ pub fn state_directory(layers: &Layers) -> Option<PathBuf> {
 
 /// A mistake in an argument that has no flag.
 pub(crate) fn argument(name: &str, text: &str, wrong: Wrong) -> UserError {
-    let text: String = text.chars().take(80).collect();
+    let text = values::shown(text);
     UserError::usage(wrong.code, format!("{name} can't be {text:?}"), wrong.cause, wrong.help)
 }
 

@@ -222,7 +222,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::one("job-timeout", "TIME|none", SAFETY, WORK, "Cut a job that takes longer than this, and try it again")
         .default("none"),
     Setting::one("max-receives", "N", SAFETY, WORK, "Give a job up to the dead letters after this many receives")
-        .default("the queue's redrive policy; map: 5"),
+        .default("the queue's redrive policy; map has its own"),
     Setting::one("dead-letter", "QUEUE", SAFETY, RUN | DLQ, "Where rejected messages go")
         .default("the queue's redrive policy"),
     Setting::one("drain-timeout", "TIME", SAFETY, WORK, "How long a stopping worker lets its jobs finish")

@@ -125,6 +125,23 @@ pub fn show(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
+/// A value as an error shows it: its beginning, without what in a web address may be secret (a password, the signature
+/// in a query).
+pub fn shown(text: &str) -> String {
+    let mut text = text.to_owned();
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let host = rest.split('/').next().unwrap_or("");
+        let rest = match host.rfind('@') {
+            Some(at) => format!("…{}", &rest[at..]),
+            None => rest.to_owned(),
+        };
+        let path = rest.split_once('?').map_or(rest.clone(), |(path, _)| format!("{path}?…"));
+        let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        text = if web { format!("{scheme}://{path}") } else { text };
+    }
+    text.chars().take(80).collect()
+}
+
 /// Reads one of a few words.
 pub fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
@@ -204,7 +221,9 @@ pub fn prefix(text: &str, directory: &Path) -> Result<Location, Wrong> {
 /// The S3 place that a bucket's web address stands for, in virtual-host or path style.
 fn from_web(url: &str) -> String {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let rest = rest.split('?').next().unwrap_or("");
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.rsplit('@').next().unwrap_or("");
     match host.split_once(".s3") {
         Some((bucket, _)) => format!("s3://{bucket}/{path}"),
         None if host.starts_with("s3") => format!("s3://{path}"),

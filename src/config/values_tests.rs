@@ -131,6 +131,7 @@ fn places_are_s3_or_local_and_everything_else_gets_the_right_form_as_help() {
         ("s3://é/x", "write  s3://bucket/prefix/"),
         ("https://acme-in.s3.eu-west-1.amazonaws.com/a/b", "write  s3://acme-in/a/b"),
         ("https://s3.eu-west-1.amazonaws.com/acme-in/a", "write  s3://acme-in/a"),
+        ("https://acme-in.s3.amazonaws.com/a?X-Amz-Signature=abc", "write  s3://acme-in/a"),
         ("https://example.com/a", "write  s3://bucket/prefix/"),
         ("arn:aws:s3:::acme-in/a", "write  s3://acme-in/a"),
         ("file:data", "write  file:///dir/"),
@@ -176,4 +177,19 @@ fn queues_are_names_arns_urls_or_sqlite_files() {
 fn a_word_like_another_is_suggested_and_a_strange_one_is_not() {
     assert_eq!(nearest("concurency", ["concurrency", "color"].into_iter()), Some("concurrency"));
     assert_eq!(nearest("zzz", ["concurrency", "color"].into_iter()), None);
+}
+
+#[test]
+fn what_may_be_secret_in_an_address_is_not_shown() {
+    let table = [
+        ("http://me:secret@host:9000/x", "http://…@host:9000/x"),
+        ("https://b.s3.amazonaws.com/k?X-Amz-Signature=abc", "https://b.s3.amazonaws.com/k?…"),
+        ("https://a@b@host?q", "https://…@host?…"),
+        ("http://host/a@b", "http://host/a@b"),
+        ("s3://bucket/a?b@c", "s3://bucket/a?b@c"),
+        ("plain", "plain"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(shown(text), expected);
+    }
 }

@@ -134,8 +134,10 @@ impl Settling {
                 (Disposition::Reject, Duration::ZERO)
             }
             Disposition::Retry => (Disposition::Retry, error.retry_after.unwrap_or_else(|| delay(attempt))),
-            // A refusal is nobody's failure, but asking again at once would only be refused again.
-            Disposition::Release if error.kind == ErrorKind::Denied => (Disposition::Release, delay(attempt.max(4))),
+            // Nobody's failure, but asking again at once would only be refused again, or find the disk as full.
+            Disposition::Release if matches!(error.kind, ErrorKind::Denied | ErrorKind::NoSpace) => {
+                (Disposition::Release, delay(attempt.max(4)))
+            }
             disposition => (disposition, Duration::ZERO),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::budget::{Budget, Room};
@@ -19,7 +19,7 @@ use crate::circuit::Circuit;
 use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
 use crate::meter::{Meters, State, Turn};
-use crate::queue::{JobQueue, Message};
+use crate::queue::{JobQueue, Message, Receipt};
 use crate::retry::Retry;
 use crate::shutdown::{Phase, Shutdown};
 use crate::task::{self, Task};
@@ -96,7 +96,12 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Streams deliveries until told to stop. The end of this stream is how the pipeline drains.
 pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
     let (output, deliveries) = mpsc::channel(intake.queue.max_batch());
-    let shared = Arc::new(Shared { taken: AtomicU64::new(0), last: std::sync::Mutex::new(Instant::now()) });
+    let shared = Arc::new(Shared {
+        asked: AtomicU64::new(0),
+        got: AtomicU64::new(0),
+        answered: Notify::new(),
+        last: std::sync::Mutex::new(Instant::now()),
+    });
     let receivers: Vec<Task<()>> = (0..how.receivers.max(1))
         .map(|_| task::spawn(poll(intake.clone(), how, Arc::clone(&shared), output.clone())))
         .collect();
@@ -107,8 +112,12 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
 
 /// What the receivers share.
 struct Shared {
-    /// Messages asked for or taken, when there is a limit.
-    taken: AtomicU64,
+    /// Messages asked for or got, when there is a limit.
+    asked: AtomicU64,
+    /// Messages got.
+    got: AtomicU64,
+    /// A receiver has got less than it asked for.
+    answered: Notify,
     /// When there was last something to do.
     last: std::sync::Mutex<Instant>,
 }
@@ -119,15 +128,17 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
     let wait = how.idle_exit.map_or(wait, |idle| wait.min(idle));
     let mut failures = 0;
     loop {
+        if shared.has_all(how.max_messages) {
+            return stop(&intake, Why::Enough);
+        }
         let places = tokio::select! {
             places = reserve(&intake, &turn) => places,
             () = intake.shutdown.reached(Phase::Draining) => return,
         };
-        let wanted = shared.want(places.len(), how.max_messages);
-        if wanted == 0 || intake.shutdown.phase() > Phase::Running {
-            intake.shutdown.advance(Phase::Draining);
-            return;
-        }
+        let wanted = tokio::select! {
+            wanted = shared.want(places.len(), how.max_messages) => wanted,
+            () = intake.shutdown.reached(Phase::Draining) => return,
+        };
         let asked = Instant::now();
         // Not raced against the stop: a receive that is dropped midway loses its messages to their visibility timeout.
         let call = {
@@ -136,24 +147,27 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
             limit.attempt(intake.queue.receive(wanted, wait, intake.leases.visibility())).await
         };
         match call {
+            Ok(messages) if intake.shutdown.phase() > Phase::Running => {
+                give_back(&intake, &messages).await;
+                return;
+            }
             Ok(messages) => {
                 failures = 0;
-                shared.give_back(wanted - messages.len().min(wanted), how.max_messages);
                 if messages.is_empty() {
+                    shared.got(wanted, 0, how.max_messages);
                     if let Some(why) = ends(&intake, how, &shared).await {
-                        tracing::debug!(?why, "receiving ended");
-                        intake.circuit.ended(why);
-                        intake.shutdown.advance(Phase::Draining);
-                        return;
+                        return stop(&intake, why);
                     }
                 } else {
                     shared.touch();
                     turn.ended(true);
-                    deliver(&intake, asked, messages, places, &output).await;
+                    let taken = deliver(&intake, asked, messages, places, &output).await;
+                    shared.got(wanted, taken, how.max_messages);
                 }
             }
             Err(error) => {
-                shared.give_back(wanted, how.max_messages);
+                shared.got(wanted, 0, how.max_messages);
+                drop(places);
                 failures += 1;
                 turn.ended(false);
                 if !pause(&intake, &turn, failures, error).await {
@@ -165,16 +179,32 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
 }
 
 impl Shared {
-    fn want(&self, room: usize, limit: Option<u64>) -> usize {
+    /// Waits until there is something left to ask for; at most `room`.
+    async fn want(&self, room: usize, limit: Option<u64>) -> usize {
         let Some(limit) = limit else { return room };
-        let before = self.taken.fetch_update(Relaxed, Relaxed, |taken| Some((taken + room as u64).min(limit)));
-        before.map_or(0, |before| (limit - before).min(room as u64) as usize)
+        loop {
+            // Registered before looking, as in the budget.
+            let answered = self.answered.notified();
+            let more = |asked: u64| Some((asked + room as u64).min(limit));
+            let before = self.asked.fetch_update(Relaxed, Relaxed, more).unwrap_or(limit);
+            if before < limit {
+                return (limit - before).min(room as u64) as usize;
+            }
+            answered.await;
+        }
     }
 
-    fn give_back(&self, unused: usize, limit: Option<u64>) {
+    /// Notes that `taken` came of `wanted`.
+    fn got(&self, wanted: usize, taken: usize, limit: Option<u64>) {
+        self.got.fetch_add(taken as u64, Relaxed);
         if limit.is_some() {
-            self.taken.fetch_sub(unused as u64, Relaxed);
+            self.asked.fetch_sub(wanted.saturating_sub(taken) as u64, Relaxed);
+            self.answered.notify_waiters();
         }
+    }
+
+    fn has_all(&self, limit: Option<u64>) -> bool {
+        limit.is_some_and(|limit| self.got.load(Relaxed) >= limit)
     }
 
     fn touch(&self) {
@@ -192,24 +222,26 @@ async fn reserve(intake: &Intake, turn: &Turn) -> Vec<(OwnedSemaphorePermit, Roo
     {
         let _waiting = turn.waits(State::WaitDownstream);
         let slot = Arc::clone(&intake.slots).acquire_owned().await;
-        let room = intake.budget.admit(None).await;
+        let room = intake.budget.reserve().await;
         places.extend(slot.ok().map(|slot| (slot, room)));
     }
     while places.len() < intake.queue.max_batch() {
         let Ok(slot) = Arc::clone(&intake.slots).try_acquire_owned() else { break };
-        let Some(room) = intake.budget.try_admit(None) else { break };
+        let Some(room) = intake.budget.try_reserve() else { break };
         places.push((slot, room));
     }
     places
 }
 
+/// Leases messages and sends them on their way; returns how many, without those held already.
 async fn deliver(
     intake: &Intake,
     asked: Instant,
     messages: Vec<Message>,
     mut places: Vec<(OwnedSemaphorePermit, Room)>,
     output: &mpsc::Sender<Delivery>,
-) {
+) -> usize {
+    let mut taken = 0;
     for message in messages {
         // Held already: its newest receipt is noted, and the job that runs goes on.
         let Some(lease) = intake.leases.grant(&message, asked) else {
@@ -219,10 +251,33 @@ async fn deliver(
         intake.meters.received(message.sent, message.attempt, 1);
         // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
         let Some((slot, room)) = places.pop() else { continue };
+        room.begin();
         if output.send(Delivery { message, lease, room, slot }).await.is_err() {
-            return;
+            break;
         }
+        taken += 1;
     }
+    taken
+}
+
+/// Gives back what a long poll brought after the stop. The one exception to settling in `acknowledge`: no job has begun,
+/// and there is no lease.
+async fn give_back(intake: &Intake, messages: &[Message]) {
+    if messages.is_empty() {
+        return;
+    }
+    messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
+    let receipts: Vec<Receipt> = messages.iter().map(|message| message.receipt.clone()).collect();
+    let call = intake.retry.run(&intake.meters, || intake.queue.extend(&receipts, Duration::ZERO));
+    if let Err(error) = call.await {
+        tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
+    }
+}
+
+fn stop(intake: &Intake, why: Why) {
+    tracing::debug!(?why, "receiving ended");
+    intake.circuit.ended(why);
+    intake.shutdown.advance(Phase::Draining);
 }
 
 /// Whether an empty answer is the end, and of what kind.
@@ -230,9 +285,6 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
     if intake.leases.health().held > 0 {
         shared.touch();
         return None;
-    }
-    if how.max_messages.is_some_and(|limit| shared.taken.load(Relaxed) >= limit) {
-        return Some(Why::Enough);
     }
     if how.idle_exit.is_some_and(|idle| shared.idle() >= idle) {
         return Some(Why::Idle);

@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
 use crate::budget::Room;
 use crate::cut::Cut;
@@ -27,6 +28,10 @@ use crate::task;
 /// Parts after which the next may be twice as long, so that an output of unknown length does not run out of part
 /// numbers: 10,000 parts of 8 MiB end at 78 GiB, doubled each thousand they pass 8 TiB.
 const DOUBLE_AFTER: u32 = 1_000;
+
+/// How long a job that was cut waits for the name of the upload it has just begun: ten times S3's usual, and short beside
+/// what a stopping worker is given.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Where an output goes, and with what.
 #[derive(Clone, Debug)]
@@ -45,9 +50,10 @@ pub struct Target {
 
 /// Writes what `input` yields to the target; returns the number of bytes. `cut` is asked before anything appears.
 pub async fn upload(target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) -> Result<u64, JobError> {
-    let mut body = Body { input, rest: None, ended: false };
+    let mut body = Body { input, rest: None, ended: false, begun: false };
     let size = target.transfer.part;
     let first = cut.or(body.part(room, size)).await?.unwrap_or_default();
+    body.begun = true;
     if body.ended {
         cut.confirm().await?;
         let written = first.len() as u64;
@@ -56,7 +62,7 @@ pub async fn upload(target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) ->
         return Ok(written);
     }
 
-    let begun = cut.or(begin(&target)).await?;
+    let begun = begin_or_discard(&target, cut).await?;
     let upload = Arc::clone(&begun.upload);
     let sent = async {
         let (parts, written) = cut.or(send_parts(&target, &upload, room, first, &mut body)).await?;
@@ -97,6 +103,19 @@ async fn begin(target: &Target) -> Result<Begun, JobError> {
     let upload = transfer.retry.run(meters, || store.begin(to, how)).await.map_err(|error| error.at(UPLOAD))?;
     meters.multipart_open.fetch_add(1, Relaxed);
     Ok(Begun { upload: Arc::from(upload), meters: Arc::clone(meters) })
+}
+
+/// Begins an upload; one that is cut while the store begins it is discarded as soon as the store tells its name.
+async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobError> {
+    let mut beginning = std::pin::pin!(begin(target).fuse());
+    let stopped = match cut.or(&mut beginning).await {
+        Err(error) if matches!(error.kind, ErrorKind::LeaseLost | ErrorKind::Stopped | ErrorKind::TimedOut) => error,
+        result => return result,
+    };
+    if let Ok(Ok(begun)) = tokio::time::timeout(LAST_WORDS, beginning).await {
+        abort(target, &*begun.upload).await;
+    }
+    Err(stopped)
 }
 
 async fn put(target: &Target, body: Bytes) -> Result<(), JobError> {
@@ -207,27 +226,42 @@ struct Body {
     /// A chunk, or the end of one, that belongs to the next part. Never empty.
     rest: Option<Bytes>,
     ended: bool,
+    /// The first part is out.
+    begun: bool,
 }
 
 impl Body {
-    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells
-    /// whether it was the last.
+    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells whether
+    /// the first part was the last, unless that can't be known yet; further parts go out without looking ahead.
     async fn part(&mut self, room: &Room, size: u64) -> Result<Option<Bytes>, JobError> {
         let whole = size as usize;
         let Some(mut first) = self.take().await? else { return Ok(None) };
         if first.len() >= whole {
             let part = first.split_to(whole);
             self.rest = (!first.is_empty()).then_some(first);
-            if self.rest.is_none() {
-                self.rest = self.take().await?;
+            if !self.begun {
+                self.look_ahead(room).await?;
             }
             return Ok(Some(part));
         }
-        self.rest = self.take().await?;
-        if self.rest.is_none() {
+        self.look_ahead(room).await?;
+        if self.ended {
             return Ok(Some(first));
         }
         self.gather(room, first, whole).await.map(Some)
+    }
+
+    /// Sees whether there is more. What we hold may be in the room that the next chunk is waiting for: then there is, and
+    /// it won't come before we go on.
+    async fn look_ahead(&mut self, room: &Room) -> Result<(), JobError> {
+        if self.rest.is_none() {
+            tokio::select! {
+                biased;
+                next = self.take() => self.rest = next?,
+                () = room.starved() => {}
+            }
+        }
+        Ok(())
     }
 
     /// Copies chunks together until they are `whole` bytes long, or the stream has ended.
@@ -258,8 +292,8 @@ impl Body {
             }
             buffer.extend_from_slice(&chunk);
         }
-        if self.rest.is_none() {
-            self.rest = self.take().await?;
+        if !self.begun {
+            self.look_ahead(room).await?;
         }
         Ok(claim.hold(buffer.freeze()))
     }

@@ -18,7 +18,6 @@ use crate::queue::ServiceFuture;
 
 pub mod local;
 pub mod s3;
-mod s3_upload;
 
 /// Identifies one version of an object's contents; empty matches any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

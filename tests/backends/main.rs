@@ -3,5 +3,6 @@
 
 mod local_queue;
 mod local_store;
+mod memory;
 mod queue_conformance;
 mod store_conformance;

@@ -23,7 +23,7 @@ install() { # NAME PROGRAM REQUIREMENT...
     if [ -x "$lab/$name/bin/$program" ] && [ "$(cat "$lab/$name/.installed" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
-    rm -rf "$lab/$name"
+    rm -rf "${lab:?}/$name"
     python3 -m venv "$lab/$name"
     "$lab/$name/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
     if [ -f "$launcher" ]; then
@@ -48,8 +48,8 @@ fi
 for server; do
     case $server in
     ministack) install ministack ministack 'ministack==1.5.33' 'awscrt==0.38.0' ;;
-    # The extra s3crc32c: without it moto computes CRC32 where CRC32C is asked for.
-    moto) install moto moto_server 'moto[server,s3crc32c]==5.2.5' ;;
+    # Without the extra s3crc32c and awscrt moto computes CRC32 where CRC32C or CRC64NVME is asked for.
+    moto) install moto moto_server 'moto[server,s3crc32c]==5.2.5' 'awscrt==0.38.0' ;;
     *)
         echo "setup.sh: no server called $server" >&2
         exit 2

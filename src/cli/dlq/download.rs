@@ -9,8 +9,8 @@ use std::path::Path;
 use futures::TryStreamExt;
 
 use crate::backends::open_store;
-use crate::cli::Context;
 use crate::cli::service::{Service, failed};
+use crate::config::Global;
 use crate::error::{Exit, UserError};
 use crate::job::Location;
 use crate::message::{self, Parsed};
@@ -21,7 +21,7 @@ use crate::store::{ObjectStore, Version};
 const PART: u64 = 64 << 20;
 
 /// Writes the letter's input into a file, and returns the file's name.
-pub(super) async fn input(letter: &Message, context: &Context) -> Result<String, UserError> {
+pub(super) async fn input(letter: &Message, global: &Global) -> Result<String, UserError> {
     let (from, pin) = match message::parse(&letter.body) {
         Ok(Parsed::Jobs(mut requests)) if !requests.is_empty() => {
             let request = requests.swap_remove(0);
@@ -37,10 +37,10 @@ pub(super) async fn input(letter: &Message, context: &Context) -> Result<String,
         Location::File { .. } => vec!["/".into()],
         Location::S3 { .. } => Vec::new(),
     };
-    let store = open_store(&context.global.aws, &roots)?;
+    let store = open_store(&global.aws, &roots)?;
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
     let name = format!("dead-{}.input", letter.id.chars().filter(|c| plain(*c)).take(40).collect::<String>());
-    save(store.as_ref(), &from, pin, &context.machine.directory.join(&name)).await?;
+    save(store.as_ref(), &from, pin, Path::new(&name)).await?;
     Ok(name)
 }
 
@@ -51,7 +51,7 @@ async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &P
         UserError::usage(501, what, error.to_string(), "remove the file or make room, and repeat").exit(Exit::Failed)
     };
     let what = format!("read {from:?}");
-    let folder = to.parent().unwrap_or(Path::new("."));
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Under another name until it is whole: a copy that breaks off leaves nothing.
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(unwritten)?;
     let mut at = 0;

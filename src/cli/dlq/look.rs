@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::letters::{Letters, code, reason, subject};
 use super::{Queues, download};
-use crate::cli::Context;
 use crate::cli::output::{escaped, event, print, shortened};
+use crate::config::Global;
 use crate::error::{Exit, UserError};
 use crate::message::{Rules, understand};
 use crate::queue::Message;
@@ -32,7 +32,7 @@ pub(super) struct ShowArgs {
 }
 
 /// Lists the letters.
-pub(super) async fn list(args: &ListArgs, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+pub(super) async fn list(args: &ListArgs, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let mut letters = Letters::of(queues.dead.as_ref());
     let mut listed = Vec::new();
     while (listed.len() as u64) < args.max {
@@ -45,7 +45,7 @@ pub(super) async fn list(args: &ListArgs, queues: &Queues, context: &Context) ->
     let mut page = String::new();
     for letter in &listed {
         let (subject, age) = (subject(letter), age(letter));
-        if context.global.json {
+        if global.json {
             let fields = json!({
                 "id": letter.id, "subject": subject, "attempts": letter.attempt, "code": code(letter),
                 "reason": reason(letter), "age_seconds": age.map(|age| age.as_secs()),
@@ -57,7 +57,7 @@ pub(super) async fn list(args: &ListArgs, queues: &Queues, context: &Context) ->
     }
     let name = escaped(queues.dead.name());
     match listed.len() {
-        count if context.global.json => event("summary", json!({ "queue": queues.dead.name(), "listed": count }))?,
+        count if global.json => event("summary", json!({ "queue": queues.dead.name(), "listed": count }))?,
         0 => print(&format!("no dead letters in {name}\n"))?,
         _ => {
             let head = format!("{:<36}  {:>8}  {:<6} {:>9}  {}\n", "id", "attempts", "code", "age", "key, reason");
@@ -91,7 +91,7 @@ fn age(letter: &Message) -> Option<Duration> {
 }
 
 /// Shows one letter.
-pub(super) async fn show(args: &ShowArgs, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let mut letters = Letters::of(queues.dead.as_ref());
     let mut found = None;
     while let Some(letter) = letters.next().await? {
@@ -107,9 +107,9 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, context: &Context) ->
         let help = format!("see what there is:  batchpipe dlq list --queue {}", escaped(queues.jobs.name()));
         UserError::usage(103, what, "no letter's id begins so", help).exit(Exit::Access)
     })?;
-    let saved = if args.download { Some(download::input(&letter, context).await?) } else { None };
+    let saved = if args.download { Some(download::input(&letter, global).await?) } else { None };
     let understood = understand(&letter.body, &Rules::default());
-    if context.global.json {
+    if global.json {
         let fields = json!({
             "id": letter.id, "attempts": letter.attempt, "code": code(&letter), "reason": reason(&letter),
             "body": letter.body, "attributes": letter.attributes, "understood": understood, "file": saved,

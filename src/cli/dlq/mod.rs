@@ -15,7 +15,7 @@ use super::Context;
 use super::output::escaped;
 use super::service::{Service, failed};
 use crate::backends::open_queue;
-use crate::config::{missing_queue, values};
+use crate::config::{Global, missing_queue, values};
 use crate::error::{Exit, UserError};
 use crate::queue::JobQueue;
 
@@ -55,15 +55,15 @@ struct Queues {
 
 /// Runs the command.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
-    perform(args.command, &open(context).await?, context).await
+    perform(args.command, &open(context).await?, &context.global).await
 }
 
-async fn perform(command: Command, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+async fn perform(command: Command, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     match command {
-        Command::List(args) => look::list(&args, queues, context).await,
-        Command::Show(args) => look::show(&args, queues, context).await,
-        Command::Redrive(args) => redrive::redrive(&args, queues, context).await,
-        Command::Purge(args) => redrive::purge(&args, queues, context).await,
+        Command::List(args) => look::list(&args, queues, global).await,
+        Command::Show(args) => look::show(&args, queues, global).await,
+        Command::Redrive(args) => redrive::redrive(&args, queues, global).await,
+        Command::Purge(args) => redrive::purge(&args, queues, global).await,
     }
 }
 

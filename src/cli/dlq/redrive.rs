@@ -9,10 +9,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Queues;
 use super::letters::{Letters, code, reason};
 use crate::backends::open_queue;
-use crate::cli::Context;
 use crate::cli::output::{confirm, escaped, event, print};
 use crate::cli::service::{Service, failed};
-use crate::config::{argument, values};
+use crate::config::{Global, argument, values};
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
 use crate::queue::{JobQueue, Message, Outgoing, REASON, REASON_CODE};
 
@@ -45,13 +44,13 @@ pub(super) struct PurgeArgs {
 }
 
 /// Moves the letters back.
-pub(super) async fn redrive(args: &Args, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let pause = args.rate.as_deref().map(pause).transpose()?;
     let wanted = args.filter.as_deref().map(filter).transpose()?;
     let other = match &args.to {
         Some(name) => {
             let name = values::queue(name).map_err(|wrong| argument("--to", name, wrong))?;
-            Some(open_queue(&name, &context.global.aws).await?)
+            Some(open_queue(&name, &global.aws).await?)
         }
         None => None,
     };
@@ -81,7 +80,7 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, context: &Context) -> 
     }
     letters.give_back().await;
     let (from, to) = (queues.dead.name(), to.name());
-    if context.global.json {
+    if global.json {
         let by_code: BTreeMap<&str, u64> = moved.iter().map(|((code, _), count)| (code.as_str(), *count)).collect();
         event("summary", json!({ "dry_run": args.dry_run, "moved": total, "from": from, "to": to, "codes": by_code }))?;
         return Ok(Exit::Done);
@@ -144,19 +143,19 @@ fn filter(text: &str) -> Result<String, UserError> {
 }
 
 /// Deletes the letters.
-pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, context: &Context) -> Result<Exit, UserError> {
+pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let dead = queues.dead.as_ref();
     let counts = dead.counts().await.map_err(|error| failed(Service::Queue, "count the dead letters", &error))?;
     let name = escaped(dead.name());
     if args.dry_run {
-        if context.global.json {
+        if global.json {
             event("summary", json!({ "dry_run": true, "deleted": counts.visible, "queue": dead.name() }))?;
         } else {
             print(&format!("(dry run) would delete {} messages from {name}.\n", counts.visible))?;
         }
         return Ok(Exit::Done);
     }
-    confirm(&format!("delete all {} messages of {name}", counts.visible), dead.name(), &context.global)?;
+    confirm(&format!("delete all {} messages of {name}", counts.visible), dead.name(), global)?;
     let mut letters = Letters::of(dead);
     let mut deleted = 0u64;
     while let Some(letter) = letters.next().await? {
@@ -168,7 +167,7 @@ pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, context: &Context) 
         deleted += 1;
     }
     letters.give_back().await;
-    if context.global.json {
+    if global.json {
         event("summary", json!({ "dry_run": false, "deleted": deleted, "queue": dead.name() }))?;
     } else {
         print(&format!("deleted {deleted} messages from {name}.\n"))?;

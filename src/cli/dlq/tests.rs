@@ -1,27 +1,13 @@
 //! Dead letters are looked at without a trace, and moved without a loss.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
-use crate::config::{Global, Layers, Machine};
+use crate::config::Layers;
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::queue::local::LocalQueue;
 use crate::queue::{Counts, Message, Outcome, Outgoing, Policy, REASON_CODE, Receipt, ServiceFuture};
 use std::time::Duration;
-
-fn context() -> Context {
-    let layers = Layers::default();
-    let global = Global { yes: true, ..Global::resolve(&layers).unwrap() };
-    let machine = Machine {
-        cores: 1,
-        memory: 1 << 30,
-        open_files: 1024,
-        directory: PathBuf::from("/"),
-        temporary: PathBuf::from("/tmp"),
-    };
-    Context { global, layers, files: Vec::new(), machine }
-}
 
 fn letter(code: &str, key: &str) -> Outgoing {
     let body = format!("{{\"bucket\":\"photos\",\"key\":\"{key}\"}}");
@@ -49,7 +35,8 @@ async fn dlq(words: &[&str], queues: &Queues) -> Result<Exit, UserError> {
     let words = ["batchpipe", "dlq"].iter().chain(words).map(std::ffi::OsString::from);
     let crate::cli::Parsed::Typing(typing) = crate::cli::parse(words)? else { panic!("not a command") };
     let crate::cli::Command::Dlq(args) = typing.command else { panic!("not dlq") };
-    perform(args.command, queues, &context()).await
+    let global = Global { yes: true, ..Global::resolve(&Layers::default()).unwrap() };
+    perform(args.command, queues, &global).await
 }
 
 #[tokio::test]

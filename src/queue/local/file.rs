@@ -114,7 +114,9 @@ fn connect_both(path: &Path) -> Result<Connections, ServiceError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, ServiceError> {
-    // No URI flag: a `?` in a path is part of its name. No mutex: one thread uses a connection.
+    // The bundled SQLite reads a name that begins with `file:` as a URI, flag or not; an absolute path never does.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // No mutex: one thread uses a connection.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fault)?;
     connection.busy_timeout(BUSY).map_err(fault)?;

@@ -17,9 +17,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use crate::error::ServiceError;
@@ -41,7 +42,26 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// second cost nothing and nobody notices the delay. Messages of this process don't wait for it.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// One queue of a SQLite file.
+/// One queue of a SQLite file. Clones share it, in any runtime.
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use std::time::Duration;
+/// use batchpipe::queue::local::LocalQueue;
+/// use batchpipe::queue::{JobQueue, Outgoing};
+///
+/// let directory = tempfile::tempdir()?;
+/// let queue = LocalQueue::open(&directory.path().join("jobs.sqlite"))?;
+/// queue.send(&[Outgoing { body: "job".to_owned(), ..Outgoing::default() }]).await?;
+///
+/// let mut messages = queue.receive(10, Duration::from_secs(1), Duration::from_secs(60)).await?;
+/// let message = messages.remove(0);
+/// assert_eq!((message.body.as_str(), message.attempt), ("job", 1));
+/// queue.delete(&[message.receipt]).await?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LocalQueue {
     name: String,
@@ -156,7 +176,7 @@ impl JobQueue for LocalQueue {
         let which = self.which;
         Box::pin(async move {
             let max_receives = match which {
-                Which::Main => self.file.run(|connections| messages::max_receives(connections)).await?,
+                Which::Main => self.file.run(messages::max_receives).await?,
                 Which::DeadLetters => None,
             };
             Ok(Policy {

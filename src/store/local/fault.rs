@@ -37,3 +37,24 @@ pub(super) fn invalid(code: &str, path: &str, why: &str) -> ServiceError {
 pub(super) fn no_such_upload() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Missing, "NoSuchUpload", "the upload was aborted or discarded")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_keep_their_meaning_and_their_name() {
+        for (errno, kind) in [
+            (Errno::ENOSPC, ServiceErrorKind::NoSpace),
+            (Errno::EDQUOT, ServiceErrorKind::NoSpace),
+            (Errno::EROFS, ServiceErrorKind::Denied),
+            (Errno::ENOTDIR, ServiceErrorKind::Invalid),
+            (Errno::EMFILE, ServiceErrorKind::Throttled),
+            (Errno::EIO, ServiceErrorKind::Unavailable),
+        ] {
+            let error = fault(Path::new("/a\nb"), &io::Error::from(errno));
+            assert_eq!((error.kind, error.code), (kind, format!("{errno:?}")));
+            assert!(error.message.starts_with("\"/a\\nb\": "), "a path is escaped: {}", error.message);
+        }
+    }
+}

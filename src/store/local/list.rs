@@ -124,12 +124,11 @@ impl Walk {
     }
 }
 
-/// The next page of objects, and the walk to go on with; `None` when there are no more.
-pub(super) fn page(
-    roots: &Roots,
-    walk: Option<Walk>,
-    prefix: &str,
-) -> Result<Option<(Vec<ObjectInfo>, Option<Walk>)>, ServiceError> {
+/// Some objects, and the walk to go on with.
+pub(super) type Page = (Vec<ObjectInfo>, Option<Walk>);
+
+/// The next page of objects; `None` when there are no more.
+pub(super) fn page(roots: &Roots, walk: Option<Walk>, prefix: &str) -> Result<Option<Page>, ServiceError> {
     let mut walk = match walk {
         Some(walk) => walk,
         None => Walk::new(roots, prefix)?,

@@ -1,13 +1,13 @@
 //! Objects as files: what S3 is to the cloud, for one machine.
 //!
-//! An object is a file under one of the roots that the operator named, found by its path as it stands ([`paths`]).
-//! It appears whole or not at all: written beside its place under a random name, synced, moved ([`staging`]). It is read
-//! by range, under a version that tells a changed file ([`read`]). Parts of an upload are written where they
-//! will end up, so that completing is a rename and not a copy ([`upload`]).
+//! An object is a file under one of the roots that the operator named, found by its path as it stands (`paths`).
+//! It appears whole or not at all: written beside its place under a random name, synced, moved (`staging`). It is
+//! read by range, under a version that tells a changed file (`read`). Parts of an upload are written where they will
+//! end up, so that completing is a rename and not a copy (`upload`).
 //!
-//! What differs from S3: a name can't be both a file and a directory, a component has at most 255 bytes, and a path has
-//! no empty, `.` or `..` component. Names that begin with `.batchpipe` are ours. Metadata is kept where the file system has extended
-//! attributes. Directories that an aborted upload made stay, empty, and no listing shows them.
+//! What differs from S3: a name can't be both a file and a directory, a component has at most 255 bytes, and a path
+//! has no empty, `.` or `..` component. Names that begin with `.batchpipe` are ours. Metadata is kept where the file
+//! system has extended attributes. Directories that an aborted upload made stay, empty, and no listing shows them.
 //!
 //! Everything here blocks, so it runs on tokio's blocking threads; one request holds one of them only while it runs.
 
@@ -41,6 +41,26 @@ const MAX_PART: u64 = 5 * 1024 * 1024 * 1024;
 const MAX_PARTS: u32 = 10_000;
 
 /// The files under some directories, as objects.
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use batchpipe::Location;
+/// use batchpipe::store::local::LocalStore;
+/// use batchpipe::store::{ObjectStore, Version, Writing};
+/// use futures::TryStreamExt;
+///
+/// let directory = tempfile::tempdir()?;
+/// let store = LocalStore::new(vec![directory.path().to_owned()]);
+/// let greeting = Location::file(format!("{}/greetings/a.txt", directory.path().display()));
+/// store.put(&greeting, "hello".into(), &Writing::default()).await?;
+///
+/// let reading = store.get(&greeting, 1..100, &Version::default()).await?;
+/// assert_eq!(reading.size, 5);
+/// assert_eq!(reading.body.map_ok(Vec::from).try_concat().await?, b"ello");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     roots: Arc<Roots>,
@@ -118,7 +138,7 @@ impl ObjectStore for LocalStore {
         self.run(move |roots, _| read::head(roots, &at, paths::text(&at)?))
     }
 
-    /// Holds the names of the directories it is in, and [`list::PAGE`] entries. Links to files are followed, links to
+    /// Holds the names of the directories it is in, and 1,000 entries. Links to files are followed, links to
     /// directories are not. A name that is not UTF-8 can't be a key and ends the listing with an error.
     fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>> {
         let (roots, prefix) = (Arc::clone(&self.roots), prefix.clone());

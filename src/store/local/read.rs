@@ -24,8 +24,8 @@ use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::store::{ObjectInfo, Reading, Version};
 
-/// Bytes read at once. A hop to a blocking thread costs some 20 µs, which is little beside 1 MiB and
-/// a lot beside 64 KiB; larger chunks measured no faster.
+/// Bytes read at once, each on a hop to a blocking thread. 1 GiB from the page cache took 0.1-0.2 s in chunks of 1 MiB,
+/// 0.1-0.2 s of 256 KiB, 0.4-1 s of 64 KiB and 0.2-0.4 s of 4 MiB (best of a busy machine with 2 cores).
 const CHUNK: u64 = 1024 * 1024;
 
 /// The version of a file.

@@ -11,7 +11,9 @@
 //! So no mix of sizes, order of failures or setting of `--memory` from two parts up can deadlock, thousands of
 //! small objects fly at once, and one huge object gets the whole budget.
 //!
-//! The invariant, with `w` a job's write room and `full` a whole write part: `free ≥ full − max(w)`.
+//! The invariant, with `w` a job's write room and `full` a whole write part: `free ≥ full − max(w)` while there is a job.
+//! Room that is reserved for a job still to come has no part in the maximum: a receiver may hold it through a long poll,
+//! and a job that must grow would wait as long.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,8 +50,8 @@ struct State {
 }
 
 impl State {
-    fn largest_write(&self) -> u64 {
-        self.writes.last_key_value().map_or(0, |(write, _)| *write)
+    fn largest_write(&self) -> Option<u64> {
+        self.writes.last_key_value().map(|(write, _)| *write)
     }
 
     fn add(&mut self, write: u64) {
@@ -99,18 +101,47 @@ impl Budget {
 
     /// The minimum of a job, if it is free.
     pub fn try_admit(self: &Arc<Self>, size: Option<u64>) -> Option<Room> {
+        self.try_room(size, true)
+    }
+
+    /// Waits for the minimum of a job that is still to come. [`Room::begin`] says that it has.
+    pub async fn reserve(self: &Arc<Self>) -> Room {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(room) = self.try_reserve() {
+                return room;
+            }
+            changed.await;
+        }
+    }
+
+    /// The minimum of a job that is still to come, if it is free.
+    pub fn try_reserve(self: &Arc<Self>) -> Option<Room> {
+        self.try_room(None, false)
+    }
+
+    fn try_room(self: &Arc<Self>, size: Option<u64>, begun: bool) -> Option<Room> {
         let (read, write) = self.minimum(size);
         let mut state = self.lock();
-        let reachable = self.full - state.largest_write().max(write);
-        if state.growing > 0 || state.free < read + write + reachable {
+        let needed = read + write + self.reachable(&state, begun.then_some(write));
+        if state.growing > 0 || state.free < needed {
             return None;
         }
         state.free -= read + write;
-        state.add(write);
+        if begun {
+            state.add(write);
+        }
         drop(state);
-        let held = Mutex::new(Held { read, write });
-        let shared = Arc::new(Shared { budget: Arc::clone(self), held });
+        let held = Mutex::new(Held { read, write, begun, kept: false });
+        let shared = Arc::new(Shared { budget: Arc::clone(self), held, starved: Notify::new() });
         Some(Room { read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)), shared })
+    }
+
+    /// What must stay free so that some job can reach a whole write part, with one more that has `write`.
+    fn reachable(&self, state: &State, write: Option<u64>) -> u64 {
+        // Nobody works, nobody grows.
+        let Some(largest) = state.largest_write().max(write) else { return 0 };
+        self.full - largest
     }
 
     fn minimum(&self, size: Option<u64>) -> (u64, u64) {
@@ -120,7 +151,7 @@ impl Budget {
 
     fn try_extra(self: &Arc<Self>, bytes: u64) -> Option<Extra> {
         let mut state = self.lock();
-        if state.growing > 0 || state.free < bytes + (self.full - state.largest_write()) {
+        if state.growing > 0 || state.free < bytes + self.reachable(&state, None) {
             return None;
         }
         state.free -= bytes;
@@ -151,12 +182,18 @@ pub struct Room {
 struct Shared {
     budget: Arc<Budget>,
     held: Mutex<Held>,
+    /// A read waits for the bytes in the read room to be used up.
+    starved: Notify,
 }
 
 #[derive(Debug)]
 struct Held {
     read: u64,
     write: u64,
+    /// The job has come. Until then it does not count as one that can go on and end.
+    begun: bool,
+    /// Nothing is given back before the end.
+    kept: bool,
 }
 
 #[derive(Debug)]
@@ -179,28 +216,56 @@ enum Source {
 }
 
 impl Room {
+    /// The job of a [reserved](Budget::reserve) room has come.
+    pub fn begin(&self) {
+        let mut held = self.shared.lock();
+        if !std::mem::replace(&mut held.begun, true) {
+            self.shared.budget.lock().add(held.write);
+        }
+    }
+
+    /// From now on [`fit`](Self::fit) gives nothing back: several jobs use the room in turn, and the next may be larger.
+    pub fn keep(&self) {
+        self.shared.lock().kept = true;
+    }
+
     /// Gives back what a job does not need whose input turned out to have `size` bytes.
     pub fn fit(&self, size: u64) {
         let budget = &self.shared.budget;
         let (read, write) = budget.minimum(Some(size));
         let mut held = self.shared.lock();
+        if held.kept {
+            return;
+        }
         let (read, write) = (read.min(held.read), write.min(held.write));
         let spare = held.read - read + held.write - write;
         if spare == 0 {
             return;
         }
         let mut state = budget.lock();
-        state.remove(held.write);
-        state.add(write);
+        if held.begun {
+            state.remove(held.write);
+            state.add(write);
+        }
         state.free += spare;
-        *held = Held { read, write };
+        (held.read, held.write) = (read, write);
         drop((state, held));
         budget.changed.notify_waiters();
     }
 
     /// Waits for room for `bytes` (at most a part) to read into: the job's own, or more if more is free.
     pub async fn read(&self, bytes: u64) -> Claim {
+        if let Some(claim) = self.try_read(bytes) {
+            return claim;
+        }
+        self.shared.starved.notify_one();
         self.claim(&self.read, bytes).await
+    }
+
+    /// Resolves when a read waits for room, so there is more to come and it comes when the bytes read before have been
+    /// used up. Whoever holds such bytes must not wait for the next ones without watching this.
+    pub async fn starved(&self) {
+        self.shared.starved.notified().await;
     }
 
     /// Room to read ahead into, if it is free.
@@ -236,8 +301,10 @@ impl Room {
                 let more = budget.full - held.write;
                 if state.free >= more {
                     state.free -= more;
-                    state.remove(held.write);
-                    state.add(budget.full);
+                    if held.begun {
+                        state.remove(held.write);
+                        state.add(budget.full);
+                    }
                     held.write = budget.full;
                     return;
                 }
@@ -301,8 +368,10 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let (read, write) = (held.read, held.write);
-        self.budget.lock().remove(write);
+        let Held { read, write, begun, .. } = *held;
+        if begun {
+            self.budget.lock().remove(write);
+        }
         self.budget.release(read + write);
     }
 }

@@ -7,32 +7,28 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
-    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
-    Message as SqsMessage, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
-    SendMessageBatchRequestEntry,
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageSystemAttributeName,
+    QueueAttributeName, SendMessageBatchRequestEntry,
 };
-use aws_smithy_types::error::operation::BuildError;
 use futures::FutureExt;
-use md5::{Digest, Md5};
 use tokio::sync::OnceCell;
 
+use self::batch::{Call, MAX_BATCH, MAX_BYTES, attributes_to_send, outcomes, pack, too_large, unbuilt};
+use self::message::message;
+use self::open::{find, unopened};
 use super::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use crate::aws::address::QueueAddress;
-use crate::aws::classify::{Asked, entry_error, service_error};
-use crate::aws::{self, Aws, Subject};
+use crate::aws::classify::{Asked, service_error};
+use crate::aws::{self, Aws};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
 
-/// Entries in one batch call
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
-const MAX_BATCH: usize = 10;
-
-/// The largest message, and the largest sum of one batch, attributes included
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
-const MAX_BYTES: usize = 1024 * 1024;
+mod batch;
+mod message;
+mod open;
 
 /// The longest wait of one receive
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>).
@@ -47,13 +43,20 @@ const MAX_VISIBILITY: u64 = 43_200;
 const REMEMBERED: usize = 2_000;
 
 /// A queue in SQS, or in a server that speaks its protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SqsQueue {
     client: Client,
     url: String,
     name: String,
     dead: Arc<OnceCell<Option<Arc<dyn JobQueue>>>>,
     deleted: Arc<Mutex<VecDeque<u64>>>,
+}
+
+// The SDK's own text holds the access key.
+impl std::fmt::Debug for SqsQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqsQueue").field("name", &self.name).field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl SqsQueue {
@@ -288,57 +291,6 @@ impl JobQueue for SqsQueue {
     }
 }
 
-async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
-    let call = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account.map(str::to_owned));
-    let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
-    answer.queue_url.ok_or_else(|| ServiceError::new(ServiceErrorKind::Missing, "QueueDoesNotExist", "it has no URL"))
-}
-
-/// What to tell of a queue that can't be opened, with the name that was perhaps meant.
-async fn unopened(client: &Client, name: &str, error: &ServiceError, region: &str, aws: &Aws) -> UserError {
-    let settings = aws.settings();
-    let mut told = aws::user_error(error, Subject::Receive(name), settings);
-    if error.kind == ServiceErrorKind::Missing {
-        told.what = format!("queue {name:?} does not exist in {region}");
-        let list = format!("aws sqs list-queues --region {region}");
-        told.help = match nearest(client, name).await {
-            Some(near) => format!("did you mean {near:?}?  List them:  {list}"),
-            None => format!("list the queues there are:  {list}"),
-        };
-    }
-    if let (107, Some(endpoint)) = (told.code.0, aws.sqs_endpoint()) {
-        told.what = format!("cannot reach {}", endpoint.url);
-        if endpoint.source == "the profile" {
-            told.help = "start it with  your local server, or take endpoint_url out of the profile".to_owned();
-        }
-    }
-    told
-}
-
-/// The queue whose name is nearest to `name`, if there is one near and we may list them.
-async fn nearest(client: &Client, name: &str) -> Option<String> {
-    let listed = client.list_queues().max_results(1000).send().await.ok()?;
-    let names = listed.queue_urls().iter().filter_map(|url| url.rsplit('/').next());
-    let (distance, near) = names.map(|there| (distance(name, there), there)).min()?;
-    (distance <= 2.max(name.len() / 3)).then(|| near.to_owned())
-}
-
-/// How many characters must be put in, taken out or replaced to turn one word into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
-}
-
 /// The dead-letter queue's ARN and the greatest number of receives of a redrive policy.
 fn redrive(policy: &str) -> (Option<String>, Option<u32>) {
     let Ok(policy) = serde_json::from_str::<serde_json::Value>(policy) else { return (None, None) };
@@ -359,163 +311,15 @@ fn seconds(duration: Duration, limit: u64) -> i32 {
     i32::try_from(rounded.min(limit)).unwrap_or(i32::MAX)
 }
 
-/// One request, or a message that fits in none.
-enum Call<'a> {
-    Batch(Vec<&'a Outgoing>),
-    TooLarge(usize),
-}
-
-/// Packs messages, in order, into as few requests as the limits allow.
-fn pack(messages: &[Outgoing]) -> Vec<Call<'_>> {
-    let mut calls = Vec::new();
-    let mut batch = Vec::new();
-    let mut bytes = 0;
-    for message in messages {
-        let size = size(message);
-        let full = batch.len() == MAX_BATCH || bytes + size > MAX_BYTES;
-        if full && !batch.is_empty() {
-            calls.push(Call::Batch(std::mem::take(&mut batch)));
-            bytes = 0;
-        }
-        if size > MAX_BYTES {
-            calls.push(Call::TooLarge(size));
-        } else {
-            batch.push(message);
-            bytes += size;
-        }
-    }
-    if !batch.is_empty() {
-        calls.push(Call::Batch(batch));
-    }
-    calls
-}
-
-/// What the service counts of a message: its body, and names, types and values of its attributes.
-fn size(message: &Outgoing) -> usize {
-    let attributes = message.attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len());
-    message.body.len() + attributes.sum::<usize>()
-}
-
-fn too_large(size: usize) -> ServiceError {
-    let message = format!("the message has {size} bytes, SQS takes {MAX_BYTES}");
-    ServiceError::new(ServiceErrorKind::Invalid, "MessageTooLong", message)
-}
-
-type SentAttributes = std::collections::HashMap<String, MessageAttributeValue>;
-
-fn attributes_to_send(message: &Outgoing) -> Result<Option<SentAttributes>, BuildError> {
-    if message.attributes.is_empty() {
-        return Ok(None);
-    }
-    let built = message.attributes.iter().map(|(name, value)| {
-        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build()?;
-        Ok((name.clone(), value))
-    });
-    built.collect::<Result<_, BuildError>>().map(Some)
-}
-
-fn unbuilt(error: BuildError) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Invalid, "InvalidRequest", error.to_string())
-}
-
-fn message(received: SqsMessage) -> Message {
-    let system = |name| received.attributes().and_then(|attributes| attributes.get(&name)).cloned();
-    let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount).and_then(|count| count.parse().ok());
-    let sent = system(MessageSystemAttributeName::SentTimestamp).and_then(|millis| millis.parse().ok());
-    let group = system(MessageSystemAttributeName::MessageGroupId);
-    let texts = received.message_attributes().into_iter().flatten();
-    let attributes = texts.filter_map(|(name, value)| Some((name.clone(), value.string_value()?.to_owned())));
-    let body = received.body().unwrap_or_default();
-    Message {
-        attributes: attributes.collect(),
-        // The SDK does not check this sum.
-        intact: received.md5_of_body().is_none_or(|sum| sum.eq_ignore_ascii_case(&md5_hex(body))),
-        id: received.message_id().unwrap_or_default().to_owned(),
-        receipt: Receipt(received.receipt_handle().unwrap_or_default().to_owned()),
-        attempt: attempt.unwrap_or(1),
-        sent: sent.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))),
-        group,
-        body: body.to_owned(),
-    }
-}
-
-fn md5_hex(text: &str) -> String {
-    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn fingerprint(receipt: &Receipt) -> u64 {
     let mut hasher = DefaultHasher::new();
     receipt.hash(&mut hasher);
     hasher.finish()
 }
 
-/// One outcome for each entry, by position. An entry the service said nothing about may or may not have happened.
-fn outcomes<'a>(
-    count: usize,
-    successful: impl Iterator<Item = &'a str>,
-    failed: &[BatchResultErrorEntry],
-) -> Vec<Outcome> {
-    let silence =
-        ServiceError::new(ServiceErrorKind::Unavailable, "NoAnswer", "the service did not mention this entry");
-    let mut outcomes: Vec<Outcome> = vec![Err(silence); count];
-    let position = |id: &str| id.parse::<usize>().ok();
-    for id in successful {
-        if let Some(outcome) = position(id).and_then(|position| outcomes.get_mut(position)) {
-            *outcome = Ok(());
-        }
-    }
-    for entry in failed {
-        if let Some(outcome) = position(entry.id()).and_then(|position| outcomes.get_mut(position)) {
-            *outcome = Err(entry_error(entry.code(), entry.message(), entry.sender_fault()));
-        }
-    }
-    outcomes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn of_size(bytes: usize) -> Outgoing {
-        Outgoing { body: "x".repeat(bytes), ..Outgoing::default() }
-    }
-
-    fn shape(messages: &[Outgoing]) -> Vec<usize> {
-        let count = |call: &Call<'_>| match call {
-            Call::Batch(batch) => batch.len(),
-            Call::TooLarge(_) => 0,
-        };
-        pack(messages).iter().map(count).collect()
-    }
-
-    #[test]
-    fn a_batch_is_split_by_bytes_as_well_as_by_ten() {
-        assert_eq!(shape(&vec![of_size(10); 10]), [10]);
-        assert_eq!(shape(&vec![of_size(10); 25]), [10, 10, 5]);
-        assert_eq!(shape(&vec![of_size(MAX_BYTES / 2); 3]), [2, 1]);
-        assert_eq!(shape(&[of_size(1), of_size(MAX_BYTES + 1), of_size(1)]), [1, 0, 1]);
-        let mut attributed = of_size(MAX_BYTES - 10);
-        attributed.attributes.insert("batch".to_owned(), "x".repeat(10));
-        assert_eq!(shape(&[attributed]), [0]);
-    }
-
-    #[test]
-    fn every_entry_has_the_outcome_of_its_position() {
-        let failed = BatchResultErrorEntry::builder().id("1").code("ReceiptHandleIsInvalid").sender_fault(true).build();
-        let read = outcomes(3, ["2"].into_iter(), &[failed.unwrap()]);
-        assert_eq!(read[0].as_ref().unwrap_err().kind, ServiceErrorKind::Unavailable);
-        assert_eq!(read[1].as_ref().unwrap_err().kind, ServiceErrorKind::LeaseLost);
-        assert!(read[2].is_ok());
-    }
-
-    #[test]
-    fn a_body_that_is_not_the_one_sent_is_not_intact() {
-        let sent = |sum: &str| message(SqsMessage::builder().body("hello").md5_of_body(sum).build()).intact;
-        assert!(sent("5d41402abc4b2a76b9719d911017c592"));
-        assert!(sent("5D41402ABC4B2A76B9719D911017C592"));
-        assert!(!sent("5d41402abc4b2a76b9719d911017c593"));
-        assert!(message(SqsMessage::builder().body("hello").build()).intact);
-    }
 
     #[test]
     fn a_redrive_policy_is_read_with_its_count_as_number_or_text() {
@@ -531,12 +335,5 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(1), MAX_WAIT), 1);
         assert_eq!(seconds(Duration::ZERO, MAX_WAIT), 0);
         assert_eq!(seconds(Duration::from_secs(90), MAX_WAIT), 20);
-    }
-
-    #[test]
-    fn the_distance_of_names_counts_their_differences() {
-        assert_eq!(distance("jbos", "jobs"), 2);
-        assert_eq!(distance("jobs", "jobs"), 0);
-        assert_eq!(distance("", "abc"), 3);
     }
 }

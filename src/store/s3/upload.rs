@@ -10,14 +10,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use md5::{Digest, Md5};
 
-use super::{Part, Upload};
 use crate::aws::checksum;
 use crate::aws::classify::{Asked, service_error};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::queue::ServiceFuture;
+use crate::store::{Part, Upload};
 
 /// An upload that was begun.
-#[derive(Debug)]
 pub(super) struct S3Upload {
     pub(super) client: Client,
     pub(super) bucket: String,
@@ -28,6 +27,17 @@ pub(super) struct S3Upload {
     /// Whether it takes the sum of the whole object, too.
     pub(super) whole: bool,
     pub(super) only_if_absent: bool,
+}
+
+// The SDK's own text holds the access key.
+impl std::fmt::Debug for S3Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Upload")
+            .field("bucket", &self.bucket)
+            .field("key", &self.key)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Discards an upload; one that is gone counts as discarded.

@@ -1,0 +1,48 @@
+//! A message as it comes.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_sdk_sqs::types::{Message as SqsMessage, MessageSystemAttributeName};
+use md5::{Digest, Md5};
+
+use crate::queue::{Message, Receipt};
+
+/// Reads a message, and checks that its body is the one that was sent.
+pub(super) fn message(received: SqsMessage) -> Message {
+    let system = |name| received.attributes().and_then(|attributes| attributes.get(&name)).cloned();
+    let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount).and_then(|count| count.parse().ok());
+    let sent = system(MessageSystemAttributeName::SentTimestamp).and_then(|millis| millis.parse().ok());
+    let group = system(MessageSystemAttributeName::MessageGroupId);
+    let texts = received.message_attributes().into_iter().flatten();
+    let attributes = texts.filter_map(|(name, value)| Some((name.clone(), value.string_value()?.to_owned())));
+    let body = received.body().unwrap_or_default();
+    Message {
+        attributes: attributes.collect(),
+        // The SDK does not check this sum.
+        intact: received.md5_of_body().is_none_or(|sum| sum.eq_ignore_ascii_case(&md5_hex(body))),
+        id: received.message_id().unwrap_or_default().to_owned(),
+        receipt: Receipt(received.receipt_handle().unwrap_or_default().to_owned()),
+        attempt: attempt.unwrap_or(1),
+        sent: sent.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))),
+        group,
+        body: body.to_owned(),
+    }
+}
+
+fn md5_hex(text: &str) -> String {
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_not_the_one_sent_is_not_intact() {
+        let sent = |sum: &str| message(SqsMessage::builder().body("hello").md5_of_body(sum).build()).intact;
+        assert!(sent("5d41402abc4b2a76b9719d911017c592"));
+        assert!(sent("5D41402ABC4B2A76B9719D911017C592"));
+        assert!(!sent("5d41402abc4b2a76b9719d911017c593"));
+        assert!(message(SqsMessage::builder().body("hello").build()).intact);
+    }
+}

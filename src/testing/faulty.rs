@@ -1,0 +1,391 @@
+//! Queues and stores that fail, by script or by dice, in every way a service can.
+//!
+//! A call can happen or not, and its success can be reported or not: a lost answer is a call that happened and was
+//! reported as failed, and a delete by an old receipt may be reported as done without having happened. [`Faults`] decides
+//! for each call; [`Faulty`] and [`FaultyQueue`] wrap any backend and obey. One seed is one sequence of decisions; what
+//! they hit still depends on the order of the calls.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+
+use crate::error::{ServiceError, ServiceErrorKind};
+use crate::job::Location;
+use crate::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
+
+/// The calls that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum On {
+    /// Reading a range.
+    Get,
+    /// Writing an object whole.
+    Put,
+    /// Beginning an upload.
+    Begin,
+    /// Writing a part.
+    Part,
+    /// Completing an upload.
+    Complete,
+    /// Aborting an upload.
+    Abort,
+    /// Asking about an object.
+    Head,
+    /// Sending messages.
+    Send,
+    /// Receiving messages.
+    Receive,
+    /// Extending or giving back messages.
+    Extend,
+    /// Deleting messages.
+    Delete,
+    /// Counting messages.
+    Counts,
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not happen, and fails with this.
+    Fail(ServiceErrorKind),
+    /// It happens, and its answer is lost.
+    Lost,
+    /// It does not happen, and is reported as done. Only for deletes; a failure elsewhere.
+    Pretended,
+    /// The body breaks at this byte of the object. Waits for a read of that byte.
+    Break(u64),
+    /// The body arrives with a wrong byte and the store's checksum tells: it ends in an error of kind `Corrupt`.
+    Corrupt,
+    /// The messages' bodies do not match their checksums.
+    Damaged,
+    /// It happens later.
+    Delay(Duration),
+    /// It happens at once, and answers later.
+    Late(Duration),
+    /// It never answers, and does not happen.
+    Silence,
+}
+
+/// Decides which calls fail. Clones decide together.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Decisions>>);
+
+#[derive(Debug, Default)]
+struct Decisions {
+    script: Vec<(On, Fault, u32)>,
+    dice: Option<(fastrand::Rng, f64)>,
+    counts: std::collections::HashMap<On, u64>,
+}
+
+impl Faults {
+    /// No faults, until there is a script.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Faults for a part of all calls (0.08 is 8 %), decided by `seed`.
+    pub fn dice(seed: u64, part: f64) -> Self {
+        let faults = Self::default();
+        faults.lock().dice = Some((fastrand::Rng::with_seed(seed), part));
+        faults
+    }
+
+    /// The next `times` calls of this kind go wrong like that; scripts of one kind follow each other.
+    pub fn next(&self, on: On, fault: Fault, times: u32) {
+        self.lock().script.push((on, fault, times));
+    }
+
+    /// Every call of this kind goes wrong, until [`clear`](Self::clear).
+    pub fn always(&self, on: On, fault: Fault) {
+        self.next(on, fault, u32::MAX);
+    }
+
+    /// From now on nothing fails.
+    pub fn clear(&self) {
+        let mut decisions = self.lock();
+        decisions.script.clear();
+        decisions.dice = None;
+    }
+
+    /// How many calls of a kind there were.
+    pub fn calls(&self, on: On) -> u64 {
+        self.lock().counts.get(&on).copied().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Decisions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decide(&self, on: On, range: Option<&Range<u64>>) -> Option<Fault> {
+        let mut decisions = self.lock();
+        *decisions.counts.entry(on).or_default() += 1;
+        let matches = |(kind, fault, _): &(On, Fault, u32)| {
+            let here = match fault {
+                Fault::Break(at) => range.is_some_and(|range| range.contains(at)),
+                _ => true,
+            };
+            *kind == on && here
+        };
+        if let Some(found) = decisions.script.iter().position(matches) {
+            let (_, fault, times) = &mut decisions.script[found];
+            let fault = *fault;
+            *times = if *times == u32::MAX { u32::MAX } else { *times - 1 };
+            if *times == 0 {
+                decisions.script.remove(found);
+            }
+            return Some(fault);
+        }
+        let (dice, part) = decisions.dice.as_mut()?;
+        if dice.f64() >= *part {
+            return None;
+        }
+        let kind = if dice.bool() { ServiceErrorKind::Throttled } else { ServiceErrorKind::Unavailable };
+        Some(match (on, dice.u8(..4)) {
+            (On::Get, 0) => Fault::Corrupt,
+            (On::Get, 1 | 2) => {
+                Fault::Break(range.map_or(0, |range| dice.u64(range.start..range.end.max(range.start + 1))))
+            }
+            (On::Delete, 0) => Fault::Pretended,
+            (On::Receive, 0) => Fault::Damaged,
+            (_, 0 | 1) => Fault::Lost,
+            _ => Fault::Fail(kind),
+        })
+    }
+
+    /// Makes a call, or not, as it is decided.
+    async fn call<T>(&self, on: On, call: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
+        match self.decide(on, None) {
+            None => call.await,
+            Some(fault) => obey(fault, call).await,
+        }
+    }
+}
+
+async fn obey<T>(fault: Fault, call: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
+    match fault {
+        Fault::Delay(delay) => {
+            tokio::time::sleep(delay).await;
+            call.await
+        }
+        Fault::Late(delay) => {
+            let answer = call.await;
+            tokio::time::sleep(delay).await;
+            answer
+        }
+        Fault::Silence => std::future::pending().await,
+        Fault::Lost => {
+            call.await?;
+            Err(injected(ServiceErrorKind::Unavailable))
+        }
+        Fault::Fail(kind) => Err(injected(kind)),
+        Fault::Pretended | Fault::Break(_) | Fault::Corrupt | Fault::Damaged => {
+            Err(injected(ServiceErrorKind::Unavailable))
+        }
+    }
+}
+
+fn injected(kind: ServiceErrorKind) -> ServiceError {
+    ServiceError::new(kind, "Injected", format!("a fault for a test: {kind:?}"))
+}
+
+/// A store that fails as told.
+#[derive(Clone, Debug)]
+pub struct Faulty {
+    store: Arc<dyn ObjectStore>,
+    faults: Faults,
+}
+
+impl Faulty {
+    /// `store`, failing as `faults` says.
+    pub fn new(store: Arc<dyn ObjectStore>, faults: Faults) -> Self {
+        Self { store, faults }
+    }
+}
+
+impl ObjectStore for Faulty {
+    fn part_bounds(&self) -> (u64, u64) {
+        self.store.part_bounds()
+    }
+
+    fn max_parts(&self) -> u32 {
+        self.store.max_parts()
+    }
+
+    fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
+        async move {
+            let start = range.start;
+            let fault = self.faults.decide(On::Get, Some(&range));
+            let call = self.store.get(from, range, pin);
+            match fault {
+                None => call.await,
+                Some(Fault::Break(at)) => {
+                    let reading = call.await?;
+                    Ok(Reading { body: broken(reading.body, at - start), ..reading })
+                }
+                Some(Fault::Corrupt) => {
+                    let reading = call.await?;
+                    let body = reading.body.chain(futures::stream::iter([Err(injected(ServiceErrorKind::Corrupt))]));
+                    Ok(Reading { body: body.map(garble).boxed(), ..reading })
+                }
+                Some(fault) => obey(fault, call).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, to: &'a Location, body: Bytes, how: &'a Writing) -> ServiceFuture<'a, ()> {
+        self.faults.call(On::Put, self.store.put(to, body, how)).boxed()
+    }
+
+    fn begin<'a>(&'a self, to: &'a Location, how: &'a Writing) -> ServiceFuture<'a, Box<dyn Upload>> {
+        async move {
+            let upload = self.faults.call(On::Begin, self.store.begin(to, how)).await?;
+            Ok(Box::new(FaultyUpload { upload, faults: self.faults.clone() }) as Box<dyn Upload>)
+        }
+        .boxed()
+    }
+
+    fn head<'a>(&'a self, at: &'a Location) -> ServiceFuture<'a, Option<ObjectInfo>> {
+        self.faults.call(On::Head, self.store.head(at)).boxed()
+    }
+
+    fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>> {
+        self.store.list(prefix)
+    }
+
+    fn unfinished<'a>(&'a self, prefix: &'a Location) -> ServiceFuture<'a, Vec<Unfinished>> {
+        self.store.unfinished(prefix)
+    }
+
+    fn discard<'a>(&'a self, upload: &'a Unfinished) -> ServiceFuture<'a, ()> {
+        self.store.discard(upload)
+    }
+}
+
+type Body = BoxStream<'static, Result<Bytes, ServiceError>>;
+
+/// The first `length` bytes of a body, and then a broken connection.
+fn broken(body: Body, length: u64) -> Body {
+    let mut left = length as usize;
+    body.map(move |frame| {
+        let frame = frame?;
+        if frame.len() <= left {
+            left -= frame.len();
+            return Ok(vec![Ok(frame)]);
+        }
+        let whole = frame.slice(..std::mem::take(&mut left));
+        Ok(vec![Ok(whole), Err(injected(ServiceErrorKind::Unavailable))])
+    })
+    .flat_map(|frames: Result<Vec<_>, ServiceError>| {
+        futures::stream::iter(frames.unwrap_or_else(|error| vec![Err(error)]))
+    })
+    .boxed()
+}
+
+/// Another first byte.
+fn garble(frame: Result<Bytes, ServiceError>) -> Result<Bytes, ServiceError> {
+    let mut bytes = frame?.to_vec();
+    if let Some(first) = bytes.first_mut() {
+        *first ^= 0x5a;
+    }
+    Ok(bytes.into())
+}
+
+#[derive(Debug)]
+struct FaultyUpload {
+    upload: Box<dyn Upload>,
+    faults: Faults,
+}
+
+impl Upload for FaultyUpload {
+    fn part(&self, number: u32, body: Bytes) -> ServiceFuture<'_, Part> {
+        self.faults.call(On::Part, self.upload.part(number, body)).boxed()
+    }
+
+    fn complete<'a>(&'a self, parts: &'a [Part]) -> ServiceFuture<'a, ()> {
+        self.faults.call(On::Complete, self.upload.complete(parts)).boxed()
+    }
+
+    fn abort(&self) -> ServiceFuture<'_, ()> {
+        self.faults.call(On::Abort, self.upload.abort()).boxed()
+    }
+}
+
+/// A queue that fails as told.
+#[derive(Clone, Debug)]
+pub struct FaultyQueue {
+    queue: Arc<dyn JobQueue>,
+    faults: Faults,
+}
+
+impl FaultyQueue {
+    /// `queue`, failing as `faults` says.
+    pub fn new(queue: Arc<dyn JobQueue>, faults: Faults) -> Self {
+        Self { queue, faults }
+    }
+}
+
+impl JobQueue for FaultyQueue {
+    fn name(&self) -> &str {
+        self.queue.name()
+    }
+
+    fn max_batch(&self) -> usize {
+        self.queue.max_batch()
+    }
+
+    fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
+        self.faults.call(On::Send, self.queue.send(messages)).boxed()
+    }
+
+    fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
+        async move {
+            let call = self.queue.receive(max, wait, visibility);
+            match self.faults.decide(On::Receive, None) {
+                None => call.await,
+                Some(Fault::Damaged) => {
+                    let mut messages = call.await?;
+                    messages.iter_mut().for_each(|message| {
+                        message.body.insert(0, '?');
+                        message.intact = false;
+                    });
+                    Ok(messages)
+                }
+                Some(fault) => obey(fault, call).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
+        self.faults.call(On::Extend, self.queue.extend(receipts, timeout)).boxed()
+    }
+
+    fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
+        async move {
+            let call = self.queue.delete(receipts);
+            match self.faults.decide(On::Delete, None) {
+                None => call.await,
+                Some(Fault::Pretended) => Ok(receipts.iter().map(|_| Ok(())).collect()),
+                Some(fault) => obey(fault, call).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn counts(&self) -> ServiceFuture<'_, Counts> {
+        self.faults.call(On::Counts, self.queue.counts()).boxed()
+    }
+
+    fn policy(&self) -> ServiceFuture<'_, Policy> {
+        self.queue.policy()
+    }
+
+    fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
+        self.queue.dead_letters()
+    }
+}

@@ -1,0 +1,361 @@
+//! A queue in memory, true to the conformance suite.
+//!
+//! As strict as SQS may be: only the newest receipt extends or deletes, and a message that is visible again can't be
+//! extended. Cheap, so that benches measure the pipeline and not this: a receive costs what it returns, and there is no
+//! timer but while a long poll waits.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::log::{Log, Operation};
+use crate::error::{ServiceError, ServiceErrorKind};
+use crate::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+
+/// A queue in memory.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    name: String,
+    dead_letters: Option<Arc<Self>>,
+    longest: Option<Duration>,
+    log: Option<Log>,
+    state: Mutex<State>,
+    /// Something became visible.
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    entries: HashMap<u64, Entry>,
+    ready: VecDeque<u64>,
+    /// When which message becomes visible again, as far as that still holds.
+    hidden: BinaryHeap<Reverse<(Instant, u64)>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    outgoing: Outgoing,
+    sent: SystemTime,
+    /// How often it was delivered, which also numbers its receipts.
+    delivered: u32,
+    /// While it is hidden: until when.
+    hidden: Option<Instant>,
+}
+
+impl MemoryQueue {
+    /// An empty queue without dead letters.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            dead_letters: None,
+            longest: None,
+            log: None,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+        }
+    }
+
+    /// The same queue with a place for dead letters.
+    #[must_use]
+    pub fn with_dead_letters(self, dead_letters: Arc<Self>) -> Self {
+        Self { dead_letters: Some(dead_letters), ..self }
+    }
+
+    /// The same queue, writing down what happens to it.
+    #[must_use]
+    pub fn with_log(self, log: Log) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// The same queue, hiding no message for longer than `longest`: nobody wants to wait for back-off in a test. The log
+    /// has what was asked for.
+    #[must_use]
+    pub fn with_longest(self, longest: Duration) -> Self {
+        Self { longest: Some(longest), ..self }
+    }
+
+    /// Sends one message; returns its id.
+    pub fn push(&self, body: impl Into<String>) -> String {
+        self.push_all([Outgoing { body: body.into(), ..Outgoing::default() }]).remove(0)
+    }
+
+    fn push_all(&self, messages: impl IntoIterator<Item = Outgoing>) -> Vec<String> {
+        let mut state = self.lock();
+        let (mut ids, mut letters) = (Vec::new(), Vec::new());
+        for outgoing in messages {
+            let id = state.next;
+            state.next += 1;
+            letters.extend(outgoing.attributes.get("batchpipe-message-id").cloned());
+            state.entries.insert(id, Entry { outgoing, sent: SystemTime::now(), delivered: 0, hidden: None });
+            state.ready.push_back(id);
+            ids.push(self.id(id));
+        }
+        self.note(|| Operation::Send { to: self.name.clone(), ids: ids.clone(), letters });
+        drop(state);
+        self.arrived.notify_waiters();
+        ids
+    }
+
+    /// Messages that are neither deleted nor moved.
+    pub fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Messages that can be received now.
+    pub fn visible(&self) -> usize {
+        let mut state = self.lock();
+        state.wake(Instant::now());
+        state.entries.values().filter(|entry| entry.hidden.is_none()).count()
+    }
+
+    /// Bodies and attributes of all messages, oldest first, without receiving them.
+    pub fn peek(&self) -> Vec<Outgoing> {
+        let state = self.lock();
+        let sorted: BTreeMap<_, _> = state.entries.iter().collect();
+        sorted.into_values().map(|entry| entry.outgoing.clone()).collect()
+    }
+
+    /// Delivers what is in flight to somebody else: for `hidden` it is theirs, and receipts given out before are void.
+    /// Returns the number of messages.
+    pub fn steal(&self, hidden: Duration) -> usize {
+        let until = Instant::now() + hidden;
+        self.change_in_flight(|entry| {
+            entry.delivered += 1;
+            entry.hidden = Some(until);
+        })
+    }
+
+    /// Makes what is in flight visible, as if its timeout had passed or the queue had forgotten. Its receipts are good
+    /// until it is delivered again. Returns the number of messages.
+    pub fn forget(&self) -> usize {
+        self.change_in_flight(|entry| entry.hidden = None)
+    }
+
+    fn change_in_flight(&self, change: impl Fn(&mut Entry)) -> usize {
+        let mut state = self.lock();
+        state.wake(Instant::now());
+        let State { entries, ready, hidden, .. } = &mut *state;
+        let mut changed = 0;
+        for (id, entry) in entries.iter_mut().filter(|(_, entry)| entry.hidden.is_some() && entry.delivered > 0) {
+            change(entry);
+            changed += 1;
+            match entry.hidden {
+                Some(until) => hidden.push(Reverse((until, *id))),
+                None => ready.push_back(*id),
+            }
+        }
+        drop(state);
+        self.arrived.notify_waiters();
+        changed
+    }
+
+    fn id(&self, id: u64) -> String {
+        format!("{}-{id}", self.name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, operation: impl FnOnce() -> Operation) {
+        if let Some(log) = &self.log {
+            log.note(operation());
+        }
+    }
+
+    /// What is visible now, or when to look again if nothing is.
+    fn take(&self, max: usize, visibility: Duration) -> Result<Vec<Message>, Option<Instant>> {
+        let now = Instant::now();
+        let until = now + self.longest.map_or(visibility, |longest| visibility.min(longest));
+        let mut state = self.lock();
+        state.wake(now);
+        let mut messages = Vec::new();
+        while messages.len() < max {
+            let Some(id) = state.ready.pop_front() else { break };
+            // Deleted, or taken already under another entry of the list.
+            let Some(entry) = state.entries.get_mut(&id).filter(|entry| entry.hidden.is_none()) else { continue };
+            entry.delivered += 1;
+            entry.hidden = Some(until);
+            messages.push(Message {
+                id: self.id(id),
+                body: entry.outgoing.body.clone(),
+                receipt: Receipt(format!("{id}#{}", entry.delivered)),
+                attempt: entry.delivered,
+                sent: Some(entry.sent),
+                group: entry.outgoing.group.clone(),
+                intact: true,
+                attributes: entry.outgoing.attributes.clone(),
+            });
+            state.hidden.push(Reverse((until, id)));
+        }
+        if messages.is_empty() && max > 0 {
+            return Err(state.hidden.peek().map(|Reverse((until, _))| *until));
+        }
+        self.note(|| Operation::Receive {
+            asked: max,
+            ids: messages.iter().map(|message| message.id.clone()).collect(),
+        });
+        Ok(messages)
+    }
+}
+
+impl State {
+    /// Makes visible what has been hidden long enough.
+    fn wake(&mut self, now: Instant) {
+        while let Some(Reverse((until, id))) = self.hidden.peek().copied().filter(|Reverse((until, _))| *until <= now) {
+            self.hidden.pop();
+            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.hidden == Some(until)) {
+                entry.hidden = None;
+                self.ready.push_back(id);
+            }
+        }
+    }
+
+    /// The message of a receipt, `None` if it is gone; an error if the receipt is not its newest.
+    fn held(&self, receipt: &Receipt) -> Result<(u64, Option<&Entry>), ServiceError> {
+        let parsed = receipt
+            .0
+            .split_once('#')
+            .and_then(|(id, delivery)| Some((id.parse::<u64>().ok()?, delivery.parse::<u32>().ok()?)));
+        let Some((id, delivery)) = parsed else {
+            let said = "this is no receipt of this queue";
+            return Err(ServiceError::new(ServiceErrorKind::Invalid, "ReceiptHandleIsInvalid", said));
+        };
+        let entry = self.entries.get(&id);
+        if entry.is_some_and(|entry| entry.delivered != delivery) {
+            return Err(lost("the message was delivered again"));
+        }
+        Ok((id, entry))
+    }
+}
+
+fn lost(said: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::LeaseLost, "MessageNotInflight", said)
+}
+
+impl JobQueue for MemoryQueue {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ten, as SQS has it.
+    fn max_batch(&self) -> usize {
+        10
+    }
+
+    fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
+        async move { Ok(self.push_all(messages.iter().cloned()).into_iter().map(|_| Ok(())).collect()) }.boxed()
+    }
+
+    fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
+        async move {
+            let deadline = Instant::now() + wait;
+            loop {
+                let arrived = self.arrived.notified();
+                tokio::pin!(arrived);
+                // Registered before looking, so that what arrives in between wakes us.
+                arrived.as_mut().enable();
+                let next = match self.take(max, visibility) {
+                    Ok(messages) => return Ok(messages),
+                    Err(next) => next.map_or(deadline, |next| next.min(deadline)),
+                };
+                if deadline <= Instant::now() {
+                    self.note(|| Operation::Receive { asked: max, ids: Vec::new() });
+                    return Ok(Vec::new());
+                }
+                tokio::select! {
+                    () = arrived => {}
+                    () = tokio::time::sleep_until(next) => {}
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
+        async move {
+            let now = Instant::now();
+            let until = now + self.longest.map_or(timeout, |longest| timeout.min(longest));
+            let mut state = self.lock();
+            state.wake(now);
+            let (mut outcomes, mut ids) = (Vec::new(), Vec::new());
+            for receipt in receipts {
+                let held = state.held(receipt).and_then(|(id, entry)| match entry {
+                    Some(entry) if entry.hidden.is_some() => Ok(id),
+                    Some(_) => Err(lost("the message is visible again")),
+                    None => Err(lost("the message is deleted")),
+                });
+                outcomes.push(held.map(|id| {
+                    let State { entries, ready, hidden, .. } = &mut *state;
+                    if let Some(entry) = entries.get_mut(&id) {
+                        entry.hidden = (until > now).then_some(until);
+                    }
+                    if until > now {
+                        hidden.push(Reverse((until, id)));
+                    } else {
+                        ready.push_back(id);
+                    }
+                    ids.push(self.id(id));
+                }));
+            }
+            self.note(|| Operation::Extend { ids, timeout });
+            drop(state);
+            if until <= now {
+                self.arrived.notify_waiters();
+            }
+            Ok(outcomes)
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
+        async move {
+            let mut state = self.lock();
+            let (mut outcomes, mut ids) = (Vec::new(), Vec::new());
+            for receipt in receipts {
+                let held = state.held(receipt).map(|(id, _)| id);
+                outcomes.push(held.map(|id| {
+                    if state.entries.remove(&id).is_some() {
+                        ids.push(self.id(id));
+                    }
+                }));
+            }
+            self.note(|| Operation::Delete { ids });
+            Ok(outcomes)
+        }
+        .boxed()
+    }
+
+    /// What was given back with a delay counts as in flight, as on SQS.
+    fn counts(&self) -> ServiceFuture<'_, Counts> {
+        async move {
+            let mut state = self.lock();
+            state.wake(Instant::now());
+            let in_flight = state.entries.values().filter(|entry| entry.hidden.is_some()).count() as u64;
+            Ok(Counts { visible: state.entries.len() as u64 - in_flight, in_flight, delayed: 0 })
+        }
+        .boxed()
+    }
+
+    fn policy(&self) -> ServiceFuture<'_, Policy> {
+        // The numbers of an SQS queue as it is created, with today's body limit.
+        let policy = Policy { visibility: Duration::from_secs(30), max_body: 1024 * 1024, ..Policy::default() };
+        async move { Ok(policy) }.boxed()
+    }
+
+    fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
+        let dead_letters = self.dead_letters.clone().map(|queue| queue as Arc<dyn JobQueue>);
+        async move { Ok(dead_letters) }.boxed()
+    }
+}

@@ -1,0 +1,389 @@
+//! A store in memory, true to the conformance suite.
+//!
+//! Cheap, so that benches measure the pipeline and not this: nothing is copied on reading, a [`pattern`] object has any
+//! size and no bytes, and a store made with [`sink`](MemoryStore::sink) keeps the sizes of what is written but not the
+//! bytes. What is kept is copied once, because bytes that are uploaded count against a budget for as long as they live.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+
+use super::log::{Log, Operation};
+use crate::error::{ServiceError, ServiceErrorKind};
+use crate::job::Location;
+use crate::queue::ServiceFuture;
+use crate::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
+
+/// The frames that a body comes in: about what one read of a socket brings.
+const FRAME: u64 = 256 * 1024;
+
+/// A store in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    inside: Arc<Mutex<Inside>>,
+    log: Option<Log>,
+    sink: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    objects: BTreeMap<Location, Object>,
+    uploads: BTreeMap<u64, Pending>,
+    /// Numbers ETags and uploads.
+    next: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Object {
+    content: Content,
+    size: u64,
+    etag: String,
+    modified: SystemTime,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Kept(Bytes),
+    /// [`pattern`], made as it is read.
+    Pattern,
+}
+
+#[derive(Debug)]
+struct Pending {
+    to: Location,
+    how: Writing,
+    begun: SystemTime,
+    parts: BTreeMap<u32, (String, Bytes, u64)>,
+}
+
+/// The length after which [`pattern`] repeats: a prime, so that no part or frame of any usual size is like another.
+const PERIOD: usize = 1_000_003;
+
+fn block() -> &'static Bytes {
+    static BLOCK: OnceLock<Bytes> = OnceLock::new();
+    BLOCK.get_or_init(|| {
+        let mut bytes = vec![0; PERIOD];
+        fastrand::Rng::with_seed(2013).fill(&mut bytes);
+        bytes.into()
+    })
+}
+
+/// Bytes of which no two stretches nearby are alike; those of a larger size begin with those of a smaller.
+pub fn pattern(range: Range<u64>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+    let mut at = range.start;
+    while at < range.end {
+        let piece = piece(at, range.end);
+        bytes.extend_from_slice(&piece);
+        at += piece.len() as u64;
+    }
+    bytes
+}
+
+/// As much of [`pattern`] from `at` on as there is in one piece, ending at `end`.
+fn piece(at: u64, end: u64) -> Bytes {
+    let from = (at % PERIOD as u64) as usize;
+    let length = (PERIOD - from).min((end - at) as usize);
+    block().slice(from..from + length)
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A store that keeps no bytes of what is written, only sizes; reading it back yields [`pattern`].
+    pub fn sink() -> Self {
+        Self { sink: true, ..Self::default() }
+    }
+
+    /// The same store, writing down what happens to it.
+    #[must_use]
+    pub fn with_log(self, log: Log) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// Puts an object there, as somebody else would.
+    pub fn insert(&self, at: Location, body: impl Into<Bytes>) {
+        let body = body.into();
+        self.place(at, body.len() as u64, Content::Kept(body));
+    }
+
+    /// The same with an object of `size` bytes of [`pattern`], which takes no memory.
+    pub fn insert_pattern(&self, at: Location, size: u64) {
+        self.place(at, size, Content::Pattern);
+    }
+
+    fn place(&self, at: Location, size: u64, content: Content) {
+        let mut inside = self.lock();
+        inside.insert(at.clone(), size, content, BTreeMap::new());
+        self.note(|| Operation::Put { at });
+    }
+
+    /// The bytes of an object.
+    pub fn contents(&self, at: &Location) -> Option<Bytes> {
+        self.lock().objects.get(at).map(|object| object.content.slice(0..object.size))
+    }
+
+    /// The size of an object.
+    pub fn size(&self, at: &Location) -> Option<u64> {
+        self.lock().objects.get(at).map(|object| object.size)
+    }
+
+    /// Where the objects are, in order.
+    pub fn locations(&self) -> Vec<Location> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
+    /// How many uploads were begun and not ended.
+    pub fn uploads(&self) -> usize {
+        self.lock().uploads.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, operation: impl FnOnce() -> Operation) {
+        if let Some(log) = &self.log {
+            log.note(operation());
+        }
+    }
+
+    fn keep(&self, body: &[u8]) -> Bytes {
+        if self.sink { Bytes::new() } else { Bytes::copy_from_slice(body) }
+    }
+
+    fn write(
+        &self,
+        inside: &mut Inside,
+        to: &Location,
+        body: Bytes,
+        size: u64,
+        how: &Writing,
+    ) -> Result<(), ServiceError> {
+        if how.only_if_absent && inside.objects.contains_key(to) {
+            let said = "there is an object already";
+            return Err(ServiceError::new(ServiceErrorKind::Exists, "PreconditionFailed", said));
+        }
+        let content = if self.sink { Content::Pattern } else { Content::Kept(body) };
+        inside.insert(to.clone(), size, content, how.metadata.clone());
+        Ok(())
+    }
+}
+
+impl Content {
+    fn slice(&self, range: Range<u64>) -> Bytes {
+        match self {
+            Self::Kept(bytes) => bytes.slice(range.start as usize..range.end as usize),
+            Self::Pattern => pattern(range).into(),
+        }
+    }
+
+    /// The next frame of a body that is to end at `end`.
+    fn frame(&self, at: u64, end: u64) -> Bytes {
+        let end = end.min(at + FRAME);
+        match self {
+            Self::Kept(bytes) => bytes.slice(at as usize..end as usize),
+            Self::Pattern => piece(at, end),
+        }
+    }
+}
+
+impl Inside {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn insert(&mut self, at: Location, size: u64, content: Content, metadata: BTreeMap<String, String>) {
+        // Stricter than S3's: writing the same bytes again makes another version.
+        let etag = format!("{:016x}", self.number());
+        self.objects.insert(at, Object { content, size, etag, modified: SystemTime::now(), metadata });
+    }
+}
+
+fn missing(code: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Missing, code, "there is nothing by that name")
+}
+
+fn info(at: &Location, object: &Object, metadata: BTreeMap<String, String>) -> ObjectInfo {
+    ObjectInfo {
+        location: at.clone(),
+        size: object.size,
+        version: Version { etag: Some(object.etag.clone()), version_id: None },
+        modified: Some(object.modified),
+        metadata,
+    }
+}
+
+impl ObjectStore for MemoryStore {
+    /// Any part that has bytes, up to S3's 5 GiB.
+    fn part_bounds(&self) -> (u64, u64) {
+        (1, 5 << 30)
+    }
+
+    /// As many as S3 takes.
+    fn max_parts(&self) -> u32 {
+        10_000
+    }
+
+    fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
+        async move {
+            let object = self.lock().objects.get(from).cloned().ok_or_else(|| missing("NoSuchKey"))?;
+            let other = pin.etag.as_ref().is_some_and(|etag| *etag != object.etag);
+            if other || pin.version_id.is_some() {
+                let said = "the object is another version";
+                return Err(ServiceError::new(ServiceErrorKind::Changed, "PreconditionFailed", said));
+            }
+            let pinned = pin.etag.clone();
+            self.note(|| Operation::Get { at: from.clone(), range: range.clone(), pinned });
+            let (start, end) = (range.start.min(object.size), range.end.min(object.size));
+            let Object { content, size, etag, .. } = object;
+            let mut at = start;
+            let frames = std::iter::from_fn(move || {
+                let frame = (at < end).then(|| content.frame(at, end))?;
+                at += frame.len() as u64;
+                Some(Ok(frame))
+            });
+            let body = stream::iter(frames).boxed();
+            Ok(Reading { size, version: Version { etag: Some(etag), version_id: None }, body })
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, to: &'a Location, body: Bytes, how: &'a Writing) -> ServiceFuture<'a, ()> {
+        async move {
+            let kept = self.keep(&body);
+            let mut inside = self.lock();
+            self.write(&mut inside, to, kept, body.len() as u64, how)?;
+            self.note(|| Operation::Put { at: to.clone() });
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn begin<'a>(&'a self, to: &'a Location, how: &'a Writing) -> ServiceFuture<'a, Box<dyn Upload>> {
+        async move {
+            let mut inside = self.lock();
+            let id = inside.number();
+            let pending =
+                Pending { to: to.clone(), how: how.clone(), begun: SystemTime::now(), parts: BTreeMap::new() };
+            inside.uploads.insert(id, pending);
+            self.note(|| Operation::Begin { at: to.clone() });
+            Ok(Box::new(MemoryUpload { store: self.clone(), id }) as Box<dyn Upload>)
+        }
+        .boxed()
+    }
+
+    fn head<'a>(&'a self, at: &'a Location) -> ServiceFuture<'a, Option<ObjectInfo>> {
+        async move { Ok(self.lock().objects.get(at).map(|object| info(at, object, object.metadata.clone()))) }.boxed()
+    }
+
+    fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>> {
+        let inside = self.lock();
+        let under = inside.objects.iter().filter(|(at, _)| at.is_under(prefix));
+        let listed: Vec<_> = under.map(|(at, object)| Ok(info(at, object, BTreeMap::new()))).collect();
+        stream::iter(listed).boxed()
+    }
+
+    fn unfinished<'a>(&'a self, prefix: &'a Location) -> ServiceFuture<'a, Vec<Unfinished>> {
+        async move {
+            let inside = self.lock();
+            let under = inside.uploads.iter().filter(|(_, pending)| pending.to.is_under(prefix));
+            Ok(under
+                .map(|(id, pending)| Unfinished {
+                    location: pending.to.clone(),
+                    id: id.to_string(),
+                    begun: Some(pending.begun),
+                    bytes: Some(pending.parts.values().map(|(_, _, size)| size).sum()),
+                })
+                .collect())
+        }
+        .boxed()
+    }
+
+    fn discard<'a>(&'a self, upload: &'a Unfinished) -> ServiceFuture<'a, ()> {
+        async move {
+            let Ok(id) = upload.id.parse::<u64>() else { return Ok(()) };
+            self.discard_upload(id);
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+impl MemoryStore {
+    fn discard_upload(&self, id: u64) {
+        let mut inside = self.lock();
+        if let Some(pending) = inside.uploads.remove(&id) {
+            self.note(|| Operation::Abort { at: pending.to });
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MemoryUpload {
+    store: MemoryStore,
+    id: u64,
+}
+
+impl Upload for MemoryUpload {
+    fn part(&self, number: u32, body: Bytes) -> ServiceFuture<'_, Part> {
+        async move {
+            let size = body.len() as u64;
+            let kept = self.store.keep(&body);
+            let mut inside = self.store.lock();
+            let etag = format!("{:016x}", inside.number());
+            let pending = inside.uploads.get_mut(&self.id).ok_or_else(|| missing("NoSuchUpload"))?;
+            pending.parts.insert(number, (etag.clone(), kept, size));
+            let at = pending.to.clone();
+            self.store.note(|| Operation::Part { at, number, size });
+            Ok(Part { number, etag, size, checksum: None })
+        }
+        .boxed()
+    }
+
+    fn complete<'a>(&'a self, parts: &'a [Part]) -> ServiceFuture<'a, ()> {
+        async move {
+            let mut inside = self.store.lock();
+            let pending = inside.uploads.get(&self.id).ok_or_else(|| missing("NoSuchUpload"))?;
+            let ordered = parts.is_sorted_by_key(|part| part.number) && !parts.is_empty();
+            let mut all = Vec::new();
+            let mut size = 0;
+            for part in parts {
+                match pending.parts.get(&part.number) {
+                    Some((etag, bytes, length)) if *etag == part.etag && ordered => {
+                        all.extend_from_slice(bytes);
+                        size += length;
+                    }
+                    _ => {
+                        let said = "a part is missing, out of order or not the last of its number";
+                        return Err(ServiceError::new(ServiceErrorKind::Invalid, "InvalidPart", said));
+                    }
+                }
+            }
+            let (to, how) = (pending.to.clone(), pending.how.clone());
+            self.store.write(&mut inside, &to, all.into(), size, &how)?;
+            inside.uploads.remove(&self.id);
+            self.store.note(|| Operation::Complete { at: to });
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn abort(&self) -> ServiceFuture<'_, ()> {
+        async move {
+            self.store.discard_upload(self.id);
+            Ok(())
+        }
+        .boxed()
+    }
+}

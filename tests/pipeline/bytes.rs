@@ -1,0 +1,231 @@
+//! Objects arrive whole or not at all.
+
+use std::time::{Duration, Instant};
+
+use batchpipe::error::ServiceErrorKind::{Changed, Throttled, Unavailable};
+use batchpipe::pipeline::IfExists;
+use batchpipe::processor::Work;
+use batchpipe::stages::Settled;
+use batchpipe::testing::{Fault, On, Operation, Rig, pattern};
+
+use super::work::{copying, filter};
+
+const PART: u64 = 64 * 1024;
+
+/// Bytes with ranges that a log can be asked for.
+fn reads(rig: &Rig, name: &str) -> Vec<(std::ops::Range<u64>, Option<String>)> {
+    let of = Rig::input(name);
+    let read = |operation| match operation {
+        Operation::Get { at, range, pinned } if at == of => Some((range, pinned)),
+        _ => None,
+    };
+    rig.log.operations().into_iter().filter_map(read).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_every_size_around_a_part_arrive_whole() {
+    for work in [Work::Copy, copying()] {
+        let rig = Rig::new();
+        let sizes = [0, 1, PART - 1, PART, PART + 1, 2 * PART, 3 * PART - 1, 40 * PART + 17];
+        sizes.iter().for_each(|size| drop(rig.job(&size.to_string(), *size)));
+        let settled = rig.run(work).await;
+        assert_eq!(settled, Settled { done: 8, ..Settled::default() });
+        sizes.iter().for_each(|size| assert!(rig.is_copied(&size.to_string()), "{size} bytes"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_may_be_larger_and_smaller_than_its_input() {
+    let rig = Rig::new();
+    rig.job("one", 1);
+    rig.job("many", 50 * PART);
+    let settled = rig.run(filter(|job, input, output| {
+        if job.input.key() == "many" {
+            std::io::copy(input, &mut std::io::sink())?;
+            return Ok(output.write_all(b"x")?);
+        }
+        (0..50).try_for_each(|part| output.write_all(&pattern(part * PART..(part + 1) * PART)))?;
+        Ok(())
+    }));
+    assert_eq!(settled.await.done, 2);
+    assert_eq!(rig.store.contents(&Rig::output("many")).unwrap(), "x");
+    assert_eq!(rig.store.contents(&Rig::output("one")).unwrap(), pattern(0..50 * PART));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_object_costs_one_read_and_one_write() {
+    let rig = Rig::new();
+    rig.job("small", 1000);
+    rig.run(Work::Copy).await;
+    assert_eq!((rig.faults.calls(On::Get), rig.faults.calls(On::Put)), (1, 1));
+    assert_eq!((rig.faults.calls(On::Begin), rig.faults.calls(On::Head)), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_download_never_becomes_a_short_object() {
+    let mut rig = Rig::new();
+    rig.max_receives = Some(2);
+    rig.job("a", 10 * PART);
+    rig.faults.always(On::Get, Fault::Break(5 * PART + 100));
+    let settled = rig.run(copying()).await;
+    assert_eq!((settled.done, settled.retried, settled.rejected), (0, 1, 1));
+    assert!(rig.store.contents(&Rig::output("a")).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_part_aborts_the_upload_and_the_job_is_tried_again() {
+    let rig = Rig::new();
+    rig.job("a", 10 * PART);
+    // All five attempts at one part; by then, the other parts in flight have failed as well.
+    rig.faults.next(On::Part, Fault::Fail(Unavailable), 5 * 4);
+    let settled = rig.run(Work::Copy).await;
+    assert_eq!((settled.retried, settled.done), (1, 1));
+    assert_eq!(rig.log.count(|operation| matches!(operation, Operation::Abort { .. })), 1);
+    assert!(rig.is_copied("a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_is_resumed_at_its_byte_with_the_version_pinned() {
+    let rig = Rig::new();
+    rig.job("a", PART);
+    rig.faults.next(On::Get, Fault::Break(1000), 1);
+    assert_eq!(rig.run(Work::Copy).await.done, 1);
+    assert!(rig.is_copied("a"));
+    let reads = reads(&rig, "a");
+    assert_eq!(reads.iter().map(|(range, _)| range.clone()).collect::<Vec<_>>(), [0..PART, 1000..PART]);
+    assert!(reads[1].1.is_some(), "the second read is pinned: {reads:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_body_is_read_again_from_its_beginning() {
+    let rig = Rig::new();
+    rig.job("a", 3 * PART);
+    rig.faults.next(On::Get, Fault::Corrupt, 2);
+    assert_eq!(rig.run(Work::Copy).await.done, 1);
+    assert!(rig.is_copied("a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_changes_while_it_is_read_is_never_mixed() {
+    let mut rig = Rig::new();
+    rig.transfer.parallel = 1;
+    rig.job("a", 30 * PART);
+    rig.faults.always(On::Get, Fault::Delay(Duration::from_millis(5)));
+    let running = rig.start(Work::Copy);
+    while reads(&rig, "a").len() < 5 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    rig.store.insert(Rig::input("a"), vec![7; 30 * PART as usize]);
+    let settled = running.end().await;
+    assert_eq!((settled.done, settled.rejected), (0, 1), "the message means an object that is gone");
+    assert!(rig.store.contents(&Rig::output("a")).is_none());
+    assert_eq!(rig.dead_letters.peek()[0].attributes["batchpipe-code"], "BP302");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_is_not_what_the_message_means_is_rejected() {
+    let rig = Rig::new();
+    rig.store.insert_pattern(Rig::input("a"), 100);
+    rig.body(r#"{"v":1,"input":"s3://input/a","output":"s3://output/a","size":99}"#, &["a"]);
+    rig.body(r#"{"v":1,"input":"s3://input/a","output":"s3://output/b","etag":"other"}"#, &["b"]);
+    rig.body(r#"{"v":1,"input":"s3://input/nothing","output":"s3://output/c"}"#, &["c"]);
+    assert_eq!(rig.run(Work::Copy).await, Settled { rejected: 3, ..Settled::default() });
+    let mut codes: Vec<_> =
+        rig.dead_letters.peek().into_iter().map(|mut letter| letter.attributes.remove("batchpipe-code")).collect();
+    codes.sort();
+    assert_eq!(codes, [Some("BP301".into()), Some("BP302".into()), Some("BP302".into())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_store_slows_and_loses_nothing() {
+    let rig = Rig::new();
+    (0..20).for_each(|name| drop(rig.job(&name.to_string(), PART + 1)));
+    for on in [On::Get, On::Put, On::Begin, On::Part, On::Complete] {
+        rig.faults.next(on, Fault::Fail(Throttled), 15);
+    }
+    let settled = rig.run(Work::Copy).await;
+    assert_eq!(settled.done, 20);
+    (0..20).for_each(|name| assert!(rig.is_copied(&name.to_string())));
+    assert!(rig.meters.throttles.load(std::sync::atomic::Ordering::Relaxed) >= 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_store_is_given_up_at_the_deadline() {
+    let mut rig = Rig::new();
+    rig.transfer.retry.deadline = Duration::from_millis(50);
+    rig.job("a", 3 * PART);
+    for on in [On::Get, On::Begin, On::Part, On::Complete] {
+        rig.faults.next(on, Fault::Silence, 2);
+    }
+    let begun = Instant::now();
+    assert_eq!(rig.run(Work::Copy).await.done, 1);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(rig.is_copied("a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completion_whose_answer_is_lost_is_done_once() {
+    let rig = Rig::new();
+    rig.job("a", 5 * PART);
+    rig.faults.next(On::Complete, Fault::Lost, 1);
+    assert_eq!(rig.run(Work::Copy).await, Settled { done: 1, ..Settled::default() });
+    assert!(rig.is_copied("a"));
+    assert_eq!(rig.log.count(|operation| matches!(operation, Operation::Complete { .. })), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_vanished_is_done_again() {
+    let rig = Rig::new();
+    rig.job("a", 5 * PART);
+    rig.faults.next(On::Complete, Fault::Fail(batchpipe::error::ServiceErrorKind::Missing), 1);
+    let settled = rig.run(Work::Copy).await;
+    assert_eq!((settled.retried, settled.done), (1, 1));
+    assert!(rig.is_copied("a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_exists_is_overwritten_kept_or_refused() {
+    for (if_exists, size) in [(IfExists::Overwrite, 10), (IfExists::Skip, 10), (IfExists::Fail, 3 * PART)] {
+        let mut rig = Rig::new();
+        rig.if_exists = if_exists;
+        rig.store.insert(Rig::output("a"), "before");
+        rig.job("a", size);
+        let settled = rig.run(Work::Copy).await;
+        let before = rig.store.contents(&Rig::output("a")).unwrap() == "before";
+        let expected = match if_exists {
+            IfExists::Overwrite => (Settled { done: 1, ..Settled::default() }, false),
+            IfExists::Skip => (Settled { skipped: 1, ..Settled::default() }, true),
+            IfExists::Fail => (Settled { rejected: 1, ..Settled::default() }, true),
+        };
+        assert_eq!((settled, before), expected, "{if_exists:?}");
+        let letters = rig.dead_letters.peek();
+        assert!(letters.iter().all(|letter| letter.attributes["batchpipe-code"] == "BP307"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_appears_meanwhile_is_never_overwritten_by_a_careful_job() {
+    for size in [10, 5 * PART] {
+        let mut rig = Rig::new();
+        rig.if_exists = IfExists::Skip;
+        rig.job("a", size);
+        let store = rig.store.clone();
+        let settled = rig.run(filter(move |_, input, output| {
+            std::io::copy(input, output)?;
+            store.insert(Rig::output("a"), "of another");
+            Ok(())
+        }));
+        assert_eq!(settled.await, Settled { skipped: 1, ..Settled::default() });
+        assert_eq!(rig.store.contents(&Rig::output("a")).unwrap(), "of another");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_says_changed_once_does_not_publish() {
+    let rig = Rig::new();
+    rig.job("a", 5 * PART);
+    rig.faults.next(On::Get, Fault::Delay(Duration::ZERO), 2);
+    rig.faults.next(On::Get, Fault::Fail(Changed), 1);
+    assert_eq!(rig.run(Work::Copy).await.rejected, 1);
+    assert!(rig.store.contents(&Rig::output("a")).is_none());
+}

@@ -1,0 +1,10 @@
+//! What the flow promises, one sentence a test, on twins in memory. Real time, because processors run on real threads;
+//! each run lasts tens of milliseconds where nothing has to be waited for.
+
+mod bounds;
+mod bytes;
+mod leases;
+mod processors;
+mod settling;
+mod stopping;
+mod work;

@@ -1,0 +1,244 @@
+//! What becomes of messages: deleted, moved, given back, each when it may be.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use batchpipe::ProcessError;
+use batchpipe::error::Code;
+use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::meter::Ended;
+use batchpipe::processor::Work;
+use batchpipe::stages::Settled;
+use batchpipe::testing::{Fault, On, Operation, Rig};
+
+use super::work::filter;
+
+/// The deletes that deleted something, as lists of ids.
+fn deletes(rig: &Rig) -> Vec<Vec<String>> {
+    let deleted = |operation| match operation {
+        Operation::Delete { ids } if !ids.is_empty() => Some(ids),
+        _ => None,
+    };
+    rig.log.operations().into_iter().filter_map(deleted).collect()
+}
+
+/// The timeouts with which messages were given back.
+fn given_back(rig: &Rig) -> Vec<Duration> {
+    let given = |operation| match operation {
+        Operation::Extend { ids, timeout } if !ids.is_empty() && timeout != rig.visibility => Some(timeout),
+        _ => None,
+    };
+    rig.log.operations().into_iter().filter_map(given).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_job_goes_to_the_dead_letters_with_its_reason() {
+    let rig = Rig::new();
+    let id = rig.job("a", 10);
+    let settled =
+        rig.run(filter(|_, _, _| Err(ProcessError::Reject { code: 303, reason: "bad\u{1b}[31m data".into() })));
+    assert_eq!(settled.await, Settled { rejected: 1, ..Settled::default() });
+    assert!(rig.queue.is_empty());
+    let [letter] = &rig.dead_letters.peek()[..] else { panic!("one dead letter") };
+    assert!(letter.body.contains("s3://input/a"), "the body is as it was: {:?}", letter.body);
+    assert_eq!(letter.attributes["batchpipe-reason"], "bad\u{FFFD}[31m data", "what a queue takes");
+    assert_eq!(letter.attributes["batchpipe-stage"], "process");
+    assert_eq!(letter.attributes["batchpipe-message-id"], id);
+    assert_eq!(letter.attributes["batchpipe-attempt"], "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_dead_letters_a_rejected_job_is_kept_and_reported() {
+    let mut rig = Rig::new();
+    rig.has_dead_letters = false;
+    rig.job("a", 10);
+    let settled = rig.run(filter(|_, _, _| Err(ProcessError::reject("never"))));
+    // It ends although the message is still there: what is kept would come for ever.
+    assert!(settled.await.rejected >= 1);
+    assert_eq!(rig.queue.len(), 1);
+    assert!(rig.meters.kept.load(Relaxed) >= 1);
+    assert!(rig.dead_letters.is_empty());
+    assert!(given_back(&rig)[0] >= Duration::from_secs(600), "it waits for a person: {:?}", given_back(&rig));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_moved_is_kept() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.next(On::Send, Fault::Fail(Unavailable), 5);
+    let settled = rig.run(filter(|_, _, _| Err(ProcessError::reject("never"))));
+    assert_eq!(settled.await.rejected, 2, "the second time it could be moved");
+    assert_eq!((rig.queue.len(), rig.dead_letters.len()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_several_jobs_is_deleted_when_all_are_done() {
+    let mut rig = Rig::new();
+    let record = |key: &str| {
+        format!(
+            r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
+        )
+    };
+    rig.rules.output = Some(Rig::output(""));
+    let names = ["a", "b", "c"];
+    for (name, size) in names.iter().zip([1, 200_000, 10]) {
+        rig.store.insert_pattern(Rig::input(name), size);
+    }
+    rig.body(format!(r#"{{"Records":[{}]}}"#, names.map(record).join(",")), &names);
+    // The last of the three fails at first: all of them are done again.
+    let settled = rig.run(filter(|job, input, output| {
+        if job.input.key() == "c" && job.attempt == 1 {
+            return Err(ProcessError::retry("not yet"));
+        }
+        std::io::copy(input, output)?;
+        Ok(())
+    }));
+    assert_eq!(settled.await, Settled { done: 1, retried: 1, ..Settled::default() });
+    names.iter().for_each(|name| assert!(rig.is_copied(name), "{name}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_event_is_deleted_and_counted_as_skipped() {
+    let rig = Rig::new();
+    rig.body(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"input"}"#, &[]);
+    assert_eq!(rig.run(Work::Copy).await, Settled { skipped: 1, ..Settled::default() });
+    assert!(rig.queue.is_empty());
+    assert_eq!(rig.meters.jobs(Ended::Skipped), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_a_job_goes_to_the_dead_letters_with_its_code() {
+    let rig = Rig::new();
+    let bodies = ["", "hello", "{", r#"{"v":99,"input":"s3://input/a"}"#, "[1,2,3]"];
+    bodies.iter().for_each(|body| drop(rig.body(*body, &[])));
+    assert_eq!(rig.run(Work::Copy).await, Settled { rejected: 5, ..Settled::default() });
+    for letter in rig.dead_letters.peek() {
+        assert!(bodies.contains(&letter.body.as_str()));
+        assert!(letter.attributes["batchpipe-code"].starts_with("BP2"), "{letter:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_match_its_checksum_is_not_processed() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.next(On::Receive, Fault::Damaged, 1);
+    let settled = rig.run(Work::Copy).await;
+    assert_eq!(settled, Settled { done: 1, retried: 1, ..Settled::default() });
+    assert!(rig.dead_letters.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_go_in_batches() {
+    let rig = Rig::new();
+    (0..60).for_each(|name| drop(rig.job(&name.to_string(), 10)));
+    assert_eq!(rig.run(Work::Copy).await.done, 60);
+    let deletes = deletes(&rig);
+    assert_eq!(deletes.iter().map(Vec::len).sum::<usize>(), 60);
+    assert!(deletes.len() <= 20, "{} calls", deletes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_fails_is_repeated_and_one_that_lies_is_done_again() {
+    let rig = Rig::new();
+    (0..3).for_each(|name| drop(rig.job(&name.to_string(), 10)));
+    rig.faults.next(On::Delete, Fault::Fail(Unavailable), 2);
+    rig.faults.next(On::Delete, Fault::Lost, 1);
+    assert_eq!(rig.run(Work::Copy).await.done, 3);
+    assert!(rig.queue.is_empty());
+
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.next(On::Delete, Fault::Pretended, 1);
+    assert_eq!(rig.run(Work::Copy).await.done, 2, "it came again and was done again");
+    assert!(rig.queue.is_empty() && rig.is_copied("a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_delay_before_another_attempt_grows() {
+    let mut rig = Rig::new();
+    rig.max_receives = Some(6);
+    rig.job("a", 10);
+    assert_eq!(rig.run(filter(|_, _, _| Err(ProcessError::retry("no")))).await.retried, 5);
+    let delays = given_back(&rig);
+    assert_eq!(delays.len(), 5);
+    // 2 s, doubled each time, of which jitter takes half at the most.
+    for (delay, longest) in delays.iter().zip([2, 4, 8, 16, 32]) {
+        let longest = Duration::from_secs(longest);
+        assert!(*delay <= longest && *delay >= longest / 2, "{delays:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_says_when_to_try_again() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    let settled = rig.run(filter(|job, input, output| {
+        if job.attempt == 1 {
+            return Err(ProcessError::Retry { reason: "busy".into(), after: Some(Duration::from_secs(77)) });
+        }
+        std::io::copy(input, output)?;
+        Ok(())
+    }));
+    assert_eq!(settled.await.done, 1);
+    assert_eq!(given_back(&rig), [Duration::from_secs(77)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_refusals_in_a_row_stop_the_worker_which_gives_back() {
+    let mut rig = Rig::new();
+    rig.concurrency = 2;
+    (0..20).for_each(|name| drop(rig.job(&name.to_string(), 10)));
+    rig.faults.always(On::Get, Fault::Fail(Denied));
+    let running = rig.start(Work::Copy);
+    let circuit = std::sync::Arc::clone(&running.circuit);
+    let settled = running.end().await;
+    assert!((3..10).contains(&settled.released), "{settled:?}");
+    assert_eq!(settled, Settled { released: settled.released, ..Settled::default() });
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!((rig.queue.len(), rig.dead_letters.len()), (20, 0), "nothing was burned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_refusals_with_a_success_between_them_stop_nobody() {
+    let mut rig = Rig::new();
+    rig.concurrency = 1;
+    (0..5).for_each(|name| drop(rig.job(&name.to_string(), 10)));
+    for _ in 0..3 {
+        rig.faults.next(On::Get, Fault::Fail(Denied), 1);
+        rig.faults.next(On::Get, Fault::Delay(Duration::ZERO), 1);
+    }
+    let settled = rig.run(Work::Copy).await;
+    assert_eq!((settled.done, settled.released), (5, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_nobodys_failure_and_is_not_asked_again_at_once() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.next(On::Put, Fault::Fail(batchpipe::error::ServiceErrorKind::NoSpace), 1);
+    let settled = rig.run(Work::Copy).await;
+    assert_eq!((settled.done, settled.released), (1, 1));
+    assert!(given_back(&rig)[0] >= Duration::from_secs(1), "{:?}", given_back(&rig));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_refuses_stops_the_worker() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.always(On::Receive, Fault::Fail(Denied));
+    let running = rig.start(Work::Copy);
+    let circuit = std::sync::Arc::clone(&running.circuit);
+    assert_eq!(running.end().await, Settled::default());
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!(rig.faults.calls(On::Receive), 1, "and is not asked again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_fails_for_a_while_is_asked_again() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.next(On::Receive, Fault::Fail(Unavailable), 3);
+    rig.faults.next(On::Counts, Fault::Fail(Unavailable), 2);
+    assert_eq!(rig.run(Work::Copy).await.done, 1);
+}
