@@ -46,7 +46,11 @@ fn run() -> Result<Exit, UserError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| no_runtime(&error))?;
-    let exit = runtime.block_on(cli::perform(command, context));
+    let exit = if std::env::var_os("XP_MAIN").is_some() {
+        runtime.block_on(cli::perform(command, context))
+    } else {
+        runtime.block_on(async move { tokio::spawn(cli::perform(command, context)).await.unwrap() })
+    };
     // What still blocks is a processor whose job is settled or given back: nobody waits for it.
     runtime.shutdown_background();
     exit

@@ -3,7 +3,7 @@
 //! Every object exists: its size is the number in its key (`in/4096/7` has 4096 bytes), its bytes come from one ring of
 //! compressible text. What is written is summed (CRC-64) and thrown away, and `GET /_check` compares each sum with the
 //! ring's, so every byte that arrives is checked though none is kept. No MD5, no signatures, one constant ETag.
-//! `--delay MS` makes it answer as late as a service in the same region does.
+//! `--delay MS` makes it answer as late as a service in the same region does: half to one and a half of that.
 //!
 //! Bounded by the benchmark: it remembers a sum for each object and the text of each message.
 
@@ -36,6 +36,12 @@ struct Server {
     delay: Duration,
 }
 
+impl Server {
+    fn lateness(&self) -> Duration {
+        self.delay.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -62,7 +68,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path();
     let answered = if request.headers().contains_key("x-amz-target") {
-        sqs::answer(&server.sqs, request, server.delay).await
+        sqs::answer(&server.sqs, request, server.lateness()).await
     } else if path == "/_fill" {
         sqs::fill(&server.sqs, request).await
     } else if path == "/_check" {
@@ -72,7 +78,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
         server.sqs.reset();
         Ok(text(StatusCode::OK, ""))
     } else {
-        tokio::time::sleep(server.delay).await;
+        tokio::time::sleep(server.lateness()).await;
         s3::answer(&server.s3, request).await
     };
     Ok(answered.unwrap_or_else(|error| text(StatusCode::BAD_REQUEST, &error.to_string())))
