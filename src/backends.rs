@@ -49,7 +49,8 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
         return Err(UserError::usage(103, format!("{queue:?} is not a queue"), cause, help));
     };
     let aws = aws::connect_near(aws, address.region.as_deref()).await?;
-    Ok(Arc::new(SqsQueue::open(&address, &aws).await?))
+    // On the heap: the future is large, and every caller would carry it.
+    Ok(Arc::new(Box::pin(SqsQueue::open(&address, &aws)).await?))
 }
 
 /// The region that a queue's ARN or URL names: the one to take where none is configured.

@@ -7,18 +7,22 @@
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::error::{Code, ErrorKind, JobError};
+use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::shutdown::{Phase, Shutdown};
 use crate::stages::Why;
 
 /// Refusals in a row that stop the worker: enough that one wrong message can't, few enough that nothing is burned.
 const REFUSALS: u32 = 3;
 
+/// Failures of the store in a row that make an outage: a few jobs may meet one bad second.
+const OUTAGE: u32 = 4;
+
 /// Watches how jobs and receives end.
 #[derive(Debug)]
 pub struct Circuit {
     shutdown: Shutdown,
     refused: AtomicU32,
+    unavailable: AtomicU32,
     tripped: Mutex<Option<Tripped>>,
     ended: OnceLock<Why>,
 }
@@ -35,20 +39,44 @@ pub struct Tripped {
 impl Circuit {
     /// A circuit that drains through `shutdown`.
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { shutdown, refused: AtomicU32::new(0), tripped: Mutex::new(None), ended: OnceLock::new() }
+        Self {
+            shutdown,
+            refused: AtomicU32::new(0),
+            unavailable: AtomicU32::new(0),
+            tripped: Mutex::new(None),
+            ended: OnceLock::new(),
+        }
     }
 
     /// Notes how a job ended.
     pub fn note<T>(&self, result: &Result<T, JobError>) {
         match result {
-            Ok(_) => self.refused.store(0, SeqCst),
+            Ok(_) => {
+                self.refused.store(0, SeqCst);
+                self.unavailable.store(0, SeqCst);
+            }
             Err(error) if error.kind == ErrorKind::Denied => {
                 if self.refused.fetch_add(1, SeqCst) + 1 >= REFUSALS {
                     self.trip(error.code, &error.cause);
                 }
             }
+            Err(error) if error.kind == ErrorKind::Unavailable && error.stage != Stage::Receive => {
+                self.unavailable.fetch_add(1, SeqCst);
+            }
             Err(_) => {}
         }
+    }
+
+    /// Whether the store seems to be away: job after job could not reach it, and none succeeded since.
+    pub fn is_outage(&self) -> bool {
+        self.unavailable.load(SeqCst) >= OUTAGE
+    }
+
+    /// Stops the worker, which the queue has refused something that every job needs.
+    pub fn refused(&self, error: &JobError) {
+        // BP104 names the rights that a queue's worker needs; what a bucket refuses is 106.
+        let code = if error.code == Code(106) { Code(104) } else { error.code };
+        self.trip(code, &error.cause);
     }
 
     /// Stops the worker.

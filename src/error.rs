@@ -122,6 +122,10 @@ impl ServiceError {
         let (kind, code) = match self.kind {
             // An upload that somebody else discarded: a new attempt begins a new one.
             ServiceErrorKind::Missing if self.code == "NoSuchUpload" => (ErrorKind::Failed, Code(301)),
+            // Without its bucket no output can be written: the next job would fail the same way.
+            ServiceErrorKind::Missing if self.code == "NoSuchBucket" && stage == Stage::Upload => {
+                (ErrorKind::Denied, Code(301))
+            }
             ServiceErrorKind::Missing => (ErrorKind::Missing, Code(301)),
             ServiceErrorKind::Changed => (ErrorKind::Changed, Code(302)),
             ServiceErrorKind::Exists => (ErrorKind::Exists, Code(307)),

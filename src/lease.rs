@@ -14,14 +14,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
+use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::meter::Meters;
 use crate::queue::{JobQueue, Message, Receipt};
 
@@ -61,11 +61,15 @@ pub struct Leases {
     queue: Arc<dyn JobQueue>,
     visibility: Duration,
     meters: Arc<Meters>,
+    refused: Refused,
     /// Dropping it ends the keeper's thread.
     _keeper: oneshot::Sender<()>,
 }
 
 type Held = Arc<Mutex<HashMap<String, Entry>>>;
+
+/// What the queue said when it would not let us extend at all.
+type Refused = Arc<OnceLock<ServiceError>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -110,7 +114,15 @@ impl Leases {
     ) -> std::io::Result<Arc<Self>> {
         let held = Held::default();
         let (keeper, gone) = oneshot::channel();
-        let keeping = keep(Arc::clone(&queue), Arc::clone(&held), visibility, longest, Arc::clone(&meters));
+        let refused = Refused::default();
+        let kept = Keeper {
+            queue: Arc::clone(&queue),
+            held: Arc::clone(&held),
+            meters: Arc::clone(&meters),
+            refused: Arc::clone(&refused),
+            visibility,
+        };
+        let keeping = keep(kept, longest);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("leases".into()).spawn(move || {
             runtime.block_on(async {
@@ -120,7 +132,12 @@ impl Leases {
                 }
             });
         })?;
-        Ok(Arc::new(Self { held, queue, visibility, meters, _keeper: keeper }))
+        Ok(Arc::new(Self { held, queue, visibility, meters, refused, _keeper: keeper }))
+    }
+
+    /// What the queue said, if it has refused to extend: no right to, or no credentials any more.
+    pub fn refused(&self) -> Option<ServiceError> {
+        self.refused.get().cloned()
     }
 
     /// How long a message is hidden at a time.
@@ -200,6 +217,18 @@ impl Lease {
         }
     }
 
+    /// Ends the lease and yields the newest receipt to give the message back with. The message may be delivered to us again
+    /// in the same moment, and that is a new lease.
+    pub fn release(&self) -> Option<Receipt> {
+        let mut held = lock(&self.leases.held);
+        let entry = held.remove(&self.id)?;
+        if entry.lost.subscribe().same_channel(&self.lost) {
+            return Some(entry.receipt);
+        }
+        held.insert(self.id.clone(), entry);
+        None
+    }
+
     /// From now on the lease is not extended, because a delete is about to be sent; `false` goes back.
     pub fn settle(&self, settling: bool) {
         if let Some(entry) = lock(&self.leases.held).get_mut(&self.id) {
@@ -210,33 +239,38 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        lock(&self.leases.held).remove(&self.id);
+        self.release();
     }
 }
 
+/// What the keeper's thread works with.
+#[derive(Clone)]
+struct Keeper {
+    queue: Arc<dyn JobQueue>,
+    held: Held,
+    meters: Arc<Meters>,
+    refused: Refused,
+    visibility: Duration,
+}
+
 /// Extends every lease in the second half of its life, in batches.
-async fn keep(queue: Arc<dyn JobQueue>, held: Held, visibility: Duration, longest: Duration, meters: Arc<Meters>) {
+async fn keep(keeper: Keeper, longest: Duration) {
+    let visibility = keeper.visibility;
     // Eight looks a visibility timeout: a lease that is due at half time is extended before 5/8 of it.
     let mut ticks = tokio::time::interval((visibility / 8).max(Duration::from_millis(20)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let due = due(&keeper.held, visibility, longest);
         let batches: Vec<Vec<(String, Receipt)>> =
-            due(&held, visibility, longest).chunks(queue.max_batch().max(1)).map(<[_]>::to_vec).collect();
-        let calls = batches
-            .into_iter()
-            .map(|batch| extend(Arc::clone(&queue), Arc::clone(&held), Arc::clone(&meters), visibility, batch));
+            due.chunks(keeper.queue.max_batch().max(1)).map(<[_]>::to_vec).collect();
+        let calls = batches.into_iter().map(|batch| extend(keeper.clone(), batch));
         stream::iter(calls).buffer_unordered(CALLS).collect::<Vec<()>>().await;
     }
 }
 
-async fn extend(
-    queue: Arc<dyn JobQueue>,
-    held: Held,
-    meters: Arc<Meters>,
-    visibility: Duration,
-    batch: Vec<(String, Receipt)>,
-) {
+async fn extend(keeper: Keeper, batch: Vec<(String, Receipt)>) {
+    let Keeper { queue, held, meters, refused, visibility } = keeper;
     // This batch may have waited for its turn, and some of its messages been settled meanwhile.
     let batch: Vec<_> = {
         let held = lock(&held);
@@ -253,6 +287,9 @@ async fn extend(
         Ok(Ok(outcomes)) => outcomes,
         Ok(Err(error)) => {
             tracing::warn!(code = ?error.code, cause = ?error.message, "leases could not be extended");
+            if error.is_fatal() {
+                refused.get_or_init(|| error);
+            }
             return;
         }
         Err(_) => {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::batched::Batched;
 use crate::budget::Room;
+use crate::crash;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
@@ -115,6 +116,9 @@ impl Pipeline {
             Ok(done)
         };
         let result = worked.await;
+        if result.is_ok() {
+            crash::point("CP9");
+        }
         self.intake.circuit.note(&result);
         drop(slot);
         Finished { message, lease, result }

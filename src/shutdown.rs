@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::crash;
+
 /// How far a stop has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -55,6 +57,7 @@ impl Shutdown {
     /// Drains; cuts what is still running after `patience`.
     pub async fn drain(&self, patience: Duration) {
         self.advance(Phase::Draining);
+        crash::point("CP12");
         tokio::time::sleep(patience).await;
         self.advance(Phase::Cutting);
     }

@@ -4,6 +4,7 @@
 //! the channel between the two.
 
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -23,6 +24,9 @@ const AHEAD: usize = 1_000;
 
 /// Our own folder below a destination; never an input.
 pub const OWN_FOLDER: &str = ".batchpipe";
+
+/// How the names of files begin that a store has not finished; never inputs.
+const HALF_WRITTEN: &[u8] = b".batchpipe-";
 
 /// A file or object to submit.
 #[derive(Clone, Debug)]
@@ -133,7 +137,9 @@ impl Sink {
 
 /// Every file below `root`. Links are followed: what is submitted is what a program would read.
 fn walk(root: &Path, sink: &Sink) {
-    let ours = |entry: &walkdir::DirEntry| entry.depth() == 1 && entry.file_name() == OWN_FOLDER;
+    // A killed writer's half-written files have names of our own, too, beside their places.
+    let half = |entry: &walkdir::DirEntry| entry.file_name().as_bytes().starts_with(HALF_WRITTEN);
+    let ours = |entry: &walkdir::DirEntry| (entry.depth() == 1 && entry.file_name() == OWN_FOLDER) || half(entry);
     for entry in WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter().filter_entry(|e| !ours(e)) {
         let goes_on = match entry {
             Ok(entry) if entry.file_type().is_dir() => true,
@@ -211,4 +217,24 @@ fn list(prefix: Location, select: Select, store: Arc<dyn ObjectStore>) -> BoxStr
         }
     });
     stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::local::LocalStore;
+
+    #[tokio::test]
+    async fn what_a_killed_writer_left_half_written_is_no_input() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/.batchpipe-0123.parts")).unwrap();
+        for name in ["a/.batchpipe-0123", "a/.batchpipe-0123.parts/1", "a/b", "a/.batchpipes"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::new(vec![folder.path().into()]));
+        let source = Source::Directory(folder.path().into());
+        let found: Vec<_> = find(&source, Select::default(), &store).collect().await;
+        let names: Vec<_> = found.into_iter().map(|found| found.unwrap().name).collect();
+        assert_eq!(names, ["a/.batchpipes", "a/b"]);
+    }
 }

@@ -1,47 +1,21 @@
-//! Builds a pipeline from settings: the one place where a configuration becomes stages.
+//! Builds a pipeline from settings: what was typed, as what a worker is made of.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
-use crate::budget::Budget;
-use crate::circuit::Circuit;
 use crate::config::{self, Process, Working};
-use crate::error::{Code, Exit, UserError};
-use crate::job::Location;
-use crate::lease::Leases;
+use crate::error::UserError;
 use crate::message::{Rules, Suffix};
 use crate::meter::Meters;
-use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
+use crate::pipeline::{IfExists, Pipeline};
 use crate::processor::codec::{Chain, Limits};
 use crate::processor::program::{Options, Program};
 use crate::processor::{Work, codec};
-use crate::queue::JobQueue;
-use crate::retry::Retry;
 use crate::scratch::Scratch;
 use crate::shutdown::Shutdown;
-use crate::stages::{Intake, Settling};
 use crate::status::{self, Sources};
 use crate::store::ObjectStore;
-
-/// How long a finished message waits for nine others. Short beside any visibility timeout, long beside the time in
-/// which a busy worker finishes ten jobs.
-pub(super) const LINGER: Duration = Duration::from_millis(100);
-
-/// The queues of a pipeline.
-pub(super) struct Queues {
-    /// Where messages come from.
-    pub(super) jobs: Arc<dyn JobQueue>,
-    /// The same queue over connections of its own, for the leases.
-    pub(super) leases: Arc<dyn JobQueue>,
-    /// Where rejected messages go, if anywhere.
-    pub(super) dead_letters: Option<Arc<dyn JobQueue>>,
-    /// The receive after which a failing message is rejected.
-    pub(super) max_receives: Option<u32>,
-}
+use crate::worker::{self, Queues, Settings};
 
 /// What is done to each object, and the ending that it gives the output.
 pub(super) fn work(working: &Working, meters: &Arc<Meters>) -> Result<(Work, Suffix), UserError> {
@@ -86,15 +60,6 @@ pub(super) fn words(process: &Process) -> String {
     }
 }
 
-/// The directories that a store of local files may touch: those of the locations that are files.
-pub(super) fn roots<'a>(places: impl IntoIterator<Item = &'a Location>) -> Vec<PathBuf> {
-    let file = |place: &Location| match place {
-        Location::File { path } => Some(PathBuf::from(path)),
-        Location::S3 { .. } => None,
-    };
-    places.into_iter().filter_map(file).collect()
-}
-
 /// Joins everything to a pipeline.
 pub(super) fn pipeline(
     working: &Working,
@@ -104,50 +69,21 @@ pub(super) fn pipeline(
     work: Work,
     meters: Arc<Meters>,
 ) -> Result<Pipeline, UserError> {
-    let shutdown = Shutdown::default();
-    let retry = Retry::default();
-    let leases = Leases::new(queues.leases, working.visibility, Arc::clone(&meters)).map_err(|error| UserError {
-        code: Code(119),
-        what: "cannot start the thread that keeps leases".into(),
-        cause: error.to_string(),
-        help: "raise the limits of threads and open files:  ulimit -a".into(),
-        exit: Exit::Failed,
-    })?;
-    let plan = Plan {
-        rules,
-        work,
-        transfer: Transfer { part: working.part_size, parallel: working.parallel.get(), retry },
+    let settings = Settings {
+        concurrency: working.concurrency.get(),
+        processors: working.processors.get(),
+        memory: working.memory,
+        part: working.part_size,
+        parallel: working.parallel.get(),
+        visibility: working.visibility,
         if_exists: match working.if_exists {
             config::IfExists::Overwrite => IfExists::Overwrite,
             config::IfExists::Skip => IfExists::Skip,
             config::IfExists::Fail => IfExists::Fail,
         },
         job_timeout: working.job_timeout,
-        linger: LINGER,
     };
-    Ok(Pipeline {
-        intake: Intake {
-            queue: Arc::clone(&queues.jobs),
-            leases,
-            budget: Budget::new(working.memory, working.part_size),
-            slots: Arc::new(Semaphore::new(working.concurrency.get())),
-            circuit: Arc::new(Circuit::new(shutdown.clone())),
-            shutdown,
-            meters: Arc::clone(&meters),
-            retry,
-            filling: Arc::default(),
-        },
-        settling: Settling {
-            queue: queues.jobs,
-            dead_letters: queues.dead_letters,
-            max_receives: queues.max_receives,
-            retry,
-            meters,
-        },
-        store,
-        processors: Arc::new(Semaphore::new(working.processors.get())),
-        plan: Arc::new(plan),
-    })
+    worker::join(&settings, queues, store, rules, work, meters, Shutdown::default()).map_err(worker::no_thread)
 }
 
 /// What a screen shows of a pipeline.

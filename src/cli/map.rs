@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
-use super::assemble::{self, Queues};
+use super::assemble;
 use super::output;
 use super::service::{self, Service};
 use super::session::{self, Session};
@@ -25,11 +25,13 @@ use crate::message::{Rules, Suffix};
 use crate::meter::Meters;
 use crate::pipeline::Pipeline;
 use crate::queue::{Counts, JobQueue};
+use crate::shutdown::Phase;
 use crate::source::{self, Found, Place, Select};
 use crate::stages::Receive;
 use crate::status::{self, Screen, Totals};
 use crate::store::ObjectStore;
 use crate::submit::{Item, Submit};
+use crate::worker::{self, Queues};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -59,7 +61,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let meters = Arc::new(Meters::default());
     let (work, suffix) = assemble::work(working, &meters)?;
     let input = input(&config.source);
-    let store = backends::open_store(aws, &assemble::roots([&input, &config.dest]))?;
+    let store = backends::open_store(aws, &worker::roots([&input, &config.dest]))?;
     let totals = count(&config, &select, &store).await?;
     if config.dry_run {
         return dry_run(&config, totals);
@@ -79,8 +81,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let queues = Queues { jobs: Arc::clone(&jobs), leases, dead_letters, max_receives };
     let rules = Rules { suffix: suffix.clone(), allow: vec![input.clone(), config.dest.clone()], ..Rules::default() };
     let pipeline = assemble::pipeline(working, queues, Arc::clone(&store), rules, work, Arc::clone(&meters))?;
-    let known = Known { journal: Arc::clone(&journal), suffix, store: Arc::clone(&store), look: fresh };
-    let items = items(&config, select, &store, known);
+    let known = Known { journal, suffix, store: Arc::clone(&store), look: fresh };
 
     let about = status::About {
         command: "map",
@@ -95,10 +96,11 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let shutdown = pipeline.intake.shutdown.clone();
     let session =
         Session::start(&config.global, screen.clone(), sources, working.metrics_addr, shutdown.clone()).await?;
-    let both = async { tokio::join!(fill(&pipeline, journal, items), pipeline.run(how())) };
+    let both = async { tokio::join!(fill(&config, &pipeline, select, known), pipeline.run(how())) };
     let Some((submitted, settled)) = session.drive(&screen, working.drain_timeout, both).await? else {
         return Ok(session.end(Exit::Interrupted, None).await);
     };
+    let submitted = submitted?;
 
     for (name, reason) in &submitted.failures {
         screen.print(&format!("not read: {}: {}", output::escaped(name), output::escaped(reason)));
@@ -109,6 +111,8 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         return Err(error);
     }
     let exit = match session::exit(&settled, &shutdown, &meters, working.fail_if_empty) {
+        // Stopped before the queue was empty: whoever waits for the results must not take them for all there are.
+        Exit::Done if pipeline.intake.circuit.why().is_none() => Exit::GaveBack,
         Exit::Done if submitted.failed > 0 => Exit::SomeFailed,
         exit => exit,
     };
@@ -133,29 +137,61 @@ fn how() -> Receive {
     Receive { receivers: 1, wait: LOOK, until_empty: true, idle_exit: None, max_messages: None }
 }
 
-/// Sends a job for each item, while the pipeline is already at work on the first ones.
+/// Sends a job for each thing found, while the pipeline is already at work on the first ones.
+///
+/// What is in the queue from an earlier run has no output yet, and is not sent again. Only when all that is done can it
+/// be told which outputs are missing of jobs that were sent long ago (failed, removed): those are sent then.
 async fn fill(
+    config: &MapConfig,
     pipeline: &Pipeline,
-    journal: Arc<Journal>,
-    items: impl Stream<Item = io::Result<Item>>,
-) -> crate::submit::Submitted {
+    select: Select,
+    known: Known,
+) -> Result<crate::submit::Submitted, UserError> {
     let intake = &pipeline.intake;
     intake.filling.store(true, Release);
+    let mut submitted = send_all(config, pipeline, select.clone(), known.clone()).await;
+    let mut result = Ok(());
+    if !known.look && emptied(pipeline).await {
+        match open_journal(config) {
+            Ok(journal) => {
+                submitted = send_all(config, pipeline, select, Known { journal, look: true, ..known }).await;
+            }
+            Err(error) => result = Err(error),
+        }
+    }
+    intake.filling.store(false, Release);
+    result.map(|()| submitted)
+}
+
+async fn send_all(config: &MapConfig, pipeline: &Pipeline, select: Select, known: Known) -> crate::submit::Submitted {
+    let intake = &pipeline.intake;
     let submit = Submit {
         store: Arc::clone(&pipeline.store),
         queue: Arc::clone(&intake.queue),
-        journal: Some(journal),
+        journal: Some(Arc::clone(&known.journal)),
         budget: Arc::clone(&intake.budget),
         meters: Arc::clone(&intake.meters),
         shutdown: intake.shutdown.clone(),
         transfer: pipeline.plan.transfer,
         // Nothing is uploaded: this is how many jobs wait for a place in a batch.
         concurrency: intake.queue.max_batch() * 2,
-        linger: assemble::LINGER,
+        linger: worker::LINGER,
     };
-    let submitted = submit.run(items).await;
-    intake.filling.store(false, Release);
-    submitted
+    submit.run(items(config, select, &pipeline.store, known)).await
+}
+
+/// Waits until the queue holds nothing; false when the run is stopped before.
+async fn emptied(pipeline: &Pipeline) -> bool {
+    let intake = &pipeline.intake;
+    loop {
+        if intake.shutdown.phase() > Phase::Running {
+            return false;
+        }
+        if intake.queue.counts().await.is_ok_and(|counts| counts == Counts::default()) {
+            return true;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// What an earlier run has done.

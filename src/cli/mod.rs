@@ -227,12 +227,18 @@ pub struct Context {
 pub async fn perform(command: Command, context: Context) -> Result<Exit, UserError> {
     let Context { layers, machine, .. } = &context;
     match command {
-        Command::Run(args) => run::run(RunConfig::resolve(layers, args.program, machine)?, context.screen).await,
+        Command::Run(args) => {
+            Box::pin(run::run(RunConfig::resolve(layers, args.program, machine)?, context.screen)).await
+        }
         Command::Submit(args) => {
-            submit::run(SubmitConfig::resolve(layers, &args.source, machine)?, context.screen).await
+            Box::pin(submit::run(SubmitConfig::resolve(layers, &args.source, machine)?, context.screen)).await
         }
         Command::Map(args) => {
-            map::run(MapConfig::resolve(layers, &args.source, &args.dest, args.program, machine)?, context.screen).await
+            Box::pin(map::run(
+                MapConfig::resolve(layers, &args.source, &args.dest, args.program, machine)?,
+                context.screen,
+            ))
+            .await
         }
         Command::Status(args) => status::run(args, &context).await,
         Command::Dlq(args) => dlq::run(args, &context).await,

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::assemble::{self, Queues};
+use super::assemble;
 use super::service::{self, Service};
 use super::session::{self, Session};
 use crate::backends;
@@ -14,6 +14,7 @@ use crate::meter::Meters;
 use crate::pipeline::Pipeline;
 use crate::stages::{Receive, Why};
 use crate::status::{self, Screen};
+use crate::worker::{self, Queues, QueuesError};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -21,10 +22,6 @@ Examples:
   batchpipe run --queue jobs --output s3://acme-out/ --process zstd:9
   batchpipe run --queue jobs -- gzip -9                             object on stdin, result on stdout
   batchpipe run --queue jobs -- convert {input} -resize 800x {output}";
-
-/// Receives after which a failing message is rejected where neither the operator nor the queue says: what AWS advises
-/// for a redrive policy.
-const MAX_RECEIVES: u32 = 5;
 
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
@@ -81,20 +78,18 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
     let (working, aws) = (&config.working, &config.global.aws);
     let meters = Arc::new(Meters::default());
     let (work, suffix) = assemble::work(working, &meters)?;
-    let jobs = backends::open_queue(&config.queue, aws).await?;
-    let failed = |error| service::failed(Service::Queue, &format!("use the queue {:?}", config.queue), &error);
-    let policy = jobs.policy().await.map_err(failed)?;
-    let dead_letters = match &config.dead_letter {
-        Some(name) => Some(backends::open_queue(name, aws).await?),
-        None => jobs.dead_letters().await.map_err(failed)?,
-    };
-    if dead_letters.is_none() {
+    let opened = Queues::open(&config.queue, config.dead_letter.as_deref(), aws).await;
+    let mut queues = opened.map_err(|error| match error {
+        QueuesError::Open(error) => error,
+        QueuesError::Ask(error) => {
+            service::failed(Service::Queue, &format!("use the queue {:?}", config.queue), &error)
+        }
+    })?;
+    queues.max_receives = working.max_receives.map(NonZeroU32::get).or(queues.max_receives);
+    if queues.dead_letters.is_none() {
         tracing::warn!("the queue has no dead-letter queue: a job that always fails stays in it until it expires");
     }
-    let embedded = config.queue.starts_with("sqlite:").then_some(MAX_RECEIVES);
-    let max_receives = working.max_receives.map(NonZeroU32::get).or(policy.max_receives).or(embedded);
-    let queues = Queues { jobs, leases: backends::open_queue(&config.queue, aws).await?, dead_letters, max_receives };
-    let store = backends::open_store(aws, &assemble::roots(config.allow.iter().chain(&config.output)))?;
+    let store = backends::open_store(aws, &worker::roots(config.allow.iter().chain(&config.output)))?;
     let rules = Rules {
         output: config.output.clone(),
         input_prefix: (!config.input_prefix.is_empty()).then(|| config.input_prefix.clone()),

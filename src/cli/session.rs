@@ -161,6 +161,11 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json",
             Exit::Access,
         ),
+        301 => (
+            "the bucket for the outputs does not exist",
+            "create it, or correct --output; names of buckets are shown by  aws s3 ls",
+            Exit::Access,
+        ),
         105 => ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access),
         _ => (
             "not allowed to do what the jobs need",

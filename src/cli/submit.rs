@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::{Stream, StreamExt};
 
-use super::assemble;
 use super::output;
 use super::service::{self, Service};
 use super::session::{self, Session};
@@ -27,6 +26,7 @@ use crate::source::{self, Found, Place, Select};
 use crate::status::{self, Screen, Totals};
 use crate::store::ObjectStore;
 use crate::submit::{Item, Submit, Submitted};
+use crate::worker;
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -50,7 +50,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError> {
     let aws = &config.global.aws;
     let select = Select::new(&config.include, &config.exclude)?;
-    let store = backends::open_store(aws, &assemble::roots([&config.input].into_iter().chain(&config.output)))?;
+    let store = backends::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
     if config.dry_run {
         return dry_run(&config, select, &store).await;
     }
@@ -69,7 +69,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
         shutdown: shutdown.clone(),
         transfer: Transfer { part: config.part_size, parallel: config.parallel.get(), retry: Retry::default() },
         concurrency: config.concurrency.get(),
-        linger: assemble::LINGER,
+        linger: worker::LINGER,
     };
     let about = status::About {
         command: "submit",

@@ -82,15 +82,6 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe run --queue jobs -v --output s3://acme-out/gz/ --process gzip",
     ),
     Page::new(
-        701,
-        "no progress for 60 seconds",
-        "The worker ended with exit code 7 and told what every stage waited for. Its messages return to the queue by \
-        themselves.",
-        "A fault in batchpipe: with jobs to do and nothing else wrong, something must move.",
-        "Start it again, and report the dump of the stages.",
-        "batchpipe --version",
-    ),
-    Page::new(
         603,
         "the message was held for 12 hours",
         "The job was cut before it published, and the message comes back.",
@@ -105,5 +96,14 @@ pub(super) const PAGES: &[Page] = &[
         "The drain took longer than --drain-timeout, or a second signal came.",
         "Nothing: another worker, or the next start, does the job.",
         "batchpipe run --queue jobs --drain-timeout 10m -- ./long",
+    ),
+    Page::new(
+        701,
+        "no progress for 60 seconds",
+        "The worker ended with exit code 7 and told what every stage waited for. Its messages return to the queue by \
+        themselves.",
+        "A fault in batchpipe: with jobs to do and nothing else wrong, something must move.",
+        "Start it again, and report the dump of the stages.",
+        "batchpipe --version",
     ),
 ];

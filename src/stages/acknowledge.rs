@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::circuit::Circuit;
+use crate::crash;
 use crate::error::{Disposition, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
 use crate::meter::{Ended, Meters};
@@ -47,6 +49,8 @@ pub struct Settling {
     pub max_receives: Option<u32>,
     /// How patient we are with a failing queue.
     pub retry: Retry,
+    /// What we stop when the queue refuses us.
+    pub circuit: Arc<Circuit>,
     /// What counts.
     pub meters: Arc<Meters>,
 }
@@ -160,11 +164,12 @@ impl Settling {
 
     /// Whether all were deleted.
     async fn delete(&self, group: &[Finished]) -> bool {
+        crash::point("CP10");
         group.iter().for_each(|finished| finished.lease.settle(true));
         let mut left = receipts(group);
         let mut failures = 0;
         while !left.is_empty() {
-            let error = match self.retry.attempt(self.queue.delete(&left)).await {
+            let error = match crash::during("CP11", self.retry.attempt(self.queue.delete(&left))).await {
                 Ok(outcomes) => {
                     let failed = outcomes.into_iter().zip(std::mem::take(&mut left));
                     let mut last = None;
@@ -183,7 +188,15 @@ impl Settling {
                 Err(error) => error,
             };
             failures += 1;
-            if let Err(error) = self.retry.pause(&self.meters, failures, error).await {
+            let paused = match error {
+                error if error.is_fatal() => {
+                    // Going on would do every job again and again.
+                    self.circuit.refused(&error.clone().at(Stage::Acknowledge));
+                    Err(error)
+                }
+                error => self.retry.pause(&self.meters, failures, error).await,
+            };
+            if let Err(error) = paused {
                 tracing::warn!(code = ?error.code, cause = ?error.message, "finished jobs could not be deleted and will be done again");
                 return false;
             }
@@ -192,8 +205,7 @@ impl Settling {
     }
 
     async fn give_back(&self, group: &[Finished], delay: Duration) {
-        group.iter().for_each(|finished| finished.lease.settle(true));
-        let receipts = receipts(group);
+        let receipts: Vec<Receipt> = group.iter().filter_map(|finished| finished.lease.release()).collect();
         let call = self.retry.run(&self.meters, || self.queue.extend(&receipts, delay));
         if let Err(error) = call.await {
             tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");

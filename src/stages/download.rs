@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::budget::{Claim, Room};
+use crate::crash;
 use crate::error::Stage::Download;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::{Job, Location};
@@ -56,7 +57,7 @@ pub async fn download(
     let pin = Version { etag: job.etag.clone(), version_id: job.version_id.clone() };
 
     let claim = room.read(part).await;
-    let first = source.clone().fetch(0..part, pin, claim).await.map_err(|error| error.at(Download))?;
+    let first = source.clone().fetch(0..part, pin, claim).await.map_err(|error| replaced(job, error.at(Download)))?;
     let (size, version) = (first.size, first.version);
     if job.size.is_some_and(|expected| expected != size) {
         return Err(changed(job, size));
@@ -80,15 +81,23 @@ pub async fn download(
         let fetched = oldest
             .await
             .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
-            .map_err(|error| error.at(Download))?;
+            .map_err(|error| replaced(job, error.at(Download)))?;
         send(&output, fetched.bytes).await?;
     }
+    crash::point("CP3");
     output.finish().await.map_err(|gone| gone.at(Download))?;
     Ok(size)
 }
 
 async fn send(output: &Outlet, bytes: Bytes) -> Result<(), JobError> {
     output.send(bytes).await.map_err(|gone| gone.at(Download))
+}
+
+/// An object that was replaced while it was read is read again, unless the message means the version that is gone.
+fn replaced(job: &Job, error: JobError) -> JobError {
+    let pinned = job.etag.is_some() || job.version_id.is_some() || job.size.is_some();
+    let kind = if error.kind == ErrorKind::Changed && !pinned { ErrorKind::Failed } else { error.kind };
+    JobError { kind, ..error }
 }
 
 fn changed(job: &Job, size: u64) -> JobError {
@@ -173,6 +182,7 @@ async fn read_body(
             ));
         }
         buffer.extend_from_slice(&frame);
+        crash::point("CP2");
         let elapsed = started.elapsed();
         if elapsed > SLOW_AFTER && received < SLOWEST * elapsed.as_secs() {
             return Err(ServiceError::new(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
 use crate::link::{Disconnected, Inlet, Outlet};
@@ -33,6 +34,7 @@ pub async fn process(
 
 async fn copy(mut input: Inlet, output: Outlet) -> Result<(), Disconnected> {
     while let Some(chunk) = input.recv().await? {
+        crash::point("CP4");
         output.send(chunk).await?;
     }
     output.finish().await
@@ -59,6 +61,7 @@ async fn filter(
 fn run_filter(processor: &dyn Processor, job: &Job, input: Inlet, output: Outlet) -> Result<(), JobError> {
     let (mut reader, mut writer) = (input.into_reader(), output.into_writer());
     let result = panics::catch(|| processor.process(job, &mut reader, &mut writer));
+    crash::point("CP4");
     if reader.broken() || writer.broken() {
         // Whatever the processor made of it, the neighbour's failure is the one that counts.
         return Err(JobError::disconnected(Process));

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::budget::{Budget, Room};
 use crate::circuit::Circuit;
+use crate::crash;
 use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
 use crate::meter::{Meters, State, Turn};
@@ -89,6 +90,10 @@ pub enum Why {
 /// Pauses between failed receives, at the most: a queue that is away is asked twice a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The least time between two receives that bring nothing: a queue that answers at once, whatever it was asked to wait
+/// (a stand-in, a proxy), must not be asked in a hot loop.
+const EMPTY_PAUSE: Duration = Duration::from_millis(200);
+
 /// How long a call waits at the most when an empty queue is to end the run. Above zero, since a short poll asks only
 /// some of SQS's servers (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -139,18 +144,33 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
     let turn = intake.meters.turn(Stage::Receive);
     let wait = if how.until_empty { how.wait.min(LAST_WAIT) } else { how.wait };
     let wait = how.idle_exit.map_or(wait, |idle| wait.min(idle));
-    let mut failures = 0;
+    let (mut failures, mut outages) = (0, 0);
     loop {
         if shared.has_all(how.max_messages) {
             return stop(&intake, Why::Enough);
         }
-        let places = tokio::select! {
+        if let Some(error) = intake.leases.refused() {
+            // A message that can't be kept is done by everybody and finished by nobody.
+            return intake.circuit.refused(&error.at(Stage::Receive));
+        }
+        // While the store is away, each message taken would only be given back with one receive more on its count.
+        let outage = intake.circuit.is_outage();
+        outages = if outage { outages + 1 } else { 0 };
+        if outage && !rest(&intake, &turn, patience(&intake, outages + 2)).await {
+            return;
+        }
+        let mut places = tokio::select! {
+            biased;
+            () = intake.shutdown.reached(Phase::Draining) => return,
             places = reserve(&intake, &turn, &shared) => places,
-            () = intake.shutdown.reached(Phase::Draining) => return,
         };
+        if outage {
+            places.truncate(1);
+        }
         let wanted = tokio::select! {
-            wanted = shared.want(places.len(), how.max_messages) => wanted,
+            biased;
             () = intake.shutdown.reached(Phase::Draining) => return,
+            wanted = shared.want(places.len(), how.max_messages) => wanted,
         };
         let asked = Instant::now();
         // Not raced against the stop: a receive that is dropped midway loses its messages to their visibility timeout.
@@ -171,7 +191,13 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
                     if let Some(why) = ends(&intake, how, &shared).await {
                         return stop(&intake, why);
                     }
+                    drop(places);
+                    let soon = EMPTY_PAUSE.min(wait).saturating_sub(asked.elapsed());
+                    if !soon.is_zero() && !rest(&intake, &turn, soon).await {
+                        return;
+                    }
                 } else {
+                    crash::point("CP1");
                     shared.touch();
                     turn.ended(true);
                     let taken = deliver(&intake, asked, messages, places, &output).await;
@@ -234,23 +260,21 @@ async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<(OwnedSem
     let mut places = Vec::with_capacity(intake.queue.max_batch());
     let _waiting = turn.waits(State::WaitDownstream);
     let _gathering = shared.gathering.lock().await;
-    let slot = Arc::clone(&intake.slots).acquire_owned().await;
-    let room = intake.budget.reserve().await;
-    places.extend(slot.ok().map(|slot| (slot, room)));
+    places.extend(place(intake).await);
     let until = Instant::now() + GATHER;
     while places.len() < intake.queue.max_batch() {
-        let slot = match Arc::clone(&intake.slots).try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) if places.len() >= shared.goal => break,
-            Err(_) => match tokio::time::timeout_at(until, Arc::clone(&intake.slots).acquire_owned()).await {
-                Ok(Ok(slot)) => slot,
-                _ => break,
-            },
-        };
-        let Some(room) = intake.budget.try_reserve() else { break };
-        places.push((slot, room));
+        // What is free is taken at once, what is not is worth a wait only while there are few.
+        let until = if places.len() < shared.goal { until } else { Instant::now() };
+        let Ok(Some(more)) = tokio::time::timeout_at(until, place(intake)).await else { break };
+        places.push(more);
     }
     places
+}
+
+/// A slot and the memory of a job; none when there are no more slots for ever.
+async fn place(intake: &Intake) -> Option<(OwnedSemaphorePermit, Room)> {
+    let slot = Arc::clone(&intake.slots).acquire_owned().await.ok()?;
+    Some((slot, intake.budget.reserve().await))
 }
 
 /// Leases messages and sends them on their way; returns how many, without those held already.
@@ -310,7 +334,14 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
         return Some(Why::Idle);
     }
     if how.until_empty && !intake.filling.load(Acquire) {
-        let counts = intake.retry.attempt(intake.queue.counts()).await.ok()?;
+        let counts = match intake.retry.attempt(intake.queue.counts()).await {
+            Ok(counts) => counts,
+            Err(error) => {
+                // Without the right to count, the run would wait for ever.
+                trip_if_fatal(intake, &error);
+                return None;
+            }
+        };
         // What was kept for want of a dead-letter queue would come again for ever.
         let kept = intake.meters.kept.load(Relaxed);
         if counts.visible + counts.delayed == 0 && counts.in_flight <= kept {
@@ -322,17 +353,34 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
 
 /// Waits after a failed receive; false when there is no use in going on.
 async fn pause(intake: &Intake, turn: &Turn, failures: u32, error: ServiceError) -> bool {
-    if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
-        let failure = error.at(Stage::Receive);
-        let code = if failure.code.0 == 301 { crate::error::Code(103) } else { failure.code };
-        intake.circuit.trip(code, &failure.cause);
+    if trip_if_fatal(intake, &error) {
         return false;
     }
     tracing::warn!(failures, code = ?error.code, cause = ?error.message, "the queue could not be asked");
+    rest(intake, turn, patience(intake, failures)).await
+}
+
+/// How long to wait after so many failures in a row.
+fn patience(intake: &Intake, failures: u32) -> Duration {
+    Retry { cap: LONGEST_PAUSE, ..intake.retry }.delay(failures.min(16)).max(intake.retry.base)
+}
+
+/// Waits; false when there is no use in going on.
+async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
     let _waiting = turn.waits(State::WaitUpstream);
-    let patience = Retry { cap: LONGEST_PAUSE, ..intake.retry }.delay(failures.min(16));
     tokio::select! {
-        () = tokio::time::sleep(patience.max(intake.retry.base)) => true,
+        () = tokio::time::sleep(patience) => true,
         () = intake.shutdown.reached(Phase::Draining) => false,
     }
+}
+
+/// Stops the worker if the queue will answer all it is asked like that.
+fn trip_if_fatal(intake: &Intake, error: &ServiceError) -> bool {
+    let fatal = error.is_fatal() || error.kind == ServiceErrorKind::Missing;
+    if fatal {
+        let failure = error.clone().at(Stage::Receive);
+        let code = if failure.code.0 == 301 { crate::error::Code(103) } else { failure.code };
+        intake.circuit.trip(code, &failure.cause);
+    }
+    fatal
 }

@@ -15,6 +15,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
 use crate::budget::Room;
+use crate::crash;
 use crate::cut::Cut;
 use crate::error::Stage::Upload as UPLOAD;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
@@ -56,18 +57,21 @@ pub async fn upload(target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) ->
     body.begun = true;
     if body.ended {
         cut.confirm().await?;
+        crash::point("CP7");
         let written = first.len() as u64;
-        cut.or(put(&target, first)).await?;
+        cut.or(crash::during("CP8", put(&target, first))).await?;
         count(&body, written);
         return Ok(written);
     }
 
     let begun = begin_or_discard(&target, cut).await?;
+    crash::point("CP5");
     let upload = Arc::clone(&begun.upload);
     let sent = async {
         let (parts, written) = cut.or(send_parts(&target, &upload, room, first, &mut body)).await?;
         cut.confirm().await?;
-        complete(&target, &*upload, &parts, written).await?;
+        crash::point("CP7");
+        crash::during("CP8", complete(&target, &*upload, &parts, written)).await?;
         Ok(written)
     };
     match sent.await {
@@ -156,7 +160,9 @@ async fn send_parts(
 
 async fn send_part(target: Target, upload: Arc<dyn Upload>, number: u32, body: Bytes) -> Result<Part, ServiceError> {
     let retry = target.transfer.retry.carrying(body.len());
-    retry.run(&target.meters, || upload.part(number, body.clone())).await
+    let part = retry.run(&target.meters, || upload.part(number, body.clone())).await?;
+    crash::point("CP6");
+    Ok(part)
 }
 
 type Joined = Result<Result<Part, ServiceError>, tokio::task::JoinError>;
@@ -213,6 +219,7 @@ async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written:
 
 /// Discards an upload. The bucket's lifecycle rule and `batchpipe gc` are the backstop if this fails too.
 async fn abort(target: &Target, upload: &dyn Upload) {
+    crash::point("CP12");
     let Target { transfer, meters, .. } = target;
     if let Err(error) = transfer.retry.run(meters, || upload.abort()).await {
         meters.abort_failures.fetch_add(1, Relaxed);

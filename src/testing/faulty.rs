@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
 use crate::error::{ServiceError, ServiceErrorKind};
@@ -58,6 +58,10 @@ pub enum Fault {
     Pretended,
     /// The body breaks at this byte of the object. Waits for a read of that byte.
     Break(u64),
+    /// The body ends at this byte as if it were whole. Waits for a read of that byte.
+    End(u64),
+    /// The body falls silent at this byte. Waits for a read of that byte.
+    Stall(u64),
     /// The body arrives with a wrong byte and the store's checksum tells: it ends in an error of kind `Corrupt`.
     Corrupt,
     /// The messages' bodies do not match their checksums.
@@ -125,7 +129,7 @@ impl Faults {
         *decisions.counts.entry(on).or_default() += 1;
         let matches = |(kind, fault, _): &(On, Fault, u32)| {
             let here = match fault {
-                Fault::Break(at) => range.is_some_and(|range| range.contains(at)),
+                Fault::Break(at) | Fault::End(at) | Fault::Stall(at) => range.is_some_and(|range| range.contains(at)),
                 _ => true,
             };
             *kind == on && here
@@ -143,12 +147,13 @@ impl Faults {
         if dice.f64() >= *part {
             return None;
         }
+        let byte =
+            |dice: &mut fastrand::Rng| range.map_or(0, |range| dice.u64(range.start..range.end.max(range.start + 1)));
         let kind = if dice.bool() { ServiceErrorKind::Throttled } else { ServiceErrorKind::Unavailable };
         Some(match (on, dice.u8(..4)) {
             (On::Get, 0) => Fault::Corrupt,
-            (On::Get, 1 | 2) => {
-                Fault::Break(range.map_or(0, |range| dice.u64(range.start..range.end.max(range.start + 1))))
-            }
+            (On::Get, 1) => Fault::Break(byte(dice)),
+            (On::Get, 2) => Fault::End(byte(dice)),
             (On::Delete, 0) => Fault::Pretended,
             (On::Receive, 0) => Fault::Damaged,
             (_, 0 | 1) => Fault::Lost,
@@ -182,7 +187,7 @@ async fn obey<T>(fault: Fault, call: impl Future<Output = Result<T, ServiceError
             Err(injected(ServiceErrorKind::Unavailable))
         }
         Fault::Fail(kind) => Err(injected(kind)),
-        Fault::Pretended | Fault::Break(_) | Fault::Corrupt | Fault::Damaged => {
+        Fault::Pretended | Fault::Break(_) | Fault::End(_) | Fault::Stall(_) | Fault::Corrupt | Fault::Damaged => {
             Err(injected(ServiceErrorKind::Unavailable))
         }
     }
@@ -222,13 +227,15 @@ impl ObjectStore for Faulty {
             let call = self.store.get(from, range, pin);
             match fault {
                 None => call.await,
-                Some(Fault::Break(at)) => {
-                    let reading = call.await?;
-                    Ok(Reading { body: broken(reading.body, at - start), ..reading })
+                Some(Fault::Break(at)) => cut_short(call.await?, at - start, Some(broken())),
+                Some(Fault::End(at)) => cut_short(call.await?, at - start, None),
+                Some(Fault::Stall(at)) => {
+                    let reading = cut_short(call.await?, at - start, None)?;
+                    Ok(Reading { body: reading.body.chain(stream::pending()).boxed(), ..reading })
                 }
                 Some(Fault::Corrupt) => {
                     let reading = call.await?;
-                    let body = reading.body.chain(futures::stream::iter([Err(injected(ServiceErrorKind::Corrupt))]));
+                    let body = reading.body.chain(stream::iter([Err(injected(ServiceErrorKind::Corrupt))]));
                     Ok(Reading { body: body.map(garble).boxed(), ..reading })
                 }
                 Some(fault) => obey(fault, call).await,
@@ -266,24 +273,30 @@ impl ObjectStore for Faulty {
     }
 }
 
-type Body = BoxStream<'static, Result<Bytes, ServiceError>>;
+fn broken() -> ServiceError {
+    injected(ServiceErrorKind::Unavailable)
+}
 
-/// The first `length` bytes of a body, and then a broken connection.
-fn broken(body: Body, length: u64) -> Body {
+/// The first `length` bytes of a body, and then an error or nothing. A body that is not as long stays as it is.
+fn cut_short(reading: Reading, length: u64, then: Option<ServiceError>) -> Result<Reading, ServiceError> {
     let mut left = length as usize;
-    body.map(move |frame| {
+    let mut then = then;
+    let body = reading.body.map(move |frame| {
         let frame = frame?;
+        if left == usize::MAX {
+            return Ok(Vec::new());
+        }
         if frame.len() <= left {
             left -= frame.len();
             return Ok(vec![Ok(frame)]);
         }
-        let whole = frame.slice(..std::mem::take(&mut left));
-        Ok(vec![Ok(whole), Err(injected(ServiceErrorKind::Unavailable))])
-    })
-    .flat_map(|frames: Result<Vec<_>, ServiceError>| {
-        futures::stream::iter(frames.unwrap_or_else(|error| vec![Err(error)]))
-    })
-    .boxed()
+        let whole = Ok(frame.slice(..left));
+        left = usize::MAX;
+        Ok([Some(whole), then.take().map(Err)].into_iter().flatten().collect())
+    });
+    let body = body
+        .flat_map(|frames: Result<Vec<_>, ServiceError>| stream::iter(frames.unwrap_or_else(|error| vec![Err(error)])));
+    Ok(Reading { body: body.boxed(), ..reading })
 }
 
 /// Another first byte.

@@ -4,6 +4,7 @@
 //! its outputs were complete, no upload was left open, and all memory and all slots came back.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use super::memory_queue::MemoryQueue;
 use super::memory_store::MemoryStore;
 use crate::budget::{Budget, LINK_BYTES};
 use crate::circuit::Circuit;
+use crate::error::Stage;
 use crate::job::Location;
 use crate::lease::Leases;
 use crate::message::Rules;
-use crate::meter::Meters;
+use crate::meter::{Ended, Meters};
 use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
 use crate::processor::Work;
 use crate::queue::JobQueue;
@@ -216,6 +218,7 @@ impl Rig {
                 dead_letters: self.has_dead_letters.then_some(dead),
                 max_receives: self.max_receives,
                 retry: self.transfer.retry,
+                circuit: Arc::clone(&circuit),
                 meters: Arc::clone(&self.meters),
             },
             store,
@@ -232,6 +235,17 @@ impl Rig {
         let how = self.receive;
         let task = tokio::spawn(async move { pipeline.run(how).await });
         Running { budget, slots, circuit, leases, rig: self.clone(), task }
+    }
+
+    /// Checks that every message taken is counted as ended in one way, and that nothing counts as under way.
+    fn check_counts(&self) {
+        let received = self.meters.jobs_received.load(Relaxed);
+        let ended: u64 = Ended::ALL.iter().map(|how| self.meters.jobs(*how)).sum();
+        assert_eq!(received, ended, "messages taken, and ended in one way or another");
+        assert_eq!(self.meters.multipart_open.load(Relaxed), 0, "uploads counted as open");
+        for stage in Stage::ALL {
+            assert_eq!(self.meters.stage(stage).in_progress(), 0, "at work in {}", stage.as_str());
+        }
     }
 
     /// Checks that no message was deleted before its outputs were complete, or it was moved to the dead letters.
@@ -273,13 +287,15 @@ impl Running {
         rig.check_order();
         // What was cut on a blocking thread ends a moment later.
         for _ in 0..200 {
-            if budget.reserved() == 0 && slots.available_permits() == rig.concurrency {
+            let at_work = Stage::ALL.iter().any(|stage| rig.meters.stage(*stage).in_progress() > 0);
+            if budget.reserved() == 0 && slots.available_permits() == rig.concurrency && !at_work {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(budget.reserved(), 0, "bytes of memory not given back");
         assert_eq!(slots.available_permits(), rig.concurrency, "slots given back");
+        rig.check_counts();
         let open = rig.store.uploads();
         assert!(open == 0 || rig.may_leave_uploads, "{open} uploads were left open");
         settled

@@ -6,5 +6,6 @@ mod bytes;
 mod leases;
 mod processors;
 mod settling;
+mod silent;
 mod stopping;
 mod work;

@@ -1,6 +1,8 @@
 //! What becomes of messages: deleted, moved, given back, each when it may be.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use batchpipe::ProcessError;
@@ -184,6 +186,29 @@ async fn a_processor_says_when_to_try_again() {
     assert_eq!(given_back(&rig), [Duration::from_secs(77)]);
 }
 
+/// The message comes back while its old lease is still being settled, and must not be taken for a duplicate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_to_be_tried_at_once_is_tried_at_once() {
+    for _ in 0..5 {
+        let mut rig = Rig::new();
+        rig.receive.receivers = 2;
+        rig.job("a", 10);
+        rig.faults.always(On::Extend, Fault::Late(Duration::from_millis(20)));
+        let last = Arc::new(AtomicU32::new(0));
+        let attempt = Arc::clone(&last);
+        let settled = rig.run(filter(move |job, input, output| {
+            attempt.store(job.attempt, SeqCst);
+            if job.attempt == 1 {
+                return Err(ProcessError::Retry { reason: "now".into(), after: Some(Duration::ZERO) });
+            }
+            std::io::copy(input, output)?;
+            Ok(())
+        }));
+        assert_eq!(settled.await, Settled { done: 1, retried: 1, ..Settled::default() });
+        assert_eq!(last.load(SeqCst), 2, "no delivery was lost");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_refusals_in_a_row_stop_the_worker_which_gives_back() {
     let mut rig = Rig::new();
@@ -191,7 +216,7 @@ async fn three_refusals_in_a_row_stop_the_worker_which_gives_back() {
     (0..20).for_each(|name| drop(rig.job(&name.to_string(), 10)));
     rig.faults.always(On::Get, Fault::Fail(Denied));
     let running = rig.start(Work::Copy);
-    let circuit = std::sync::Arc::clone(&running.circuit);
+    let circuit = Arc::clone(&running.circuit);
     let settled = running.end().await;
     assert!((3..10).contains(&settled.released), "{settled:?}");
     assert_eq!(settled, Settled { released: settled.released, ..Settled::default() });
@@ -228,10 +253,22 @@ async fn a_queue_that_refuses_stops_the_worker() {
     rig.job("a", 10);
     rig.faults.always(On::Receive, Fault::Fail(Denied));
     let running = rig.start(Work::Copy);
-    let circuit = std::sync::Arc::clone(&running.circuit);
+    let circuit = Arc::clone(&running.circuit);
     assert_eq!(running.end().await, Settled::default());
     assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
     assert_eq!(rig.faults.calls(On::Receive), 1, "and is not asked again");
+}
+
+/// Its emptiness can't be seen without the right to ask; a run that waits for it must not wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_refuses_to_be_counted_stops_a_run_until_empty() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.always(On::Counts, Fault::Fail(Denied));
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    assert_eq!(running.end().await.done, 1);
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

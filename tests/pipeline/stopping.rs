@@ -50,10 +50,11 @@ async fn draining_finishes_what_is_in_flight_and_receives_nothing_more() {
     begun(&runs, 5).await;
     rig.shutdown.advance(Phase::Draining);
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let taken = received(&rig);
+    let (taken, asked) = (received(&rig), rig.faults.calls(On::Receive));
     let settled = running.end().await;
     assert_eq!(settled, Settled { done: taken as u64, ..Settled::default() });
     assert_eq!((received(&rig), rig.queue.len()), (taken, 50 - taken), "and nothing more was received");
+    assert_eq!(rig.faults.calls(On::Receive), asked, "nor asked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::group::Group;
 use super::pumps::{Cut, Drain, feed, fill, send_file, tail};
 use super::{Program, environment, outcome};
+use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
 use crate::link::{Inlet, Outlet, WRITE_CHUNK};
@@ -50,7 +51,7 @@ impl Program {
         let slot = take_slot(slots, input.turn()).await?;
         let command = self.command(job, given.as_ref(), left.as_ref());
         let stream = given.is_none().then_some(&mut input);
-        self.drive(command, &job.id, stream, &output).await?;
+        crash::during("CP4", self.drive(command, &job.id, stream, &output)).await?;
         drop((slot, given));
         if let Some(file) = &mut left {
             self.upload(file, &output).await?;

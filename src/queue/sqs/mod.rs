@@ -25,6 +25,8 @@ use crate::aws::address::QueueAddress;
 use crate::aws::classify::{Asked, service_error};
 use crate::aws::{self, Aws};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
+use crate::meter::Meters;
+use crate::retry::Retry;
 
 mod batch;
 mod message;
@@ -197,7 +199,8 @@ impl SqsQueue {
 
     async fn attributes(&self, names: &[QueueAttributeName]) -> Result<BTreeMap<String, String>, ServiceError> {
         let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec()));
-        let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
+        let answer = asked(|| async { call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue)) });
+        let answer = answer.await?;
         let attributes = answer.attributes.unwrap_or_default();
         Ok(attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect())
     }
@@ -289,6 +292,15 @@ impl JobQueue for SqsQueue {
     fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
         async move { self.dead.get_or_try_init(|| self.find_dead_letters()).await.cloned() }.boxed()
     }
+}
+
+/// Asks what changes nothing, again if need be: one reset connection must not keep a worker from starting. Three times
+/// only, for a person may wait who typed the wrong endpoint.
+async fn asked<T, F>(call: impl FnMut() -> F) -> Result<T, ServiceError>
+where
+    F: Future<Output = Result<T, ServiceError>>,
+{
+    Retry { attempts: 3, ..Retry::default() }.run(&Meters::default(), call).await
 }
 
 /// The dead-letter queue's ARN and the greatest number of receives of a redrive policy.

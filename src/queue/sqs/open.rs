@@ -2,6 +2,7 @@
 
 use aws_sdk_sqs::Client;
 
+use super::asked;
 use crate::aws::classify::{Asked, service_error};
 use crate::aws::{self, Aws, Subject};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
@@ -9,7 +10,8 @@ use crate::error::{ServiceError, ServiceErrorKind, UserError};
 /// The URL of the queue called `name`, in `account` if it is not ours.
 pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
     let call = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account.map(str::to_owned));
-    let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
+    let answer = asked(|| async { call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue)) });
+    let answer = answer.await?;
     answer.queue_url.ok_or_else(|| ServiceError::new(ServiceErrorKind::Missing, "QueueDoesNotExist", "it has no URL"))
 }
 

@@ -1,0 +1,275 @@
+//! The program on S3 and SQS, as a user runs it: `submit`, `run`, `map`, `gc` and `dlq` against a server on the loopback.
+//!
+//! Needs the lab servers: `cargo test --test aws_flow -- --ignored` installs and starts them.
+
+#[path = "lab/mod.rs"]
+mod lab;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sqs::types::QueueAttributeName;
+use batchpipe::aws::Aws;
+use batchpipe::job::Location;
+use batchpipe::store::s3::S3Store;
+use batchpipe::store::{ObjectStore, Writing};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use lab::Server;
+use tempfile::TempDir;
+
+const MIB: usize = 1024 * 1024;
+
+/// A server, a bucket, a queue with dead letters, and a folder of files.
+struct World {
+    server: std::sync::Arc<Server>,
+    aws: Aws,
+    folder: TempDir,
+    bucket: String,
+    queue: String,
+}
+
+async fn world() -> World {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let server = Server::shared();
+    let credentials = Credentials::new("test", "test", None, None, "tests");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(server.url())
+        .build();
+    let aws = Aws::from_config(config).unwrap();
+    let name = format!("flow-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    aws.s3().create_bucket().bucket(&name).send().await.unwrap();
+    let sqs = aws.sqs("us-east-1", None);
+    let dead = sqs.create_queue().queue_name(format!("{name}-dlq")).send().await.unwrap().queue_url.unwrap();
+    let arn = sqs.get_queue_attributes().queue_url(dead).attribute_names(QueueAttributeName::QueueArn).send().await;
+    let arn = arn.unwrap().attributes.unwrap()[&QueueAttributeName::QueueArn].clone();
+    let redrive = format!(r#"{{"deadLetterTargetArn":"{arn}","maxReceiveCount":4}}"#);
+    let create = sqs.create_queue().queue_name(&name).attributes(QueueAttributeName::RedrivePolicy, redrive);
+    create.send().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("in/däper er")).unwrap();
+    World { server, aws, folder, bucket: name.clone(), queue: name }
+}
+
+impl World {
+    fn file(&self, name: &str, content: &[u8]) {
+        fs::write(self.folder.path().join("in").join(name), content).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_batchpipe"));
+        command.args(args).current_dir(self.folder.path()).stdin(Stdio::null()).env_clear();
+        command.env("HOME", self.folder.path()).env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_REGION", "us-east-1");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ENDPOINT_URL", self.server.url());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn uri(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    fn store(&self) -> S3Store {
+        S3Store::new(&self.aws)
+    }
+
+    async fn object(&self, key: &str) -> Vec<u8> {
+        let at = Location::s3(&self.bucket, key);
+        let reading = self.store().get(&at, 0..u64::MAX, &Default::default()).await.unwrap();
+        reading.body.try_collect::<Vec<Bytes>>().await.unwrap().concat()
+    }
+
+    async fn keys(&self, prefix: &str) -> Vec<String> {
+        let store = self.store();
+        let listed = store.list(&Location::s3(&self.bucket, prefix));
+        listed.map_ok(|object| object.location.key().to_owned()).try_collect().await.unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn bytes(size: usize) -> Vec<u8> {
+    (0..size).map(|i| (i * 7 % 251) as u8).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn files_go_up_are_worked_on_and_come_out_under_every_kind_of_name() {
+    let world = world().await;
+    let files = [("empty", 0), ("a b+c%20d.txt", 100), ("däper er/ü🙂.csv", 5000), ("large", 20 * MIB + 3)];
+    files.iter().for_each(|(name, size)| world.file(name, &bytes(*size)));
+    let (input, output) = (world.uri("in/"), world.uri("out/"));
+    let submit = ["submit", "in", "--input", &input, "--output", &output, "--queue", &world.queue];
+    let submitted = world.run(&submit);
+    assert!(submitted.status.success() && text(&submitted).contains("Sent 4 jobs"), "{}", text(&submitted));
+    let run = ["run", "--queue", &world.queue, "--until-empty", "--metrics-addr", "none", "--process", "zstd"];
+    let worked = world.run(&run);
+    assert!(worked.status.success() && text(&worked).contains("done=4 failed=0"), "{}", text(&worked));
+    for (name, size) in files {
+        let compressed = world.object(&format!("out/{name}.zst")).await;
+        assert_eq!(zstd::decode_all(&compressed[..]).unwrap(), bytes(size), "{name}");
+    }
+    let repeat = world.run(&submit);
+    assert!(text(&repeat).contains("4 of them by an earlier run"), "{}", text(&repeat));
+    let status = world.run(&["status", "--queue", &world.queue]);
+    assert!(text(&status).contains("0 waiting"), "{}", text(&status));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn a_huge_object_goes_through_a_program_in_little_memory_and_no_disk() {
+    let world = world().await;
+    let size = 256 * MIB;
+    world.file("huge", &bytes(size));
+    let (input, output) = (world.uri("in/"), world.uri("out/"));
+    let submitted = world.run(&["submit", "in", "--input", &input, "--output", &output, "--queue", &world.queue]);
+    assert!(submitted.status.success(), "{}", text(&submitted));
+    fs::remove_file(world.folder.path().join("in/huge")).unwrap();
+    let work = world.folder.path().join("nothing-may-be-written-here").display().to_string();
+    let script = "cat; grep VmHWM /proc/$PPID/status > peak";
+    let run = [
+        "run",
+        "--queue",
+        &world.queue,
+        "--until-empty",
+        "--metrics-addr",
+        "none",
+        "--memory",
+        "32MiB",
+        "--work-dir",
+        &work,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let worked = world.run(&run);
+    assert!(worked.status.success() && text(&worked).contains("done=1"), "{}", text(&worked));
+    assert!(world.object("out/huge").await == bytes(size), "the same bytes");
+    assert!(!Path::new(&work).exists());
+    let peak = fs::read_to_string(world.folder.path().join("peak")).unwrap();
+    let kib: usize = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kib < (32 + 64) * 1024, "peak of {kib} KiB with --memory 32MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn map_works_from_bucket_to_bucket_and_a_second_time_does_nothing() {
+    let world = world().await;
+    let store = world.store();
+    for number in 0..15 {
+        let at = Location::s3(&world.bucket, format!("raw/{number}.txt"));
+        store.put(&at, bytes(number * 100).into(), &Writing::default()).await.unwrap();
+    }
+    let (from, to) = (world.uri("raw/"), world.uri("done/"));
+    let mapped = world.run(&["map", &from, &to, "--process", "copy"]);
+    assert!(mapped.status.success() && text(&mapped).contains("done=15"), "{}", text(&mapped));
+    assert_eq!(world.keys("done/").await.len(), 15);
+    assert_eq!(world.object("done/9.txt").await, bytes(900));
+    let again = world.run(&["map", &from, &to, "--process", "copy"]);
+    assert!(text(&again).contains("All 15 were done before"), "{}", text(&again));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn a_job_that_fails_ends_in_the_dead_letters_and_a_redrive_brings_it_back() {
+    let world = world().await;
+    world.file("good", b"good");
+    world.file("bad", b"bad");
+    let (input, output) = (world.uri("in/"), world.uri("out/"));
+    world.run(&["submit", "in", "--input", &input, "--output", &output, "--queue", &world.queue]);
+    let script = "if [ $BATCHPIPE_KEY = in/bad ]; then echo no good >&2; exit 65; fi; cat";
+    let run = ["run", "--queue", &world.queue, "--until-empty", "--metrics-addr", "none", "--", "sh", "-c"];
+    let worked = world.run(&[&run[..], &[script]].concat());
+    assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
+    assert_eq!(world.keys("out/").await, ["out/good"]);
+    let listed = world.run(&["dlq", "list", "--queue", &world.queue]);
+    assert!(text(&listed).contains("BP401") && text(&listed).contains("in/bad"), "{}", text(&listed));
+    let redriven = world.run(&["dlq", "redrive", "--queue", &world.queue, "--filter", "code=BP401"]);
+    assert!(redriven.status.success(), "{}", text(&redriven));
+    let mended = world.run(&[&run[..], &["cat"]].concat());
+    assert!(mended.status.success(), "{}", text(&mended));
+    assert_eq!(world.object("out/bad").await, b"bad");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn messages_of_2013_and_of_s3_events_are_jobs_like_any_other() {
+    let world = world().await;
+    world.file("photo 1.jpg", b"a photo");
+    let (input, output) = (world.uri("input/"), world.uri("output/"));
+    let old =
+        ["submit", "in", "--input", &input, "--output", &output, "--queue", &world.queue, "--format", "sample2013"];
+    let submitted = world.run(&old);
+    assert!(submitted.status.success(), "{}", text(&submitted));
+    let event = format!(
+        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{{"bucket":{{"name":"{}"}},"object":{{"key":"input/photo+1.jpg","size":7}}}}}}]}}"#,
+        world.bucket
+    );
+    let sqs = world.aws.sqs("us-east-1", None);
+    let url = sqs.get_queue_url().queue_name(&world.queue).send().await.unwrap().queue_url.unwrap();
+    sqs.send_message().queue_url(url).message_body(event).send().await.unwrap();
+    let events = world.uri("events/");
+    let run = [
+        "run",
+        "--queue",
+        &world.queue,
+        "--until-empty",
+        "--metrics-addr",
+        "none",
+        "--output",
+        &events,
+        "--input-prefix",
+        "input/",
+        "--process",
+        "copy",
+        "--output-suffix",
+        ".done",
+    ];
+    let worked = world.run(&run);
+    assert!(worked.status.success(), "{}", text(&worked));
+    assert_eq!(world.object("output/photo 1.jpg.done").await, b"a photo");
+    assert_eq!(world.object("events/photo 1.jpg.done").await, b"a photo");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn gc_ends_what_a_killed_worker_left_unfinished() {
+    let world = world().await;
+    let at = Location::s3(&world.bucket, "out/half");
+    let upload = world.store().begin(&at, &Writing::default()).await.unwrap();
+    upload.part(1, bytes(5 * MIB).into()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let gc = world.run(&["gc", &world.uri("out/"), "--older-than", "1s"]);
+    assert!(gc.status.success(), "{}", text(&gc));
+    assert_eq!(world.store().unfinished(&Location::s3(&world.bucket, "out/")).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn a_queue_that_is_not_there_is_named_with_what_may_have_been_meant() {
+    let world = world().await;
+    let missing = format!("{}x", world.queue);
+    let output = world.run(&["run", "--queue", &missing, "--metrics-addr", "none", "--process", "copy"]);
+    assert_eq!(output.status.code(), Some(4));
+    let said = text(&output);
+    assert!(
+        said.starts_with("error[BP103]: queue") && said.contains(&format!("did you mean {:?}", world.queue)),
+        "{said}"
+    );
+}

@@ -1,0 +1,301 @@
+//! `map` and `run` on the embedded backends, as a new user meets them: the real program on real files.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+fn batchpipe(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_batchpipe"));
+    command.args(args).env_clear().env("HOME", folder).env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    batchpipe(folder, args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder with `in/` of `count` small files.
+fn folder(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("in/deeper")).unwrap();
+    for number in 0..count {
+        let name = if number % 3 == 0 { format!("in/deeper/{number}") } else { format!("in/{number}") };
+        fs::write(folder.path().join(name), content(number)).unwrap();
+    }
+    folder
+}
+
+fn content(number: usize) -> Vec<u8> {
+    format!("line {number}\n").repeat(number * 7).into_bytes()
+}
+
+/// Waits for something that happens within a few seconds on any machine.
+fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
+/// Ends within seconds, or the test fails.
+fn ended(mut child: Child) -> Option<i32> {
+    let mut status = None;
+    eventually("the program ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap().code()
+}
+
+#[test]
+fn map_compresses_a_directory_and_says_what_to_do_next() {
+    let folder = folder(25);
+    let output = run(folder.path(), &["map", "in", "out", "--process", "zstd"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(output.stdout.is_empty(), "stdout is for results");
+    assert!(said.contains("done=25 failed=0") && said.contains("ls -R"), "{said}");
+    for number in 0..25 {
+        let name = if number % 3 == 0 { format!("out/deeper/{number}.zst") } else { format!("out/{number}.zst") };
+        let compressed = fs::read(folder.path().join(name)).unwrap();
+        assert_eq!(zstd::decode_all(&compressed[..]).unwrap(), content(number));
+    }
+}
+
+#[test]
+fn a_second_map_does_only_what_is_new_changed_or_gone() {
+    let folder = folder(6);
+    let map = ["map", "in", "out", "--", "sh", "-c", "echo x >> ran; cat"];
+    let first = run(folder.path(), &map);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let again = run(folder.path(), &map);
+    assert!(stderr(&again).contains("All 6 were done before"), "{}", stderr(&again));
+    fs::write(folder.path().join("in/new"), "new").unwrap();
+    fs::write(folder.path().join("in/1"), "changed").unwrap();
+    fs::remove_file(folder.path().join("out/2")).unwrap();
+    let third = run(folder.path(), &map);
+    assert!(stderr(&third).contains("done=3 failed=0"), "{}", stderr(&third));
+    assert_eq!(fs::read(folder.path().join("out/1")).unwrap(), b"changed");
+    assert_eq!(fs::read(folder.path().join("out/2")).unwrap(), content(2));
+    assert_eq!(fs::read_to_string(folder.path().join("ran")).unwrap().lines().count(), 9);
+}
+
+#[test]
+fn a_map_killed_in_the_middle_goes_on_where_it_was() {
+    let folder = folder(40);
+    let map =
+        ["map", "in", "out", "--concurrency", "2", "--visibility-timeout", "2s", "--", "sh", "-c", "sleep 0.05; cat"];
+    let mut child = batchpipe(folder.path(), &map).stderr(Stdio::null()).spawn().unwrap();
+    let count = || fs::read_dir(folder.path().join("out")).map_or(0, |entries| entries.count());
+    eventually("a few outputs are there", || count() > 8);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let again = run(folder.path(), &map);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    for number in 0..40 {
+        let name = if number % 3 == 0 { format!("out/deeper/{number}") } else { format!("out/{number}") };
+        assert_eq!(fs::read(folder.path().join(name)).unwrap(), content(number), "{number}");
+    }
+}
+
+#[test]
+fn a_program_that_fails_on_one_file_ends_in_exit_8_and_is_told_by_name() {
+    let folder = folder(5);
+    let script = "case $BATCHPIPE_KEY in */4) echo bad picture >&2; exit 65;; esac; cat";
+    let output = run(folder.path(), &["map", "in", "out", "--", "sh", "-c", script]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(!folder.path().join("out/4").exists(), "a failed job publishes nothing");
+    assert_eq!(fs::read(folder.path().join("out/2")).unwrap(), content(2));
+    let queue = format!("sqlite:{}", folder.path().join("out/.batchpipe/queue.db").display());
+    assert!(said.contains(&format!("batchpipe dlq list --queue {queue}")), "{said}");
+    let letters = run(folder.path(), &["dlq", "list", "--queue", &queue]);
+    let listed = String::from_utf8_lossy(&letters.stdout).into_owned();
+    assert!(listed.contains("BP401") && listed.contains("in/4"), "{listed}");
+}
+
+#[test]
+fn json_events_are_one_a_line_on_stdout_and_end_with_the_summary() {
+    let folder = folder(3);
+    let output = run(folder.path(), &["map", "in", "out", "--process", "gzip", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let events: Vec<serde_json::Value> =
+        BufReader::new(&output.stdout[..]).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert!(events.iter().all(|event| event["schema"] == "batchpipe.event/1"), "{events:?}");
+    let last = events.last().unwrap();
+    assert_eq!((&last["type"], &last["exit"]), (&"summary".into(), &0.into()));
+}
+
+#[test]
+fn a_dry_run_says_what_would_happen_and_does_nothing() {
+    let folder = folder(3);
+    let output = run(folder.path(), &["map", "in", "out", "--process", "gzip", "--dry-run"]);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("(dry run) would run \"gzip\" on 3 files"));
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn submit_then_run_on_the_embedded_queue_and_a_repeat_sends_nothing_twice() {
+    let folder = folder(12);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(at("store")).unwrap();
+    let submit =
+        ["submit", "in", "--input", &at("store/in/"), "--output", &at("store/out/"), "--queue", "sqlite:jobs.db"];
+    let first = run(folder.path(), &submit);
+    assert!(first.status.success() && stderr(&first).contains("Sent 12 jobs"), "{}", stderr(&first));
+    let repeat = run(folder.path(), &submit);
+    assert!(stderr(&repeat).contains("12 of them by an earlier run"), "{}", stderr(&repeat));
+    let allow = at("store/");
+    let work = ["run", "--queue", "sqlite:jobs.db", "--allow", &allow, "--until-empty", "--metrics-addr", "none"];
+    let worked = run(folder.path(), &[&work[..], &["--process", "copy"]].concat());
+    assert!(worked.status.success() && stderr(&worked).contains("done=12 failed=0"), "{}", stderr(&worked));
+    assert_eq!(fs::read(at("store/out/7")).unwrap(), content(7));
+    let empty = run(folder.path(), &[&work[..], &["--process", "copy", "--fail-if-empty"]].concat());
+    assert_eq!(empty.status.code(), Some(9), "{}", stderr(&empty));
+    let idle = ["run", "--queue", "sqlite:jobs.db", "--idle-exit", "1s", "--metrics-addr", "none", "--process", "copy"];
+    assert_eq!(run(folder.path(), &idle).status.code(), Some(10));
+}
+
+/// A worker whose jobs take `seconds`, at work on one.
+fn busy_worker(folder: &Path, seconds: &str, drain: &str) -> Child {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let submitted =
+        run(folder, &["submit", "in", "--input", &at("s/"), "--output", &at("o/"), "--queue", "sqlite:q.db"]);
+    assert!(submitted.status.success(), "{}", stderr(&submitted));
+    let script = format!("touch began; sleep {seconds}; cat");
+    let child = batchpipe(
+        folder,
+        &[
+            "run",
+            "--queue",
+            "sqlite:q.db",
+            "--allow",
+            &at("s/"),
+            "--allow",
+            &at("o/"),
+            "--concurrency",
+            "1",
+            "--drain-timeout",
+            drain,
+            "--metrics-addr",
+            "none",
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ],
+    )
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    eventually("the job begins", || folder.join("began").exists());
+    child
+}
+
+fn counts(folder: &Path) -> String {
+    String::from_utf8(run(folder, &["status", "--queue", "sqlite:q.db"]).stdout).unwrap()
+}
+
+#[test]
+fn a_sigterm_lets_the_job_finish_and_exits_0() {
+    let folder = folder(1);
+    let child = busy_worker(folder.path(), "1", "20s");
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(ended(child), Some(0));
+    assert_eq!(fs::read(folder.path().join("o/deeper/0")).unwrap(), content(0));
+    assert!(counts(folder.path()).contains("0 waiting   0 in flight"), "{}", counts(folder.path()));
+}
+
+#[test]
+fn a_drain_that_takes_too_long_gives_the_job_back_at_once_and_exits_5() {
+    let folder = folder(1);
+    let child = busy_worker(folder.path(), "60", "1s");
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(ended(child), Some(5));
+    assert!(!folder.path().join("o/deeper/0").exists());
+    assert!(counts(folder.path()).contains("1 waiting   0 in flight"), "{}", counts(folder.path()));
+}
+
+#[test]
+fn a_second_signal_ends_within_a_second_and_publishes_nothing() {
+    let folder = folder(1);
+    let child = busy_worker(folder.path(), "60", "60s");
+    signal(&child, Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(300));
+    let second = Instant::now();
+    signal(&child, Signal::SIGINT);
+    assert_eq!(ended(child), Some(130));
+    assert!(second.elapsed() < Duration::from_millis(1500), "{:?}", second.elapsed());
+    assert!(!folder.path().join("o/deeper/0").exists());
+}
+
+#[test]
+fn a_worker_killed_in_the_middle_of_a_job_loses_nothing() {
+    let folder = folder(1);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let mut child = busy_worker(folder.path(), "60", "60s");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The dead worker's lease of a minute is ended by hand: a second worker would only wait for it.
+    let queue = rusqlite::Connection::open(folder.path().join("q.db")).unwrap();
+    assert_eq!(queue.execute("UPDATE messages SET visible_at = 0", []).unwrap(), 1);
+    let args = [
+        "run",
+        "--queue",
+        "sqlite:q.db",
+        "--allow",
+        &at("s/"),
+        "--allow",
+        &at("o/"),
+        "--until-empty",
+        "--metrics-addr",
+        "none",
+        "--process",
+        "copy",
+    ];
+    let again = run(folder.path(), &args);
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert_eq!(fs::read(folder.path().join("o/deeper/0")).unwrap(), content(0));
+}
+
+#[test]
+fn the_metrics_listener_answers_while_jobs_run() {
+    use std::io::{Read, Write};
+    let folder = folder(1);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let args =
+        ["run", "--queue", "sqlite:q.db", "--output", &at("o/"), "--metrics-addr", &address, "--process", "copy"];
+    let child = batchpipe(folder.path(), &args).stderr(Stdio::null()).spawn().unwrap();
+    let get = |path: &str| -> Option<String> {
+        let mut stream = std::net::TcpStream::connect(&address).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    eventually("it is ready", || get("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.0 200")));
+    let metrics = get("/metrics").unwrap();
+    for stage in ["receive", "download", "process", "upload", "delete"] {
+        let name = format!("batchpipe_stage_time_seconds_total{{stage=\"{stage}\",state=\"busy\"}}");
+        assert!(metrics.contains(&name), "{name}\n{metrics}");
+    }
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(ended(child), Some(0));
+}

@@ -1,0 +1,78 @@
+//! Bodies that stop or crawl, on a clock that does not wait: the download by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchpipe::Job;
+use batchpipe::budget::Budget;
+use batchpipe::error::{JobError, Stage};
+use batchpipe::link::link;
+use batchpipe::meter::Meters;
+use batchpipe::pipeline::Transfer;
+use batchpipe::retry::Retry;
+use batchpipe::stages::download;
+use batchpipe::testing::{Fault, Faults, Faulty, MemoryStore, On, Rig, pattern};
+use tokio::time::Instant;
+
+const PART: u64 = 64 * 1024;
+
+/// The bytes that a download of `size` bytes yields.
+async fn downloaded(size: u64, faults: &Faults) -> Result<Vec<u8>, JobError> {
+    let store = MemoryStore::new();
+    store.insert_pattern(Rig::input("a"), size);
+    let job = Job {
+        id: "j".into(),
+        input: Rig::input("a"),
+        output: Rig::output("a"),
+        batch: None,
+        size: None,
+        etag: None,
+        version_id: None,
+        args: Vec::new(),
+        attempt: 1,
+    };
+    let meters = Arc::new(Meters::default());
+    let transfer = Transfer { part: PART, parallel: 2, retry: Retry::default() };
+    let room = Budget::new(64 << 20, PART).admit(None).await;
+    let (outlet, mut inlet) = link(&meters.turn(Stage::Download), &meters.turn(Stage::Upload));
+    let store = Arc::new(Faulty::new(Arc::new(store), faults.clone()));
+    let reading = async {
+        let mut all = Vec::new();
+        while let Ok(Some(chunk)) = inlet.recv().await {
+            all.extend_from_slice(&chunk);
+        }
+        all
+    };
+    let (result, all) = tokio::join!(download(store, transfer, meters, &room, &job, outlet), reading);
+    result.map(|_| all)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_falls_silent_is_resumed() {
+    let faults = Faults::none();
+    faults.next(On::Get, Fault::Stall(1000), 1);
+    faults.next(On::Get, Fault::Stall(2 * PART + 7), 1);
+    let begun = Instant::now();
+    assert!(downloaded(3 * PART, &faults).await.unwrap() == pattern(0..3 * PART));
+    assert_eq!(faults.calls(On::Get), 5);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_ends_early_is_resumed_and_never_a_short_object() {
+    let faults = Faults::none();
+    faults.next(On::Get, Fault::End(1000), 1);
+    faults.next(On::Get, Fault::End(PART), 2);
+    assert!(downloaded(3 * PART, &faults).await.unwrap() == pattern(0..3 * PART));
+    faults.always(On::Get, Fault::End(2 * PART + 9));
+    assert_eq!(downloaded(3 * PART, &faults).await.unwrap_err().stage, Stage::Download);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_an_error_in_bounded_time() {
+    let faults = Faults::none();
+    faults.always(On::Get, Fault::Silence);
+    let begun = Instant::now();
+    assert_eq!(downloaded(10, &faults).await.unwrap_err().stage, Stage::Download);
+    assert!(begun.elapsed() < Duration::from_secs(70), "{:?}", begun.elapsed());
+}
