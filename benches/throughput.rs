@@ -12,28 +12,27 @@ use std::time::Duration;
 
 use batchpipe::backends::{self, AwsSettings};
 use batchpipe::budget::Budget;
-use batchpipe::circuit::Circuit;
 use batchpipe::error::Stage;
-use batchpipe::lease::Leases;
 use batchpipe::link::link;
 use batchpipe::message::{self, Rules};
 use batchpipe::meter::Meters;
-use batchpipe::pipeline::{IfExists, Pipeline, Plan, Transfer};
+use batchpipe::pipeline::Pipeline;
 use batchpipe::processor::Work;
 use batchpipe::queue::Outgoing;
 use batchpipe::retry::Retry;
 use batchpipe::shutdown::Shutdown;
-use batchpipe::stages::{Intake, Receive, Settling};
+use batchpipe::stages::Receive;
 use batchpipe::testing::{MemoryStore, Rig};
+use batchpipe::worker::{self, Queues, Settings};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
 const MIB: u64 = 1024 * 1024;
 
 /// The loads: their name, the size of an object, how many there are.
-const LOADS: [(&str, u64, u64); 3] = [("many small", 4096, 500), ("few large", 32 * MIB, 4), ("one huge", 256 * MIB, 1)];
+const LOADS: [(&str, u64, u64); 3] =
+    [("many small", 4096, 500), ("few large", 32 * MIB, 4), ("one huge", 256 * MIB, 1)];
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
@@ -86,34 +85,13 @@ async fn embedded(root: &Path, size: u64, count: u64, run: u32) -> Pipeline {
     for batch in messages.chunks(queue.max_batch()) {
         queue.send(batch).await.expect("a send");
     }
-    let (meters, shutdown, retry) = (Arc::new(Meters::default()), Shutdown::default(), Retry::default());
-    let lease_queue = backends::open_queue(&name, &settings).await.expect("a queue");
-    let leases = Leases::new(lease_queue, Duration::from_secs(60), Arc::clone(&meters)).expect("a thread");
+    let leases = backends::open_queue(&name, &settings).await.expect("a queue");
     let allow = vec![batchpipe::Location::file(format!("{}/", root.display()))];
-    Pipeline {
-        intake: Intake {
-            queue: Arc::clone(&queue),
-            leases,
-            budget: Budget::new(512 * MIB, 8 * MIB),
-            slots: Arc::new(Semaphore::new(16)),
-            circuit: Arc::new(Circuit::new(shutdown.clone())),
-            shutdown,
-            meters: Arc::clone(&meters),
-            retry,
-            filling: Arc::default(),
-        },
-        settling: Settling { queue, dead_letters: None, max_receives: None, retry, meters },
-        store: backends::open_store(&settings, &[root.to_owned()]).expect("a store"),
-        processors: Arc::new(Semaphore::new(4)),
-        plan: Arc::new(Plan {
-            rules: Rules { allow, ..Rules::default() },
-            work: Work::Copy,
-            transfer: Transfer { part: 8 * MIB, parallel: 8, retry },
-            if_exists: IfExists::Overwrite,
-            job_timeout: None,
-            linger: Duration::from_millis(20),
-        }),
-    }
+    let queues = Queues { jobs: queue, leases, dead_letters: None, max_receives: None };
+    let numbers = Settings { concurrency: 16, processors: 4, memory: 512 * MIB, part: 8 * MIB, ..Settings::default() };
+    let store = backends::open_store(&settings, &[root.to_owned()]).expect("a store");
+    let rules = Rules { allow, ..Rules::default() };
+    worker::join(&numbers, queues, store, rules, Work::Copy, Arc::default(), Shutdown::default()).expect("a thread")
 }
 
 fn on_directories(criterion: &mut Criterion) {
@@ -137,7 +115,8 @@ fn on_directories(criterion: &mut Criterion) {
         group.throughput(throughput(size, count)).bench_function(name, |bencher| {
             let make = || runtime.block_on(embedded(root.path(), size, count, runs.fetch_add(1, Relaxed)));
             let run = |pipeline: Pipeline| {
-                let settled = runtime.block_on(async move { tokio::spawn(async move { pipeline.run(how).await }).await });
+                let settled =
+                    runtime.block_on(async move { tokio::spawn(async move { pipeline.run(how).await }).await });
                 assert_eq!(settled.map(|settled| settled.done).ok(), Some(count));
             };
             bencher.iter_batched(make, run, BatchSize::PerIteration);
