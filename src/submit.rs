@@ -158,11 +158,9 @@ impl Submit {
             how: Writing::default(),
         };
         let (read, uploaded) = tokio::join!(
-            cut.or(read(file, item.size, self.transfer.part, &room, file_out)),
-            upload(target, &room, &cut, file_in),
+            reads.through(cut.or(read(file, item.size, self.transfer.part, &room, file_out))),
+            writes.through(upload(target, &room, &cut, file_in)),
         );
-        reads.ended(read.is_ok());
-        writes.ended(uploaded.is_ok());
         read.and(uploaded)?;
         self.note(|journal| journal.note_uploaded(&item.version));
         Ok(())
