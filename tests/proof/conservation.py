@@ -223,6 +223,13 @@ class Round:
             # It had drained before the point: nothing was left to drain.
             self.again(point)
             return
+        if code == 1 and "cannot reach" in worker.words() and not self.lab.proxy.worked(worker.name):
+            # The weather kept it from opening its queue, three times in a row; whoever started it starts it again.
+            self.missed["start"] += 1
+            check(self.missed["start"] < 4, f"workers can't start: {worker.words()[-300:]}")
+            if point:
+                self.plan.append(point)
+            return
         raise Failed(f"{worker.name} ended by itself with {code} (to crash at {worker.crash}): {worker.words()[-900:]}")
 
     def again(self, point):
