@@ -46,7 +46,14 @@ fn run() -> Result<Exit, UserError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| no_runtime(&error))?;
-    let exit = runtime.block_on(cli::perform(command, context));
+    // On the runtime's own threads: on this one each job that ends would wake it, a twentieth of a small job's CPU.
+    let exit = runtime.block_on(async move {
+        let performed = tokio::spawn(cli::perform(command, context)).await;
+        performed.unwrap_or_else(|gone| match gone.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(cancelled) => Err(no_runtime(&std::io::Error::other(cancelled))),
+        })
+    });
     // What still blocks is a processor whose job is settled or given back: nobody waits for it.
     runtime.shutdown_background();
     exit

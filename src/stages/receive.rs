@@ -21,7 +21,7 @@ use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
 use crate::meter::{Meters, State, Turn};
 use crate::queue::{JobQueue, Message, Receipt};
-use crate::retry::Retry;
+use crate::retry::{Call, Retry};
 use crate::shutdown::{Phase, Shutdown};
 use crate::task::{self, Task};
 
@@ -98,10 +98,19 @@ const EMPTY_PAUSE: Duration = Duration::from_millis(200);
 /// some of SQS's servers (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a receiver of a busy pipeline waits for more places than one. Beside a job's two or three requests to S3, 30 ms
+/// and more, it is nothing; without it each job that ends costs a call of its own, and ten places cost the same call.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// The share of the slots that may be empty while a receiver waits for more.
+const IDLE_SHARE: usize = 4;
+
 /// Streams deliveries until told to stop. The end of this stream is how the pipeline drains.
 pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
     let (output, deliveries) = mpsc::channel(intake.queue.max_batch());
     let shared = Arc::new(Shared {
+        goal: (intake.slots.available_permits() / IDLE_SHARE).clamp(1, intake.queue.max_batch().max(1)),
+        gathering: tokio::sync::Mutex::new(()),
         asked: AtomicU64::new(0),
         got: AtomicU64::new(0),
         answered: Notify::new(),
@@ -117,6 +126,10 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
 
 /// What the receivers share.
 struct Shared {
+    /// Places worth a call of their own.
+    goal: usize,
+    /// Held by the receiver that gathers places: two would share them out, and make two small calls.
+    gathering: tokio::sync::Mutex<()>,
     /// Messages asked for or got, when there is a limit.
     asked: AtomicU64,
     /// Messages got.
@@ -149,7 +162,7 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
         let mut places = tokio::select! {
             biased;
             () = intake.shutdown.reached(Phase::Draining) => return,
-            places = reserve(&intake, &turn) => places,
+            places = reserve(&intake, &turn, &shared) => places,
         };
         if outage {
             places.truncate(1);
@@ -164,7 +177,7 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
         let call = {
             let _waiting = turn.waits(State::WaitUpstream);
             let limit = Retry { deadline: wait + intake.retry.deadline, ..intake.retry };
-            limit.attempt(intake.queue.receive(wanted, wait, intake.leases.visibility())).await
+            limit.attempt(Call::queue("receive"), intake.queue.receive(wanted, wait, intake.leases.visibility())).await
         };
         match call {
             Ok(messages) if intake.shutdown.phase() > Phase::Running => {
@@ -242,21 +255,26 @@ impl Shared {
     }
 }
 
-/// Waits for room for one job, and takes what else is free, up to a batch.
-async fn reserve(intake: &Intake, turn: &Turn) -> Vec<(OwnedSemaphorePermit, Room)> {
+/// Waits for room for one job, and takes what else is free, up to a batch. Where that is little, waits a moment for more.
+async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<(OwnedSemaphorePermit, Room)> {
     let mut places = Vec::with_capacity(intake.queue.max_batch());
-    {
-        let _waiting = turn.waits(State::WaitDownstream);
-        let slot = Arc::clone(&intake.slots).acquire_owned().await;
-        let room = intake.budget.reserve().await;
-        places.extend(slot.ok().map(|slot| (slot, room)));
-    }
+    let _waiting = turn.waits(State::WaitDownstream);
+    let _gathering = shared.gathering.lock().await;
+    places.extend(place(intake).await);
+    let until = Instant::now() + GATHER;
     while places.len() < intake.queue.max_batch() {
-        let Ok(slot) = Arc::clone(&intake.slots).try_acquire_owned() else { break };
-        let Some(room) = intake.budget.try_reserve() else { break };
-        places.push((slot, room));
+        // What is free is taken at once, what is not is worth a wait only while there are few.
+        let until = if places.len() < shared.goal { until } else { Instant::now() };
+        let Ok(Some(more)) = tokio::time::timeout_at(until, place(intake)).await else { break };
+        places.push(more);
     }
     places
+}
+
+/// A slot and the memory of a job; none when there are no more slots for ever.
+async fn place(intake: &Intake) -> Option<(OwnedSemaphorePermit, Room)> {
+    let slot = Arc::clone(&intake.slots).acquire_owned().await.ok()?;
+    Some((slot, intake.budget.reserve().await))
 }
 
 /// Leases messages and sends them on their way; returns how many, without those held already.
@@ -294,7 +312,8 @@ async fn give_back(intake: &Intake, messages: &[Message]) {
     }
     messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
     let receipts: Vec<Receipt> = messages.iter().map(|message| message.receipt.clone()).collect();
-    let call = intake.retry.run(&intake.meters, || intake.queue.extend(&receipts, Duration::ZERO));
+    let call =
+        intake.retry.run(&intake.meters, Call::queue("extend"), || intake.queue.extend(&receipts, Duration::ZERO));
     if let Err(error) = call.await {
         tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
     }
@@ -316,7 +335,7 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
         return Some(Why::Idle);
     }
     if how.until_empty && !intake.filling.load(Acquire) {
-        let counts = match intake.retry.attempt(intake.queue.counts()).await {
+        let counts = match intake.retry.attempt(Call::queue("counts"), intake.queue.counts()).await {
             Ok(counts) => counts,
             Err(error) => {
                 // Without the right to count, the run would wait for ever.
@@ -360,9 +379,7 @@ async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
 fn trip_if_fatal(intake: &Intake, error: &ServiceError) -> bool {
     let fatal = error.is_fatal() || error.kind == ServiceErrorKind::Missing;
     if fatal {
-        let failure = error.clone().at(Stage::Receive);
-        let code = if failure.code.0 == 301 { crate::error::Code(103) } else { failure.code };
-        intake.circuit.trip(code, &failure.cause);
+        intake.circuit.refused(&error.clone().at(Stage::Receive));
     }
     fatal
 }

@@ -1,0 +1,106 @@
+//! A server for benchmarks that does as little as S3 and SQS can do: the limit of a client, not of a service.
+//!
+//! Every object exists: its size is the number in its key (`in/4096/7` has 4096 bytes), its bytes come from one ring of
+//! compressible text. What is written is summed (CRC-64) and thrown away, and `GET /_check` compares each sum with the
+//! ring's, so every byte that arrives is checked though none is kept. No MD5, no signatures, one constant ETag.
+//! `--delay MS` makes it answer as late as a service in the same region does: half to one and a half of that.
+//!
+//! Bounded by the benchmark: it remembers a sum for each object and the text of each message.
+
+mod ring;
+mod s3;
+mod sqs;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use http_body_util::StreamBody;
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// An answer's bytes.
+type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+struct Server {
+    s3: s3::Objects,
+    sqs: sqs::Queues,
+    delay: Duration,
+}
+
+impl Server {
+    fn lateness(&self) -> Duration {
+        self.delay.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let port: u16 = arguments.next().ok_or("usage: null_sink PORT [--delay MILLISECONDS]")?.parse()?;
+    let delay = match (arguments.next().as_deref(), arguments.next()) {
+        (Some("--delay"), Some(millis)) => Duration::from_millis(millis.parse()?),
+        _ => Duration::ZERO,
+    };
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
+    println!("listening on {}", listener.local_addr()?);
+    let server = Arc::new(Server { s3: s3::Objects::new(), sqs: sqs::Queues::default(), delay });
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&server), request));
+            // A client that hangs up is its own affair.
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+        });
+    }
+}
+
+async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path();
+    let answered = if request.headers().contains_key("x-amz-target") {
+        sqs::answer(&server.sqs, request, server.lateness()).await
+    } else if path == "/_fill" {
+        sqs::fill(&server.sqs, request).await
+    } else if path == "/_check" {
+        Ok(json(StatusCode::OK, &server.s3.check()))
+    } else if path == "/_reset" && request.method() == Method::POST {
+        server.s3.reset();
+        server.sqs.reset();
+        Ok(text(StatusCode::OK, ""))
+    } else {
+        tokio::time::sleep(server.lateness()).await;
+        s3::answer(&server.s3, request).await
+    };
+    Ok(answered.unwrap_or_else(|error| text(StatusCode::BAD_REQUEST, &error.to_string())))
+}
+
+fn body(chunks: Vec<Bytes>) -> Body {
+    StreamBody::new(stream::iter(chunks).map(|chunk| Ok(Frame::data(chunk))).boxed())
+}
+
+fn respond(status: StatusCode, kind: &'static str, bytes: Bytes) -> Response<Body> {
+    let length = bytes.len();
+    let mut response = Response::new(body(if bytes.is_empty() { Vec::new() } else { vec![bytes] }));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-length", length.into());
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Body> {
+    respond(status, "application/xml", Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    respond(status, "application/x-amz-json-1.0", Bytes::from(value.to_string()))
+}
