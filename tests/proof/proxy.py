@@ -36,7 +36,7 @@ class Op:
     __slots__ = (
         "worker", "kind", "key", "asked", "answered", "begun", "ended", "status", "served", "delivered", "fault", "md5",
         "part", "upload", "messages", "handles", "timeout", "bodies", "good", "queue", "size", "visibility",
-        "range",
+        "range", "access",
     )
 
     def __init__(self, worker, kind, key):
@@ -46,7 +46,7 @@ class Op:
         # What the client was told, and what the server did.
         self.status = self.served = 0
         self.delivered = False
-        self.fault = self.md5 = self.part = self.upload = self.queue = self.visibility = self.range = None
+        self.fault = self.md5 = self.part = self.upload = self.queue = self.visibility = self.range = self.access = None
         self.messages, self.handles, self.timeout, self.bodies, self.good = [], [], [], [], []
         self.size = 0
 
@@ -167,6 +167,8 @@ def classify(worker, request):
         kind = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
         op = Op(worker, kind.get(method, method), f"{bucket}/{key}")
     op.range = request.header("range")
+    found = re.search(r"Credential=([^/]+)/", request.header("authorization") or "")
+    op.access = found and found.group(1)
     if op.kind in ("PutObject", "UploadPart"):
         op.md5 = hashlib.md5(request.body).hexdigest()
     op.size = len(request.body)
@@ -232,6 +234,10 @@ class Proxy:
 
     def since(self, mark=0):
         return self.log[mark:]
+
+    def worked(self, worker):
+        """Whether a worker has got as far as taking messages."""
+        return any(op.kind == "ReceiveMessage" and op.worker == worker for op in self.log)
 
     def mark(self):
         return len(self.log)
