@@ -1,6 +1,6 @@
 //! The pipeline: receive → (download → process → upload) × N → acknowledge.
 //!
-//! [`Pipeline::run`] is the flow between jobs, [`Pipeline::transfer`] the flow within one. Nothing else connects stages.
+//! [`Pipeline::run`] is the flow between jobs, `Pipeline::transfer` the flow within one. Nothing else connects stages.
 //! Backpressure is the stream not being polled in the first and a full [`link`] in the second; draining is the
 //! stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one core.
 
