@@ -5,6 +5,7 @@ mod bounds;
 mod bytes;
 mod leases;
 mod processors;
+mod refusals;
 mod settling;
 mod silent;
 mod stopping;
