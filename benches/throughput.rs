@@ -33,7 +33,8 @@ use tokio::sync::Semaphore;
 const MIB: u64 = 1024 * 1024;
 
 /// The loads: their name, the size of an object, how many there are.
-const LOADS: [(&str, u64, u64); 3] = [("many small", 4096, 500), ("few large", 32 * MIB, 4), ("one huge", 256 * MIB, 1)];
+const LOADS: [(&str, u64, u64); 3] =
+    [("many small", 4096, 500), ("few large", 32 * MIB, 4), ("one huge", 256 * MIB, 1)];
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
@@ -89,6 +90,7 @@ async fn embedded(root: &Path, size: u64, count: u64, run: u32) -> Pipeline {
     let (meters, shutdown, retry) = (Arc::new(Meters::default()), Shutdown::default(), Retry::default());
     let lease_queue = backends::open_queue(&name, &settings).await.expect("a queue");
     let leases = Leases::new(lease_queue, Duration::from_secs(60), Arc::clone(&meters)).expect("a thread");
+    let circuit = Arc::new(Circuit::new(shutdown.clone()));
     let allow = vec![batchpipe::Location::file(format!("{}/", root.display()))];
     Pipeline {
         intake: Intake {
@@ -96,13 +98,13 @@ async fn embedded(root: &Path, size: u64, count: u64, run: u32) -> Pipeline {
             leases,
             budget: Budget::new(512 * MIB, 8 * MIB),
             slots: Arc::new(Semaphore::new(16)),
-            circuit: Arc::new(Circuit::new(shutdown.clone())),
+            circuit: Arc::clone(&circuit),
             shutdown,
             meters: Arc::clone(&meters),
             retry,
             filling: Arc::default(),
         },
-        settling: Settling { queue, dead_letters: None, max_receives: None, retry, meters },
+        settling: Settling { queue, dead_letters: None, max_receives: None, retry, circuit, meters },
         store: backends::open_store(&settings, &[root.to_owned()]).expect("a store"),
         processors: Arc::new(Semaphore::new(4)),
         plan: Arc::new(Plan {
@@ -137,7 +139,8 @@ fn on_directories(criterion: &mut Criterion) {
         group.throughput(throughput(size, count)).bench_function(name, |bencher| {
             let make = || runtime.block_on(embedded(root.path(), size, count, runs.fetch_add(1, Relaxed)));
             let run = |pipeline: Pipeline| {
-                let settled = runtime.block_on(async move { tokio::spawn(async move { pipeline.run(how).await }).await });
+                let settled =
+                    runtime.block_on(async move { tokio::spawn(async move { pipeline.run(how).await }).await });
                 assert_eq!(settled.map(|settled| settled.done).ok(), Some(count));
             };
             bencher.iter_batched(make, run, BatchSize::PerIteration);

@@ -123,17 +123,28 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
         (Method::POST, None) => {
             let id = objects.uploads.fetch_add(1, Relaxed).to_string();
             lock(&objects.parts).insert(id.clone(), BTreeMap::new());
-            Ok(text(StatusCode::OK, &format!("<?xml version=\"1.0\"?><InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")))
+            Ok(text(
+                StatusCode::OK,
+                &format!(
+                    "<?xml version=\"1.0\"?><InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+                ),
+            ))
         }
         (Method::POST, Some(id)) => {
             request.into_body().collect().await?;
             let parts = lock(&objects.parts).remove(&id).ok_or("no such upload")?;
-            let sum = parts.values().fold(Sum { size: 0, crc: crc_fast::checksum(Crc64Nvme, &[]) }, |whole, part| Sum {
-                size: whole.size + part.size,
-                crc: crc_fast::checksum_combine(Crc64Nvme, whole.crc, part.crc, part.size),
-            });
+            let sum =
+                parts.values().fold(Sum { size: 0, crc: crc_fast::checksum(Crc64Nvme, &[]) }, |whole, part| Sum {
+                    size: whole.size + part.size,
+                    crc: crc_fast::checksum_combine(Crc64Nvme, whole.crc, part.crc, part.size),
+                });
             lock(&objects.written).insert(key.clone(), sum);
-            Ok(text(StatusCode::OK, &format!("<?xml version=\"1.0\"?><CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><ETag>&quot;null-sink&quot;</ETag></CompleteMultipartUploadResult>")))
+            Ok(text(
+                StatusCode::OK,
+                &format!(
+                    "<?xml version=\"1.0\"?><CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><ETag>&quot;null-sink&quot;</ETag></CompleteMultipartUploadResult>"
+                ),
+            ))
         }
         (Method::DELETE, Some(id)) => {
             lock(&objects.parts).remove(&id);

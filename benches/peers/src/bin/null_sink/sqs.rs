@@ -45,8 +45,12 @@ impl Queue {
     fn receive(&mut self, max: usize, visibility: Duration) -> Vec<Value> {
         let now = Instant::now();
         if self.visible.is_empty() {
-            let due: Vec<String> =
-                self.hidden.iter().filter(|(_, (_, until))| *until <= now).map(|(receipt, _)| receipt.clone()).collect();
+            let due: Vec<String> = self
+                .hidden
+                .iter()
+                .filter(|(_, (_, until))| *until <= now)
+                .map(|(receipt, _)| receipt.clone())
+                .collect();
             self.visible.extend(due.iter().filter_map(|receipt| self.hidden.remove(receipt)).map(|(number, _)| number));
         }
         let count = max.min(self.visible.len());
