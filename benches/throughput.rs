@@ -12,23 +12,21 @@ use std::time::Duration;
 
 use batchpipe::backends::{self, AwsSettings};
 use batchpipe::budget::Budget;
-use batchpipe::circuit::Circuit;
 use batchpipe::error::Stage;
-use batchpipe::lease::Leases;
 use batchpipe::link::link;
 use batchpipe::message::{self, Rules};
 use batchpipe::meter::Meters;
-use batchpipe::pipeline::{IfExists, Pipeline, Plan, Transfer};
+use batchpipe::pipeline::Pipeline;
 use batchpipe::processor::Work;
 use batchpipe::queue::Outgoing;
 use batchpipe::retry::Retry;
 use batchpipe::shutdown::Shutdown;
-use batchpipe::stages::{Intake, Receive, Settling};
+use batchpipe::stages::Receive;
 use batchpipe::testing::{MemoryStore, Rig};
+use batchpipe::worker::{self, Queues, Settings};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -87,35 +85,13 @@ async fn embedded(root: &Path, size: u64, count: u64, run: u32) -> Pipeline {
     for batch in messages.chunks(queue.max_batch()) {
         queue.send(batch).await.expect("a send");
     }
-    let (meters, shutdown, retry) = (Arc::new(Meters::default()), Shutdown::default(), Retry::default());
-    let lease_queue = backends::open_queue(&name, &settings).await.expect("a queue");
-    let leases = Leases::new(lease_queue, Duration::from_secs(60), Arc::clone(&meters)).expect("a thread");
-    let circuit = Arc::new(Circuit::new(shutdown.clone()));
+    let leases = backends::open_queue(&name, &settings).await.expect("a queue");
     let allow = vec![batchpipe::Location::file(format!("{}/", root.display()))];
-    Pipeline {
-        intake: Intake {
-            queue: Arc::clone(&queue),
-            leases,
-            budget: Budget::new(512 * MIB, 8 * MIB),
-            slots: Arc::new(Semaphore::new(16)),
-            circuit: Arc::clone(&circuit),
-            shutdown,
-            meters: Arc::clone(&meters),
-            retry,
-            filling: Arc::default(),
-        },
-        settling: Settling { queue, dead_letters: None, max_receives: None, retry, circuit, meters },
-        store: backends::open_store(&settings, &[root.to_owned()]).expect("a store"),
-        processors: Arc::new(Semaphore::new(4)),
-        plan: Arc::new(Plan {
-            rules: Rules { allow, ..Rules::default() },
-            work: Work::Copy,
-            transfer: Transfer { part: 8 * MIB, parallel: 8, retry },
-            if_exists: IfExists::Overwrite,
-            job_timeout: None,
-            linger: Duration::from_millis(20),
-        }),
-    }
+    let queues = Queues { jobs: queue, leases, dead_letters: None, max_receives: None };
+    let numbers = Settings { concurrency: 16, processors: 4, memory: 512 * MIB, part: 8 * MIB, ..Settings::default() };
+    let store = backends::open_store(&settings, &[root.to_owned()]).expect("a store");
+    let rules = Rules { allow, ..Rules::default() };
+    worker::join(&numbers, queues, store, rules, Work::Copy, Arc::default(), Shutdown::default()).expect("a thread")
 }
 
 fn on_directories(criterion: &mut Criterion) {

@@ -87,6 +87,26 @@ pub enum ServiceErrorKind {
     Invalid,
 }
 
+impl ServiceErrorKind {
+    /// The label used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Denied => "denied",
+            Self::Credentials => "credentials",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Changed => "changed",
+            Self::Exists => "exists",
+            Self::WrongRegion => "wrong_region",
+            Self::Corrupt => "corrupt",
+            Self::NoSpace => "no_space",
+            Self::LeaseLost => "lease_lost",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
 /// A failure of a queue or a store.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{code}: {message}")]

@@ -303,8 +303,9 @@ async fn extend(keeper: Keeper, batch: Vec<(String, Receipt)>) {
         let Some(entry) = held.get_mut(id).filter(|entry| entry.receipt == *receipt) else { continue };
         match outcome {
             Ok(()) => {
+                let due = entry.deadline - visibility / 2;
+                meters.renewed(asked.saturating_duration_since(due));
                 entry.deadline = asked + visibility;
-                meters.renewals.fetch_add(1, Relaxed);
             }
             Err(error) if error.kind == ServiceErrorKind::LeaseLost => {
                 entry.lost.send_replace(Some(Loss::Taken));

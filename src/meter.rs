@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::error::Stage;
+use crate::error::{Code, Stage};
 
 /// What a stage is doing with its time. The names are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,8 +238,35 @@ impl Meters {
         crate::metrics::ack_failure(fault);
     }
 
+    /// Counts a call that deletes a batch of `messages`.
+    pub fn ack_batch(&self, messages: usize) {
+        crate::metrics::ack_batch(messages);
+    }
+
+    /// Counts a lease extended `lag` after it was due.
+    pub fn renewed(&self, lag: Duration) {
+        self.renewals.fetch_add(1, Relaxed);
+        crate::metrics::renewal_lag(lag);
+    }
+
+    /// Counts a job rejected for the reason that `code` is.
+    pub fn rejected(&self, code: Code) {
+        crate::metrics::bad_input(code);
+    }
+
+    /// Counts the sizes of a job's input and output, in bytes. An input that was not read to its end has none.
+    pub fn sizes(&self, input: Option<u64>, output: u64) {
+        if let Some(input) = input {
+            crate::metrics::input_size(input);
+        }
+        crate::metrics::output_size(output);
+    }
+
     /// Counts a job's end.
     pub fn ended(&self, how: Ended) {
+        if how == Ended::LeaseLost {
+            crate::metrics::lease_lost();
+        }
         self.ended[how as usize].fetch_add(1, Relaxed);
     }
 

@@ -22,7 +22,7 @@ use crate::message::{self, Parsed, Rules};
 use crate::meter::Turn;
 use crate::processor::Work;
 use crate::queue::Message;
-use crate::retry::Retry;
+use crate::retry::{Call, Retry};
 use crate::stages::{
     Delivery, Finished, Intake, Receive, Settled, Settling, Target, download, process, receive, upload,
 };
@@ -145,7 +145,7 @@ impl Pipeline {
     async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
         if self.plan.if_exists != IfExists::Overwrite {
             let head = || self.store.head(&job.output);
-            let found = self.plan.transfer.retry.run(&self.intake.meters, head);
+            let found = self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), head);
             if cut.or(async { found.await.map_err(|error| error.at(Stage::Upload)) }).await?.is_some() {
                 return self.exists();
             }
@@ -188,7 +188,10 @@ impl Pipeline {
             observed(&writes, uploaded),
         );
         match uploaded {
-            Ok(_) => Ok(()),
+            Ok(written) => {
+                meters.sizes(downloaded.ok(), written);
+                Ok(())
+            }
             Err(uploaded) => Err(root_cause(downloaded.err(), processed.err(), uploaded)),
         }
     }

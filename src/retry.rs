@@ -8,11 +8,31 @@
 //!
 //! A call that still fails is not the end of the job: its message is given back and tried again later.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::meter::Meters;
+
+/// The name of a service call, for counting. Both words are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// `store` or `queue`.
+    pub service: &'static str,
+    /// The verb of the trait.
+    pub op: &'static str,
+}
+
+impl Call {
+    /// A call of the object store.
+    pub const fn store(op: &'static str) -> Self {
+        Self { service: "store", op }
+    }
+
+    /// A call of the queue.
+    pub const fn queue(op: &'static str) -> Self {
+        Self { service: "queue", op }
+    }
+}
 
 /// How patiently a call is made.
 #[derive(Clone, Copy, Debug)]
@@ -57,25 +77,37 @@ impl Retry {
         longest.mul_f64(fastrand::f64())
     }
 
-    /// One attempt, ended by the deadline.
-    pub async fn attempt<T>(&self, call: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
-        match tokio::time::timeout(self.deadline, call).await {
+    /// One attempt, ended by the deadline and counted.
+    pub async fn attempt<T>(
+        &self,
+        call: Call,
+        attempt: impl Future<Output = Result<T, ServiceError>>,
+    ) -> Result<T, ServiceError> {
+        let answer = match tokio::time::timeout(self.deadline, attempt).await {
             Ok(answer) => answer,
             Err(_) => Err(timed_out(self.deadline)),
-        }
+        };
+        let code = answer.as_ref().err().map_or("ok", |error| error.kind.as_str());
+        crate::metrics::http_request(call.service, call.op, code);
+        answer
     }
 
-    /// Makes `call` until it succeeds, fails for good, or has failed too often.
-    pub async fn run<T, F>(&self, meters: &Meters, mut call: impl FnMut() -> F) -> Result<T, ServiceError>
+    /// Makes attempts until one succeeds, fails for good, or has failed too often.
+    pub async fn run<T, F>(
+        &self,
+        meters: &Meters,
+        call: Call,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, ServiceError>
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
         let mut failures = 0;
         loop {
-            match self.attempt(call()).await {
+            match self.attempt(call, attempt()).await {
                 Err(error) if error.is_transient() => {
                     failures += 1;
-                    self.pause(meters, failures, error).await?;
+                    self.pause(meters, call, failures, error).await?;
                 }
                 answer => return answer,
             }
@@ -83,14 +115,20 @@ impl Retry {
     }
 
     /// Waits before the next attempt; gives the failure back when there is to be none.
-    pub async fn pause(&self, meters: &Meters, failures: u32, error: ServiceError) -> Result<(), ServiceError> {
+    pub async fn pause(
+        &self,
+        meters: &Meters,
+        call: Call,
+        failures: u32,
+        error: ServiceError,
+    ) -> Result<(), ServiceError> {
         if error.kind == ServiceErrorKind::Throttled {
-            meters.throttles.fetch_add(1, Relaxed);
+            meters.throttled(call.service);
         }
         if failures >= self.attempts {
             return Err(error);
         }
-        meters.retries.fetch_add(1, Relaxed);
+        meters.retried(call.service, call.op, error.kind.as_str());
         tracing::debug!(failures, code = ?error.code, cause = ?error.message, "trying again");
         tokio::time::sleep(self.delay(failures)).await;
         Ok(())
@@ -116,13 +154,13 @@ mod tests {
     async fn a_passing_failure_is_tried_again_and_a_lasting_one_is_reported() {
         let retry = Retry::default();
         let (meters, calls) = (Meters::default(), Cell::new(0));
-        let answer = retry.run(&meters, || {
+        let answer = retry.run(&meters, Call::store("get"), || {
             calls.set(calls.get() + 1);
             std::future::ready(if calls.get() < 3 { Err(unavailable()) } else { Ok(7) })
         });
         assert_eq!(answer.await.unwrap(), 7);
         calls.set(0);
-        let answer = retry.run(&meters, || {
+        let answer = retry.run(&meters, Call::store("get"), || {
             calls.set(calls.get() + 1);
             std::future::ready(Err::<(), _>(unavailable()))
         });
@@ -136,14 +174,14 @@ mod tests {
             calls.set(calls.get() + 1);
             std::future::ready(Err::<(), _>(ServiceError::new(ServiceErrorKind::Denied, "AccessDenied", "no")))
         };
-        assert!(Retry::default().run(&Meters::default(), denied).await.is_err());
+        assert!(Retry::default().run(&Meters::default(), Call::store("get"), denied).await.is_err());
         assert_eq!(calls.get(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_given_up_at_the_deadline() {
         let started = tokio::time::Instant::now();
-        let answer = Retry::default().attempt(std::future::pending::<Result<(), _>>()).await;
+        let answer = Retry::default().attempt(Call::store("get"), std::future::pending::<Result<(), _>>()).await;
         assert_eq!(answer.unwrap_err().code, "Timeout");
         assert_eq!(started.elapsed(), Duration::from_secs(10));
     }

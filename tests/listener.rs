@@ -155,7 +155,7 @@ async fn metrics_are_valid_and_as_fresh_as_the_scrape() {
     assert_eq!(check_exposition(&page)[done], 1.0);
     sources.meters.ended(Ended::Ok);
     metrics::bad_input(Code(303));
-    metrics::http_request("s3", "GetObject", 503);
+    metrics::http_request("store", "get", "throttled");
     let series = check_exposition(&request(listener.addr(), "GET /metrics", "").await.1);
     assert_eq!(series[done], 2.0);
     assert_eq!(series["batchpipe_bad_inputs_total{code=\"BP303\"}"], 1.0);

@@ -35,10 +35,9 @@ fn record_all(sources: &Sources) {
     metrics::lease_lost();
     metrics::input_size(4096);
     metrics::output_size(1024);
-    metrics::http_request("s3", "GetObject", 206);
+    metrics::http_request("store", "get", "ok");
     metrics::retry("s3", "GetObject", "throttled");
     metrics::throttle("s3");
-    metrics::concurrency_limit(Stage::Download, 24);
     metrics::bad_input(Code(303));
     metrics::export(sources);
 }

@@ -118,7 +118,7 @@ pub const ALL: &[Metric] = &[
         "batchpipe_http_requests_total",
         Count,
         &["service", "op", "code"],
-        "Calls to a service by operation and HTTP status; code 0 is no answer.",
+        "Calls to a service by operation and outcome: ok, or the kind of the failure.",
     ),
     counter(
         "batchpipe_retries_total",

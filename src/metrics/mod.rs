@@ -118,6 +118,15 @@ pub fn export(sources: &Sources) {
         gauge!("batchpipe_queue_messages", "state" => "in_flight").set(counts.in_flight as f64);
         gauge!("batchpipe_queue_messages", "state" => "delayed").set(counts.delayed as f64);
     }
+    let limits = [
+        (Stage::Receive, sources.receivers),
+        (Stage::Download, sources.slots),
+        (Stage::Process, sources.processors),
+        (Stage::Upload, sources.slots),
+    ];
+    for (stage, limit) in limits {
+        gauge!("batchpipe_concurrency_limit", "stage" => stage.as_str()).set(limit as f64);
+    }
     export_process(sources);
 }
 
@@ -215,10 +224,9 @@ pub fn output_size(bytes: u64) {
     histogram!("batchpipe_object_size_bytes", "dir" => "out").record(bytes as f64);
 }
 
-/// A service answered `op` with the HTTP status `code`; 0 if it did not answer.
-pub fn http_request(service: &'static str, op: &'static str, code: u16) {
-    counter!("batchpipe_http_requests_total", "service" => service, "op" => op, "code" => code.to_string())
-        .increment(1);
+/// A service answered `op`: `code` is `ok` or the kind of the failure.
+pub fn http_request(service: &'static str, op: &'static str, code: &'static str) {
+    counter!("batchpipe_http_requests_total", "service" => service, "op" => op, "code" => code).increment(1);
 }
 
 /// `op` is tried again because of `reason`, one of a few fixed words (`throttled`, `unavailable`, `stalled`, …).
@@ -229,11 +237,6 @@ pub fn retry(service: &'static str, op: &'static str, reason: &'static str) {
 /// A service throttled a call.
 pub fn throttle(service: &'static str) {
     counter!("batchpipe_throttles_total", "service" => service).increment(1);
-}
-
-/// A stage may have `requests` in flight from now on.
-pub fn concurrency_limit(stage: Stage, requests: usize) {
-    gauge!("batchpipe_concurrency_limit", "stage" => stage.as_str()).set(requests as f64);
 }
 
 /// A message or an object was rejected.

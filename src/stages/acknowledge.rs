@@ -16,13 +16,16 @@ use crate::error::{Disposition, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
 use crate::meter::{Ended, Meters};
 use crate::queue::{JobQueue, Message, Outgoing, Receipt};
-use crate::retry::Retry;
+use crate::retry::{Call, Retry};
 
 /// The longest delay before a job is tried again.
 const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// The first delay before a job is tried again; doubled with each receive.
 const FIRST_DELAY: Duration = Duration::from_secs(2);
+
+/// The call, as counted.
+const DELETE: Call = Call::queue("delete");
 
 /// How long a message waits that was rejected and has no dead-letter queue to go to.
 const KEPT_DELAY: Duration = Duration::from_secs(60 * 60);
@@ -156,6 +159,9 @@ impl Settling {
         };
         self.meters.ended(ended);
         if let Err(error) = &finished.result {
+            if disposition == Disposition::Reject {
+                self.meters.rejected(error.code);
+            }
             let (id, attempt) = (&finished.message.id, finished.message.attempt);
             let (code, cause) = (error.code, &error.cause);
             tracing::warn!(%code, stage = error.stage.as_str(), ?disposition, message = ?id, attempt, ?cause, "job failed");
@@ -169,13 +175,14 @@ impl Settling {
         let mut left = receipts(group);
         let mut failures = 0;
         while !left.is_empty() {
-            let error = match crash::during("CP11", self.retry.attempt(self.queue.delete(&left))).await {
+            self.meters.ack_batch(left.len());
+            let error = match crash::during("CP11", self.retry.attempt(DELETE, self.queue.delete(&left))).await {
                 Ok(outcomes) => {
                     let failed = outcomes.into_iter().zip(std::mem::take(&mut left));
                     let mut last = None;
                     for (outcome, receipt) in failed {
                         let Err(error) = outcome else { continue };
-                        self.meters.ack_failures.fetch_add(1, Relaxed);
+                        self.meters.ack_failed(error.kind.as_str());
                         // Somebody else has it and will find the output there.
                         if error.kind != ServiceErrorKind::LeaseLost {
                             left.push(receipt);
@@ -194,7 +201,7 @@ impl Settling {
                     self.circuit.refused(&error.clone().at(Stage::Acknowledge));
                     Err(error)
                 }
-                error => self.retry.pause(&self.meters, failures, error).await,
+                error => self.retry.pause(&self.meters, DELETE, failures, error).await,
             };
             if let Err(error) = paused {
                 tracing::warn!(code = ?error.code, cause = ?error.message, "finished jobs could not be deleted and will be done again");
@@ -206,7 +213,7 @@ impl Settling {
 
     async fn give_back(&self, group: &[Finished], delay: Duration) {
         let receipts: Vec<Receipt> = group.iter().filter_map(|finished| finished.lease.release()).collect();
-        let call = self.retry.run(&self.meters, || self.queue.extend(&receipts, delay));
+        let call = self.retry.run(&self.meters, Call::queue("extend"), || self.queue.extend(&receipts, delay));
         if let Err(error) = call.await {
             tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
         }
@@ -223,7 +230,7 @@ impl Settling {
             return self.give_back(group, KEPT_DELAY).await;
         };
         let letters: Vec<Outgoing> = group.iter().map(dead_letter).collect();
-        let call = self.retry.run(&self.meters, || dead_letters.send(&letters));
+        let call = self.retry.run(&self.meters, Call::queue("dead_letter"), || dead_letters.send(&letters));
         let outcomes = match call.await {
             Ok(outcomes) => outcomes,
             Err(error) => letters.iter().map(|_| Err(error.clone())).collect(),

@@ -23,7 +23,7 @@ use crate::job::{Job, Location};
 use crate::link::Outlet;
 use crate::meter::Meters;
 use crate::pipeline::Transfer;
-use crate::retry::{self, SLOWEST};
+use crate::retry::{self, Call, SLOWEST};
 use crate::store::{ObjectStore, Version};
 use crate::task;
 
@@ -33,6 +33,9 @@ const SLOW_AFTER: Duration = Duration::from_secs(20);
 
 /// The longest silence within a body.
 const SILENCE: Duration = Duration::from_secs(6);
+
+/// The call, as counted.
+const GET: Call = Call::store("get");
 
 /// What the ranges of one object share.
 #[derive(Clone)]
@@ -126,7 +129,7 @@ impl Source {
             let before = buffer.len();
             let attempt = async {
                 let call = store.get(from, from_byte..range.end, &pin);
-                let reading = transfer.retry.attempt(call).await?;
+                let reading = transfer.retry.attempt(GET, call).await?;
                 let (size, version) = known.get_or_insert((reading.size, reading.version));
                 if *size != reading.size {
                     return Err(ServiceError::new(
@@ -157,7 +160,7 @@ impl Source {
             }
             // A body that moved on has not failed: only attempts without progress count.
             failures = if buffer.len() > before { 1 } else { failures + 1 };
-            transfer.retry.pause(meters, failures, error).await?;
+            transfer.retry.pause(meters, GET, failures, error).await?;
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
 use crate::meter::{Meters, State, Turn};
 use crate::queue::{JobQueue, Message, Receipt};
-use crate::retry::Retry;
+use crate::retry::{Call, Retry};
 use crate::shutdown::{Phase, Shutdown};
 use crate::task::{self, Task};
 
@@ -177,7 +177,7 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
         let call = {
             let _waiting = turn.waits(State::WaitUpstream);
             let limit = Retry { deadline: wait + intake.retry.deadline, ..intake.retry };
-            limit.attempt(intake.queue.receive(wanted, wait, intake.leases.visibility())).await
+            limit.attempt(Call::queue("receive"), intake.queue.receive(wanted, wait, intake.leases.visibility())).await
         };
         match call {
             Ok(messages) if intake.shutdown.phase() > Phase::Running => {
@@ -312,7 +312,8 @@ async fn give_back(intake: &Intake, messages: &[Message]) {
     }
     messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
     let receipts: Vec<Receipt> = messages.iter().map(|message| message.receipt.clone()).collect();
-    let call = intake.retry.run(&intake.meters, || intake.queue.extend(&receipts, Duration::ZERO));
+    let call =
+        intake.retry.run(&intake.meters, Call::queue("extend"), || intake.queue.extend(&receipts, Duration::ZERO));
     if let Err(error) = call.await {
         tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
     }
@@ -334,7 +335,7 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
         return Some(Why::Idle);
     }
     if how.until_empty && !intake.filling.load(Acquire) {
-        let counts = match intake.retry.attempt(intake.queue.counts()).await {
+        let counts = match intake.retry.attempt(Call::queue("counts"), intake.queue.counts()).await {
             Ok(counts) => counts,
             Err(error) => {
                 // Without the right to count, the run would wait for ever.

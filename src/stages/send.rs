@@ -3,7 +3,10 @@
 use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::meter::Meters;
 use crate::queue::{JobQueue, Outgoing};
-use crate::retry::Retry;
+use crate::retry::{Call, Retry};
+
+/// The call, as counted.
+const SEND: Call = Call::queue("send");
 
 /// Sends `messages`, at most a batch. Returns one outcome each, in order: `Ok` once the queue has acknowledged it.
 pub async fn send(
@@ -24,7 +27,7 @@ pub async fn send(
             break;
         }
         let batch: Vec<Outgoing> = left.iter().map(|&place| messages[place].clone()).collect();
-        match retry.attempt(queue.send(&batch)).await {
+        match retry.attempt(SEND, queue.send(&batch)).await {
             Ok(answers) => left.iter().zip(answers).for_each(|(&place, answer)| outcomes[place] = answer),
             Err(error) => left.iter().for_each(|&place| outcomes[place] = Err(error.clone())),
         }
@@ -33,7 +36,7 @@ pub async fn send(
             break;
         };
         failures += 1;
-        if retry.pause(meters, failures, error.clone()).await.is_err() {
+        if retry.pause(meters, SEND, failures, error.clone()).await.is_err() {
             break;
         }
     }

@@ -23,6 +23,7 @@ use crate::job::Location;
 use crate::link::Inlet;
 use crate::meter::Meters;
 use crate::pipeline::Transfer;
+use crate::retry::Call;
 use crate::store::{ObjectStore, Part, Upload, Writing};
 use crate::task;
 
@@ -33,6 +34,9 @@ const DOUBLE_AFTER: u32 = 1_000;
 /// How long a job that was cut waits for the name of the upload it has just begun: ten times S3's usual, and short beside
 /// what a stopping worker is given.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The last call of a multipart upload, as counted.
+const COMPLETE: Call = Call::store("complete");
 
 /// Where an output goes, and with what.
 #[derive(Clone, Debug)]
@@ -104,7 +108,11 @@ impl Drop for Begun {
 
 async fn begin(target: &Target) -> Result<Begun, JobError> {
     let Target { store, transfer, meters, to, how } = target;
-    let upload = transfer.retry.run(meters, || store.begin(to, how)).await.map_err(|error| error.at(UPLOAD))?;
+    let upload = transfer
+        .retry
+        .run(meters, Call::store("begin"), || store.begin(to, how))
+        .await
+        .map_err(|error| error.at(UPLOAD))?;
     meters.multipart_open.fetch_add(1, Relaxed);
     Ok(Begun { upload: Arc::from(upload), meters: Arc::clone(meters) })
 }
@@ -125,7 +133,7 @@ async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobEr
 async fn put(target: &Target, body: Bytes) -> Result<(), JobError> {
     let Target { store, transfer, meters, to, how } = target;
     let retry = transfer.retry.carrying(body.len());
-    retry.run(meters, || store.put(to, body.clone(), how)).await.map_err(|error| error.at(UPLOAD))
+    retry.run(meters, Call::store("put"), || store.put(to, body.clone(), how)).await.map_err(|error| error.at(UPLOAD))
 }
 
 /// Sends `first` and what `body` still holds; returns the parts in order, and the sum of their sizes.
@@ -160,7 +168,7 @@ async fn send_parts(
 
 async fn send_part(target: Target, upload: Arc<dyn Upload>, number: u32, body: Bytes) -> Result<Part, ServiceError> {
     let retry = target.transfer.retry.carrying(body.len());
-    let part = retry.run(&target.meters, || upload.part(number, body.clone())).await?;
+    let part = retry.run(&target.meters, Call::store("part"), || upload.part(number, body.clone())).await?;
     crash::point("CP6");
     Ok(part)
 }
@@ -193,11 +201,11 @@ async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written:
     let Target { store, transfer, meters, to, .. } = target;
     let mut failures = 0;
     let error = loop {
-        match transfer.retry.attempt(upload.complete(parts)).await {
+        match transfer.retry.attempt(COMPLETE, upload.complete(parts)).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => {
                 failures += 1;
-                if let Err(error) = transfer.retry.pause(meters, failures, error).await {
+                if let Err(error) = transfer.retry.pause(meters, COMPLETE, failures, error).await {
                     break error;
                 }
             }
@@ -205,7 +213,7 @@ async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written:
         }
     };
     if error.kind == ServiceErrorKind::Missing && failures > 0 {
-        let found = transfer.retry.run(meters, || store.head(to)).await.ok().flatten();
+        let found = transfer.retry.run(meters, Call::store("head"), || store.head(to)).await.ok().flatten();
         if found.is_some_and(|object| object.size == written) {
             return Ok(());
         }
@@ -221,7 +229,7 @@ async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written:
 async fn abort(target: &Target, upload: &dyn Upload) {
     crash::point("CP12");
     let Target { transfer, meters, .. } = target;
-    if let Err(error) = transfer.retry.run(meters, || upload.abort()).await {
+    if let Err(error) = transfer.retry.run(meters, Call::store("abort"), || upload.abort()).await {
         meters.abort_failures.fetch_add(1, Relaxed);
         tracing::warn!(code = ?error.code, cause = ?error.message, "an unfinished upload could not be aborted");
     }

@@ -19,7 +19,7 @@ BROKEN = [
     ("programs of jobs are told to end too", "KillMode=mixed", "KillMode=control-group"),
     ("metadata is asked without a token", 'curl -sf --max-time 2 -H "X-aws-ec2-metadata-token: $token" "$imds/latest/meta-data/$1"', 'curl -sf --max-time 2 "$imds/latest/meta-data/$1"'),
     ("a crash is the end", "Restart=on-failure\nRestartSec=5\n# 5:", "Restart=no\nRestartSec=5\n# 5:"),
-    ("an idle machine is started again", "Restart=on-failure\nRestartSec=5\n# 5:", "Restart=always\nRestartSec=5\n# 5:"),
+    ("an idle machine is started again", "RestartPreventExitStatus=10\n", "Restart=always\n"),
     ("the worker is root", "User=batchpipe\nGroup=batchpipe\n", ""),
     ("the hook is completed before the drain", COMPLETE, f"aws autoscaling complete-lifecycle-action --region x --auto-scaling-group-name batchpipe-workers --lifecycle-hook-name batchpipe-drain --lifecycle-action-result CONTINUE --instance-id i-0123456789abcdef0\n{COMPLETE}"),
     ("the worker is killed without a drain", "KillSignal=SIGTERM", "KillSignal=SIGKILL"),

@@ -36,6 +36,7 @@ USED_ELSEWHERE = {
         "s3:AbortMultipartUpload": "the error path of an upload, and Ctrl-C",
         "s3:GetObject": "people fetch their results with it (docs/deploy.md)",
     },
+    "operate-role.json": {},
 }
 # Calls that are made and not granted on purpose, with their reason.
 NOT_GRANTED = {
@@ -43,9 +44,9 @@ NOT_GRANTED = {
 }
 
 
-def batchpipe(url, *arguments, timeout=60, **settings):
-    return subprocess.run([BINARY, arguments[0], "--endpoint-url", url, "--config", "none", *arguments[1:]], env=environment(**settings),
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+def batchpipe(url, *arguments, timeout=60, cwd=None, **settings):
+    return subprocess.run([BINARY, "--endpoint-url", url, "--config", "none", *arguments], env=environment(**settings),
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, cwd=cwd)
 
 
 class Lab:
@@ -156,6 +157,27 @@ def rejecting(lab):
     assert lab.counts(lab.dead)[0] == 2, lab.counts(lab.dead)
 
 
+def operating(lab):
+    """What a person does: look at the dead letters, send some back, throw the rest away, clean up, ask the doctor."""
+    lab.s3.put_object(Bucket=BUCKET, Key="input/bad.csv", Body=b"bad")
+    lab.send({"v": 1, "id": "bad", "input": f"s3://{BUCKET}/input/bad.csv"})
+    lab.run("--until-empty", "--", "/bin/sh", "-c", "exit 65")
+    begun = lab.s3.create_multipart_upload(Bucket=BUCKET, Key="output/begun")
+    lab.s3.upload_part(Bucket=BUCKET, Key="output/begun", UploadId=begun["UploadId"], PartNumber=1, Body=b"x")
+    mark = len(lab.calls)
+    listed = batchpipe(lab.url, "dlq", "list", "--queue", QUEUE, "--json")
+    ended(listed, 0)
+    letter = next(one["id"] for one in map(json.loads, listed.stdout.splitlines()) if "bad.csv" in json.dumps(one))
+    time.sleep(1)  # a letter that is being looked at is hidden for a moment
+    ended(batchpipe(lab.url, "dlq", "show", letter, "--queue", QUEUE, "--download", cwd=lab.folder), 0)
+    ended(batchpipe(lab.url, "doctor", "--queue", QUEUE, "--output", f"s3://{BUCKET}/output/"), 0)
+    ended(batchpipe(lab.url, "gc", f"s3://{BUCKET}/output/", "--older-than", "0s"), 0)
+    assert not lab.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
+    ended(batchpipe(lab.url, "dlq", "redrive", "--queue", QUEUE, "--max", "1"), 0)
+    ended(batchpipe(lab.url, "dlq", "purge", "--queue", QUEUE, "--yes"), 0)
+    lab.operated = lab.since(mark)
+
+
 def stopping(lab):
     """A worker stopped in the middle of an upload of unknown length: the upload is aborted, the job given back."""
     lab.send({"v": 1, "input": f"s3://{BUCKET}/input/small-3.csv"})
@@ -257,6 +279,9 @@ def main():
         check("calls: submit-role.json grants every call of submit and status", granted, "submit-role.json", submit_calls)
         check("calls: role.json grants every call of run", granted, "role.json", worker_calls)
         check("calls: a right too few would be noticed", a_right_too_few_is_noticed, worker_calls)
+        if check("calls: a person looks after dead letters and uploads", operating, lab):
+            check("calls: operate-role.json grants every call of dlq, gc and doctor", granted, "operate-role.json", lab.operated)
+            check("calls: operate-role.json grants nothing that is not used", used, "operate-role.json", lab.operated)
         if whole:
             check("calls: submit-role.json grants nothing that is not used", used, "submit-role.json", submit_calls)
             check("calls: role.json grants nothing that is not used", used, "role.json", worker_calls)

@@ -79,6 +79,21 @@ SUBMITTER = [
     (False, "s3:ListBucket", B, {"s3:prefix": "private/"}),
     (False, "autoscaling:SetDesiredCapacity", GROUP_ARN, {}),
 ]
+OPERATOR = [
+    (True, "sqs:GetQueueAttributes", QUEUE_ARN, {}),
+    (True, "sqs:SendMessage", QUEUE_ARN, {}),
+    (False, "sqs:ReceiveMessage", QUEUE_ARN, {}),
+    (False, "sqs:DeleteMessage", QUEUE_ARN, {}),
+    (True, "sqs:ReceiveMessage", DEAD_ARN, {}),
+    (True, "sqs:DeleteMessage", DEAD_ARN, {}),
+    (False, "sqs:DeleteQueue", DEAD_ARN, {}),
+    (True, "s3:GetObject", f"{B}/input/a.csv", {}),
+    (False, "s3:PutObject", f"{B}/input/a.csv", {}),
+    (True, "s3:ListBucketMultipartUploads", B, {"s3:prefix": "output/"}),
+    (True, "s3:AbortMultipartUpload", f"{B}/output/a.csv", {}),
+    (False, "s3:AbortMultipartUpload", f"{B}/release/batchpipe", {}),
+    (False, "s3:DeleteObject", f"{B}/output/a.csv", {}),
+]
 WITH_KEY = [
     (True, "kms:Decrypt", KEY, BY_S3),
     (True, "kms:GenerateDataKey", KEY, BY_S3),
@@ -114,10 +129,12 @@ def every_statement_is_needed(name, rows):
 def main():
     check("iam: the worker may do its rows and nothing else", rows_hold, role("role.json"), WORKER)
     check("iam: the submitter may do its rows and nothing else", rows_hold, role("submit-role.json"), SUBMITTER)
+    check("iam: the operator may do its rows and nothing else", rows_hold, role("operate-role.json"), OPERATOR)
     check("iam: with a key the worker may use it through S3 and SQS only", rows_hold, role("role.json", key=True), WITH_KEY)
     check("iam: with a key the submitter may use it through S3 and SQS only", rows_hold, role("submit-role.json", key=True), WITH_KEY)
     check("iam: every statement of role.json is needed by a row", every_statement_is_needed, "role.json", WORKER)
     check("iam: every statement of submit-role.json is needed by a row", every_statement_is_needed, "submit-role.json", SUBMITTER)
+    check("iam: every statement of operate-role.json is needed by a row", every_statement_is_needed, "operate-role.json", OPERATOR)
     finish()
 
 

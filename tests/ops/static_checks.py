@@ -160,13 +160,14 @@ def filled(node, **more):
 def policies_are_the_files(document):
     plain = filled(policy("role.json")["Statement"])
     assert one(document, "WorkerRole")["Policies"][0]["PolicyDocument"]["Statement"] == plain, "worker"
-    plain = filled(policy("submit-role.json")["Statement"])
-    assert one(document, "SubmitterPolicy")["PolicyDocument"]["Statement"] == plain, "submitter"
+    for name, file in (("SubmitterPolicy", "submit-role.json"), ("OperatorPolicy", "operate-role.json")):
+        plain = filled(policy(file)["Statement"])
+        assert one(document, name)["PolicyDocument"]["Statement"] == plain, name
     key = filled(policy("kms.json"), KmsKeyArn="arn:k")
     keyed = one(document, "WorkerRole", KmsKeyArn="arn:k")["Policies"][0]["PolicyDocument"]["Statement"]
     assert keyed == filled(policy("role.json")["Statement"]) + [key], "worker with a key"
-    keyed = one(document, "SubmitterPolicy", KmsKeyArn="arn:k")["PolicyDocument"]["Statement"]
-    assert keyed[-1] == key, "submitter with a key"
+    for name in ("SubmitterPolicy", "OperatorPolicy"):
+        assert one(document, name, KmsKeyArn="arn:k")["PolicyDocument"]["Statement"][-1] == key, f"{name} with a key"
 
 
 def an_existing_bucket_and_queue_are_left_alone(document):
@@ -256,7 +257,7 @@ def the_template_can_be_deployed_without_a_bucket():
 
 
 def the_2013_rights_are_gone():
-    for name in ("role.json", "submit-role.json"):
+    for name in ("role.json", "submit-role.json", "operate-role.json"):
         for statement in policy(name)["Statement"]:
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]

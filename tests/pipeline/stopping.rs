@@ -166,7 +166,11 @@ async fn a_worker_with_a_long_job_is_not_idle() {
     rig.receive.idle_exit = Some(Duration::from_millis(100));
     rig.job("a", 10);
     let runs = Arc::default();
-    assert_eq!(rig.run(counting(&runs, Duration::from_millis(600))).await.done, 1);
+    let running = rig.start(counting(&runs, Duration::from_millis(400)));
+    begun(&runs, 1).await;
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    rig.job("b", 10);
+    assert_eq!(running.end().await.done, 2, "it still received");
 }
 
 #[tokio::test(flavor = "multi_thread")]

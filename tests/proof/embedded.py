@@ -73,11 +73,11 @@ def arguments(extra=()):
             RECEIVES, "--progress", "none", "--metrics-addr", "none", *extra]
 
 
-def map_survives(lab, files, large, randoms):
+def map_survives(lab, files, large, randoms, loops=1):
     """`map`, killed at each point and at random times, with the same command typed again until it is done."""
     tree = Tree(lab, f"map-{lab.next()}", files, large, lab.seed)
     command = ["map", tree.source, tree.dest, *arguments(), "--", "tr", "a-z", "A-Z"]
-    plan = POINTS + [None] * randoms
+    plan = POINTS * loops + [None] * randoms
     tree.chance.shuffle(plan)
     kills = {}
     for point in plan:
@@ -100,7 +100,7 @@ def map_survives(lab, files, large, randoms):
     return {"jobs": len(tree.files), "kills": kills}
 
 
-def run_survives(lab, files, large, randoms):
+def run_survives(lab, files, large, randoms, loops=1):
     """`submit` and two workers on one SQLite queue, killed in turn."""
     tree = Tree(lab, f"run-{lab.next()}", files, large, lab.seed)
     queue = f"sqlite:{lab.folder / f'queue-{lab.next()}.db'}"
@@ -114,7 +114,7 @@ def run_survives(lab, files, large, randoms):
     worker.expect(0, 60)
     command = ["run", "--queue", queue, "--allow", f"{store}/", "--allow", f"{tree.dest}/", "--wait-time", "1s",
                "--work-dir", lab.folder / "work", *arguments(["--drain-timeout", "10s"])]
-    plan = POINTS + [None] * randoms
+    plan = POINTS * loops + [None] * randoms
     tree.chance.shuffle(plan)
     kills = {}
     while plan:

@@ -26,7 +26,7 @@ use crate::aws::classify::{Asked, service_error};
 use crate::aws::{self, Aws};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
 use crate::meter::Meters;
-use crate::retry::Retry;
+use crate::retry::{self, Retry};
 
 mod batch;
 mod message;
@@ -300,7 +300,7 @@ async fn asked<T, F>(call: impl FnMut() -> F) -> Result<T, ServiceError>
 where
     F: Future<Output = Result<T, ServiceError>>,
 {
-    Retry { attempts: 3, ..Retry::default() }.run(&Meters::default(), call).await
+    Retry { attempts: 3, ..Retry::default() }.run(&Meters::default(), retry::Call::queue("open"), call).await
 }
 
 /// The dead-letter queue's ARN and the greatest number of receives of a redrive policy.
