@@ -74,12 +74,16 @@ impl Circuit {
 
     /// Stops the worker, which the queue has refused something that every job needs.
     pub fn refused(&self, error: &JobError) {
-        // BP104 names the rights that a queue's worker needs; what a bucket refuses is 106.
-        let code = if error.code == Code(106) { Code(104) } else { error.code };
+        // BP103 and BP104 are the queue's; a missing object is 301, and what a bucket refuses is 106.
+        let code = match error.code {
+            Code(106) => Code(104),
+            Code(301) => Code(103),
+            code => code,
+        };
         self.trip(code, &error.cause);
     }
 
-    /// Stops the worker.
+    /// Stops the worker, or the submit.
     pub fn trip(&self, code: Code, cause: &str) {
         let mut tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner);
         if tripped.is_none() {

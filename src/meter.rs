@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::error::{Code, Stage};
+use crate::error::{Code, ErrorKind, JobError, Stage};
 
 /// What a stage is doing with its time. The names are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,6 +313,17 @@ impl Turn {
         Waiting(self)
     }
 
+    /// Drives the stage's work on the item and counts how it ends. The turn is over with it: a stage that is done does
+    /// not look busy while its neighbours still work.
+    pub async fn through<T>(self: Arc<Self>, work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+        let result = work.await;
+        // An echo of a neighbour's failure is no failure of this stage.
+        if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Disconnected) {
+            self.ended(result.is_ok());
+        }
+        result
+    }
+
     /// Counts the end of the item, and how long it took.
     pub fn ended(&self, well: bool) {
         let meter = self.meter();
@@ -375,6 +386,20 @@ mod tests {
         }
         durations.record(Duration::ZERO);
         durations.record(Duration::MAX);
+    }
+
+    #[tokio::test]
+    async fn a_stage_that_is_done_is_not_busy_while_others_work() {
+        let meters = Arc::new(Meters::default());
+        let (first, second) = (meters.turn(Stage::Download), meters.turn(Stage::Upload));
+        let slow = async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            assert_eq!(meters.stage(Stage::Download).in_progress(), 0);
+            Ok(())
+        };
+        let (done, also) = tokio::join!(first.through(async { Ok(()) }), second.through(slow));
+        done.and(also).unwrap();
+        assert!(meters.stage(Stage::Download).time()[State::Busy as usize] < Duration::from_millis(25));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The pipeline: receive → (download → process → upload) × N → acknowledge.
 //!
-//! [`Pipeline::run`] is the flow between jobs, [`Pipeline::transfer`] the flow within one. Nothing else connects stages.
+//! [`Pipeline::run`] is the flow between jobs, `Pipeline::transfer` the flow within one. Nothing else connects stages.
 //! Backpressure is the stream not being polled in the first and a full [`link`] in the second; draining is the
 //! stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one core.
 
@@ -19,7 +19,6 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
 use crate::link::link;
 use crate::message::{self, Parsed, Rules};
-use crate::meter::Turn;
 use crate::processor::Work;
 use crate::queue::Message;
 use crate::retry::{Call, Retry};
@@ -183,9 +182,9 @@ impl Pipeline {
         // the others; a cut ends all three. The job succeeded if its upload did: nothing else finishes the output,
         // and a processor need not read all of its input.
         let (downloaded, processed, uploaded) = tokio::join!(
-            observed(&reads, cut.or(downloaded)),
-            observed(&works, cut.or(processed)),
-            observed(&writes, uploaded),
+            reads.through(cut.or(downloaded)),
+            works.through(cut.or(processed)),
+            writes.through(uploaded),
         );
         match uploaded {
             Ok(written) => {
@@ -195,16 +194,6 @@ impl Pipeline {
             Err(uploaded) => Err(root_cause(downloaded.err(), processed.err(), uploaded)),
         }
     }
-}
-
-/// Counts how a stage's turn ended.
-async fn observed<T>(turn: &Turn, stage: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
-    let result = stage.await;
-    let echo = result.as_ref().is_err_and(|error| error.kind == ErrorKind::Disconnected);
-    if !echo {
-        turn.ended(result.is_ok());
-    }
-    result
 }
 
 /// The furthest-upstream error that is not merely the echo of another's.

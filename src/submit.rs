@@ -12,8 +12,9 @@ use futures::{Stream, StreamExt};
 
 use crate::batched::Batched;
 use crate::budget::Budget;
+use crate::circuit::Circuit;
 use crate::cut::Cut;
-use crate::error::{JobError, ServiceError, Stage};
+use crate::error::{JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::job::Location;
 use crate::journal::Journal;
 use crate::link::link;
@@ -57,6 +58,8 @@ pub struct Submit {
     pub meters: Arc<Meters>,
     /// What stops us.
     pub shutdown: Shutdown,
+    /// What we stop when a service refuses us.
+    pub circuit: Arc<Circuit>,
     /// How objects move.
     pub transfer: Transfer,
     /// Files in flight.
@@ -129,7 +132,9 @@ impl Submit {
         if self.journal.as_ref().is_some_and(|journal| journal.is_sent(&item.version)) {
             return Staged::Over(Submitted { sent: 1, before: 1, ..Submitted::default() });
         }
-        match self.put(&item).await {
+        let put = self.put(&item).await;
+        self.circuit.note(&put);
+        match put {
             Ok(()) => Staged::Ready(item),
             Err(error) => Staged::Over(Submitted::failure(item.name, error.to_string())),
         }
@@ -153,11 +158,9 @@ impl Submit {
             how: Writing::default(),
         };
         let (read, uploaded) = tokio::join!(
-            cut.or(read(file, item.size, self.transfer.part, &room, file_out)),
-            upload(target, &room, &cut, file_in),
+            reads.through(cut.or(read(file, item.size, self.transfer.part, &room, file_out))),
+            writes.through(upload(target, &room, &cut, file_in)),
         );
-        reads.ended(read.is_ok());
-        writes.ended(uploaded.is_ok());
         read.and(uploaded)?;
         self.note(|journal| journal.note_uploaded(&item.version));
         Ok(())
@@ -190,7 +193,12 @@ impl Submit {
                 let bytes = if item.file.is_some() { item.size } else { 0 };
                 Submitted { sent: 1, bytes, ..Submitted::default() }
             }
-            Err(error) => Submitted::failure(item.name, error.to_string()),
+            Err(error) => {
+                if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
+                    self.circuit.refused(&error.clone().at(Stage::Send));
+                }
+                Submitted::failure(item.name, error.to_string())
+            }
         }
     }
 

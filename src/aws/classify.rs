@@ -29,8 +29,20 @@ pub enum Asked {
 /// The longest message that is kept, in characters: a log line's worth.
 const MESSAGE_CHARS: usize = 300;
 
-/// Reads the failure of a request.
-pub fn service_error<E>(error: &SdkError<E, HttpResponse>, asked: Asked) -> ServiceError
+/// Reads the failure of a request that takes `right`, an action of IAM. A refusal names it: SQS and S3 do so
+/// themselves at times, other servers and a HEAD never.
+pub fn service_error<E>(error: &SdkError<E, HttpResponse>, asked: Asked, right: &str) -> ServiceError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let mut read = request_error(error, asked);
+    if read.kind == ServiceErrorKind::Denied && !read.message.to_lowercase().contains(&right.to_lowercase()) {
+        read.message = format!("{}; it takes the right to {right}", read.message);
+    }
+    read
+}
+
+fn request_error<E>(error: &SdkError<E, HttpResponse>, asked: Asked) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

@@ -172,6 +172,7 @@ async fn send_all(config: &MapConfig, pipeline: &Pipeline, select: Select, known
         budget: Arc::clone(&intake.budget),
         meters: Arc::clone(&intake.meters),
         shutdown: intake.shutdown.clone(),
+        circuit: Arc::clone(&intake.circuit),
         transfer: pipeline.plan.transfer,
         // Nothing is uploaded: this is how many jobs wait for a place in a batch.
         concurrency: intake.queue.max_batch() * 2,

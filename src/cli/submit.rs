@@ -12,6 +12,8 @@ use super::service::{self, Service};
 use super::session::{self, Session};
 use crate::backends;
 use crate::budget::Budget;
+use crate::circuit::Circuit;
+use crate::circuit::Tripped;
 use crate::config::{Format, Source, SubmitConfig};
 use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
@@ -60,6 +62,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let totals = count(&config.source, &select, &store).await;
 
     let (meters, shutdown) = (Arc::new(Meters::default()), Shutdown::default());
+    let circuit = Arc::new(Circuit::new(shutdown.clone()));
     let submit = Submit {
         store: Arc::clone(&store),
         queue: Arc::clone(&queue),
@@ -67,6 +70,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
         budget: Budget::new(config.memory, config.part_size),
         meters: Arc::clone(&meters),
         shutdown: shutdown.clone(),
+        circuit: Arc::clone(&circuit),
         transfer: Transfer { part: config.part_size, parallel: config.parallel.get(), retry: Retry::default() },
         concurrency: config.concurrency.get(),
         linger: worker::LINGER,
@@ -96,6 +100,11 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let Some(submitted) = submitted else { return Ok(session.end(Exit::Interrupted, None).await) };
 
     report(&screen, &submitted);
+    if let Some(tripped) = circuit.tripped() {
+        let error = refused(&tripped, &submitted, &config);
+        session.end(error.exit, None).await;
+        return Err(error);
+    }
     let exit = match () {
         () if shutdown.phase() >= Phase::Draining => Exit::GaveBack,
         () if submitted.failed > 0 => Exit::SomeFailed,
@@ -245,6 +254,22 @@ fn report(screen: &Screen, submitted: &Submitted) {
     if unnamed > 0 {
         screen.print(&format!("not submitted: {unnamed} more"));
     }
+}
+
+/// The error of a submit that a service refused.
+fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> UserError {
+    let exit = if matches!(tripped.code.0, 101 | 108) { Exit::Credentials } else { Exit::Access };
+    let what = match tripped.code.0 {
+        103 => format!("queue {:?} does not exist", config.queue),
+        104 => format!("not allowed to send to queue {:?}", config.queue),
+        106 => format!("cannot write to {}", config.input),
+        _ => "the submit was refused".to_owned(),
+    };
+    let help = format!(
+        "the role needs what ops/submit-role.json holds.  Sent {} jobs; the same command goes on where it was",
+        submitted.sent
+    );
+    UserError { code: tripped.code, what, cause: output::escaped(&tripped.cause), help, exit }
 }
 
 fn next_step(config: &SubmitConfig, submitted: &Submitted, batch: &str, exit: Exit) -> String {

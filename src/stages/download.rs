@@ -99,8 +99,12 @@ async fn send(output: &Outlet, bytes: Bytes) -> Result<(), JobError> {
 /// An object that was replaced while it was read is read again, unless the message means the version that is gone.
 fn replaced(job: &Job, error: JobError) -> JobError {
     let pinned = job.etag.is_some() || job.version_id.is_some() || job.size.is_some();
-    let kind = if error.kind == ErrorKind::Changed && !pinned { ErrorKind::Failed } else { error.kind };
-    JobError { kind, ..error }
+    match error.kind {
+        ErrorKind::Changed if !pinned => {
+            JobError { kind: ErrorKind::Failed, retry_after: Some(Duration::ZERO), ..error }
+        }
+        _ => error,
+    }
 }
 
 fn changed(job: &Job, size: u64) -> JobError {

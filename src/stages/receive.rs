@@ -379,9 +379,7 @@ async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
 fn trip_if_fatal(intake: &Intake, error: &ServiceError) -> bool {
     let fatal = error.is_fatal() || error.kind == ServiceErrorKind::Missing;
     if fatal {
-        let failure = error.clone().at(Stage::Receive);
-        let code = if failure.code.0 == 301 { crate::error::Code(103) } else { failure.code };
-        intake.circuit.trip(code, &failure.cause);
+        intake.circuit.refused(&error.clone().at(Stage::Receive));
     }
     fatal
 }

@@ -255,7 +255,7 @@ async fn a_queue_that_refuses_stops_the_worker() {
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     assert_eq!(running.end().await, Settled::default());
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(104)));
     assert_eq!(rig.faults.calls(On::Receive), 1, "and is not asked again");
 }
 
@@ -268,7 +268,7 @@ async fn a_queue_that_refuses_to_be_counted_stops_a_run_until_empty() {
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     assert_eq!(running.end().await.done, 1);
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(104)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

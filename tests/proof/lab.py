@@ -230,6 +230,7 @@ class Worker:
         if crash:
             variables["BATCHPIPE_CRASH_AT"] = crash
         variables.update(environment or {})
+        variables = {variable: value for variable, value in variables.items() if value is not None}
         self.child = subprocess.Popen(
             [*wrapper, str(lab.binary), *arguments], env=variables, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out,
             cwd=lab.folder, start_new_session=True, preexec_fn=limits,

@@ -36,7 +36,7 @@ class Op:
     __slots__ = (
         "worker", "kind", "key", "asked", "answered", "begun", "ended", "status", "served", "delivered", "fault", "md5",
         "part", "upload", "messages", "handles", "timeout", "bodies", "good", "queue", "size", "visibility",
-        "range",
+        "range", "access",
     )
 
     def __init__(self, worker, kind, key):
@@ -46,7 +46,7 @@ class Op:
         # What the client was told, and what the server did.
         self.status = self.served = 0
         self.delivered = False
-        self.fault = self.md5 = self.part = self.upload = self.queue = self.visibility = self.range = None
+        self.fault = self.md5 = self.part = self.upload = self.queue = self.visibility = self.range = self.access = None
         self.messages, self.handles, self.timeout, self.bodies, self.good = [], [], [], [], []
         self.size = 0
 
@@ -167,6 +167,8 @@ def classify(worker, request):
         kind = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
         op = Op(worker, kind.get(method, method), f"{bucket}/{key}")
     op.range = request.header("range")
+    found = re.search(r"Credential=([^/]+)/", request.header("authorization") or "")
+    op.access = found and found.group(1)
     if op.kind in ("PutObject", "UploadPart"):
         op.md5 = hashlib.md5(request.body).hexdigest()
     op.size = len(request.body)
@@ -180,6 +182,7 @@ class Proxy:
         self.upstream = upstream
         self.chance = random.Random(seed)
         self.rules = []
+        self.etags = {}
         self.changing = threading.Lock()
         self.frozen = set()
         self.log = []
@@ -232,6 +235,10 @@ class Proxy:
 
     def since(self, mark=0):
         return self.log[mark:]
+
+    def worked(self, worker):
+        """Whether a worker has got as far as taking messages."""
+        return any(op.kind == "ReceiveMessage" and op.worker == worker for op in self.log)
 
     def mark(self):
         return len(self.log)
@@ -314,6 +321,10 @@ class Proxy:
             if action == "partial" and not json.loads(request.body)["Entries"]:
                 answer = Message("HTTP/1.1 200 OK", [("Content-Type", "application/x-amz-json-1.0")], b"{}")
             else:
+                if op.kind == "CompleteMultipartUpload":
+                    # The server knows its parts by the names it gave them.
+                    for veil, etag in self.etags.items():
+                        request.body = request.body.replace(veil, etag)
                 answer = await self._forward(request, upstream)
             op.served = int(answer.start.split(" ")[1])
             if kept is not None:
@@ -335,6 +346,11 @@ class Proxy:
                     continue
                 return rule
         return None
+
+    def _veil(self, etag):
+        veil = self.chance.randbytes(18).hex()
+        self.etags[veil.encode()] = etag.strip('"').encode()
+        return f'"{veil}"'
 
     def _count(self, action):
         self.faults[action] = self.faults.get(action, 0) + 1
@@ -373,7 +389,7 @@ class Proxy:
             answer.headers.append(("x-amz-checksum-crc32", base64.b64encode(total).decode()))
         if action == "etag":
             # What a bucket with keys of the key service answers: no MD5 of anything.
-            answer.headers = [(key, f'"{self.chance.randbytes(18).hex()}"' if key.lower() == "etag" else value) for key, value in answer.headers]
+            answer.headers = [(key, self._veil(value) if key.lower() == "etag" else value) for key, value in answer.headers]
         whole = answer.encode()
         if request.start.startswith("HEAD "):
             whole = head(answer.start, answer.without("connection", "transfer-encoding"))

@@ -129,7 +129,11 @@ fn connect(path: &Path) -> Result<Connection, ServiceError> {
 
 /// Makes sure that the file is ours, of our version, and has its tables. Touches nothing of anybody else's.
 fn prepare(connection: &mut Connection) -> Result<(), ServiceError> {
-    if !is_new(connection)? {
+    // One look: what another process writes between two of its questions would make the file seem somebody else's.
+    let look = connection.transaction().map_err(fault)?;
+    let new = is_new(&look)?;
+    look.commit().map_err(fault)?;
+    if !new {
         return Ok(());
     }
     // Two processes that create the file at once meet here, and SQLite answers `busy` to the second without waiting,

@@ -108,7 +108,7 @@ impl SqsQueue {
         });
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
         let sent = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
-        let answer = sent.map_err(|error| service_error(&error, Asked::Queue))?;
+        let answer = sent.map_err(|error| service_error(&error, Asked::Queue, "sqs:SendMessage"))?;
         Ok(outcomes(messages.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed()))
     }
 
@@ -148,7 +148,8 @@ impl SqsQueue {
                 MessageSystemAttributeName::SentTimestamp,
                 MessageSystemAttributeName::MessageGroupId,
             ]));
-        let received = request.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
+        let received =
+            request.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ReceiveMessage"))?;
         Ok(received.messages.unwrap_or_default().into_iter().map(message).collect())
     }
 
@@ -162,7 +163,8 @@ impl SqsQueue {
         });
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
         let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
-        let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
+        let answer =
+            call.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ChangeMessageVisibility"))?;
         Ok(outcomes(receipts.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed()))
     }
 
@@ -172,7 +174,7 @@ impl SqsQueue {
         });
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
         let call = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue))?;
+        let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:DeleteMessage"))?;
         let mut results = outcomes(receipts.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed());
         for (receipt, outcome) in receipts.iter().zip(&mut results) {
             let lost = matches!(outcome, Err(error) if error.kind == ServiceErrorKind::LeaseLost);
@@ -199,7 +201,9 @@ impl SqsQueue {
 
     async fn attributes(&self, names: &[QueueAttributeName]) -> Result<BTreeMap<String, String>, ServiceError> {
         let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec()));
-        let answer = asked(|| async { call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue)) });
+        let answer = asked(|| async {
+            call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueAttributes"))
+        });
         let answer = answer.await?;
         let attributes = answer.attributes.unwrap_or_default();
         Ok(attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect())

@@ -10,7 +10,9 @@ use crate::error::{ServiceError, ServiceErrorKind, UserError};
 /// The URL of the queue called `name`, in `account` if it is not ours.
 pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
     let call = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account.map(str::to_owned));
-    let answer = asked(|| async { call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue)) });
+    let answer = asked(|| async {
+        call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueUrl"))
+    });
     let answer = answer.await?;
     answer.queue_url.ok_or_else(|| ServiceError::new(ServiceErrorKind::Missing, "QueueDoesNotExist", "it has no URL"))
 }

@@ -25,7 +25,7 @@ impl S3Store {
             // A key may hold characters that XML can't.
             .encoding_type(EncodingType::Url)
             .set_continuation_token(token);
-        let page = request.send().await.map_err(|error| service_error(&error, Asked::Read))?;
+        let page = request.send().await.map_err(|error| service_error(&error, Asked::Read, "s3:ListBucket"))?;
         let encoded = page.encoding_type().is_some();
         let mut objects = Vec::with_capacity(page.contents().len());
         for listed in page.contents() {
@@ -54,7 +54,10 @@ impl S3Store {
                 .encoding_type(EncodingType::Url)
                 .set_key_marker(markers.0)
                 .set_upload_id_marker(markers.1);
-            let page = request.send().await.map_err(|error| service_error(&error, Asked::Read))?;
+            let page = request
+                .send()
+                .await
+                .map_err(|error| service_error(&error, Asked::Read, "s3:ListBucketMultipartUploads"))?;
             let encoded = page.encoding_type().is_some();
             for upload in page.uploads() {
                 found.push(Unfinished {

@@ -100,7 +100,7 @@ impl S3Store {
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => {
                 return self.past_the_end(from, range.start, pin).await;
             }
-            Err(error) => return Err(service_error(&error, Asked::Read)),
+            Err(error) => return Err(service_error(&error, Asked::Read, "s3:GetObject")),
         };
         let Some(window) = Window::find(&range, answer.content_range(), answer.content_length()) else {
             let message = format!("asked for {range:?}, got {:?}", answer.content_range());
@@ -139,7 +139,7 @@ impl S3Store {
                 modified: time(found.last_modified()),
                 metadata: found.metadata.unwrap_or_default().into_iter().collect(),
             })),
-            Err(error) => match service_error(&error, Asked::Read) {
+            Err(error) => match service_error(&error, Asked::Read, "s3:GetObject") {
                 error if error.kind == ServiceErrorKind::Missing => Ok(None),
                 error => Err(error),
             },
@@ -174,7 +174,7 @@ impl S3Store {
             true => request.customize().disable_payload_signing().send().await,
             false => request.send().await,
         };
-        sent.map(|_| ()).map_err(|error| service_error(&error, Asked::Write))
+        sent.map(|_| ()).map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))
     }
 
     async fn begin_upload(&self, to: &Location, how: &Writing) -> Result<Box<dyn Upload>, ServiceError> {
@@ -210,7 +210,7 @@ impl S3Store {
             .set_metadata(metadata(how))
             .set_checksum_algorithm(checked.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checked.then_some(ChecksumType::FullObject));
-        let created = request.send().await.map_err(|error| service_error(&error, Asked::Write))?;
+        let created = request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))?;
         // Servers that know only sums of sums say so here, or say nothing.
         let whole = checked && (!self.elsewhere || created.checksum_type == Some(ChecksumType::FullObject));
         let id = created.upload_id.ok_or_else(|| {

@@ -43,7 +43,7 @@ impl std::fmt::Debug for S3Upload {
 /// Discards an upload; one that is gone counts as discarded.
 pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> Result<(), ServiceError> {
     let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
-    match aborted.map_err(|error| service_error(&error, Asked::Write)) {
+    match aborted.map_err(|error| service_error(&error, Asked::Write, "s3:AbortMultipartUpload")) {
         Err(error) if error.kind == ServiceErrorKind::Missing => Ok(()),
         other => other.map(|_| ()),
     }
@@ -67,7 +67,7 @@ impl S3Upload {
             true => request.customize().disable_payload_signing().send().await,
             false => request.send().await,
         };
-        let answer = sent.map_err(|error| service_error(&error, Asked::Write))?;
+        let answer = sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))?;
         let etag = answer.e_tag.ok_or_else(|| {
             ServiceError::new(ServiceErrorKind::Unavailable, "UnreadableResponse", "the part has no ETag")
         })?;
@@ -97,7 +97,7 @@ impl S3Upload {
             .set_checksum_crc64_nvme(whole.clone())
             .set_mpu_object_size(i64::try_from(size).ok())
             .set_if_none_match(self.only_if_absent.then(|| "*".to_owned()));
-        match request.send().await.map_err(|error| service_error(&error, Asked::Write)) {
+        match request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject")) {
             // Completed by an earlier call whose answer was lost, if the object there is the one these parts make.
             Err(error) if error.code == "NoSuchUpload" => match self.is_there(parts, whole.as_deref(), size).await {
                 true => Ok(()),
