@@ -121,3 +121,38 @@ proptest! {
         prop_assert_eq!(left, 0);
     }
 }
+
+#[test]
+fn a_buffer_of_a_part_is_used_again_and_never_beyond_what_is_free() {
+    let budget = Budget::new(4 * PART, PART);
+    let touched = |claim: &mut Claim| {
+        let mut buffer = claim.buffer(PART as usize);
+        buffer.resize(PART as usize, 1);
+        (buffer.as_ptr(), buffer.freeze())
+    };
+    let room = budget.try_admit(Some(PART)).unwrap();
+    let mut own = room.try_read(PART).unwrap();
+    let (address, bytes) = touched(&mut own);
+    let held = own.hold(bytes);
+    let slice = held.slice(1..2);
+    drop(held);
+    assert_eq!(slice[0], 1, "a slice keeps the bytes");
+    drop(slice);
+    let mut again = room.try_read(PART).unwrap();
+    let (second, bytes) = touched(&mut again);
+    assert_eq!(second, address, "the buffer comes back");
+    assert!(bytes.iter().all(|byte| *byte == 1));
+    drop(again.hold(bytes));
+    drop(room);
+    let spare = |budget: &Budget| budget.lock().spare.len() as u64 * PART;
+    assert_eq!(spare(&budget), PART, "it waits in what is free");
+    let _rooms: Vec<Room> = std::iter::from_fn(|| budget.try_admit(None)).collect();
+    assert!(spare(&budget) <= budget.total() - budget.reserved(), "and goes when that is given away");
+}
+
+#[test]
+fn a_small_buffer_is_made_to_measure() {
+    let budget = Budget::new(4 * PART, PART);
+    let room = budget.try_admit(Some(100)).unwrap();
+    assert!(room.try_read(100).unwrap().buffer(100).capacity() < PART as usize);
+}

@@ -122,7 +122,7 @@ struct Fetched {
 
 impl Source {
     /// Reads one range whole, however often its body breaks.
-    async fn fetch(self, range: Range<u64>, pin: Version, claim: Claim) -> Result<Fetched, ServiceError> {
+    async fn fetch(self, range: Range<u64>, pin: Version, mut claim: Claim) -> Result<Fetched, ServiceError> {
         let Self { store, transfer, meters, from } = &self;
         let mut buffer = BytesMut::new();
         let mut known: Option<(u64, Version)> = None;
@@ -144,7 +144,9 @@ impl Source {
                 }
                 let end = range.end.min(*size);
                 let wanted = end.saturating_sub(range.start) as usize;
-                buffer.reserve(wanted - buffer.len());
+                if buffer.capacity() < wanted {
+                    buffer = claim.buffer(wanted);
+                }
                 read_body(reading.body, &mut buffer, wanted).await?;
                 Ok((*size, version.clone()))
             };

@@ -20,14 +20,14 @@ pub async fn read(path: PathBuf, size: u64, part: u64, room: &Room, output: Outl
     let mut sent = 0;
     loop {
         let length = part.min(size - sent);
-        let claim = room.read(length).await;
+        let mut claim = room.read(length).await;
+        let mut chunk = Vec::from(claim.buffer(length as usize));
         let (path, file) = (path.clone(), open.take());
         let chunk = blocking(move || {
             let file = match file {
                 Some(file) => file,
                 None => File::open(path)?,
             };
-            let mut chunk = Vec::with_capacity(length as usize);
             (&file).take(length).read_to_end(&mut chunk)?;
             // One byte more than was listed means that the file grows under us.
             let grew = length < part && (&file).read(&mut [0])? > 0;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
@@ -283,12 +283,12 @@ impl Body {
     async fn gather(&mut self, room: &Room, first: Bytes, whole: usize) -> Result<Bytes, JobError> {
         let usual = room.part() as usize;
         // A part that is longer than usual needs room that nobody else wants; else it stays as long as it was.
-        let (claim, whole) = match (whole > usual).then(|| room.try_more(whole as u64)).flatten() {
+        let (mut claim, whole) = match (whole > usual).then(|| room.try_more(whole as u64)).flatten() {
             Some(claim) => (claim, whole),
             None => (room.write(usual as u64).await, usual),
         };
         let mut fits = if whole > usual { whole } else { whole.min(room.write_size() as usize) };
-        let mut buffer = BytesMut::with_capacity(fits);
+        let mut buffer = claim.buffer(fits);
         buffer.extend_from_slice(&first);
         drop(first);
         while buffer.len() < whole {
