@@ -46,7 +46,7 @@ fn run() -> Result<Exit, UserError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| no_runtime(&error))?;
-    // On the runtime's own threads: on this one each job that ends would wake it, a twentieth of a small job's CPU.
+    // On the runtime's own threads: on this one each job that ends would wake it.
     let exit = runtime.block_on(async move {
         let performed = tokio::spawn(cli::perform(command, context)).await;
         performed.unwrap_or_else(|gone| match gone.try_into_panic() {
