@@ -52,7 +52,7 @@ fn memory(size: u64, count: u64) -> Rig {
     rig.visibility = Duration::from_secs(60);
     rig.receive.max_messages = Some(count);
     rig.receive.until_empty = false;
-    rig.store = MemoryStore::sink();
+    rig.store = MemoryStore::sink().with_log(rig.log.clone());
     (0..count).for_each(|number| drop(rig.job(&number.to_string(), size)));
     rig
 }
