@@ -406,7 +406,7 @@ def the_next_start_removes_the_files_of_a_dead_worker(scene):
     scene.jobs(2, visibility=2)
     work = scene.lab.folder / f"{scene.queue}-work"
     settings = {"--work-dir": work, "--visibility-timeout": "2s"}
-    dead = scene.worker(program=["sleep", "5", "{input}"], settings=settings)
+    dead = scene.worker(program=["sh", "-c", "sleep 5", "sh", "{input}"], settings=settings)
     until("a file", lambda: list(work.glob("*/j-*")), 20)
     dead.kill()
     check(list(work.glob("*/j-*")), "nothing was left behind")
