@@ -49,10 +49,7 @@ fn run() -> Result<Exit, UserError> {
     // On the runtime's own threads: on this one each job that ends would wake it.
     let exit = runtime.block_on(async move {
         let performed = tokio::spawn(cli::perform(command, context)).await;
-        performed.unwrap_or_else(|gone| match gone.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(cancelled) => Err(no_runtime(&std::io::Error::other(cancelled))),
-        })
+        performed.unwrap_or_else(|gone| Err(panicked(&gone)))
     });
     // What still blocks is a processor whose job is settled or given back: nobody waits for it.
     runtime.shutdown_background();
@@ -62,6 +59,17 @@ fn run() -> Result<Exit, UserError> {
 /// The environment, as far as it is text; what is not can't be a setting of ours.
 fn variables() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))).collect()
+}
+
+/// Its words are on stderr already; what it held comes back by its visibility timeout.
+fn panicked(gone: &tokio::task::JoinError) -> UserError {
+    UserError {
+        code: Code(702),
+        what: "a part of batchpipe panicked".to_owned(),
+        cause: gone.to_string(),
+        help: "start it again, and report this with what was written above".to_owned(),
+        exit: Exit::Failed,
+    }
 }
 
 fn no_runtime(error: &std::io::Error) -> UserError {

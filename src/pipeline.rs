@@ -4,10 +4,12 @@
 //! Backpressure is the stream not being polled in the first and a full [`link`] in the second; draining is the
 //! stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one core.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
 use crate::link::link;
 use crate::message::{self, Parsed, Rules};
-use crate::processor::Work;
+use crate::processor::{Work, panics};
 use crate::queue::Message;
 use crate::retry::{Call, Retry};
 use crate::stages::{
@@ -114,7 +116,9 @@ impl Pipeline {
             }
             Ok(done)
         };
-        let result = worked.await;
+        // A panic is a fault of ours that this job has brought out: the job's failure, and nobody else's.
+        let result =
+            AssertUnwindSafe(worked).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
         if result.is_ok() {
             crash::point("CP9");
         }
@@ -194,6 +198,11 @@ impl Pipeline {
             Err(uploaded) => Err(root_cause(downloaded.err(), processed.err(), uploaded)),
         }
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> JobError {
+    let cause = format!("a stage panicked: {}", panics::message(panic));
+    JobError::new(Stage::Process, ErrorKind::Panicked, Code(702), cause)
 }
 
 /// The furthest-upstream error that is not merely the echo of another's.

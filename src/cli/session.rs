@@ -167,6 +167,11 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             Exit::Access,
         ),
         105 => ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access),
+        702 => (
+            "a part of batchpipe panicked",
+            "start it again, and report this with what was written above",
+            Exit::Failed,
+        ),
         _ => (
             "not allowed to do what the jobs need",
             "run  batchpipe doctor  to see the exact missing rights",

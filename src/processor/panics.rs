@@ -43,7 +43,8 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
     .unwrap_or(false)
 }
 
-fn message(payload: &dyn std::any::Any) -> &str {
+/// What a panic said.
+pub(crate) fn message(payload: &dyn std::any::Any) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
 }

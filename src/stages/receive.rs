@@ -5,21 +5,23 @@
 //! ticking, and a full pipeline asks for nothing. Each receiver is a task of its own, so that a response is read the
 //! moment it arrives. Bounded by the slots, and by the budget.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use futures::{Stream, stream};
+use futures::{FutureExt, Stream, stream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::budget::{Budget, Room};
 use crate::circuit::Circuit;
 use crate::crash;
-use crate::error::{ServiceError, ServiceErrorKind, Stage};
+use crate::error::{Code, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
 use crate::meter::{Meters, State, Turn};
+use crate::processor::panics;
 use crate::queue::{JobQueue, Message, Receipt};
 use crate::retry::{Call, Retry};
 use crate::shutdown::{Phase, Shutdown};
@@ -88,7 +90,7 @@ pub enum Why {
 }
 
 /// Pauses between failed receives, at the most: a queue that is away is asked twice a minute.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The least time between two receives that bring nothing: a queue that answers at once, whatever it was asked to wait
 /// (a stand-in, a proxy), must not be asked in a hot loop.
@@ -117,7 +119,7 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
         last: std::sync::Mutex::new(Instant::now()),
     });
     let receivers: Vec<Task<()>> = (0..how.receivers.max(1))
-        .map(|_| task::spawn(poll(intake.clone(), how, Arc::clone(&shared), output.clone())))
+        .map(|_| task::spawn(guarded(intake.clone(), how, Arc::clone(&shared), output.clone())))
         .collect();
     stream::unfold((deliveries, receivers), |(mut deliveries, receivers)| async move {
         Some((deliveries.recv().await?, (deliveries, receivers)))
@@ -138,6 +140,14 @@ struct Shared {
     answered: Notify,
     /// When there was last something to do.
     last: std::sync::Mutex<Instant>,
+}
+
+/// A receiver that panicked must not look like the end of the queue: the worker drains, and fails.
+async fn guarded(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
+    let circuit = Arc::clone(&intake.circuit);
+    if let Err(panic) = AssertUnwindSafe(poll(intake, how, shared, output)).catch_unwind().await {
+        circuit.trip(Code(702), &format!("receiving panicked: {}", panics::message(panic.as_ref())));
+    }
 }
 
 async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {

@@ -72,6 +72,8 @@ pub enum Fault {
     Late(Duration),
     /// It never answers, and does not happen.
     Silence,
+    /// The backend panics, which none should.
+    Panic,
 }
 
 /// Decides which calls fail. Clones decide together.
@@ -182,6 +184,7 @@ async fn obey<T>(fault: Fault, call: impl Future<Output = Result<T, ServiceError
             answer
         }
         Fault::Silence => std::future::pending().await,
+        Fault::Panic => panic!("a fault for a test"),
         Fault::Lost => {
             call.await?;
             Err(injected(ServiceErrorKind::Unavailable))
