@@ -1,20 +1,22 @@
-//! The moments at which a worker is killed by the proof that it loses no job.
+//! The moments at which a worker is killed, or worse, by the proof that it loses no job.
 //!
-//! With the feature `crash-points`, `BATCHPIPE_CRASH_AT=NAME[:NTH]` makes the process send itself SIGKILL when it comes
-//! to the point NAME for the NTH time (1 if not said): no destructor runs and no buffer is flushed, as after a power
-//! cut. Without the feature, which no release has, the calls are empty.
+//! With the feature `crash-points`, `BATCHPIPE_CRASH_AT=NAME[:NTH[:HOW]]` strikes when the process comes to the point
+//! NAME for the NTH time (1 if not said). HOW says what happens: `kill`, the usual, sends SIGKILL, so that no destructor
+//! runs and no buffer is flushed, as after a power cut; `panic` panics there, once; `block` holds the thread for ever, and
+//! each that comes after it; `hang` never lets the work go on, while its thread does other things. Without the feature,
+//! which no release has, the calls are empty.
 //!
 //! The points, in the order of a job: CP1 received, no lease yet · CP2 in the middle of a download · CP3 downloaded ·
 //! CP4 in the middle of the processing · CP5 upload begun · CP6 a part sent · CP7 about to put or complete · CP8 put or
 //! complete sent, no answer yet · CP9 committed, not yet queued for the delete · CP10 in a batch to delete · CP11 delete
-//! sent, no answer yet · CP12 drain or abort begun.
+//! sent, no answer yet · CP12 drain or abort begun. And beside them `leases`, each look of the keeper.
 
-/// Ends the process here if that is what was asked for.
+/// Strikes here if that is what was asked for.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
 pub fn point(_name: &str) {}
 
-/// Ends the process while `work` is under way if that is what was asked for.
+/// Strikes while `work` is under way if that is what was asked for.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
 pub fn during<F: Future>(_name: &str, work: F) -> F {
@@ -33,7 +35,7 @@ mod armed {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
-    /// The variable that says where to crash.
+    /// The variable that says where to strike.
     const VARIABLE: &str = "BATCHPIPE_CRASH_AT";
 
     /// The longest a call has been under way when it is cut: on the loopback some are answered by then and some not, so
@@ -42,32 +44,62 @@ mod armed {
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    /// Ends the process here if that is what was asked for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum How {
+        Kill,
+        Panic,
+        Block,
+        Hang,
+    }
+
+    /// Strikes here if that is what was asked for.
     pub fn point(name: &str) {
-        if is_due(name) {
-            die(name);
+        match due(name) {
+            Some(How::Kill) => die(name),
+            Some(How::Panic) => panic!("crash point {name}"),
+            Some(How::Block) => block(name),
+            Some(How::Hang) | None => {}
         }
     }
 
-    /// Ends the process while `work` is under way, or has only just ended, if that is what was asked for.
+    /// Strikes while `work` is under way, or has only just ended, if that is what was asked for.
     pub async fn during<F: Future>(name: &str, work: F) -> F::Output {
-        if !is_due(name) {
-            return work.await;
+        match due(name) {
+            None => work.await,
+            Some(How::Kill) => {
+                // What the work gave is lost with the process.
+                drop(tokio::time::timeout(UNDER_WAY.mul_f64(fastrand::f64()), work).await);
+                die(name)
+            }
+            Some(How::Panic) => panic!("crash point {name}"),
+            Some(How::Block) => block(name),
+            Some(How::Hang) => {
+                eprintln!("crash point {name}");
+                std::future::pending().await
+            }
         }
-        // What the work gave is lost with the process.
-        drop(tokio::time::timeout(UNDER_WAY.mul_f64(fastrand::f64()), work).await);
-        die(name)
     }
 
-    fn is_due(name: &str) -> bool {
-        static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    fn due(name: &str) -> Option<How> {
+        static WANTED: OnceLock<Option<(String, u64, How)>> = OnceLock::new();
         let wanted = WANTED.get_or_init(|| std::env::var(VARIABLE).ok().map(|text| parse(&text)));
-        wanted.as_ref().is_some_and(|(wanted, nth)| wanted == name && PASSED.fetch_add(1, SeqCst) + 1 == *nth)
+        let (_, nth, how) = wanted.as_ref().filter(|(wanted, ..)| wanted == name)?;
+        let passed = PASSED.fetch_add(1, SeqCst) + 1;
+        let lasts = matches!(how, How::Block | How::Hang);
+        (passed == *nth || (lasts && passed > *nth)).then_some(*how)
     }
 
-    fn parse(text: &str) -> (String, u64) {
-        let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
-        (name.to_owned(), nth.parse().unwrap_or(1))
+    fn parse(text: &str) -> (String, u64, How) {
+        let mut words = text.split(':');
+        let name = words.next().unwrap_or_default().to_owned();
+        let nth = words.next().and_then(|nth| nth.parse().ok()).unwrap_or(1);
+        let how = match words.next() {
+            Some("panic") => How::Panic,
+            Some("block") => How::Block,
+            Some("hang") => How::Hang,
+            _ => How::Kill,
+        };
+        (name, nth, how)
     }
 
     fn die(name: &str) -> ! {
@@ -76,6 +108,11 @@ mod armed {
             std::process::abort();
         }
         // The signal is on its way; nothing more may happen here.
+        block(name)
+    }
+
+    fn block(name: &str) -> ! {
+        eprintln!("crash point {name}");
         loop {
             std::thread::park();
         }
@@ -83,12 +120,13 @@ mod armed {
 
     #[cfg(test)]
     mod tests {
-        use super::parse;
+        use super::{How, parse};
 
         #[test]
-        fn a_point_is_named_with_the_time_it_counts() {
-            assert_eq!(parse("CP3"), ("CP3".to_owned(), 1));
-            assert_eq!(parse("CP11:40"), ("CP11".to_owned(), 40));
+        fn a_point_is_named_with_the_time_it_counts_and_with_what_happens() {
+            assert_eq!(parse("CP3"), ("CP3".to_owned(), 1, How::Kill));
+            assert_eq!(parse("CP11:40"), ("CP11".to_owned(), 40, How::Kill));
+            assert_eq!(parse("CP2:2:block"), ("CP2".to_owned(), 2, How::Block));
         }
     }
 }

@@ -13,17 +13,20 @@
 //! Bounded by the messages in flight. Time is monotonic; a wall clock that jumps costs no lease.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::meter::Meters;
 use crate::queue::{JobQueue, Message, Receipt};
+use crate::watchdog;
 
 /// The longest a message can be held, counted from its receive; extending beyond is an error, not a clamp
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
@@ -34,6 +37,9 @@ const MARGIN: Duration = Duration::from_secs(30);
 
 /// Batches of extensions under way at once: 32 × 10 extensions in one round trip keep 120,000 messages in flight.
 const CALLS: usize = 32;
+
+/// Pause after a panic of the keeper: far below an eighth of any visibility timeout, and no hot loop.
+const AFTER_PANIC: Duration = Duration::from_millis(100);
 
 /// Why a lease was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub struct Leases {
     visibility: Duration,
     meters: Arc<Meters>,
     refused: Refused,
+    /// Counted up each second by the keeper's runtime, while it lives.
+    beats: Arc<AtomicU64>,
     /// Dropping it ends the keeper's thread.
     _keeper: oneshot::Sender<()>,
 }
@@ -122,22 +130,38 @@ impl Leases {
             refused: Arc::clone(&refused),
             visibility,
         };
-        let keeping = keep(kept, longest);
+        let beats = Arc::new(AtomicU64::new(0));
+        let beating = watchdog::beat(Arc::clone(&beats));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("leases".into()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = keeping => {}
+                    () = keep_on(kept, longest) => {}
+                    () = beating => {}
                     _ = gone => {}
                 }
             });
         })?;
-        Ok(Arc::new(Self { held, queue, visibility, meters, refused, _keeper: keeper }))
+        Ok(Arc::new(Self { held, queue, visibility, meters, refused, beats, _keeper: keeper }))
     }
 
     /// What the queue said, if it has refused to extend: no right to, or no credentials any more.
     pub fn refused(&self) -> Option<ServiceError> {
         self.refused.get().cloned()
+    }
+
+    /// A number that changes each second while the keeper lives.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Relaxed)
+    }
+
+    /// How many messages are held, without ever waiting: `None` if somebody is at the list.
+    pub fn held(&self) -> Option<usize> {
+        match self.held.try_lock() {
+            Ok(held) => Some(held.len()),
+            Err(TryLockError::Poisoned(held)) => Some(held.into_inner().len()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// How long a message is hidden at a time.
@@ -253,6 +277,16 @@ struct Keeper {
     visibility: Duration,
 }
 
+/// Keeps leases whatever happens: a panic here would let every job in hand be done by others as well, so it begins anew.
+/// All it knows is in the list of what is held.
+async fn keep_on(keeper: Keeper, longest: Duration) {
+    loop {
+        let Err(panic) = tokio::spawn(keep(keeper.clone(), longest)).await else { return };
+        tracing::error!(cause = ?panic.to_string(), "the keeper of the leases panicked, and begins anew");
+        tokio::time::sleep(AFTER_PANIC).await;
+    }
+}
+
 /// Extends every lease in the second half of its life, in batches.
 async fn keep(keeper: Keeper, longest: Duration) {
     let visibility = keeper.visibility;
@@ -261,6 +295,7 @@ async fn keep(keeper: Keeper, longest: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        crash::point("leases");
         let due = due(&keeper.held, visibility, longest);
         let batches: Vec<Vec<(String, Receipt)>> =
             due.chunks(keeper.queue.max_batch().max(1)).map(<[_]>::to_vec).collect();

@@ -49,6 +49,7 @@ pub mod store;
 pub mod submit;
 mod task;
 pub mod testing;
+pub mod watchdog;
 pub mod worker;
 
 pub use job::{Job, Location};

@@ -46,6 +46,8 @@ impl State {
 #[derive(Debug, Default)]
 pub struct StageMeter {
     clock: Mutex<Clock>,
+    /// How often a turn began, ended, or changed its state.
+    changes: AtomicU64,
     /// Items taken.
     pub items_in: AtomicU64,
     /// Items passed on, whole and right.
@@ -128,6 +130,20 @@ impl StageMeter {
         self.clock().in_state
     }
 
+    /// Like [`in_state`](Self::in_state), without ever waiting: `None` if somebody is at it.
+    pub fn glance(&self) -> Option<[u32; State::ALL.len()]> {
+        self.clock.try_lock().ok().map(|clock| clock.in_state)
+    }
+
+    /// A number that changes whenever the stage does anything: takes or passes on bytes, begins or ends an item or a
+    /// wait. It waits for nothing, and may be a little old.
+    pub fn moved(&self) -> u64 {
+        let changes = self.changes.load(Relaxed);
+        [&self.items_in, &self.items_out, &self.failed, &self.bytes_in, &self.bytes_out]
+            .iter()
+            .fold(changes, |sum, number| sum.wrapping_add(number.load(Relaxed)))
+    }
+
     /// How many turns are taken.
     pub fn in_progress(&self) -> u32 {
         self.in_state().iter().sum()
@@ -168,6 +184,8 @@ pub struct Meters {
     pub kept: AtomicU64,
     /// Bytes in the work directory.
     pub temp_bytes: AtomicU64,
+    /// The longest deadline that a call has been given, in seconds.
+    longest_call: AtomicU64,
 }
 
 /// How a job ended, as counted. The names are metric labels.
@@ -224,6 +242,16 @@ impl Meters {
     pub fn retried(&self, service: &'static str, op: &'static str, reason: &'static str) {
         self.retries.fetch_add(1, Relaxed);
         crate::metrics::retry(service, op, reason);
+    }
+
+    /// Notes that a call may take as long as `deadline`.
+    pub fn allowed(&self, deadline: Duration) {
+        self.longest_call.fetch_max(deadline.as_secs().saturating_add(1), Relaxed);
+    }
+
+    /// The longest that a call may have been under way without being tried again or given up.
+    pub fn longest_call(&self) -> Duration {
+        Duration::from_secs(self.longest_call.load(Relaxed))
     }
 
     /// Counts a call that a service throttled.
@@ -346,12 +374,14 @@ impl Turn {
         clock.in_state[*state as usize] -= 1;
         clock.in_state[to as usize] += 1;
         *state = to;
+        self.meter().changes.fetch_add(1, Relaxed);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let state = *self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.meter().changes.fetch_add(1, Relaxed);
         let mut clock = self.meters.stage(self.stage).clock();
         clock.advance();
         clock.in_state[state as usize] -= 1;

@@ -102,6 +102,7 @@ impl Retry {
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
+        meters.allowed(self.deadline);
         let mut failures = 0;
         loop {
             match self.attempt(call, attempt()).await {

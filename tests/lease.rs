@@ -221,3 +221,19 @@ async fn a_queue_that_is_silent_can_not_confirm() {
     let answer = tokio::time::timeout(Duration::from_secs(5), lease.confirm()).await.expect("it is not waited for");
     assert_eq!(answer.unwrap_err().kind, ErrorKind::LeaseLost);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_panics_begins_anew_and_loses_no_lease() {
+    // Printing a panic with where it came from takes a second on a busy machine.
+    let bench = Bench::new(Duration::from_secs(4), Duration::from_secs(60));
+    bench.faults.next(On::Extend, Fault::Panic, 1);
+    let leases = bench.take(3).await;
+    let begun = Instant::now();
+    while bench.faults.calls(On::Extend) < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not go on");
+        assert_eq!(bench.queue.visible(), 0, "one came back");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(bench.queue.visible(), 0, "none of them came back");
+    assert!(leases.iter().all(|lease| !lease.is_lost()));
+}

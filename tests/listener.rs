@@ -246,3 +246,18 @@ fn an_address_that_others_can_reach_must_be_allowed() {
         assert!(check_addr(addr.parse().unwrap(), true).is_ok(), "{addr}");
     }
 }
+
+#[tokio::test]
+async fn health_fails_when_nothing_has_moved_for_half_of_what_ends_the_worker() {
+    let (_ready, is_ready) = watch::channel(true);
+    let sources = sources();
+    let stall = sources.stall.clone();
+    let listener = serve(([127, 0, 0, 1], 0).into(), sources, is_ready, None).await.unwrap();
+    let limit = Duration::from_secs(800);
+    for (quiet, expected) in [(0, 200), (399, 200), (400, 503), (3, 200)] {
+        stall.set(Duration::from_secs(quiet), limit);
+        let (head, body) = request(listener.addr(), "GET /healthz", "").await;
+        assert_eq!(status(&head), expected, "after {quiet} s: {body}");
+        assert!(expected == 200 || body.contains("for 400 s"), "{body}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{self, Process, Working};
 use crate::error::UserError;
@@ -13,8 +14,10 @@ use crate::processor::program::{Options, Program};
 use crate::processor::{Work, codec};
 use crate::scratch::Scratch;
 use crate::shutdown::Shutdown;
+use crate::stages::receive;
 use crate::status::{self, Sources};
 use crate::store::ObjectStore;
+use crate::watchdog::{self, Stall, Watchdog, Watched};
 use crate::worker::{self, Queues, Settings};
 
 /// What is done to each object, and the ending that it gives the output.
@@ -84,6 +87,24 @@ pub(super) fn pipeline(
         job_timeout: working.job_timeout,
     };
     worker::join(&settings, queues, store, rules, work, meters, Shutdown::default()).map_err(worker::no_thread)
+}
+
+/// Watches the pipeline, unless the operator does not want that. A receive waits for `poll`.
+pub(super) fn watch(
+    pipeline: &Pipeline,
+    working: &Working,
+    poll: Duration,
+    stall: &Stall,
+) -> Result<Option<Watchdog>, UserError> {
+    let Some(patience) = working.stuck_timeout else { return Ok(None) };
+    pipeline.intake.meters.allowed(pipeline.plan.transfer.retry.carrying(working.part_size as usize).deadline);
+    let watched = Watched {
+        meters: Arc::clone(&pipeline.intake.meters),
+        leases: Arc::clone(&pipeline.intake.leases),
+        patience,
+        waits: working.visibility + poll + receive::LONGEST_PAUSE,
+    };
+    watchdog::start(watched, stall.clone()).map(Some).map_err(worker::no_thread)
 }
 
 /// What a screen shows of a pipeline.

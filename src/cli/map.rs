@@ -93,6 +93,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let mut sources = assemble::sources(&pipeline, working, 1, about);
     sources.totals = Some(totals);
     let _asking = status::ask_queue(jobs, sources.queue.clone());
+    let _watchdog = assemble::watch(&pipeline, working, LOOK, &sources.stall)?;
     let shutdown = pipeline.intake.shutdown.clone();
     let session =
         Session::start(&config.global, screen.clone(), sources, working.metrics_addr, shutdown.clone()).await?;

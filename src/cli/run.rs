@@ -54,6 +54,7 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         max_messages: config.max_jobs.map(Into::into),
     };
 
+    let _watchdog = assemble::watch(&pipeline, working, config.wait_time, &sources.stall)?;
     let shutdown = pipeline.intake.shutdown.clone();
     let session =
         Session::start(&config.global, screen.clone(), sources, working.metrics_addr, shutdown.clone()).await?;

@@ -99,11 +99,22 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         701,
-        "no progress for 60 seconds",
+        "nothing moves any more",
         "The worker ended with exit code 7 and told what every stage waited for. Its messages return to the queue by \
-        themselves.",
-        "A fault in batchpipe: with jobs to do and nothing else wrong, something must move.",
-        "Start it again, and report the dump of the stages.",
+        their visibility timeout, and whatever started the worker starts another. /healthz answered 503 for the last half \
+        of the time.",
+        "There were jobs, and for --stuck-timeout beyond every deadline nothing moved: a fault in batchpipe, or a disk or \
+        stderr that blocks whoever writes to it. A processor at work counts as moving, and so does waiting for a service.",
+        "Report the cause, which names what every stage waited for. A program that never ends is bounded by --job-timeout.",
+        "batchpipe run --queue jobs --stuck-timeout 30m",
+    ),
+    Page::new(
+        702,
+        "a part of batchpipe panicked",
+        "In a job's stage: the job failed and is tried again like any other. Elsewhere: the worker drained and ended with \
+        exit code 1. Nothing was deleted that was not done.",
+        "A fault in batchpipe.",
+        "Start it again, and report the words of the panic.",
         "batchpipe --version",
     ),
 ];

@@ -227,6 +227,14 @@ pub const SETTINGS: &[Setting] = &[
         .default("the queue's redrive policy"),
     Setting::one("drain-timeout", "TIME", SAFETY, WORK, "How long a stopping worker lets its jobs finish")
         .default("100s"),
+    Setting::one(
+        "stuck-timeout",
+        "TIME|none",
+        SAFETY,
+        WORK,
+        "End with exit code 7 when nothing has moved for so long, beyond every deadline, though there are jobs",
+    )
+    .default("10m"),
     Setting::switch("until-empty", ENDING, RUN, "Stop when the queue is empty").common(),
     Setting::one("max-jobs", "N", ENDING, RUN, "Stop after this many jobs"),
     Setting::one("idle-exit", "TIME", ENDING, RUN, "Stop after so long without a message (exit code 10)"),

@@ -68,6 +68,8 @@ pub struct Working {
     pub max_receives: Option<NonZeroU32>,
     /// How long a stopping worker lets its jobs finish.
     pub drain_timeout: Duration,
+    /// How long nothing may move beyond every deadline, while there are jobs.
+    pub stuck_timeout: Option<Duration>,
     /// Whether to fail when there was nothing to do.
     pub fail_if_empty: bool,
     /// Where metrics are served, if anywhere.
@@ -141,6 +143,10 @@ impl Working {
             max_receives: max_receives.and_then(|times| NonZeroU32::new(times as u32)),
             // Below the 120 s that a Spot instance is told of its end in advance.
             drain_timeout: read.time("drain-timeout", secs(0), LONGEST_LEASE, 110)?.unwrap_or(secs(100)),
+            // Beyond the deadlines, which are minutes: a machine that swaps or a disk that hangs may still recover.
+            stuck_timeout: read
+                .one("stuck-timeout", |text| or_none(text, |text| values::duration(text, secs(1), LONGEST_LEASE, 110)))?
+                .unwrap_or(Some(secs(600))),
             fail_if_empty: read.on("fail-if-empty")?,
             metrics_addr: metrics_addr(read)?,
         })

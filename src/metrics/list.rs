@@ -109,6 +109,12 @@ pub const ALL: &[Metric] = &[
     gauge("batchpipe_leases_held", Count, &[], "Leases held."),
     counter("batchpipe_lease_renewals_total", Count, &[], "Leases extended."),
     histogram("batchpipe_lease_renewal_lag_seconds", Seconds, &[], "How late after its due time a lease was extended."),
+    gauge(
+        "batchpipe_stalled_seconds",
+        Seconds,
+        &[],
+        "How long nothing has moved while there is something to do; --stuck-timeout beyond every deadline ends the worker.",
+    ),
     counter("batchpipe_lease_lost_total", Count, &[], "Leases lost: another worker has the message."),
     gauge("batchpipe_memory_reserved_bytes", Bytes, &[], "Bytes that jobs have reserved."),
     gauge("batchpipe_memory_budget_bytes", Bytes, &[], "Bytes that jobs may reserve (--memory)."),

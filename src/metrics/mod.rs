@@ -108,6 +108,7 @@ pub fn export(sources: &Sources) {
     let memory = (sources.memory)();
     gauge!("batchpipe_memory_reserved_bytes").set(memory.reserved as f64);
     gauge!("batchpipe_memory_budget_bytes").set(memory.budget as f64);
+    gauge!("batchpipe_stalled_seconds").set(sources.stall.quiet().as_secs() as f64);
     let leases = (sources.leases)();
     gauge!("batchpipe_leases_held").set(leases.held as f64);
     // NaN is how Prometheus is told "no value now"; zero would look like a lease about to be lost.

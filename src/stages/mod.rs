@@ -7,7 +7,7 @@ mod acknowledge;
 mod download;
 mod process;
 mod read;
-mod receive;
+pub(crate) mod receive;
 mod send;
 mod upload;
 

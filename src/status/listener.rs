@@ -196,6 +196,10 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
             }
             None => text(StatusCode::NOT_FOUND, "no Prometheus recorder is installed in this process\n"),
         },
+        "/healthz" if shown.sources.stall.is_unwell() => {
+            let quiet = shown.sources.stall.quiet().as_secs();
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("nothing has moved for {quiet} s\n"))
+        }
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if *shown.ready.borrow() => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not receiving\n"),

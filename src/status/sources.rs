@@ -10,6 +10,7 @@ use crate::error::Stage;
 use crate::meter::Meters;
 use crate::queue::{Counts, JobQueue};
 use crate::task;
+use crate::watchdog::Stall;
 
 /// How often the queue is asked what it holds. SQS's counts settle within a minute or so, asking is a paid call:
 /// every 10 seconds is one call a line of `--progress lines`.
@@ -134,6 +135,8 @@ pub struct Sources {
     pub totals: Option<Totals>,
     /// The most the work directory may hold, if that is known.
     pub temp_budget: Option<u64>,
+    /// For how long nothing has moved that should.
+    pub stall: Stall,
 }
 
 impl Sources {
@@ -152,6 +155,7 @@ impl Sources {
             queue: QueueCounts::default(),
             totals: None,
             temp_budget: None,
+            stall: Stall::default(),
         }
     }
 

@@ -191,7 +191,8 @@ class Proxy:
         self.ports = {}
         self.servers = {}
         self.writers = {}
-        self.seen = []
+        # Messages handed out, by queue.
+        self.seen = {}
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="proxy", daemon=True)
         self.thread.start()
@@ -332,7 +333,7 @@ class Proxy:
             if action == "bad-md5":
                 spoil_md5(answer, self.chance)
             if action == "duplicate":
-                self._duplicate(answer)
+                self._duplicate(op, answer)
             if action == "error-in-200":
                 answer.body = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We failed</Message></Error>'
         return await self._answer(op, request, answer, action, rule, reader, writer)
@@ -440,17 +441,17 @@ class Proxy:
             return
         if op.kind == "ReceiveMessage":
             op.messages = [(m["MessageId"], m["ReceiptHandle"], m["Body"]) for m in told.get("Messages") or []]
-            self.seen = (self.seen + (told.get("Messages") or []))[-200:]
+            self.seen[op.queue] = (self.seen.get(op.queue, []) + (told.get("Messages") or []))[-200:]
         op.good = [int(entry["Id"]) for entry in told.get("Successful") or [] if entry.get("Id", "").isdigit()]
 
-    def _duplicate(self, answer):
+    def _duplicate(self, op, answer):
         """The same messages twice in one answer, or one that was handed out before."""
         told = json.loads(answer.body or b"{}")
         there = told.get("Messages") or []
         if there and len(there) < 10:
             told["Messages"] = there + [dict(self.chance.choice(there))]
-        elif not there and self.seen:
-            told["Messages"] = [dict(self.chance.choice(self.seen))]
+        elif not there and self.seen.get(op.queue):
+            told["Messages"] = [dict(self.chance.choice(self.seen[op.queue]))]
         answer.body = json.dumps(told).encode()
 
 

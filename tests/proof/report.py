@@ -36,7 +36,7 @@ def write(lines, seed, version, form, seconds):
     proxied = [figures for figures in rounds.values() if "messages" in figures]
     tried, failed = set(), set()
     for state, _, faults, _, _ in lines:
-        numbers = {int(fault[1:]) for fault in faults}
+        numbers = {int(fault[1:]) for fault in faults if fault.startswith("F")}
         tried |= numbers if state == "ok" else set()
         failed |= numbers if state == "FAIL" else set()
     survived = tried - failed

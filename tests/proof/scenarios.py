@@ -4,6 +4,8 @@ The numbers are those of the fault matrix that the report counts. Each scenario 
 own, and faults that meet only those, so that several run side by side.
 """
 
+import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -414,6 +416,99 @@ def the_next_start_removes_the_files_of_a_dead_worker(scene):
     worker.expect(0, 40)
     check(not list(work.iterdir()), f"left: {list(work.iterdir())}")
     scene.whole()
+
+
+# Faults of its own.
+
+
+@scenario("F5")
+def a_panic_in_a_stage_is_one_jobs_failure(scene):
+    scene.jobs(10)
+    worker = scene.finish(crash="CP3:3:panic")
+    check("BP702" in worker.words() and "crash point CP3" in worker.words(), f"nothing panicked: {worker.words()[-300:]}")
+    check(max(scene.deliveries().values()) == 2, f"deliveries: {scene.deliveries()}")
+
+
+@scenario("F5")
+def a_panic_beside_the_jobs_ends_the_worker_with_1_and_loses_nothing(scene):
+    scene.jobs(10)
+    for point in ("CP1", "CP10"):
+        worker = scene.worker(name=point, crash=f"{point}:1:panic")
+        worker.expect(1, 30)
+        check("error[BP702]" in worker.words(), worker.words()[-300:])
+    scene.finish(name="after")
+
+
+@scenario("F5")
+def the_keeper_of_the_leases_goes_on_after_a_panic(scene):
+    scene.jobs(3, visibility=4)
+    worker = scene.finish(crash="leases:3:panic", program=["sh", "-c", "sleep 9; cat"], settings={"--visibility-timeout": "4s", "--processors": 3})
+    check("begins anew" in worker.words(), f"nothing panicked: {worker.words()[-300:]}")
+    check(max(scene.deliveries().values()) == 1, f"deliveries: {scene.deliveries()}")
+
+
+# The watchdog adds what its worker's own deadlines explain: a small part and short waits make that little.
+QUICK = {"--stuck-timeout": "1s", "--visibility-timeout": "4s", "--part-size": "64KiB", "--memory": "64MiB"}
+
+
+def stuck(scene, point, *, jobs=4, settings=None):
+    """A worker that gets stuck at the point; what it says when it has ended with 7."""
+    scene.jobs(jobs, visibility=4, receives=100)
+    worker = scene.worker(name="stuck", crash=point, settings={**QUICK, **(settings or {})})
+    until("it gets stuck", lambda: "crash point" in worker.words(), 20)
+    return worker
+
+
+@scenario("I17")
+def jobs_that_never_move_again_end_the_worker_with_7_and_are_done_by_another(scene):
+    worker = stuck(scene, "CP8:2:hang", settings={"--metrics-addr": "127.0.0.1:0"})
+    port = until("a listener", lambda: listening(worker.pid), 20)
+
+    def unwell():
+        with contextlib.suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 503
+        return False
+
+    until("it says that it is unwell", unwell, 90, 0.5)
+    worker.expect(7, 90)
+    check("error[BP701]: no job moves" in worker.words() and "upload: " in worker.words(), worker.words()[-400:])
+    scene.finish(name="after")
+
+
+@scenario("I17")
+def a_runtime_that_stands_still_ends_the_worker_with_7(scene):
+    # Each thread of the runtime meets a job that never lets it go.
+    threads = 2 * os.cpu_count()
+    worker = stuck(scene, "CP2:1:block", jobs=threads + 4, settings={"--concurrency": threads + 4})
+    worker.expect(7, 150)
+    check("error[BP701]: the runtime runs no task" in worker.words(), worker.words()[-400:])
+    scene.finish(name="after")
+
+
+@scenario("I17")
+def a_keeper_of_leases_that_stands_still_ends_the_worker_with_7(scene):
+    worker = stuck(scene, "leases:2:block", jobs=0)
+    worker.expect(7, 150)
+    check("error[BP701]: the keeper of the leases" in worker.words(), worker.words()[-400:])
+
+
+@scenario("I17")
+def neither_a_long_program_nor_an_idle_worker_nor_an_outage_looks_stuck(scene):
+    scene.jobs(1, visibility=4, receives=100)
+    long = scene.worker("--until-empty", name="long", program=["sh", "-c", "sleep 70; cat"], settings=QUICK)
+    until("the long job", lambda: scene.ops("GetObject", "long"), 20)
+    # This one receives nothing for as long, and for most of that nobody answers it.
+    idle = scene.worker(name="idle", settings=QUICK)
+    scene.first("ReceiveMessage", worker="idle")
+    scene.fault("silence", "ReceiveMessage", name="idle")
+    long.expect(0, 120)
+    check(idle.ended() is None, f"it ended with {idle.ended()}: {idle.words()[-400:]}")
+    idle.signal(signal.SIGTERM)
+    idle.expect(0, 30)
+    scene.whole()
+    check(max(scene.deliveries().values()) == 1, f"deliveries: {scene.deliveries()}")
 
 
 # The network.
