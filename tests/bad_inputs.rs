@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use batchpipe::codes;
 use batchpipe::error::{Code, Disposition, JobError};
 use batchpipe::job::{Job, Location};
-use batchpipe::message::{Parsed, Rules, Suffix, parse};
+use batchpipe::message::{Parsed, Rules, parse};
+use batchpipe::processor::codec::Suffix;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

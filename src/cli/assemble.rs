@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::config::{self, Process, Working};
 use crate::error::UserError;
-use crate::message::{Rules, Suffix};
+use crate::message::Rules;
 use crate::meter::Meters;
 use crate::pipeline::{IfExists, Pipeline};
-use crate::processor::codec::{Chain, Limits};
+use crate::processor::Work;
+use crate::processor::codec::{Chain, Limits, Suffix};
 use crate::processor::program::{Options, Program};
-use crate::processor::{Work, codec};
 use crate::scratch::Scratch;
 use crate::shutdown::Shutdown;
 use crate::stages::receive;
@@ -26,7 +26,7 @@ pub(super) fn work(working: &Working, meters: &Arc<Meters>) -> Result<(Work, Suf
         Process::Steps(steps) => {
             let limits = Limits { max_expanded_bytes: working.max_expanded_bytes, ..Limits::default() };
             let chain = Chain::parse(steps)?.with_limits(limits);
-            let suffix = ending(&chain.suffix());
+            let suffix = chain.suffix();
             (if chain.is_copy() { Work::Copy } else { Work::Filter(Arc::new(chain)) }, suffix)
         }
         Process::Program(words) => {
@@ -39,20 +39,10 @@ pub(super) fn work(working: &Working, meters: &Arc<Meters>) -> Result<(Work, Suf
             if program.wants_scratch() {
                 program = program.with_scratch(Scratch::new(&working.work_dir, meters)?);
             }
-            (Work::Program(Arc::new(program)), Suffix::None)
+            (Work::Program(Arc::new(program)), Suffix::default())
         }
     };
     Ok((work, working.output_suffix.as_deref().map_or(suffix, Suffix::of)))
-}
-
-fn ending(suffix: &codec::Suffix) -> Suffix {
-    let append = suffix.append.concat();
-    match (suffix.strip.is_empty(), append.is_empty()) {
-        (true, true) => Suffix::None,
-        (true, false) => Suffix::Append(append),
-        (false, true) => Suffix::Strip,
-        (false, false) => Suffix::ReplaceCompressed(append),
-    }
 }
 
 /// What is done to each object, in words.

@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::message::{self, Request, encode_own, encode_sample2013};
 use crate::meter::Meters;
 use crate::pipeline::Transfer;
+use crate::processor::codec::Suffix;
 use crate::queue::{Counts, JobQueue, Outgoing};
 use crate::retry::Retry;
 use crate::shutdown::{Phase, Shutdown};
@@ -331,6 +332,6 @@ async fn missing(
         there.insert(object.location.key().strip_prefix(output.key()).unwrap_or_default().to_owned());
     }
     let begins = |stem: &str| there.range(stem.to_owned()..).next().is_some_and(|next| next.starts_with(stem));
-    let has = |name: &String| begins(name) || begins(&message::Suffix::Strip.apply(name));
+    let has = |name: &String| begins(name) || begins(&Suffix::strip_one().apply(name));
     Ok(names.into_iter().filter(|name| !has(name)).collect())
 }

@@ -29,7 +29,7 @@ mod sample2013;
 mod understand;
 
 pub use own::{VERSION, encode_own};
-pub use rules::{Rules, Suffix};
+pub use rules::Rules;
 pub use sample2013::encode_sample2013;
 pub use understand::{Refusal, Understood, UnderstoodJob, understand};
 

@@ -7,63 +7,11 @@ use super::Request;
 use super::checks::{check_key, malformed, quote};
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::{Job, Location};
-
-/// The endings of compressed files that [`Suffix::Strip`] takes off.
-const COMPRESSED: [&str; 6] = [".gz", ".zst", ".bz2", ".xz", ".br", ".lz4"];
+use crate::processor::codec::Suffix;
 
 /// The endings of names that reach a bucket by way of something else: access points and their kin
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>).
 const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", ".mrap"];
-
-/// What becomes of the end of an output's key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Suffix {
-    /// It stays.
-    #[default]
-    None,
-    /// This is appended: `a.csv` is `a.csv.zst`.
-    Append(String),
-    /// A compressed file's ending goes: `a.csv.gz` is `a.csv`.
-    Strip,
-    /// A compressed file's ending goes and this is appended: `a.csv.gz` is `a.csv.zst`.
-    ReplaceCompressed(String),
-}
-
-impl Suffix {
-    /// The suffix that `--output-suffix TEXT` asks for.
-    pub fn of(text: &str) -> Self {
-        if text.is_empty() { Self::None } else { Self::Append(text.to_owned()) }
-    }
-
-    /// The key with this done to its end.
-    ///
-    /// ```
-    /// use batchpipe::message::Suffix;
-    ///
-    /// assert_eq!(Suffix::Append(".zst".into()).apply("a.csv"), "a.csv.zst");
-    /// assert_eq!(Suffix::ReplaceCompressed(".zst".into()).apply("a.csv.gz"), "a.csv.zst");
-    /// ```
-    pub fn apply(&self, key: &str) -> String {
-        match self {
-            Self::None => key.to_owned(),
-            Self::Append(text) => format!("{key}{text}"),
-            Self::Strip => strip_compressed(key).to_owned(),
-            Self::ReplaceCompressed(text) => format!("{}{text}", strip_compressed(key)),
-        }
-    }
-}
-
-/// The key without a compressed file's ending, unless that is all there is to its name.
-fn strip_compressed(key: &str) -> &str {
-    COMPRESSED
-        .iter()
-        .filter_map(|ending| {
-            let at = key.len().checked_sub(ending.len())?;
-            (key.is_char_boundary(at) && key[at..].eq_ignore_ascii_case(ending)).then(|| &key[..at])
-        })
-        .find(|rest| !rest.is_empty() && !rest.ends_with('/'))
-        .unwrap_or(key)
-}
 
 /// What the operator said about inputs and outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +31,7 @@ impl Rules {
     /// The job that a request is on this worker.
     ///
     /// ```
-    /// use batchpipe::{Location, message::{Format, Request, Rules, Suffix}};
+    /// use batchpipe::{Location, message::{Format, Request, Rules}, processor::codec::Suffix};
     ///
     /// let rules = Rules {
     ///     output: Some(Location::s3("out", "gz/")),

@@ -2,12 +2,13 @@
 
 use batchpipe::error::{Disposition, Stage};
 use batchpipe::job::{Location, MAX_KEY_BYTES};
-use batchpipe::message::{Format, Parsed, Request, Rules, Suffix, encode_own, parse, understand};
+use batchpipe::message::{Format, Parsed, Request, Rules, encode_own, parse, understand};
+use batchpipe::processor::codec::Suffix;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// A text is jobs that S3 can do, or nothing, or refused for good in one clean line.
 pub(crate) fn check_any(text: &str) {
-    let rules = Rules { output: Some(Location::s3("acme-out", "o/")), suffix: Suffix::Strip, ..Rules::default() };
+    let rules = Rules { output: Some(Location::s3("acme-out", "o/")), suffix: Suffix::strip_one(), ..Rules::default() };
     let (errors, requests) = match parse(text) {
         Ok(Parsed::Nothing(_)) => (vec![], vec![]),
         Ok(Parsed::Jobs(requests)) => {

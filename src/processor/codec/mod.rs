@@ -15,10 +15,12 @@ mod decode;
 mod encode;
 mod pull;
 mod step;
+mod suffix;
 
 pub use decode::{FREE_BYTES, Limits};
 pub(crate) use step::nearest;
 pub use step::{Codec, Step};
+pub use suffix::Suffix;
 
 use pull::{Buffered, Source};
 
@@ -69,20 +71,20 @@ impl Chain {
 
     /// What becomes of a name.
     pub fn suffix(&self) -> Suffix {
-        let mut suffix = Suffix::default();
+        let (mut strip, mut append) = (Vec::new(), Vec::new());
         for step in &self.steps {
             match step {
                 Step::Copy => {}
-                Step::Encode(codec, _) => suffix.append.push(codec.suffix()),
-                Step::Sha256 => suffix.append.push(".sha256"),
+                Step::Encode(codec, _) => append.push(codec.suffix()),
+                Step::Sha256 => append.push(".sha256"),
                 // What an earlier step added is taken off before anything of the input's own name.
-                Step::Decode(codec) => match suffix.append.pop() {
+                Step::Decode(codec) => match append.pop() {
                     Some(_) => {}
-                    None => suffix.strip.push(*codec),
+                    None => strip.push(*codec),
                 },
             }
         }
-        suffix
+        Suffix { strip, append: append.concat() }
     }
 }
 
@@ -124,48 +126,6 @@ fn read_error(error: std::io::Error) -> ProcessError {
         Some(fault) => ProcessError::Reject { code: fault.code, reason: fault.reason.clone() },
         None => error.into(),
     }
-}
-
-/// How a chain renames what it works on: known endings come off, others go on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Suffix {
-    /// For each ending to take off, the format it must be of, if that is known.
-    pub strip: Vec<Option<Codec>>,
-    /// The endings to add, in order.
-    pub append: Vec<&'static str>,
-}
-
-/// Endings that stand for two.
-const SHORT_TAR: [(&str, Codec); 6] = [
-    (".tgz", Codec::Gzip),
-    (".tzst", Codec::Zstd),
-    (".tbz2", Codec::Bzip2),
-    (".tbz", Codec::Bzip2),
-    (".txz", Codec::Xz),
-    (".tlz4", Codec::Lz4),
-];
-
-impl Suffix {
-    /// The key of the output of `key`. A key without an ending to take off keeps its name.
-    pub fn apply(&self, key: &str) -> String {
-        let mut key = key.to_owned();
-        for codec in &self.strip {
-            key = strip(&key, *codec).unwrap_or(key);
-        }
-        key + &self.append.concat()
-    }
-}
-
-fn strip(key: &str, only: Option<Codec>) -> Option<String> {
-    let whole = Codec::ALL.into_iter().map(|codec| (codec.suffix(), codec, ""));
-    let short = SHORT_TAR.into_iter().map(|(ending, codec)| (ending, codec, ".tar"));
-    whole.chain(short).filter(|(_, codec, _)| only.is_none_or(|only| only == *codec)).find_map(
-        |(ending, _, instead)| {
-            // A key that is nothing but the ending would become a folder, or nothing.
-            let stem = key.strip_suffix(ending).filter(|stem| !stem.is_empty() && !stem.ends_with('/'))?;
-            Some(format!("{stem}{instead}"))
-        },
-    )
 }
 
 /// What runs for `--process TEXT`; a chain that changes nothing needs no thread.
