@@ -193,7 +193,7 @@ pub struct Meters {
 pub enum Ended {
     /// Its output is complete and its message deleted.
     Ok,
-    /// It was rejected, or failed and will be tried again.
+    /// It was rejected, or failed and will be tried again; or its message could not be deleted, and it may be done again.
     Failed,
     /// It was given back, not failed.
     Released,

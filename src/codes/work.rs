@@ -98,6 +98,16 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe run --queue jobs --drain-timeout 10m -- ./long",
     ),
     Page::new(
+        606,
+        "a message could not be deleted",
+        "Its job is done, or its letter is with the dead letters, but the queue has not said that the message is gone. It \
+        may come again: the job is then done again, with the same bytes at the same key, or the letter is sent twice.",
+        "The queue refused the delete or could not be reached, or the lease was lost just then and another worker has the \
+        message. The cause has the queue's own words.",
+        "Nothing, if it is rare. If the cause is AccessDenied, the role needs sqs:DeleteMessage.",
+        "batchpipe doctor --queue jobs",
+    ),
+    Page::new(
         701,
         "nothing moves any more",
         "The worker ended with exit code 7 and told what every stage waited for. Its messages return to the queue by \

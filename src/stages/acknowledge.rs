@@ -3,7 +3,8 @@
 //! This is the only place where a message is deleted, given back or moved to the dead letters. A lease is kept until
 //! its message is settled, and not a moment longer: no extension follows a delete. What can't be settled comes again
 //! after its visibility timeout, which is harmless: outputs have fixed keys and appear whole, so every job may simply
-//! be done again.
+//! be done again. But it is told as what it is: a job whose message could not be deleted is not done, and is counted
+//! with those that will be tried again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use crate::circuit::Circuit;
 use crate::crash;
-use crate::error::{Disposition, ErrorKind, JobError, ServiceErrorKind, Stage};
+use crate::error::{Code, Disposition, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
 use crate::meter::{Ended, Meters};
 use crate::queue::{JobQueue, Message, Outgoing, Receipt};
@@ -65,7 +66,7 @@ pub struct Settled {
     pub done: u64,
     /// Deleted, with nothing to do.
     pub skipped: u64,
-    /// Given back to be tried again later.
+    /// To be tried again later: given back, or done and not deleted.
     pub retried: u64,
     /// Moved to the dead letters, or kept for want of them.
     pub rejected: u64,
@@ -101,30 +102,20 @@ impl Settling {
         }
         let mut settled = Settled::default();
         for ((disposition, delay), group) in groups {
-            let count = group.len() as u64;
+            let mut left = Left::new();
             match disposition {
                 Disposition::Done => {
-                    let skipped = group.iter().filter(|finished| matches!(finished.result, Ok(false))).count() as u64;
-                    let deleted = self.delete(&group).await;
-                    settled.skipped += skipped;
-                    settled.done += count - skipped;
-                    turn.ended(deleted);
+                    left = self.delete(&group).await;
+                    turn.ended(left.is_empty());
                 }
-                Disposition::Reject => {
-                    settled.rejected += count;
-                    self.reject(&group).await;
-                }
-                Disposition::Retry => {
-                    settled.retried += count;
-                    self.give_back(&group, delay).await;
-                }
-                Disposition::Release => {
-                    settled.released += count;
-                    self.give_back(&group, delay).await;
-                }
-                Disposition::Abandon => settled.abandoned += count,
+                Disposition::Reject => self.reject(&group).await,
+                Disposition::Retry | Disposition::Release => self.give_back(&group, delay).await,
+                Disposition::Abandon => {}
             }
-            group.iter().for_each(|finished| self.count(finished, disposition));
+            for (place, finished) in group.iter().enumerate() {
+                let fate = left.get(&place).map_or(disposition, undeleted);
+                settled = settled + self.count(finished, fate);
+            }
         }
         settled
     }
@@ -149,66 +140,84 @@ impl Settling {
         }
     }
 
-    fn count(&self, finished: &Finished, disposition: Disposition) {
-        let ended = match disposition {
-            Disposition::Done if matches!(finished.result, Ok(false)) => Ended::Skipped,
-            Disposition::Done => Ended::Ok,
-            Disposition::Reject | Disposition::Retry => Ended::Failed,
-            Disposition::Release => Ended::Released,
-            Disposition::Abandon => Ended::LeaseLost,
+    /// Counts a message, and tells of a failure.
+    fn count(&self, finished: &Finished, fate: Disposition) -> Settled {
+        let mut settled = Settled::default();
+        let (number, ended) = match fate {
+            Disposition::Done if matches!(finished.result, Ok(false)) => (&mut settled.skipped, Ended::Skipped),
+            Disposition::Done => (&mut settled.done, Ended::Ok),
+            Disposition::Reject => (&mut settled.rejected, Ended::Failed),
+            Disposition::Retry => (&mut settled.retried, Ended::Failed),
+            Disposition::Release => (&mut settled.released, Ended::Released),
+            Disposition::Abandon => (&mut settled.abandoned, Ended::LeaseLost),
         };
+        *number = 1;
         self.meters.ended(ended);
         if let Err(error) = &finished.result {
-            if disposition == Disposition::Reject {
+            if fate == Disposition::Reject {
                 self.meters.rejected(error.code);
             }
             let (id, attempt) = (&finished.message.id, finished.message.attempt);
             let (code, cause) = (error.code, &error.cause);
-            tracing::warn!(%code, stage = error.stage.as_str(), ?disposition, message = ?id, attempt, ?cause, "job failed");
+            tracing::warn!(%code, stage = error.stage.as_str(), disposition = ?fate, message = ?id, attempt, ?cause, "job failed");
         }
+        settled
     }
 
-    /// Whether all were deleted.
-    async fn delete(&self, group: &[Finished]) -> bool {
+    /// Deletes the messages. Returns those of which the queue did not say that they are gone, by their place in the group.
+    /// They are not given back: no change of visibility follows a delete that was sent.
+    async fn delete(&self, group: &[Finished]) -> Left {
         crash::point("CP10");
         group.iter().for_each(|finished| finished.lease.settle(true));
-        let mut left = receipts(group);
-        let mut failures = 0;
-        while !left.is_empty() {
-            self.meters.ack_batch(left.len());
-            let error = match crash::during("CP11", self.retry.attempt(DELETE, self.queue.delete(&left))).await {
-                Ok(outcomes) => {
-                    let failed = outcomes.into_iter().zip(std::mem::take(&mut left));
-                    let mut last = None;
-                    for (outcome, receipt) in failed {
-                        let Err(error) = outcome else { continue };
-                        self.meters.ack_failed(error.kind.as_str());
-                        // Somebody else has it and will find the output there.
-                        if error.kind != ServiceErrorKind::LeaseLost {
-                            left.push(receipt);
-                            last = Some(error);
-                        }
-                    }
-                    let Some(error) = last else { return true };
-                    error
-                }
-                Err(error) => error,
-            };
-            failures += 1;
-            let paused = match error {
-                error if error.is_fatal() => {
-                    // Going on would do every job again and again.
-                    self.circuit.refused(&error.clone().at(Stage::Acknowledge));
-                    Err(error)
-                }
-                error => self.retry.pause(&self.meters, DELETE, failures, error).await,
-            };
-            if let Err(error) = paused {
-                tracing::warn!(code = ?error.code, cause = ?error.message, "finished jobs could not be deleted and will be done again");
-                return false;
+        let mut left = Left::new();
+        let mut waiting: Vec<(usize, Receipt)> = Vec::with_capacity(group.len());
+        for (place, finished) in group.iter().enumerate() {
+            match finished.lease.receipt() {
+                Some(receipt) => waiting.push((place, receipt)),
+                None => drop(left.insert(place, no_lease())),
             }
         }
-        true
+        let mut failures = 0;
+        while !waiting.is_empty() {
+            let (places, receipts): (Vec<usize>, Vec<Receipt>) = std::mem::take(&mut waiting).into_iter().unzip();
+            self.meters.ack_batch(receipts.len());
+            let answer = crash::during("CP11", self.retry.attempt(DELETE, self.queue.delete(&receipts))).await;
+            let outcomes = match answer {
+                Ok(outcomes) => {
+                    let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+                    failed.for_each(|error| self.meters.ack_failed(error.kind.as_str()));
+                    outcomes
+                }
+                Err(error) => vec![Err(error); receipts.len()],
+            };
+            let mut passing = None;
+            for ((place, receipt), outcome) in places.into_iter().zip(receipts).zip(outcomes) {
+                match outcome {
+                    Ok(()) => {}
+                    Err(error) if error.is_transient() => {
+                        waiting.push((place, receipt));
+                        passing = Some(error);
+                    }
+                    Err(error) => drop(left.insert(place, error)),
+                }
+            }
+            let Some(error) = passing else { break };
+            failures += 1;
+            if let Err(error) = self.retry.pause(&self.meters, DELETE, failures, error).await {
+                left.extend(waiting.drain(..).map(|(place, _)| (place, error.clone())));
+            }
+        }
+        if let Some(refused) = left.values().find(|error| error.is_fatal()) {
+            // Going on would do every job again and again.
+            self.circuit.refused(&refused.clone().at(Stage::Acknowledge));
+        }
+        for (place, error) in &left {
+            let Finished { message: Message { id, attempt, .. }, result, .. } = &group[*place];
+            let (code, refusal, cause) = (Code(606), &error.code, &error.message);
+            let what = if result.is_ok() { "done" } else { "moved to the dead letters" };
+            tracing::warn!(%code, what, message = ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
+        }
+        left
     }
 
     async fn give_back(&self, group: &[Finished], delay: Duration) {
@@ -219,7 +228,8 @@ impl Settling {
         }
     }
 
-    /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded.
+    /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded. What was sent and
+    /// not deleted has been told by then: it comes again, and its letter is sent twice.
     async fn reject(&self, group: &[Finished]) {
         let Some(dead_letters) = &self.dead_letters else {
             self.meters.kept.fetch_add(group.len() as u64, Relaxed);
@@ -237,9 +247,7 @@ impl Settling {
         };
         for (finished, outcome) in group.iter().zip(outcomes) {
             match outcome {
-                Ok(()) => {
-                    self.delete(std::slice::from_ref(finished)).await;
-                }
+                Ok(()) => drop(self.delete(std::slice::from_ref(finished)).await),
                 Err(error) => {
                     tracing::warn!(code = ?error.code, cause = ?error.message, "a rejected message could not be moved to the dead letters and is kept");
                     self.give_back(std::slice::from_ref(finished), delay(finished.message.attempt)).await;
@@ -256,8 +264,20 @@ impl Settling {
     }
 }
 
-fn receipts(group: &[Finished]) -> Vec<Receipt> {
-    group.iter().filter_map(|finished| finished.lease.receipt()).collect()
+/// Messages that a delete left in the queue, by their place in the group, and why.
+type Left = BTreeMap<usize, ServiceError>;
+
+/// What becomes of a job that is done when its message could not be deleted.
+fn undeleted(error: &ServiceError) -> Disposition {
+    match error.kind {
+        // Somebody else has it and will find the output there.
+        ServiceErrorKind::LeaseLost => Disposition::Abandon,
+        _ => Disposition::Retry,
+    }
+}
+
+fn no_lease() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::LeaseLost, "NoLease", "the lease has ended already")
 }
 
 /// A delay that grows with the receive count, with jitter so that what failed together does not return together.

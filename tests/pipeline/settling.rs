@@ -1,13 +1,13 @@
 //! What becomes of messages: deleted, moved, given back, each when it may be.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchpipe::ProcessError;
 use batchpipe::error::Code;
-use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::error::ServiceErrorKind::{Denied, Invalid, Unavailable};
 use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
@@ -154,6 +154,96 @@ async fn a_delete_that_fails_is_repeated_and_one_that_lies_is_done_again() {
     rig.faults.next(On::Delete, Fault::Pretended, 1);
     assert_eq!(rig.run(Work::Copy).await.done, 2, "it came again and was done again");
     assert!(rig.queue.is_empty() && rig.is_copied("a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_message_stays_in_the_queue_is_not_counted_as_done() {
+    // A failure that may pass is tried five times, one that can't only once.
+    for (fault, calls) in [(Unavailable, 5), (Invalid, 1)] {
+        let rig = Rig::new();
+        rig.job("a", 10);
+        rig.faults.next(On::Delete, Fault::Fail(fault), calls);
+        assert_eq!(rig.run(Work::Copy).await, Settled { done: 1, retried: 1, ..Settled::default() }, "{fault:?}");
+        assert_eq!((rig.meters.jobs(Ended::Ok), rig.meters.jobs(Ended::Failed)), (1, 1));
+        assert!(rig.queue.is_empty() && rig.is_copied("a"), "it came again, and was done again");
+        assert_eq!(rig.faults.calls(On::Delete), u64::from(calls) + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_not_delete_stops_and_counts_nothing_as_done() {
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.always(On::Delete, Fault::Fail(Denied));
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    assert_eq!(running.end().await, Settled { retried: 1, ..Settled::default() });
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(104)));
+    assert_eq!((rig.faults.calls(On::Delete), rig.meters.jobs(Ended::Ok), rig.queue.len()), (1, 0, 1));
+    assert!(given_back(&rig).is_empty(), "no change of visibility follows a delete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_went_to_another_before_its_delete_is_left_to_it() {
+    let mut rig = Rig::new();
+    rig.receive.until_empty = false;
+    rig.receive.max_messages = Some(1);
+    rig.job("a", 10);
+    rig.faults.next(On::Delete, Fault::Delay(Duration::from_millis(100)), 1);
+    let running = rig.start(Work::Copy);
+    while rig.faults.calls(On::Delete) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(rig.queue.steal(Duration::from_secs(60)), 1);
+    assert_eq!(running.end().await, Settled { abandoned: 1, ..Settled::default() });
+    assert_eq!(rig.meters.jobs(Ended::LeaseLost), 1);
+    assert!(rig.is_copied("a"), "the other will find the output there");
+}
+
+/// On one thread, so that the log of the test's own subscriber has everything.
+#[tokio::test]
+async fn a_dead_letter_whose_message_stays_is_sent_again_and_that_is_said() {
+    let said = Said::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(said.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let rig = Rig::new();
+    rig.job("a", 10);
+    rig.faults.next(On::Delete, Fault::Fail(Unavailable), 5);
+    let settled = rig.run(filter(|_, _, _| Err(ProcessError::reject("never")))).await;
+    assert_eq!(settled, Settled { rejected: 2, ..Settled::default() });
+    assert_eq!((rig.queue.len(), rig.dead_letters.len()), (0, 2));
+    let said = said.text();
+    let line = said.lines().find(|line| line.contains("code=BP606")).unwrap_or_else(|| panic!("not told: {said}"));
+    assert!(line.contains("moved to the dead letters") && line.contains("a fault for a test"), "{line}");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Said {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
