@@ -3,7 +3,8 @@
 //! A file of lines, each appended in one write after the service has acknowledged: `up NAME` when an object is complete,
 //! `sent NAME` when its job is in the queue. A name stands with its size and time, so a file that changed is
 //! submitted again. A kill can tear only the last line, which is then not there; the page cache keeps the others (only
-//! a power failure can lose them, and then an upload or a message is repeated, which is harmless).
+//! a power failure can lose them, and then an upload or a message is repeated, which is harmless). A file that holds
+//! anything else is not a journal: it is refused, and left as it is.
 //!
 //! Bounded by the number of files: one line and one entry in memory for each.
 
@@ -14,6 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+
+/// The first line's kind; no other has it.
+const BEGIN: &str = "begin";
+
+/// The kinds of lines.
+const KINDS: [&str; 3] = [BEGIN, "up", "sent"];
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,10 +55,10 @@ impl Journal {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         // A torn last line would swallow the next one.
         file.set_len(whole)?;
-        let batch = match known.remove("begin").and_then(|names| names.into_iter().next()) {
+        let batch = match known.remove(BEGIN).and_then(|names| names.into_iter().next()) {
             Some(batch) => batch,
             None => {
-                write_line(&mut file, "begin", batch)?;
+                write_line(&mut file, BEGIN, batch)?;
                 batch.to_owned()
             }
         };
@@ -115,18 +122,50 @@ fn read_lines(file: File) -> io::Result<(HashMap<String, HashSet<String>>, u64)>
     loop {
         line.clear();
         let length = reader.read_until(b'\n', &mut line)?;
-        let Ok(Line { done, name }) = serde_json::from_slice(&line) else { return Ok((known, whole)) };
         if line.last() != Some(&b'\n') {
-            return Ok((known, whole));
+            return if is_torn(&line) { Ok((known, whole)) } else { Err(no_journal()) };
+        }
+        let Line { done, name } = serde_json::from_slice(&line).map_err(|_| no_journal())?;
+        if known.contains_key(BEGIN) == (done == BEGIN) || !KINDS.contains(&done.as_str()) {
+            return Err(no_journal());
         }
         known.entry(done).or_default().insert(name);
         whole += length as u64;
     }
 }
 
+/// Whether this may be what a kill left of a line of ours, or zeros that a power failure left in place of one.
+fn is_torn(line: &[u8]) -> bool {
+    let alike = |kind: &&str| {
+        let start = format!("{{\"done\":\"{kind}\",\"name\":\"");
+        line.iter().zip(start.as_bytes()).all(|(one, other)| one == other)
+    };
+    KINDS.iter().any(alike) || line.iter().all(|byte| *byte == 0)
+}
+
+fn no_journal() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the file is not a journal of batchpipe; it was left as it is")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_no_journal_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters");
+        let ours = "{\"done\":\"begin\",\"name\":\"b\"}\n";
+        for text in ["dear reader", "dear reader\n", "{}\n", "{\"done\":\"up\",\"name\":\"a\"}\n"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(["x\n", "x", ours].map(|more| format!("{ours}{more}")))
+        {
+            std::fs::write(&path, &text).unwrap();
+            assert_eq!(Journal::open(&path, "b").unwrap_err().kind(), io::ErrorKind::InvalidData, "{text}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
 
     #[test]
     fn a_journal_torn_at_any_byte_still_tells_what_was_whole() {

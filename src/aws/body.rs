@@ -10,7 +10,7 @@ use crate::error::{ServiceError, ServiceErrorKind};
 
 /// Which bytes of the answer are those asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
     /// Bytes before them, of a server that sent the whole object.
     skip: u64,
     /// How many they are.
@@ -18,12 +18,12 @@ pub(crate) struct Window {
     /// Whether the answer ends with them: then it is read to its end, where its checksum is verified.
     to_end: bool,
     /// The size of the whole object.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 impl Window {
     /// Finds `asked` in an answer that is `content_range` of an object or, without that, all of it.
-    pub(crate) fn find(
+    pub fn find(
         asked: &std::ops::Range<u64>,
         content_range: Option<&str>,
         content_length: Option<i64>,
@@ -46,7 +46,7 @@ impl Window {
 }
 
 /// The bytes in `window`, ending in an error if there are fewer or more, or others than their checksum says.
-pub(crate) fn read(body: ByteStream, window: Window) -> BoxStream<'static, Result<Bytes, ServiceError>> {
+pub fn read(body: ByteStream, window: Window) -> BoxStream<'static, Result<Bytes, ServiceError>> {
     stream::try_unfold((body, window), |(mut body, mut window)| async move {
         loop {
             if window.take == 0 && !window.to_end {

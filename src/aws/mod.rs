@@ -16,7 +16,7 @@ use crate::backends::AwsSettings;
 use crate::error::{Exit, UserError};
 
 pub mod address;
-pub(crate) mod body;
+pub mod body;
 pub(crate) mod checksum;
 pub mod classify;
 pub mod explain;

@@ -17,4 +17,4 @@ pub use process::process;
 pub use read::read;
 pub use receive::{Delivery, Intake, Receive, Why, receive};
 pub use send::send;
-pub use upload::{Target, upload};
+pub use upload::{Target, part_size, upload};

@@ -156,7 +156,8 @@ async fn send_parts(
         while sending.len() >= target.transfer.parallel {
             parts.extend(sent(sending.next().await)?);
         }
-        next = if body.ended { None } else { body.part(room, part_size(target, number)).await? };
+        let size = part_size(target.transfer.part, number, target.store.part_bounds().1);
+        next = if body.ended { None } else { body.part(room, size).await? };
     }
     while !sending.is_empty() {
         parts.extend(sent(sending.next().await)?);
@@ -184,10 +185,9 @@ fn sent(joined: Option<Joined>) -> Result<Option<Part>, JobError> {
     }
 }
 
-/// The size of the part after part `number`.
-fn part_size(target: &Target, number: u32) -> u64 {
-    let size = target.transfer.part << (number / DOUBLE_AFTER).min(20);
-    size.min(target.store.part_bounds().1)
+/// The size of the part after part `number`, where the first had `first` bytes and none may have more than `most`.
+pub fn part_size(first: u64, number: u32, most: u64) -> u64 {
+    first.saturating_mul(1 << (number / DOUBLE_AFTER).min(20)).min(most)
 }
 
 fn too_many_parts(parts: u32, size: u64) -> JobError {
