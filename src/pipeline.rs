@@ -21,13 +21,14 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
 use crate::link::link;
 use crate::message::{self, Parsed, Rules};
+use crate::origin::Origin;
 use crate::processor::{Work, panics};
 use crate::queue::Message;
-use crate::retry::{Call, Retry};
+use crate::retry::Retry;
 use crate::stages::{
-    Delivery, Finished, Intake, Receive, Settled, Settling, Target, download, process, receive, upload,
+    Delivery, Finished, Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload,
 };
-use crate::store::{ObjectStore, Writing};
+use crate::store::{Condition, ObjectStore, Writing};
 use crate::task;
 
 /// How objects move.
@@ -47,9 +48,10 @@ pub enum IfExists {
     /// Write it again: the same job makes the same bytes.
     #[default]
     Overwrite,
-    /// Take the job as done.
+    /// Take the job as done if the output was made from the same version of the input by the same processor; write it
+    /// again otherwise.
     Skip,
-    /// Reject the job.
+    /// Reject the job, unless the output is what the same job has made.
     Fail,
 }
 
@@ -146,40 +148,33 @@ impl Pipeline {
 
     /// One job; false if there was nothing to do.
     async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
-        if self.plan.if_exists != IfExists::Overwrite {
-            let head = || self.store.head(&job.output);
-            let found = self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), head);
-            if cut.or(async { found.await.map_err(|error| error.at(Stage::Upload)) }).await?.is_some() {
-                return self.exists();
-            }
-        }
-        // Boxed: three stages are too much to move about.
-        match Box::pin(self.transfer(job, room, cut)).await {
-            Err(error) if error.kind == ErrorKind::Exists => self.exists(),
-            result => result.map(|()| true),
+        match self.plan.if_exists {
+            // Boxed: three stages are too much to move about.
+            IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
+            IfExists::Skip | IfExists::Fail => self.unless_done(&job, room, cut).await,
         }
     }
 
-    fn exists(&self) -> Result<bool, JobError> {
-        if self.plan.if_exists == IfExists::Skip {
-            return Ok(false);
-        }
-        let cause = "there is an output already, and --if-exists says fail";
-        Err(JobError::new(Stage::Upload, ErrorKind::Exists, Code(307), cause))
-    }
-
-    /// The bytes of one job: three stages joined by two links.
-    async fn transfer(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<(), JobError> {
+    /// The bytes of one job: three stages joined by two links. The output appears if `condition` holds.
+    pub(crate) async fn transfer(
+        &self,
+        job: &Job,
+        condition: Condition,
+        room: &Room,
+        cut: &Cut<'_>,
+    ) -> Result<(), JobError> {
         let (meters, transfer) = (&self.intake.meters, self.plan.transfer);
         let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
         let (raw_out, raw_in) = link(&reads, &works);
         let (cooked_out, cooked_in) = link(&works, &writes);
-        let how = Writing { only_if_absent: self.plan.if_exists != IfExists::Overwrite, ..Writing::default() };
+        let origin = Arc::new(Origin::new(job, &self.plan.work));
+        let how = Writing { condition, ..Writing::default() };
         let (store, to) = (Arc::clone(&self.store), job.output.clone());
-        let target = Target { store, transfer, meters: Arc::clone(meters), to, how };
+        let target = Target { store, transfer, meters: Arc::clone(meters), to, how, origin: Some(Arc::clone(&origin)) };
 
-        let downloaded = download(Arc::clone(&self.store), transfer, Arc::clone(meters), room, &job, raw_out);
-        let processed = process(&self.plan.work, Arc::clone(&self.processors), &job, raw_in, cooked_out);
+        let source = Source::new(Arc::clone(&self.store), transfer, Arc::clone(meters), job);
+        let downloaded = download(source, room, job, &origin, raw_out);
+        let processed = process(&self.plan.work, Arc::clone(&self.processors), job, raw_in, cooked_out);
         let uploaded = upload(target, room, cut, cooked_in);
 
         // Every stage runs to its own end, so that each can clean up. A stage that fails breaks its links, which ends

@@ -156,6 +156,7 @@ impl Submit {
             meters: Arc::clone(&self.meters),
             to: item.input.clone(),
             how: Writing::default(),
+            origin: None,
         };
         let (read, uploaded) = tokio::join!(
             reads.through(cut.or(read(file, item.size, self.transfer.part, &room, file_out))),

@@ -187,6 +187,49 @@ async fn map_works_from_bucket_to_bucket_and_a_second_time_does_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the lab servers: run tests/run"]
+async fn a_batch_sent_again_redoes_only_what_is_missing_or_has_changed() {
+    let world = world().await;
+    for (name, size) in [("same", 1000), ("large", 17 * MIB), ("changed", 10), ("gone", 10), ("spoilt", 10)] {
+        world.file(name, &bytes(size));
+    }
+    let (input, output) = (world.uri("in/"), world.uri("out/"));
+    let submit = ["submit", "in", "--input", &input, "--output", &output, "--queue", &world.queue, "--journal", "none"];
+    let run = ["run", "--queue", &world.queue, "--until-empty", "--metrics-addr", "none", "--if-exists", "skip"];
+    let work = |process: &str| {
+        let submitted = world.run(&submit);
+        assert!(submitted.status.success(), "{}", text(&submitted));
+        let worked = world.run(&[&run[..], &["--process", process]].concat());
+        assert!(worked.status.success(), "{}", text(&worked));
+        text(&worked)
+    };
+    let first = work("zstd");
+    assert!(first.contains("done=5 failed=0"), "{first}");
+    let marks = |key: &'static str| {
+        let (store, at) = (world.store(), Location::s3(&world.bucket, key));
+        async move { store.head(&at).await.unwrap().unwrap() }
+    };
+    let (same, large) = (marks("out/same.zst").await, marks("out/large.zst").await);
+    assert_eq!(large.metadata["batchpipe-processor"], "zstd:3");
+    assert_ne!(large.metadata["batchpipe-source"], same.metadata["batchpipe-source"]);
+
+    world.file("changed", &bytes(11));
+    let (store, at) = (world.store(), |name: &str| Location::s3(&world.bucket, name));
+    world.aws.s3().delete_object().bucket(&world.bucket).key("out/gone.zst").send().await.unwrap();
+    store.put(&at("out/spoilt.zst"), Bytes::from_static(b"of another tool"), &Writing::default()).await.unwrap();
+    let second = work("zstd");
+    assert!(second.contains("done=3 failed=0"), "{second}");
+    for (name, size) in [("same", 1000), ("large", 17 * MIB), ("changed", 11), ("gone", 10), ("spoilt", 10)] {
+        let compressed = world.object(&format!("out/{name}.zst")).await;
+        assert!(zstd::decode_all(&compressed[..]).unwrap() == bytes(size), "{name}");
+    }
+    assert_eq!(marks("out/same.zst").await.modified, same.modified, "not written again");
+    assert_eq!(marks("out/large.zst").await.modified, large.modified, "not written again");
+    let other = work("zstd:1");
+    assert!(other.contains("done=5 failed=0"), "another level is another process: {other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
 async fn a_job_that_fails_ends_in_the_dead_letters_and_a_redrive_brings_it_back() {
     let world = world().await;
     world.file("good", b"good");

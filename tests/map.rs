@@ -299,3 +299,28 @@ fn the_metrics_listener_answers_while_jobs_run() {
     signal(&child, Signal::SIGTERM);
     assert_eq!(ended(child), Some(0));
 }
+
+/// Without its journal, a map knows by the outputs alone what is done.
+#[test]
+fn map_with_skip_makes_only_what_its_outputs_do_not_show_as_done() {
+    let folder = folder(9);
+    let map = |more: &[&str]| {
+        let output = run(folder.path(), &[&["map", "in", "out", "--if-exists", "skip"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        fs::remove_dir_all(folder.path().join("out/.batchpipe")).unwrap();
+        stderr(&output)
+    };
+    assert!(map(&["--process", "zstd"]).contains("done=9 failed=0"));
+    let one = folder.path().join("out/1.zst");
+    // On a file system that keeps no marks nothing is recognised, and everything made again.
+    let marked = rustix::fs::getxattr(&one, "user.batchpipe", &mut vec![0; 1000]).is_ok();
+    fs::remove_file(&one).unwrap();
+    fs::write(folder.path().join("in/2"), "changed").unwrap();
+    let done = if marked { "done=2 failed=0" } else { "done=9 failed=0" };
+    let said = map(&["--process", "zstd"]);
+    assert!(said.contains(done), "{said}");
+    assert_eq!(zstd::decode_all(&fs::read(one).unwrap()[..]).unwrap(), content(1));
+    assert_eq!(zstd::decode_all(&fs::read(folder.path().join("out/2.zst")).unwrap()[..]).unwrap(), b"changed");
+    let said = map(&["--process", "zstd:1"]);
+    assert!(said.contains("done=9 failed=0"), "another level is another process: {said}");
+}

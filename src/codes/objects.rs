@@ -56,11 +56,13 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         307,
-        "there is an output already",
+        "there is another output already",
         "The message moved to the dead letters, and the output is as it was.",
-        "The worker runs with --if-exists fail.",
-        "Use skip to count such jobs as done, or overwrite: writing the same output twice is harmless.",
-        "batchpipe run --queue jobs --if-exists skip --output s3://acme-out/gz/ --process gzip",
+        "The worker runs with --if-exists fail, and the output there is not this job's: it was made from another version \
+        of the input, by another processor or another tool, or it lost its marks (the metadata batchpipe-source and \
+        batchpipe-processor) in a copy. What the same job has made before is no failure.",
+        "Use skip to make such outputs again, or overwrite.",
+        "aws s3api head-object --bucket acme-out --key gz/a.csv.gz --query Metadata",
     ),
     Page::new(
         308,
@@ -94,5 +96,14 @@ pub(super) const PAGES: &[Page] = &[
         "Something aborted the unfinished upload: a lifecycle rule that is too quick, or gc with a short --older-than while the worker was at it.",
         "Let lifecycle rules and gc wait a day.",
         "batchpipe gc s3://acme-out/ --older-than 24h --dry-run",
+    ),
+    Page::new(
+        312,
+        "the place of the output changed while the output was made",
+        "The job is tried again at once, and looks at what is there then. What appeared was not replaced.",
+        "With --if-exists skip or fail an output appears only where nothing is, or over the object that was seen. Another \
+        worker or another tool wrote there, or removed what was there, in the meantime.",
+        "Nothing, if it passes. If it repeats, two programs write to the same keys: give each a prefix of its own.",
+        "batchpipe status --queue jobs",
     ),
 ];

@@ -145,8 +145,15 @@ pub const SETTINGS: &[Setting] = &[
         RUN,
         "Let messages name only places under this one (repeatable; for file: places it is needed)",
     ),
-    Setting::one("if-exists", "overwrite|skip|fail", PLACES, WORK, "What to do when the output is there already")
-        .default("overwrite"),
+    Setting::one(
+        "if-exists",
+        "overwrite|skip|fail",
+        PLACES,
+        WORK,
+        "What to do about an output that is there already; skip keeps one made by the same process from the same version \
+        of its input and makes any other again, fail rejects the job for any other",
+    )
+    .default("overwrite"),
     Setting::switch(
         "allow-nested-output",
         PLACES,

@@ -45,6 +45,14 @@ pub use codec::work_from_steps;
 pub trait Processor: Send + Sync + 'static {
     /// Reads `input` to produce `output`.
     fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError>;
+
+    /// What names this work: the same text for what makes the same output of the same input, another after any change
+    /// that counts, as `"thumbnails:800:v2"`. Outputs are marked with it, and
+    /// [`IfExists::Skip`](crate::pipeline::IfExists::Skip) recognises them by it. Without a name nothing is recognised
+    /// and everything made again: nobody but its author knows what a type's code and fields amount to.
+    fn id(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<F> Processor for F
@@ -108,6 +116,17 @@ pub enum Work {
     Filter(Arc<dyn Processor>),
     /// A program in a process of its own.
     Program(Arc<program::Program>),
+}
+
+impl Work {
+    /// What names the work: the same text for the same work, `None` if that is not known.
+    pub fn id(&self) -> Option<String> {
+        match self {
+            Self::Copy => Some("copy".to_owned()),
+            Self::Filter(processor) => processor.id(),
+            Self::Program(program) => Some(program.id().to_owned()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Work {

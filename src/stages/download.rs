@@ -22,6 +22,7 @@ use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::{Job, Location};
 use crate::link::Outlet;
 use crate::meter::Meters;
+use crate::origin::Origin;
 use crate::pipeline::Transfer;
 use crate::retry::{self, Call, SLOWEST};
 use crate::store::{ObjectStore, Version};
@@ -37,25 +38,25 @@ const SILENCE: Duration = Duration::from_secs(6);
 /// The call, as counted.
 const GET: Call = Call::store("get");
 
-/// What the ranges of one object share.
-#[derive(Clone)]
-struct Source {
+/// Where an input comes from: what the ranges of one object share.
+#[derive(Clone, Debug)]
+pub struct Source {
     store: Arc<dyn ObjectStore>,
     transfer: Transfer,
     meters: Arc<Meters>,
     from: Location,
 }
 
-/// Sends the input of `job` to `output`; returns its size in bytes.
+/// Sends the input of `job` to `output`, and tells `origin` which version it is before the first byte goes out; returns
+/// its size in bytes.
 pub async fn download(
-    store: Arc<dyn ObjectStore>,
-    transfer: Transfer,
-    meters: Arc<Meters>,
+    source: Source,
     room: &Room,
     job: &Job,
+    origin: &Origin,
     output: Outlet,
 ) -> Result<u64, JobError> {
-    let source = Source { store, transfer, meters, from: job.input.clone() };
+    let transfer = source.transfer;
     let part = transfer.part;
     let pin = Version { etag: job.etag.clone(), version_id: job.version_id.clone() };
 
@@ -66,6 +67,7 @@ pub async fn download(
         return Err(changed(job, size));
     }
     room.fit(size);
+    origin.found(&version, size);
     send(&output, first.bytes).await?;
 
     let mut window = VecDeque::new();
@@ -121,6 +123,11 @@ struct Fetched {
 }
 
 impl Source {
+    /// The input of `job` in `store`.
+    pub fn new(store: Arc<dyn ObjectStore>, transfer: Transfer, meters: Arc<Meters>, job: &Job) -> Self {
+        Self { store, transfer, meters, from: job.input.clone() }
+    }
+
     /// Reads one range whole, however often its body breaks.
     async fn fetch(self, range: Range<u64>, pin: Version, mut claim: Claim) -> Result<Fetched, ServiceError> {
         let Self { store, transfer, meters, from } = &self;

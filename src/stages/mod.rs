@@ -12,7 +12,7 @@ mod send;
 mod upload;
 
 pub use acknowledge::{Finished, Settled, Settling};
-pub use download::download;
+pub use download::{Source, download};
 pub use process::process;
 pub use read::read;
 pub use receive::{Delivery, Intake, Receive, Why, receive};

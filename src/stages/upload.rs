@@ -22,6 +22,7 @@ use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::link::Inlet;
 use crate::meter::Meters;
+use crate::origin::Origin;
 use crate::pipeline::Transfer;
 use crate::retry::Call;
 use crate::store::{ObjectStore, Part, Upload, Writing};
@@ -51,14 +52,19 @@ pub struct Target {
     pub to: Location,
     /// How it is to be written.
     pub how: Writing,
+    /// What it is made from, where it is to be marked with that. Known when its first bytes are there.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// Writes what `input` yields to the target; returns the number of bytes. `cut` is asked before anything appears.
-pub async fn upload(target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) -> Result<u64, JobError> {
+pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) -> Result<u64, JobError> {
     let mut body = Body { input, rest: None, ended: false, begun: false };
     let size = target.transfer.part;
     let first = cut.or(body.part(room, size)).await?.unwrap_or_default();
     body.begun = true;
+    if let Some(origin) = target.origin.take() {
+        target.how.metadata.extend(origin.marks());
+    }
     if body.ended {
         cut.confirm().await?;
         crash::point("CP7");
@@ -107,7 +113,7 @@ impl Drop for Begun {
 }
 
 async fn begin(target: &Target) -> Result<Begun, JobError> {
-    let Target { store, transfer, meters, to, how } = target;
+    let Target { store, transfer, meters, to, how, .. } = target;
     let upload = transfer
         .retry
         .run(meters, Call::store("begin"), || store.begin(to, how))
@@ -131,7 +137,7 @@ async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobEr
 }
 
 async fn put(target: &Target, body: Bytes) -> Result<(), JobError> {
-    let Target { store, transfer, meters, to, how } = target;
+    let Target { store, transfer, meters, to, how, .. } = target;
     let retry = transfer.retry.carrying(body.len());
     retry.run(meters, Call::store("put"), || store.put(to, body.clone(), how)).await.map_err(|error| error.at(UPLOAD))
 }

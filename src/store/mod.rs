@@ -65,8 +65,20 @@ pub struct ObjectInfo {
 pub struct Writing {
     /// Metadata to keep with the object.
     pub metadata: BTreeMap<String, String>,
-    /// Fail with `Exists` if there is an object already.
-    pub only_if_absent: bool,
+    /// What may be replaced. The store looks at the moment the object appears, and fails with `Exists` otherwise.
+    pub condition: Condition,
+}
+
+/// What may be in the place of an object when it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Anything, or nothing.
+    #[default]
+    Always,
+    /// Nothing.
+    Absent,
+    /// The object with this ETag, and no other.
+    Unchanged(String),
 }
 
 /// A multipart upload that was begun and neither completed nor aborted.

@@ -17,7 +17,7 @@ use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
-use crate::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
+use crate::store::{Condition, ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 
 /// The frames that a body comes in: about what one read of a socket brings.
 const FRAME: u64 = 256 * 1024;
@@ -169,8 +169,14 @@ impl MemoryStore {
         size: u64,
         how: &Writing,
     ) -> Result<(), ServiceError> {
-        if how.only_if_absent && inside.objects.contains_key(to) {
-            let said = "there is an object already";
+        let there = inside.objects.get(to).map(|object| object.etag.as_str());
+        let holds = match &how.condition {
+            Condition::Always => true,
+            Condition::Absent => there.is_none(),
+            Condition::Unchanged(etag) => there == Some(etag),
+        };
+        if !holds {
+            let said = "there is another object, or none";
             return Err(ServiceError::new(ServiceErrorKind::Exists, "PreconditionFailed", said));
         }
         let content = if self.sink { Content::Pattern } else { Content::Kept(body) };

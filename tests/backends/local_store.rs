@@ -7,7 +7,7 @@ use std::sync::Arc;
 use batchpipe::Location;
 use batchpipe::error::{ServiceError, ServiceErrorKind};
 use batchpipe::store::local::LocalStore;
-use batchpipe::store::{ObjectStore, Reading, Version, Writing};
+use batchpipe::store::{Condition, ObjectStore, Reading, Version, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
@@ -234,11 +234,11 @@ async fn metadata_is_kept_where_the_file_system_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_writers_with_only_if_absent_one_wins() {
+async fn of_many_writers_where_nothing_was_one_wins() {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalStore::new(vec![directory.path().to_owned()]);
     let location = at(&directory.path().join("deep/one"));
-    let careful = Writing { only_if_absent: true, ..Writing::default() };
+    let careful = Writing { condition: Condition::Absent, ..Writing::default() };
     for _ in 0..25 {
         let writing = (0..20).map(|number: u8| {
             let (store, location, careful) = (store.clone(), location.clone(), careful.clone());

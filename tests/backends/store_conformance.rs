@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use batchpipe::Location;
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Version, Writing};
+use batchpipe::store::{Condition, ObjectInfo, ObjectStore, Part, Reading, Unfinished, Version, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
@@ -29,7 +29,14 @@ const SENTENCES: &[Sentence] = &[
     ("shows nothing before complete", |store, at| Box::pin(shows_nothing_before_complete(store, at))),
     ("leaves nothing after an abort", |store, at| Box::pin(leaves_nothing_after_an_abort(store, at))),
     ("replaces an object whole", |store, at| Box::pin(replaces_an_object_whole(store, at))),
-    ("refuses to overwrite on only_if_absent", |store, at| Box::pin(refuses_to_overwrite_on_only_if_absent(store, at))),
+    ("keeps metadata with an object, or none of it", |store, at| {
+        Box::pin(keeps_metadata_with_an_object_or_none_of_it(store, at))
+    }),
+    ("refuses to overwrite where nothing may be", |store, at| {
+        Box::pin(refuses_to_overwrite_where_nothing_may_be(store, at))
+    }),
+    ("replaces only the object that was seen", |store, at| Box::pin(replaces_only_the_object_that_was_seen(store, at))),
+    ("tells size and version without a byte", |store, at| Box::pin(tells_size_and_version_without_a_byte(store, at))),
     ("knows nothing of what is not there", |store, at| Box::pin(knows_nothing_of_what_is_not_there(store, at))),
     ("lists in order, all, and only the prefix", |store, at| {
         Box::pin(lists_in_order_all_and_only_the_prefix(store, at))
@@ -307,9 +314,80 @@ async fn replaces_an_object_whole(store: Arc<dyn ObjectStore>, base: Location) {
     assert_eq!(list(&store, &base).await.len(), 1);
 }
 
-/// With `only_if_absent` whatever is there stays, for a put and for an upload in parts.
-async fn refuses_to_overwrite_on_only_if_absent(store: Arc<dyn ObjectStore>, base: Location) {
-    let careful = Writing { only_if_absent: true, ..Writing::default() };
+/// Metadata comes with a put and with an upload in parts, and is kept as it is or, on a file system that can't, not at
+/// all; `--if-exists` recognises outputs by it.
+async fn keeps_metadata_with_an_object_or_none_of_it(store: Arc<dyn ObjectStore>, base: Location) {
+    let metadata = BTreeMap::from([
+        ("batchpipe-processor".to_owned(), "decompress,zstd:9;args:0123456789abcdef".to_owned()),
+        ("batchpipe-source".to_owned(), "00112233445566778899aabbccddeeff".to_owned()),
+    ]);
+    let how = Writing { metadata: metadata.clone(), ..Writing::default() };
+    let (whole, parts) = (base.join("whole"), base.join("parts"));
+    store.put(&whole, bytes(10, 1), &how).await.expect("put");
+    let upload = store.begin(&parts, &how).await.expect("begin");
+    let part = upload.part(1, bytes(10, 2)).await.expect("part");
+    upload.complete(&[part]).await.expect("complete");
+    let whole = store.head(&whole).await.expect("head").expect("the object").metadata;
+    let parts = store.head(&parts).await.expect("head").expect("the object").metadata;
+    assert_eq!(whole, parts, "both or none");
+    let may_have_none = matches!(base, Location::File { .. });
+    assert!(whole == metadata || (may_have_none && whole.is_empty()), "{whole:?}");
+}
+
+/// With `Condition::Unchanged` an object is replaced if it is the one that was seen, and neither another nor none.
+async fn replaces_only_the_object_that_was_seen(store: Arc<dyn ObjectStore>, base: Location) {
+    async fn seen(store: &Arc<dyn ObjectStore>, at: &Location) -> Writing {
+        let etag = store.head(at).await.expect("head").expect("the object").version.etag.expect("an ETag");
+        Writing { condition: Condition::Unchanged(etag), ..Writing::default() }
+    }
+    async fn upload(store: &Arc<dyn ObjectStore>, at: &Location, seed: u64, how: &Writing) -> Result<(), ServiceError> {
+        let upload = store.begin(at, how).await.expect("begin");
+        let part = upload.part(1, bytes(20, seed)).await.expect("part");
+        let completed = upload.complete(&[part]).await;
+        upload.abort().await.expect("abort");
+        completed
+    }
+    let at = base.join("seen");
+    put(&store, &at, &bytes(10, 1)).await;
+    let first = seen(&store, &at).await;
+    store.put(&at, bytes(10, 2), &first).await.expect("it is the one that was seen");
+    same(&read(&store, &at).await, &bytes(10, 2), "the second");
+    let second = seen(&store, &at).await;
+    upload(&store, &at, 3, &second).await.expect("it is the one that was seen");
+    same(&read(&store, &at).await, &bytes(20, 3), "the third");
+    for stale in [&first, &second] {
+        let error = store.put(&at, bytes(10, 4), stale).await.expect_err("it has changed");
+        assert_eq!(error.kind, ServiceErrorKind::Exists, "{error}");
+        let error = upload(&store, &at, 4, stale).await.expect_err("it has changed");
+        assert_eq!(error.kind, ServiceErrorKind::Exists, "{error}");
+    }
+    same(&read(&store, &at).await, &bytes(20, 3), "the third, still");
+    let nothing = base.join("nothing");
+    let error = store.put(&nothing, bytes(10, 4), &first).await.expect_err("there is none");
+    assert_eq!(error.kind, ServiceErrorKind::Exists, "{error}");
+    let error = upload(&store, &nothing, 4, &first).await.expect_err("there is none");
+    assert_eq!(error.kind, ServiceErrorKind::Exists, "{error}");
+    assert_eq!(list(&store, &base).await.len(), 1);
+}
+
+/// An empty range is a question for the version: it costs no body, and its pin holds.
+async fn tells_size_and_version_without_a_byte(store: Arc<dyn ObjectStore>, base: Location) {
+    let at = base.join("asked");
+    put(&store, &at, &bytes(1000, 1)).await;
+    let info = store.head(&at).await.expect("head").expect("the object");
+    let reading = store.get(&at, 0..0, &info.version).await.expect("get");
+    assert_eq!((reading.size, &reading.version.etag), (1000, &info.version.etag));
+    assert!(collect(reading).await.expect("the body").is_empty());
+    put(&store, &at, &bytes(1001, 2)).await;
+    let error = store.get(&at, 0..0, &info.version).await.expect_err("it has changed");
+    assert_eq!(error.kind, ServiceErrorKind::Changed, "{error}");
+    let error = store.get(&base.join("nothing"), 0..0, &Version::default()).await.expect_err("there is none");
+    assert_eq!(error.kind, ServiceErrorKind::Missing, "{error}");
+}
+
+/// With `Condition::Absent` whatever is there stays, for a put and for an upload in parts.
+async fn refuses_to_overwrite_where_nothing_may_be(store: Arc<dyn ObjectStore>, base: Location) {
+    let careful = Writing { condition: Condition::Absent, ..Writing::default() };
     let at = base.join("first");
     store.put(&at, bytes(10, 1), &careful).await.expect("nothing is there yet");
     let error = store.put(&at, bytes(10, 2), &careful).await.expect_err("there is an object");

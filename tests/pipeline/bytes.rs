@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use batchpipe::error::ServiceErrorKind::{Changed, Throttled, Unavailable};
-use batchpipe::pipeline::IfExists;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
 use batchpipe::testing::{Fault, On, Operation, Rig, pattern};
@@ -192,43 +191,6 @@ async fn an_upload_that_vanished_after_a_failure_is_not_taken_for_complete() {
     let settled = rig.run(Work::Copy).await;
     assert_eq!((settled.retried, settled.done), (1, 1));
     assert!(rig.is_copied("a"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_output_that_exists_is_overwritten_kept_or_refused() {
-    for (if_exists, size) in [(IfExists::Overwrite, 10), (IfExists::Skip, 10), (IfExists::Fail, 3 * PART)] {
-        let mut rig = Rig::new();
-        rig.if_exists = if_exists;
-        rig.store.insert(Rig::output("a"), "before");
-        rig.job("a", size);
-        let settled = rig.run(Work::Copy).await;
-        let before = rig.store.contents(&Rig::output("a")).unwrap() == "before";
-        let expected = match if_exists {
-            IfExists::Overwrite => (Settled { done: 1, ..Settled::default() }, false),
-            IfExists::Skip => (Settled { skipped: 1, ..Settled::default() }, true),
-            IfExists::Fail => (Settled { rejected: 1, ..Settled::default() }, true),
-        };
-        assert_eq!((settled, before), expected, "{if_exists:?}");
-        let letters = rig.dead_letters.peek();
-        assert!(letters.iter().all(|letter| letter.attributes["batchpipe-code"] == "BP307"));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_output_that_appears_meanwhile_is_never_overwritten_by_a_careful_job() {
-    for size in [10, 5 * PART] {
-        let mut rig = Rig::new();
-        rig.if_exists = IfExists::Skip;
-        rig.job("a", size);
-        let store = rig.store.clone();
-        let settled = rig.run(filter(move |_, input, output| {
-            std::io::copy(input, output)?;
-            store.insert(Rig::output("a"), "of another");
-            Ok(())
-        }));
-        assert_eq!(settled.await, Settled { skipped: 1, ..Settled::default() });
-        assert_eq!(rig.store.contents(&Rig::output("a")).unwrap(), "of another");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 mod bounds;
 mod bytes;
 mod leases;
+mod outputs;
 mod panics;
 mod processors;
 mod refusals;

@@ -8,9 +8,11 @@ use batchpipe::budget::Budget;
 use batchpipe::error::{JobError, Stage};
 use batchpipe::link::link;
 use batchpipe::meter::Meters;
+use batchpipe::origin::Origin;
 use batchpipe::pipeline::Transfer;
+use batchpipe::processor::Work;
 use batchpipe::retry::Retry;
-use batchpipe::stages::download;
+use batchpipe::stages::{Source, download};
 use batchpipe::testing::{Fault, Faults, Faulty, MemoryStore, On, Rig, pattern};
 use tokio::time::Instant;
 
@@ -43,7 +45,8 @@ async fn downloaded(size: u64, faults: &Faults) -> Result<Vec<u8>, JobError> {
         }
         all
     };
-    let (result, all) = tokio::join!(download(store, transfer, meters, &room, &job, outlet), reading);
+    let (source, origin) = (Source::new(store, transfer, meters, &job), Origin::new(&job, &Work::Copy));
+    let (result, all) = tokio::join!(download(source, &room, &job, &origin, outlet), reading);
     result.map(|_| all)
 }
 

@@ -95,6 +95,11 @@ impl fmt::Display for Chain {
 }
 
 impl Processor for Chain {
+    /// The steps; limits only tell when to fail.
+    fn id(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
     fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
         let mut source: Source<'_> = Box::new(input);
         for step in &self.steps {

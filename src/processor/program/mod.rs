@@ -5,12 +5,14 @@
 //! the async runtime and not by a thread, so that cutting its job can kill it, with its whole process group, at once.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::UserError;
+use crate::origin::digest;
 use crate::scratch::Scratch;
 
 mod environment;
@@ -56,6 +58,7 @@ pub struct Program {
     /// As it was typed: what errors call it, and its `argv[0]`.
     name: OsString,
     path: PathBuf,
+    id: String,
     template: Template,
     environment: Vec<(OsString, OsString)>,
     reject_codes: BTreeSet<u8>,
@@ -95,12 +98,19 @@ impl Program {
             options.environment.iter().find(|(variable, _)| variable == "PATH").map(|(_, path)| path.as_os_str());
         Ok(Self {
             path: lookup::find(name, path)?,
+            id: format!("program:{}", digest(argv.join(OsStr::new("\0")).as_bytes())),
             name: name.clone(),
             template,
             environment: environment::inherited(options.environment, options.pass_credentials),
             reject_codes: options.reject_codes,
             scratch: None,
         })
+    }
+
+    /// What names the program: a digest of the command line as it was typed, which may hold what others must not read. A
+    /// new build of the program under the same name is not seen in it.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Whether an argument holds `{input}` or `{output}`, so that [`with_scratch`](Self::with_scratch) is called for.

@@ -16,8 +16,9 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::fault::fault;
-use crate::error::ServiceError;
-use crate::store::Writing;
+use super::read;
+use crate::error::{ServiceError, ServiceErrorKind};
+use crate::store::{Condition, Version, Writing};
 
 /// How staged names begin; 16 hex digits follow.
 const PREFIX: &str = ".batchpipe-";
@@ -54,7 +55,7 @@ pub(super) fn put(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool
     if gone() {
         return Ok(());
     }
-    publish(&staged.path, to, how.only_if_absent)
+    publish(&staged.path, to, &how.condition)
 }
 
 /// A staged file, removed when dropped; after it was published there is nothing left to remove.
@@ -79,18 +80,36 @@ impl Drop for Staged {
     }
 }
 
-/// Makes the file at `from` the object at `to`, all at once, and durable. A file that is there is replaced or, if
-/// `only_if_absent`, stays.
-pub(super) fn publish(from: &Path, to: &Path, only_if_absent: bool) -> Result<(), ServiceError> {
+/// Makes the file at `from` the object at `to`, all at once, and durable. A file that is there is replaced or, if the
+/// condition does not hold, stays.
+pub(super) fn publish(from: &Path, to: &Path, condition: &Condition) -> Result<(), ServiceError> {
     let failed = |error: std::io::Error| fault(to, &error);
-    if only_if_absent {
-        // A link is made only where there is nothing; a check before a rename would leave a gap.
-        fs::hard_link(from, to).map_err(failed)?;
-        fs::remove_file(from).map_err(failed)?;
-    } else {
-        fs::rename(from, to).map_err(failed)?;
+    match condition {
+        Condition::Always => fs::rename(from, to).map_err(failed)?,
+        Condition::Absent => {
+            // A link is made only where there is nothing; a check before a rename would leave a gap.
+            fs::hard_link(from, to).map_err(failed)?;
+            fs::remove_file(from).map_err(failed)?;
+        }
+        Condition::Unchanged(etag) => {
+            // No file system compares and renames at once: between these two lines is a gap of some microseconds.
+            if version_of(to)?.etag.as_ref() != Some(etag) {
+                let said = format!("{to:?}: this is not the file that was to be replaced");
+                return Err(ServiceError::new(ServiceErrorKind::Exists, "changed", said));
+            }
+            fs::rename(from, to).map_err(failed)?;
+        }
     }
     sync_directory(to.parent().unwrap_or(Path::new("/")))
+}
+
+/// The version of the object at `path`, as [`head`](super::read::head) tells it; empty if there is none.
+fn version_of(path: &Path) -> Result<Version, ServiceError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(read::version(&metadata)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Version::default()),
+        Err(error) => Err(fault(path, &error)),
+    }
 }
 
 /// Makes the names in a directory durable.

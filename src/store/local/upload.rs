@@ -122,7 +122,7 @@ impl Staging {
         if caller.gone() {
             return Ok(());
         }
-        staging::publish(&self.directory.join("data"), &self.to, self.how.only_if_absent)?;
+        staging::publish(&self.directory.join("data"), &self.to, &self.how.condition)?;
         *ended = Some(Ended::Completed);
         // The object is there; what is left behind is for `unfinished` to find.
         drop(fs::remove_dir_all(&self.directory));

@@ -19,7 +19,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use self::upload::S3Upload;
-use super::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
+use super::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
 use crate::aws::body::{self, Window};
 use crate::aws::classify::{Asked, service_error};
 use crate::aws::{Aws, checksum};
@@ -27,6 +27,7 @@ use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
 
+mod condition;
 mod listing;
 mod upload;
 
@@ -38,6 +39,8 @@ pub struct S3Store {
     elsewhere: bool,
     /// Set once the server has refused a checksum.
     plain: Arc<AtomicBool>,
+    /// Set once the server has refused a condition.
+    unconditional: Arc<AtomicBool>,
 }
 
 // The SDK's own text holds the access key.
@@ -57,7 +60,12 @@ impl S3Store {
 
     /// The objects that `aws` reaches.
     pub fn new(aws: &Aws) -> Self {
-        Self { client: aws.s3(), elsewhere: aws.s3_endpoint().is_some(), plain: Arc::default() }
+        Self {
+            client: aws.s3(),
+            elsewhere: aws.s3_endpoint().is_some(),
+            plain: Arc::default(),
+            unconditional: Arc::default(),
+        }
     }
 
     fn checked(&self) -> bool {
@@ -147,10 +155,28 @@ impl S3Store {
     }
 
     async fn write(&self, to: &Location, body: Bytes, how: &Writing) -> Result<(), ServiceError> {
+        let condition = condition::asked(&how.condition, &self.unconditional);
+        match self.write_if(to, body.clone(), how, condition).await {
+            Err(error) if condition::is_refused(&error, condition) => {
+                self.write_if(to, body, how, &Condition::Always).await?;
+                condition::go_on_without(&self.unconditional);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn write_if(
+        &self,
+        to: &Location,
+        body: Bytes,
+        how: &Writing,
+        condition: &Condition,
+    ) -> Result<(), ServiceError> {
         let checked = self.checked();
-        match self.put_object(to, body.clone(), how, checked).await {
+        match self.put_object(to, body.clone(), how, condition, checked).await {
             Err(error) if checked && self.may_refuse_checksums(&error) => {
-                self.put_object(to, body, how, false).await?;
+                self.put_object(to, body, how, condition, false).await?;
                 self.go_on_without_checksums(&error);
                 Ok(())
             }
@@ -158,7 +184,14 @@ impl S3Store {
         }
     }
 
-    async fn put_object(&self, to: &Location, body: Bytes, how: &Writing, checked: bool) -> Result<(), ServiceError> {
+    async fn put_object(
+        &self,
+        to: &Location,
+        body: Bytes,
+        how: &Writing,
+        condition: &Condition,
+        checked: bool,
+    ) -> Result<(), ServiceError> {
         let (bucket, key) = object(to)?;
         let request = self
             .client
@@ -167,14 +200,16 @@ impl S3Store {
             .key(key)
             .set_checksum_crc64_nvme(checked.then(|| checksum::of(&body)))
             .set_metadata(metadata(how))
-            .set_if_none_match(how.only_if_absent.then(|| "*".to_owned()))
+            .set_if_none_match(condition::if_none_match(condition))
+            .set_if_match(condition::if_match(condition))
             .body(ByteStream::from(body));
         // The checksum is part of what is signed, so the payload need not be: that would hash it a second time.
         let sent = match checked {
             true => request.customize().disable_payload_signing().send().await,
             false => request.send().await,
         };
-        sent.map(|_| ()).map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))
+        let written = sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"));
+        written.map(|_| ()).map_err(|error| condition::unmet(error, condition))
     }
 
     async fn begin_upload(&self, to: &Location, how: &Writing) -> Result<Box<dyn Upload>, ServiceError> {
@@ -195,7 +230,8 @@ impl S3Store {
             id,
             checked,
             whole,
-            only_if_absent: how.only_if_absent,
+            condition: how.condition.clone(),
+            unconditional: Arc::clone(&self.unconditional),
         }))
     }
 

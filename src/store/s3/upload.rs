@@ -3,6 +3,9 @@
 //! Every part carries its checksum, and the completion that of the whole object, combined from the parts', with
 //! its length: S3 makes the object visible only if it is the one we read.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use aws_smithy_types::byte_stream::ByteStream;
@@ -10,11 +13,12 @@ use bytes::Bytes;
 use futures::FutureExt;
 use md5::{Digest, Md5};
 
+use super::condition;
 use crate::aws::checksum;
 use crate::aws::classify::{Asked, service_error};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::queue::ServiceFuture;
-use crate::store::{Part, Upload};
+use crate::store::{Condition, Part, Upload};
 
 /// An upload that was begun.
 pub(super) struct S3Upload {
@@ -26,7 +30,9 @@ pub(super) struct S3Upload {
     pub(super) checked: bool,
     /// Whether it takes the sum of the whole object, too.
     pub(super) whole: bool,
-    pub(super) only_if_absent: bool,
+    pub(super) condition: Condition,
+    /// Set once the server has refused a condition.
+    pub(super) unconditional: Arc<AtomicBool>,
 }
 
 // The SDK's own text holds the access key.
@@ -75,6 +81,18 @@ impl S3Upload {
     }
 
     async fn finish(&self, parts: &[Part]) -> Result<(), ServiceError> {
+        let condition = condition::asked(&self.condition, &self.unconditional);
+        match self.complete_if(parts, condition).await {
+            Err(error) if condition::is_refused(&error, condition) => {
+                self.complete_if(parts, &Condition::Always).await?;
+                condition::go_on_without(&self.unconditional);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn complete_if(&self, parts: &[Part], condition: &Condition) -> Result<(), ServiceError> {
         let mut completed = CompletedMultipartUpload::builder();
         for part in parts {
             let part = CompletedPart::builder()
@@ -96,8 +114,10 @@ impl S3Upload {
             .set_checksum_type(whole.is_some().then_some(ChecksumType::FullObject))
             .set_checksum_crc64_nvme(whole.clone())
             .set_mpu_object_size(i64::try_from(size).ok())
-            .set_if_none_match(self.only_if_absent.then(|| "*".to_owned()));
-        match request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject")) {
+            .set_if_none_match(condition::if_none_match(condition))
+            .set_if_match(condition::if_match(condition));
+        let sent = request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"));
+        match sent.map_err(|error| condition::unmet(error, condition)) {
             // Completed by an earlier call whose answer was lost, if the object there is the one these parts make.
             Err(error) if error.code == "NoSuchUpload" => match self.is_there(parts, whole.as_deref(), size).await {
                 true => Ok(()),

@@ -1,0 +1,94 @@
+//! Jobs whose output may be there already: `--if-exists skip` and `fail`.
+//!
+//! An output that carries the marks ([`origin`](crate::origin)) of this very job is its work: of an earlier submit, or
+//! of an earlier delivery whose answer was lost or whose worker was killed before it deleted the message. Any other is
+//! somebody else's: of another version of the input, another processor, another tool. `skip` makes such an output again,
+//! for an output that is out of date is worse than one made twice; `fail` leaves it and rejects the job.
+//!
+//! What was seen is a condition of the write, so an output that appears meanwhile is never replaced unseen. Costs a
+//! HEAD of the output a job; and one of the input, only if an output of the same processor is there and the message
+//! does not say which version of the input it means.
+
+use crate::budget::Room;
+use crate::cut::Cut;
+use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::job::Job;
+use crate::origin::Origin;
+use crate::pipeline::{IfExists, Pipeline};
+use crate::retry::Call;
+use crate::store::{Condition, ObjectInfo, Version};
+
+/// What is in the output's place.
+enum There {
+    Nothing,
+    /// What this job would make.
+    Same,
+    /// Anything else.
+    Other(ObjectInfo),
+}
+
+impl Pipeline {
+    /// Does a job unless it has been done; false if there was nothing to do.
+    pub(crate) async fn unless_done(&self, job: &Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
+        let condition = match (self.look(job, cut).await?, self.plan.if_exists) {
+            (There::Nothing, _) => Condition::Absent,
+            // Who wants to hear of every output that was there has no use for a message that came twice.
+            (There::Same, if_exists) => return Ok(if_exists == IfExists::Fail),
+            (There::Other(_), IfExists::Fail) => return Err(there_already()),
+            (There::Other(output), _) => {
+                tracing::debug!(output = ?output.location, "made again: the output there is not this job's");
+                // Without an ETag there is nothing to hold on to.
+                output.version.etag.map_or(Condition::Always, Condition::Unchanged)
+            }
+        };
+        // Boxed: three stages are too much to move about.
+        match Box::pin(self.transfer(job, condition, room, cut)).await {
+            Err(error) if error.kind == ErrorKind::Exists => match (self.look(job, cut).await?, self.plan.if_exists) {
+                // Our own, the answer to which was lost, or that of a worker who has the message as well.
+                (There::Same, _) => Ok(true),
+                (There::Other(_), IfExists::Fail) => Err(there_already()),
+                _ => Err(appeared(&error)),
+            },
+            result => result.map(|()| true),
+        }
+    }
+
+    async fn look(&self, job: &Job, cut: &Cut<'_>) -> Result<There, JobError> {
+        let (retry, meters) = (self.plan.transfer.retry, &self.intake.meters);
+        let head = retry.run(meters, Call::store("head"), || self.store.head(&job.output));
+        let found = cut.or(async { head.await.map_err(|error| error.at(Stage::Upload)) }).await?;
+        let Some(output) = found else { return Ok(There::Nothing) };
+        let origin = Origin::new(job, &self.plan.work);
+        if origin.is_by_same(&output.metadata) {
+            let (version, size) = self.version(job, cut).await?;
+            origin.found(&version, size);
+        }
+        Ok(if origin.is_same(&output.metadata) { There::Same } else { There::Other(output) })
+    }
+
+    /// The version of the input that the job means, or the one there is.
+    async fn version(&self, job: &Job, cut: &Cut<'_>) -> Result<(Version, u64), JobError> {
+        let pin = Version { etag: job.etag.clone(), version_id: job.version_id.clone() };
+        if let (Some(_), Some(size)) = (&pin.etag, job.size) {
+            return Ok((pin, size));
+        }
+        // A reading of no bytes: the size and the version alone.
+        let asked = || self.store.get(&job.input, 0..0, &pin);
+        let reading = self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), asked);
+        let reading = cut.or(async { reading.await.map_err(|error| error.at(Stage::Download)) }).await?;
+        Ok((reading.version, job.size.unwrap_or(reading.size)))
+    }
+}
+
+fn there_already() -> JobError {
+    let cause = "there is an output already that is not this job's, and --if-exists says fail";
+    JobError::new(Stage::Upload, ErrorKind::Exists, Code(307), cause)
+}
+
+/// Another attempt looks at what is there then, and reads the input anew.
+fn appeared(error: &JobError) -> JobError {
+    let cause =
+        format!("another output appeared, or the one there went away, while this one was made: {}", error.cause);
+    let error = JobError::new(Stage::Upload, ErrorKind::Failed, Code(312), cause);
+    JobError { retry_after: Some(std::time::Duration::ZERO), ..error }
+}
