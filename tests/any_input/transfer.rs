@@ -9,10 +9,12 @@ use batchpipe::error::{ServiceErrorKind, Stage};
 use batchpipe::job::{Job, Location};
 use batchpipe::link::link;
 use batchpipe::meter::Meters;
+use batchpipe::origin::Origin;
 use batchpipe::pipeline::Transfer;
+use batchpipe::processor::Work;
 use batchpipe::retry::Retry;
 use batchpipe::shutdown::Shutdown;
-use batchpipe::stages::{Target, download, part_size, upload};
+use batchpipe::stages::{Source, Target, download, part_size, upload};
 use batchpipe::store::{ObjectStore, Writing};
 use batchpipe::testing::{Fault, Faults, Faulty, Log, MemoryStore, On, Operation, pattern};
 
@@ -111,8 +113,11 @@ async fn check_transfer(mut dice: Dice<'_>) {
         meters: Arc::clone(&meters),
         to: output.clone(),
         how: Writing::default(),
+        origin: None,
     };
-    let downloading = download(faulty, transfer, Arc::clone(&meters), &room, &job, outlet);
+    let source = Source::new(faulty, transfer, Arc::clone(&meters), &job);
+    let origin = Origin::new(&job, &Work::Copy);
+    let downloading = download(source, &room, &job, &origin, outlet);
     let (downloaded, uploaded) = tokio::join!(downloading, upload(target, &room, &cut, inlet));
     assert_eq!(downloaded.expect("it is read in the end"), size);
     assert_eq!(uploaded.expect("it is written in the end"), size);
