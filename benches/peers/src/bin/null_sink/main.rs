@@ -4,10 +4,10 @@
 //! compressible text. What is written is summed (CRC-64) and thrown away, and `GET /_check` compares each sum with the
 //! ring's, so every byte that arrives is checked though none is kept. No MD5, no signatures, one constant ETag.
 //! `--delay MS` makes it answer as late as a service in the same region does: half to one and a half of that.
+//! `--tls CERTIFICATE KEY` (PEM) makes it speak TLS 1.3.
 //!
 //! Bounded by the benchmark: it remembers a sum for each object and the text of each message.
 
-mod ring;
 mod s3;
 mod sqs;
 
@@ -25,7 +25,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 /// An answer's bytes.
 type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
@@ -42,27 +47,57 @@ impl Server {
     }
 }
 
+const USAGE: &str = "usage: null_sink PORT [--delay MILLISECONDS] [--tls CERTIFICATE KEY]";
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let port: u16 = arguments.next().ok_or("usage: null_sink PORT [--delay MILLISECONDS]")?.parse()?;
-    let delay = match (arguments.next().as_deref(), arguments.next()) {
-        (Some("--delay"), Some(millis)) => Duration::from_millis(millis.parse()?),
-        _ => Duration::ZERO,
-    };
+    let port: u16 = arguments.next().ok_or(USAGE)?.parse()?;
+    let (mut delay, mut tls) = (Duration::ZERO, None);
+    while let Some(option) = arguments.next() {
+        let mut value = || arguments.next().ok_or(USAGE);
+        match option.as_str() {
+            "--delay" => delay = Duration::from_millis(value()?.parse()?),
+            "--tls" => tls = Some(acceptor(&value()?, &value()?)?),
+            _ => return Err(USAGE.into()),
+        }
+    }
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
     println!("listening on {}", listener.local_addr()?);
     let server = Arc::new(Server { s3: s3::Objects::new(), sqs: sqs::Queues::default(), delay });
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let server = Arc::clone(&server);
+        let (server, tls) = (Arc::clone(&server), tls.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&server), request));
-            // A client that hangs up is its own affair.
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+            match tls {
+                None => serve(server, stream).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(server, stream).await;
+                    }
+                }
+            }
         });
     }
+}
+
+async fn serve(server: Arc<Server>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
+    let service = service_fn(move |request| answer(Arc::clone(&server), request));
+    // A client that hangs up is its own affair.
+    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+}
+
+fn acceptor(certificate: &str, key: &str) -> Result<TlsAcceptor, Failure> {
+    let certificate = CertificateDer::from_pem_file(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -72,7 +107,9 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
     } else if path == "/_fill" {
         sqs::fill(&server.sqs, request).await
     } else if path == "/_check" {
-        Ok(json(StatusCode::OK, &server.s3.check()))
+        let mut found = server.s3.check();
+        found["working"] = server.sqs.working("jobs").map(|time| time.as_secs_f64()).into();
+        Ok(json(StatusCode::OK, &found))
     } else if path == "/_reset" && request.method() == Method::POST {
         server.s3.reset();
         server.sqs.reset();

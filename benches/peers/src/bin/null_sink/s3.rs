@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use batchpipe_peers::ring;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use http_body_util::BodyExt;
@@ -12,7 +13,7 @@ use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{Body, body, ring, text};
+use crate::{Body, Failure, body, text};
 
 /// Not the look of an MD5, so that no client compares it with one.
 const ETAG: &str = "\"null-sink\"";
@@ -22,9 +23,6 @@ const KEPT_LENGTH: usize = 1024 * 1024;
 
 /// How many contents are kept.
 const KEPT: usize = 64;
-
-/// The failure of a request, as it is told to the client.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is known of some bytes: how many, and their sum.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,11 +56,13 @@ impl Objects {
         lock(&self.parts).clear();
     }
 
-    /// How many objects were written, and how many of them are not a copy of what their key says.
+    /// What was written: how many objects, how many of them are not a copy of what their key says, and of each content
+    /// how often it was written and one of its keys.
     pub(crate) fn check(&self) -> Value {
         let written = lock(&self.written);
         let mut expected: HashMap<u64, u64> = HashMap::new();
         let mut wrong = Vec::new();
+        let mut kinds: HashMap<Sum, (&String, u64)> = HashMap::new();
         for (key, sum) in written.iter() {
             let right = size_of(key).is_some_and(|size| {
                 let crc = *expected.entry(size).or_insert_with(|| ring::sum(&self.ring, size));
@@ -71,11 +71,14 @@ impl Objects {
             if !right {
                 wrong.push(key);
             }
+            kinds.entry(*sum).or_insert((key, 0)).1 += 1;
         }
         let bytes: u64 = written.values().map(|sum| sum.size).sum();
         let open = lock(&self.parts).len();
-        json!({"objects": written.len(), "bytes": bytes, "wrong": wrong.len(), "open_uploads": open,
-               "contents": lock(&self.contents).len(), "examples": &wrong[..wrong.len().min(3)]})
+        let kinds: Vec<Value> =
+            kinds.values().take(KEPT).map(|(key, objects)| json!({"key": key, "objects": objects})).collect();
+        json!({"objects": written.len(), "bytes": bytes, "wrong": wrong.len(), "open_uploads": open, "kinds": kinds,
+               "examples": &wrong[..wrong.len().min(3)]})
     }
 }
 

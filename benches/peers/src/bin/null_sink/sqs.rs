@@ -11,10 +11,7 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::{Body, json as answer_json};
-
-/// The failure of a request, as it is told to the client.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use crate::{Body, Failure, json as answer_json};
 
 #[derive(Default)]
 pub(crate) struct Queues {
@@ -31,6 +28,9 @@ struct Queue {
     hidden: HashMap<String, (usize, Instant)>,
     deleted: u64,
     receive_calls: u64,
+    /// When the first message was handed out, and when the last was deleted.
+    first: Option<Instant>,
+    last: Option<Instant>,
 }
 
 impl Queue {
@@ -59,6 +59,7 @@ impl Queue {
     }
 
     fn hand_out(&mut self, number: usize, until: Instant) -> Value {
+        self.first.get_or_insert_with(Instant::now);
         self.receives[number] += 1;
         let receives = self.receives[number];
         let receipt = format!("{number}-{receives}");
@@ -67,9 +68,19 @@ impl Queue {
         json!({"MessageId": number.to_string(), "ReceiptHandle": receipt, "Body": text, "MD5OfBody": md5(text),
                "Attributes": {"ApproximateReceiveCount": receives.to_string(), "SentTimestamp": "1795500000000"}})
     }
+
+    fn delete(&mut self, receipt: &str) {
+        self.deleted += u64::from(self.hidden.remove(receipt).is_some());
+        self.last = Some(Instant::now());
+    }
 }
 
 impl Queues {
+    /// The time from a queue's first message that was handed out to its last that was deleted.
+    pub(crate) fn working(&self, name: &str) -> Option<Duration> {
+        self.queue(name, |queue| Some(queue.last?.duration_since(queue.first?)))
+    }
+
     pub(crate) fn reset(&self) {
         self.lock().clear();
     }
@@ -137,12 +148,12 @@ pub(crate) async fn answer(
         }
         "DeleteMessage" => queues.queue(&name, |queue| {
             let receipt = asked["ReceiptHandle"].as_str().unwrap_or_default();
-            queue.deleted += u64::from(queue.hidden.remove(receipt).is_some());
+            queue.delete(receipt);
             json!({})
         }),
         "DeleteMessageBatch" => queues.queue(&name, |queue| {
             batch(&asked, |entry| {
-                queue.deleted += u64::from(queue.hidden.remove(entry["ReceiptHandle"].as_str()?).is_some());
+                queue.delete(entry["ReceiptHandle"].as_str()?);
                 Some(json!({"Id": entry["Id"]}))
             })
         }),

@@ -1,0 +1,1 @@
+"""The parts of benches/peers/run, which is the place to begin reading."""

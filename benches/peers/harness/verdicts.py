@@ -1,0 +1,104 @@
+"""The targets, and whether they were met. A ratio is the median over the turns of one run each, so that a machine that slows
+down slows both sides; its least and most stand behind it."""
+
+import os
+import statistics
+from dataclasses import dataclass
+
+from .measure import cpu_per_gib, cpu_per_job, median, rate, speed
+from .place import MIB
+
+SMALL, LARGE, BARE = "4 KiB copies", "Large copies", "bare SDK loop"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    target: str
+    bound: str
+    measured: str
+    met: bool
+
+
+def ratios(ours, theirs, value):
+    return [value(a) / value(b) for a, b in zip(ours, theirs)]
+
+
+def spread(numbers, unit=" ×"):
+    middle = f"{statistics.median(numbers):.2f}{unit}"
+    return middle if len(numbers) == 1 else f"{middle} ({min(numbers):.2f}–{max(numbers):.2f})"
+
+
+def at_most(target, numbers, bound, detail=""):
+    return Verdict(target, f"≤ {bound:g} ×", spread(numbers) + detail, statistics.median(numbers) <= bound)
+
+
+def at_least(target, numbers, bound, detail=""):
+    return Verdict(target, f"≥ {bound:g} ×", spread(numbers) + detail, statistics.median(numbers) >= bound)
+
+
+def escaped(name):
+    """For a cell of a table."""
+    return name.replace("|", "\\|")
+
+
+def peers_of(runs):
+    return {name: each for name, each in runs.items() if not name.startswith(("batchpipe", "bare"))}
+
+
+def least_ahead(runs, ours, value):
+    """The peer that comes closest, and the ratios to it."""
+    name = max(peers_of(runs), key=lambda name: median(runs[name], value))
+    return name, ratios(runs[ours], runs[name], value)
+
+
+def judge(results):
+    def runs(title):
+        return results.get(title, {}).get("runs", {})
+
+    verdicts = []
+    if small := runs(SMALL):
+        verdicts.append(at_most(f"{SMALL}: CPU of a job beside the bare SDK loop's",
+                                ratios(small["batchpipe"], small[BARE], cpu_per_job), 1.25))
+        if peers_of(small):
+            closest, ahead = least_ahead(small, "batchpipe", lambda run: 1 / cpu_per_job(run))
+            verdicts.append(at_least(f"{SMALL}: jobs per CPU-second beside every peer's", ahead, 2, f", `{escaped(closest)}` being the closest"))
+    for title in (SMALL, f"{SMALL}, 20 ms away", f"{SMALL} on fauxqs"):
+        if "2013 loop" in runs(title):
+            verdicts.append(at_least(f"{title}: jobs/s beside the 2013 loop's",
+                                     ratios(runs(title)["batchpipe"], runs(title)["2013 loop"], rate), 10))
+    if large := runs(LARGE):
+        verdicts.append(at_most(f"{LARGE}: CPU of a GiB beside the bare SDK loop's",
+                                ratios(large["batchpipe"], large[BARE], cpu_per_gib), 1.15))
+        if peers_of(large):
+            closest, ahead = least_ahead(large, "batchpipe", speed)
+            verdicts.append(at_least(f"{LARGE}: MiB/s beside every peer's", ahead, 1, f", `{escaped(closest)}` being the closest"))
+    if (packed := runs("1 MiB zstd:1")) and (alone := runs("zstd:1 alone")):
+        cores = os.cpu_count()
+        codec = ratios(packed["batchpipe --process zstd:1"], alone["zstd:1 in memory, 1 thread"], speed)
+        verdicts.append(at_least(f"1 MiB zstd:1: MiB/s beside {cores} cores × zstd in memory", [each / cores for each in codec], 0.95))
+    for title, result in results.items():
+        if title.startswith("Submit") and "s5cmd cp" in result["runs"]:
+            ours, theirs = result["runs"]["batchpipe submit"], result["runs"]["s5cmd cp"]
+            verdicts.append(at_most(f"{title}: time beside s5cmd's", ratios(ours, theirs, lambda run: run["wall"]), 1))
+            verdicts.append(at_most(f"{title}: CPU beside s5cmd's", ratios(ours, theirs, lambda run: run["cpu"]), 1))
+    verdicts += linear(results)
+    if rows := results.get("Memory", {}).get("rows"):
+        worst = max(rows, key=lambda row: row["rss"] - row["promise"])
+        kept = sum(row["rss"] <= row["promise"] for row in rows)
+        verdicts.append(Verdict("Peak memory", "≤ --memory + 64 MiB", f"{kept} of {len(rows)} settings; the closest had "
+                                f"{(worst['promise'] - worst['rss']) / MIB:.0f} MiB to spare", kept == len(rows)))
+    return verdicts
+
+
+def linear(results):
+    """Queues of growing length: the rates must not differ by more than a tenth, between first receive and last delete."""
+    depths = {title: result["runs"]["batchpipe"] for title, result in results.items() if title.endswith("queued jobs")}
+    if len(depths) < 2:
+        return []
+    rates = [median(each, lambda run: run["jobs"] / run["working"]) for each in depths.values()]
+    costs = [1e6 * median(each, cpu_per_job) for each in depths.values()]
+    apart = max(rates) / min(rates) - 1
+    names = ", ".join(title.split()[0] for title in depths)
+    return [Verdict(f"Jobs/s with {names} jobs queued", "within 10 %", f"{100 * apart:.0f} % apart ("
+                    + ", ".join(f"{each:,.0f}" for each in rates) + " jobs/s; " + ", ".join(f"{each:.0f}" for each in costs)
+                    + " µs of CPU a job)", apart <= 0.10)]

@@ -1,0 +1,232 @@
+"""The workloads: what is run on which server, with how many jobs, by whom. Each returns results by title."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import clients
+from .clients import batchpipe, bare, consumer, loop2013, s5cmd_loop
+from .measure import contest, measure
+from .place import GIB, KIB, MIB, Built, say, show
+from .servers import Fauxqs, Sink
+
+
+# After so many bytes the sink's objects repeat themselves (null_sink's ring).
+RING = 16 * MIB - 1009
+
+
+class Size:
+    """How much of everything: set once, by `run`."""
+
+    scale = 1.0
+    repeat = 3
+    smoke = False
+    full = False
+
+
+def scaled(number):
+    return max(10, int(number * Size.scale))
+
+
+def scaled_bytes(size):
+    return max(32 * MIB, int(size * min(1.0, Size.scale)))
+
+
+def race(title, server_of, size, contestants, repeat=None, decode=None):
+    """Every contestant works off a queue of its jobs, in turn. A server that keeps what it gets is started for each."""
+    def once(server, client):
+        server.prepare(client.jobs, size)
+        result = measure(client.of(server), server, **client.options)
+        found = server.verify(client.jobs, size, decode) or {}
+        return {**result, "jobs": client.jobs, "bytes": client.jobs * size, "working": found.get("working")}
+
+    with Sink() if server_of is Fauxqs else server_of() as shared:
+        def run(name):
+            if server_of is not Fauxqs:
+                return once(shared, contestants[name])
+            with Fauxqs() as server:
+                return once(server, contestants[name])
+        result = contest(title, contestants, repeat or Size.repeat, run)
+    kind = Fauxqs.kind if server_of is Fauxqs else shared.kind
+    return {title: {**result, "server": kind, "size": size}}
+
+
+def small():
+    count, few = scaled(10_000), scaled(500)
+    contestants = {"batchpipe": batchpipe(count, 64), "bare SDK loop": bare(count, 64)}
+    if not Size.smoke:
+        contestants |= {
+            "sqs-consumer × 8": consumer(6 * few, 8),
+            "s5cmd cat | s5cmd pipe": s5cmd_loop(few // 5, "cat"),
+            "2013 loop": loop2013(few, 1, "cp"),
+            "2013 loop, 16 threads": loop2013(few, 16, "cp"),
+        }
+    return race("4 KiB copies", Sink, 4 * KIB, contestants)
+
+
+def latency():
+    count, few = scaled(5_000), scaled(200)
+    return race("4 KiB copies, 20 ms away", lambda: Sink(delay=20), 4 * KIB, {
+        "batchpipe": batchpipe(count, 64),
+        "batchpipe --concurrency 256": batchpipe(count, 256),
+        "bare SDK loop": bare(count, 64),
+        "sqs-consumer × 8": consumer(5 * few, 8),
+        "2013 loop": loop2013(few // 2, 1, "cp"),
+        "2013 loop, 16 threads": loop2013(2 * few, 16, "cp"),
+    })
+
+
+def real():
+    count, few = scaled(2_000), scaled(300)
+    return race("4 KiB copies on fauxqs", Fauxqs, 4 * KIB, {
+        "batchpipe": batchpipe(count, 64),
+        "bare SDK loop": bare(count, 64),
+        "sqs-consumer × 8": consumer(count, 8),
+        "2013 loop": loop2013(few, 1, "cp"),
+        "2013 loop, 16 threads": loop2013(few, 16, "cp"),
+    })
+
+
+def zstd():
+    count, few = scaled(2_000), scaled(200)
+
+    def decode(output):
+        return subprocess.run(["zstd", "-d", "-c"], input=output, stdout=subprocess.PIPE, check=True).stdout
+
+    results = race("1 MiB zstd:1", Sink, MIB, {
+        "batchpipe --process zstd:1": batchpipe(count, 32, "--process", "zstd:1"),
+        "batchpipe -- zstd -1": batchpipe(2 * few, 32, "--", "zstd", "-1", "-q"),
+        "s5cmd cat | zstd -1 | s5cmd pipe": s5cmd_loop(few // 2, "zstd", "-1", "-q"),
+        "2013 loop, zstd -1": loop2013(few, 1, *clients.ZSTD_FILES),
+        "2013 loop, zstd -1, 4 threads": loop2013(few, 4, *clients.ZSTD_FILES),
+    }, decode=decode)
+    # What the two halves of such a job cost by themselves: the codec in memory, and the bytes' way in and out.
+    results |= race("1 MiB copies", Sink, MIB, {"batchpipe": batchpipe(count, 32), "bare SDK loop": bare(count, 32)})
+    cores = os.cpu_count()
+
+    def codec(threads):
+        each = max(10, count // 4)
+        said = subprocess.run([Built.programs / "codec_speed", str(threads), str(each)], check=True, capture_output=True)
+        wall, cpu = map(float, said.stdout.split())
+        jobs = threads * each
+        return {"wall": wall, "cpu": cpu, "served": 0.0, "rss": 0, "jobs": jobs, "bytes": jobs * MIB, "working": None}
+
+    names = {"zstd:1 in memory, 1 thread": 1, f"zstd:1 in memory, {cores} threads": cores}
+    alone = contest("zstd:1 alone", names, Size.repeat, lambda name: codec(names[name]))
+    return results | {"zstd:1 alone": {**alone, "server": "none", "size": MIB}}
+
+
+def large():
+    size = scaled_bytes(GIB)
+    contestants = {"batchpipe": batchpipe(4, 4), "bare SDK loop": bare(4, 4)}
+    if not Size.smoke:
+        contestants |= {
+            "sqs-consumer, lib-storage": consumer(4, 1),
+            "s5cmd cat | s5cmd pipe": s5cmd_loop(4, "cat"),
+            "2013 loop": loop2013(1, 1, "cp"),
+        }
+    return race("Large copies", Sink, size, contestants)
+
+
+def real_large():
+    """Parts of fauxqs live in its memory, so the objects are smaller; s5cmd's multipart upload fails there."""
+    return race("Large copies on fauxqs", Fauxqs, scaled_bytes(256 * MIB), {
+        "batchpipe": batchpipe(4, 4), "bare SDK loop": bare(4, 4),
+        "sqs-consumer, lib-storage": consumer(4, 1), "2013 loop": loop2013(1, 1, "cp"),
+    })
+
+
+def huge():
+    return race("One huge object through cat", Sink, scaled_bytes(4 * GIB), {
+        "batchpipe -- cat": batchpipe(1, 4, "--", "cat"),
+        "batchpipe -- cat, --memory 64MiB": batchpipe(1, 4, "--", "cat", memory="64MiB"),
+        "batchpipe, copy": batchpipe(1, 4),
+        "bare SDK loop, copy": bare(1, 4),
+        "s5cmd cat | cat | s5cmd pipe": s5cmd_loop(1, "cat"),
+        "2013 loop, cp": loop2013(1, 1, "cp"),
+    })
+
+
+def tls():
+    """What encryption adds. s5cmd, which signs every byte of an upload over plain http, need not here."""
+    def server():
+        return Sink(tls=True)
+
+    results = race("4 KiB copies over TLS", server, 4 * KIB, {
+        "batchpipe": batchpipe(scaled(5_000), 64), "bare SDK loop": bare(scaled(5_000), 64)})
+    results |= race("Large copies over TLS", server, scaled_bytes(512 * MIB), {
+        "batchpipe": batchpipe(4, 4), "bare SDK loop": bare(4, 4)})
+    files = {"some large files over TLS": (64 * MIB, max(2, scaled(32)))}
+    return results | upload(files, server, ("batchpipe submit", "s5cmd cp"))
+
+
+def linear():
+    """The same job, with ever more of them in the queue."""
+    results = {}
+    for count in (scaled(1_000), scaled(10_000), scaled(100_000)):
+        contestants = {"batchpipe": batchpipe(count, 64), "bare SDK loop": bare(count, 64)}
+        results |= race(f"{count:,} queued jobs", Sink, 4 * KIB, contestants, repeat=2 if count >= 100_000 else Size.repeat)
+    return results
+
+
+def memory():
+    """Peak memory against the promise, over budgets (20 MiB is about the least), concurrency and sizes."""
+    rows = []
+    with Sink() as server:
+        cases = [("64MiB", scaled_bytes(4 * GIB), 1, 4, ["--", "cat"]), ("20MiB", scaled_bytes(GIB), 2, 4, [])]
+        cases += [(budget, size, scaled(count), concurrency, [])
+                  for budget in ("20MiB", "64MiB", "512MiB")
+                  for size, count in ((4 * KIB, 4_000), (MIB, 400), (64 * MIB, 16))
+                  for concurrency in (1, 16, 256, 1000)]
+        for budget, size, count, concurrency, work in cases:
+            server.prepare(count, size)
+            result = measure(batchpipe(count, concurrency, *work, memory=budget).of(server), server)
+            server.verify(count, size)
+            promise = (int(budget[:-3]) + 64) * MIB
+            rows.append({"budget": budget, "size": size, "jobs": count, "concurrency": concurrency,
+                         "work": " ".join(work) or "copy", "rss": result["rss"], "promise": promise, "wall": result["wall"]})
+            say(f"  memory {budget} {count} × {show(size)} at {concurrency}: {result['rss'] / MIB:.0f} MiB of {promise // MIB}")
+    return {"Memory": {"rows": rows}}
+
+
+def submit():
+    return upload({
+        "many small files": (4 * KIB, scaled(10_000)),
+        "some large files": (64 * MIB, max(2, scaled(32))),
+        "one huge file": (scaled_bytes(2 * GIB), 1),
+    }, Sink)
+
+
+def upload(shapes, server_of, only=None):
+    """Files of a directory into a bucket; batchpipe also announces each to a queue."""
+    results = {}
+    for shape, (size, count) in shapes.items():
+        place = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        with tempfile.TemporaryDirectory(dir=place) as source, server_of() as server:
+            write_files(Path(source) / str(size), server.content(min(size, RING)), size, count)
+            commands = clients.uploaders(server, source, Size.full)
+
+            def run(name):
+                command, extra = commands[name]
+                with tempfile.TemporaryDirectory() as home:
+                    server.ask("POST", "/_reset")
+                    result = measure(command, server, home, {**extra, "XDG_STATE_HOME": home, "HOME": home})
+                server.verify(count, size, left=count if name.startswith("batchpipe") else 0)
+                return {**result, "jobs": count, "bytes": count * size, "working": None}
+
+            result = contest(f"submit {shape}", only or commands, Size.repeat, run)
+            results[f"Submit: {shape}"] = {**result, "server": server.kind, "size": size}
+    return results
+
+
+def write_files(where, piece, size, count):
+    where.mkdir()
+    for number in range(count):
+        with open(where / f"{number:07}", "wb") as file:
+            for start in range(0, size, len(piece)):
+                file.write(piece[:size - start])
+
+
+WORKLOADS = {"small": small, "latency": latency, "real": real, "zstd": zstd, "large": large, "real_large": real_large,
+             "huge": huge, "tls": tls, "linear": linear, "memory": memory, "submit": submit}
