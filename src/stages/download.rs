@@ -133,7 +133,7 @@ impl Source {
         let Self { store, transfer, meters, from } = &self;
         let mut buffer = BytesMut::new();
         let mut known: Option<(u64, Version)> = None;
-        let mut failures = 0;
+        let (mut failures, mut checked) = (0, false);
         loop {
             let from_byte = range.start + buffer.len() as u64;
             let pin = known.as_ref().map_or_else(|| pin.clone(), |(_, version)| version.clone());
@@ -141,6 +141,7 @@ impl Source {
             let attempt = async {
                 let call = store.get(from, from_byte..range.end, &pin);
                 let reading = transfer.retry.attempt(GET, call).await?;
+                checked = reading.checked;
                 let (size, version) = known.get_or_insert((reading.size, reading.version));
                 if *size != reading.size {
                     return Err(ServiceError::new(
@@ -165,8 +166,9 @@ impl Source {
                 Err(error) if error.is_transient() => error,
                 Err(error) => return Err(error),
             };
-            if error.kind == ServiceErrorKind::Corrupt {
-                // Which of the bytes are wrong is not known.
+            if checked || error.kind == ServiceErrorKind::Corrupt {
+                // Which of the bytes are wrong, or whether any are, is not known: a checksum that covers them was not verified,
+                // and the one of the rest would not cover them.
                 buffer.clear();
             }
             // A body that moved on has not failed: only attempts without progress count.

@@ -34,6 +34,9 @@ pub struct Reading {
     pub size: u64,
     /// The version the bytes belong to.
     pub version: Version,
+    /// Whether the store sent a checksum of these bytes. It is known to be right only at the end of the body: what came of
+    /// one that broke is of no use.
+    pub checked: bool,
     /// The bytes asked for, fewer at the end of the object. A checksum that the store sent for them is
     /// verified: the stream then ends in an error of kind `Corrupt` rather than in wrong bytes unnoticed.
     pub body: BoxStream<'static, Result<Bytes, ServiceError>>,
@@ -41,7 +44,11 @@ pub struct Reading {
 
 impl Debug for Reading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reading").field("size", &self.size).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Reading")
+            .field("size", &self.size)
+            .field("version", &self.version)
+            .field("checked", &self.checked)
+            .finish_non_exhaustive()
     }
 }
 

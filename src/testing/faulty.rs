@@ -56,6 +56,8 @@ pub enum Fault {
     Lost,
     /// It does not happen, and is reported as done. Only for deletes; a failure elsewhere.
     Pretended,
+    /// Every other entry of the batch fails, from the first on. Only for sends, extends and deletes; a failure elsewhere.
+    Partial,
     /// The body breaks at this byte of the object. Waits for a read of that byte.
     Break(u64),
     /// The body ends at this byte as if it were whole. Waits for a read of that byte.
@@ -64,6 +66,9 @@ pub enum Fault {
     Stall(u64),
     /// The body arrives with a wrong byte and the store's checksum tells: it ends in an error of kind `Corrupt`.
     Corrupt,
+    /// The body arrives with a wrong byte and breaks at this one, before the store's checksum could tell. Waits for a read of
+    /// that byte.
+    Garble(u64),
     /// The messages' bodies do not match their checksums.
     Damaged,
     /// It happens later.
@@ -117,6 +122,11 @@ impl Faults {
         decisions.dice = None;
     }
 
+    /// From now on no script of this kind holds; dice go on.
+    pub fn cease(&self, on: On) {
+        self.lock().script.retain(|(kind, ..)| *kind != on);
+    }
+
     /// How many calls of a kind there were.
     pub fn calls(&self, on: On) -> u64 {
         self.lock().counts.get(&on).copied().unwrap_or_default()
@@ -131,7 +141,9 @@ impl Faults {
         *decisions.counts.entry(on).or_default() += 1;
         let matches = |(kind, fault, _): &(On, Fault, u32)| {
             let here = match fault {
-                Fault::Break(at) | Fault::End(at) | Fault::Stall(at) => range.is_some_and(|range| range.contains(at)),
+                Fault::Break(at) | Fault::End(at) | Fault::Stall(at) | Fault::Garble(at) => {
+                    range.is_some_and(|range| range.contains(at))
+                }
                 _ => true,
             };
             *kind == on && here
@@ -154,9 +166,11 @@ impl Faults {
         let kind = if dice.bool() { ServiceErrorKind::Throttled } else { ServiceErrorKind::Unavailable };
         Some(match (on, dice.u8(..4)) {
             (On::Get, 0) => Fault::Corrupt,
+            (On::Get, 3) => Fault::Garble(byte(dice)),
             (On::Get, 1) => Fault::Break(byte(dice)),
             (On::Get, 2) => Fault::End(byte(dice)),
             (On::Delete, 0) => Fault::Pretended,
+            (On::Send | On::Extend | On::Delete, 2) => Fault::Partial,
             (On::Receive, 0) => Fault::Damaged,
             (_, 0 | 1) => Fault::Lost,
             _ => Fault::Fail(kind),
@@ -190,9 +204,14 @@ async fn obey<T>(fault: Fault, call: impl Future<Output = Result<T, ServiceError
             Err(injected(ServiceErrorKind::Unavailable))
         }
         Fault::Fail(kind) => Err(injected(kind)),
-        Fault::Pretended | Fault::Break(_) | Fault::End(_) | Fault::Stall(_) | Fault::Corrupt | Fault::Damaged => {
-            Err(injected(ServiceErrorKind::Unavailable))
-        }
+        Fault::Pretended
+        | Fault::Partial
+        | Fault::Garble(_)
+        | Fault::Break(_)
+        | Fault::End(_)
+        | Fault::Stall(_)
+        | Fault::Corrupt
+        | Fault::Damaged => Err(injected(ServiceErrorKind::Unavailable)),
     }
 }
 
@@ -236,11 +255,11 @@ impl ObjectStore for Faulty {
                     let reading = cut_short(call.await?, at - start, None)?;
                     Ok(Reading { body: reading.body.chain(stream::pending()).boxed(), ..reading })
                 }
-                Some(Fault::Corrupt) => {
-                    let reading = call.await?;
-                    let body = reading.body.chain(stream::iter([Err(injected(ServiceErrorKind::Corrupt))]));
-                    Ok(Reading { body: body.map(garble).boxed(), ..reading })
+                Some(Fault::Garble(at)) => {
+                    let reading = cut_short(call.await?, at - start, Some(broken()))?;
+                    Ok(untrue(reading))
                 }
+                Some(Fault::Corrupt) => Ok(untrue(call.await?)),
                 Some(fault) => obey(fault, call).await,
             }
         }
@@ -302,6 +321,12 @@ fn cut_short(reading: Reading, length: u64, then: Option<ServiceError>) -> Resul
     Ok(Reading { body: body.boxed(), ..reading })
 }
 
+/// The same with a wrong byte in it and a checksum to tell, if the body does not break before its end.
+fn untrue(reading: Reading) -> Reading {
+    let told = stream::iter([Err(injected(ServiceErrorKind::Corrupt))]);
+    Reading { checked: true, body: reading.body.map(garble).chain(told).boxed(), ..reading }
+}
+
 /// Another first byte.
 fn garble(frame: Result<Bytes, ServiceError>) -> Result<Bytes, ServiceError> {
     let mut bytes = frame?.to_vec();
@@ -345,6 +370,31 @@ impl FaultyQueue {
     }
 }
 
+impl FaultyQueue {
+    /// Makes a call for `entries`, for some of them, or not at all, as it is decided.
+    async fn batch<T, C>(&self, on: On, entries: &[T], call: C) -> Result<Vec<Outcome>, ServiceError>
+    where
+        T: Clone,
+        C: for<'c> Fn(&'c dyn JobQueue, &'c [T]) -> ServiceFuture<'c, Vec<Outcome>>,
+    {
+        match self.faults.decide(on, None) {
+            None => call(&*self.queue, entries).await,
+            Some(Fault::Pretended) if on == On::Delete => Ok(entries.iter().map(|_| Ok(())).collect()),
+            Some(Fault::Partial) => {
+                let happen: Vec<T> = entries.iter().skip(1).step_by(2).cloned().collect();
+                let mut happened =
+                    if happen.is_empty() { Vec::new() } else { call(&*self.queue, &happen).await? }.into_iter();
+                let fails = |at: usize| at.is_multiple_of(2);
+                let failed = || Err(injected(ServiceErrorKind::Unavailable));
+                Ok((0..entries.len())
+                    .map(|at| if fails(at) { failed() } else { happened.next().unwrap_or_else(failed) })
+                    .collect())
+            }
+            Some(fault) => obey(fault, call(&*self.queue, entries)).await,
+        }
+    }
+}
+
 impl JobQueue for FaultyQueue {
     fn name(&self) -> &str {
         self.queue.name()
@@ -355,7 +405,7 @@ impl JobQueue for FaultyQueue {
     }
 
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
-        self.faults.call(On::Send, self.queue.send(messages)).boxed()
+        self.batch(On::Send, messages, |queue, some| queue.send(some)).boxed()
     }
 
     fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
@@ -378,19 +428,11 @@ impl JobQueue for FaultyQueue {
     }
 
     fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
-        self.faults.call(On::Extend, self.queue.extend(receipts, timeout)).boxed()
+        self.batch(On::Extend, receipts, move |queue, some| queue.extend(some, timeout)).boxed()
     }
 
     fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
-        async move {
-            let call = self.queue.delete(receipts);
-            match self.faults.decide(On::Delete, None) {
-                None => call.await,
-                Some(Fault::Pretended) => Ok(receipts.iter().map(|_| Ok(())).collect()),
-                Some(fault) => obey(fault, call).await,
-            }
-        }
-        .boxed()
+        self.batch(On::Delete, receipts, |queue, some| queue.delete(some)).boxed()
     }
 
     fn counts(&self) -> ServiceFuture<'_, Counts> {

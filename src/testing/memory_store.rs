@@ -260,7 +260,7 @@ impl ObjectStore for MemoryStore {
                 Some(Ok(frame))
             });
             let body = stream::iter(frames).boxed();
-            Ok(Reading { size, version: Version { etag: Some(etag), version_id: None }, body })
+            Ok(Reading { size, version: Version { etag: Some(etag), version_id: None }, checked: false, body })
         }
         .boxed()
     }
@@ -371,8 +371,10 @@ impl Upload for MemoryUpload {
                         size += length;
                     }
                     _ => {
+                        // As S3's is understood: a part that was sent twice may have arrived in the other order, and
+                        // beginning anew is the cure.
                         let said = "a part is missing, out of order or not the last of its number";
-                        return Err(ServiceError::new(ServiceErrorKind::Invalid, "InvalidPart", said));
+                        return Err(ServiceError::new(ServiceErrorKind::Unavailable, "InvalidPart", said));
                     }
                 }
             }

@@ -105,6 +105,17 @@ async fn a_corrupt_body_is_read_again_from_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bytes_whose_checksum_never_came_are_read_again() {
+    let rig = Rig::new();
+    rig.job("a", 3 * PART);
+    // One breaks in the middle, one after its last byte and before its end.
+    rig.faults.next(On::Get, Fault::Garble(1000), 1);
+    rig.faults.next(On::Get, Fault::Garble(3 * PART - 1), 1);
+    assert_eq!(rig.run(Work::Copy).await.done, 1);
+    assert!(rig.is_copied("a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_changes_while_it_is_read_is_never_mixed() {
     let mut rig = Rig::new();
     rig.transfer.parallel = 1;

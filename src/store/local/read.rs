@@ -89,7 +89,7 @@ pub(super) fn get(roots: &Roots, path: &str, range: Range<u64>, pin: &Version) -
         }
         blocking(move |_| rest.chunk().map(|chunk| Some((chunk, rest)))).await
     });
-    Ok(Reading { size, version, body: stream::iter(first.map(Ok)).chain(later).boxed() })
+    Ok(Reading { size, version, checked: false, body: stream::iter(first.map(Ok)).chain(later).boxed() })
 }
 
 fn changed(path: &Path, how: &str) -> ServiceError {

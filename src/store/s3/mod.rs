@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::byte_stream::ByteStream;
@@ -115,7 +116,8 @@ impl S3Store {
             return Err(ServiceError::new(ServiceErrorKind::Corrupt, "WrongRange", message));
         };
         let version = version(answer.e_tag(), answer.version_id());
-        Ok(Reading { size: window.size, version, body: body::read(answer.body, window) })
+        let checked = is_checked(&answer);
+        Ok(Reading { size: window.size, version, checked, body: body::read(answer.body, window) })
     }
 
     /// A reading without bytes. The answer that says so tells neither ETag nor, with every server, the size.
@@ -127,7 +129,7 @@ impl S3Store {
             let message = "the object grew while it was read";
             return Err(ServiceError::new(ServiceErrorKind::Unavailable, "InvalidRange", message));
         }
-        Ok(Reading { size: found.size, version: found.version, body: stream::empty().boxed() })
+        Ok(Reading { size: found.size, version: found.version, checked: false, body: stream::empty().boxed() })
     }
 
     async fn find(&self, at: &Location, pin: &Version) -> Result<Option<ObjectInfo>, ServiceError> {
@@ -306,6 +308,18 @@ impl ObjectStore for S3Store {
         }
         .boxed()
     }
+}
+
+/// Whether the body will be verified: S3 sends a checksum with a whole object, and with few parts of one.
+fn is_checked(answer: &GetObjectOutput) -> bool {
+    let sums = [
+        answer.checksum_crc64_nvme(),
+        answer.checksum_crc32(),
+        answer.checksum_crc32_c(),
+        answer.checksum_sha1(),
+        answer.checksum_sha256(),
+    ];
+    sums.iter().any(Option::is_some)
 }
 
 /// The bucket and the key of an object.
