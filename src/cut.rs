@@ -51,7 +51,9 @@ impl Cut<'_> {
                 None => std::future::pending().await,
             }
         };
+        // In this order, so that what is told of two that come at once does not depend on chance.
         tokio::select! {
+            biased;
             lost = lost => lost,
             () = self.shutdown.reached(Phase::Cutting) => {
                 JobError::new(Stage::Process, ErrorKind::Stopped, Code(604), "the worker is stopping")

@@ -6,13 +6,14 @@
 //!
 //! The keeper runs on a thread and runtime of its own, and should be given connections of its own: with four
 //! blocking jobs on the runtime of the work, the worst gap between two heartbeats was 6 s instead of 0.1 s (measured).
+//! Only simulated time needs it on the runtime of the work, which has the one clock there is ([`Leases::here`]).
 //!
 //! A message that is delivered again while we hold it (normal on SQS) never runs twice here at once: its newest
 //! receipt takes the place of the old one, which may no longer work.
 //!
 //! Bounded by the messages in flight. Time is monotonic; a wall clock that jumps costs no lease.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -70,11 +71,12 @@ pub struct Leases {
     refused: Refused,
     /// Counted up each second by the keeper's runtime, while it lives.
     beats: Arc<AtomicU64>,
-    /// Dropping it ends the keeper's thread.
+    /// Dropping it ends the keeper.
     _keeper: oneshot::Sender<()>,
 }
 
-type Held = Arc<Mutex<HashMap<String, Entry>>>;
+/// In order, so that what is extended together does not depend on chance: a failure in simulated time can be repeated.
+type Held = Arc<Mutex<BTreeMap<String, Entry>>>;
 
 /// What the queue said when it would not let us extend at all.
 type Refused = Arc<OnceLock<ServiceError>>;
@@ -120,6 +122,26 @@ impl Leases {
         longest: Duration,
         meters: Arc<Meters>,
     ) -> std::io::Result<Arc<Self>> {
+        let (leases, keeping) = Self::kept(queue, visibility, longest, meters);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("leases".into()).spawn(move || runtime.block_on(keeping))?;
+        Ok(leases)
+    }
+
+    /// Like [`limited`](Self::limited), with the keeper on the runtime that this is called on: for simulated time.
+    pub fn here(queue: Arc<dyn JobQueue>, visibility: Duration, longest: Duration, meters: Arc<Meters>) -> Arc<Self> {
+        let (leases, keeping) = Self::kept(queue, visibility, longest, meters);
+        tokio::spawn(keeping);
+        leases
+    }
+
+    /// Leases, and the work of keeping them, which ends when they are gone.
+    fn kept(
+        queue: Arc<dyn JobQueue>,
+        visibility: Duration,
+        longest: Duration,
+        meters: Arc<Meters>,
+    ) -> (Arc<Self>, impl Future<Output = ()> + use<>) {
         let held = Held::default();
         let (keeper, gone) = oneshot::channel();
         let refused = Refused::default();
@@ -132,17 +154,15 @@ impl Leases {
         };
         let beats = Arc::new(AtomicU64::new(0));
         let beating = watchdog::beat(Arc::clone(&beats));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("leases".into()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = keep_on(kept, longest) => {}
-                    () = beating => {}
-                    _ = gone => {}
-                }
-            });
-        })?;
-        Ok(Arc::new(Self { held, queue, visibility, meters, refused, beats, _keeper: keeper }))
+        let keeping = async move {
+            tokio::select! {
+                biased;
+                _ = gone => {}
+                () = keep_on(kept, longest) => {}
+                () = beating => {}
+            }
+        };
+        (Arc::new(Self { held, queue, visibility, meters, refused, beats, _keeper: keeper }), keeping)
     }
 
     /// What the queue said, if it has refused to extend: no right to, or no credentials any more.
@@ -267,7 +287,7 @@ impl Drop for Lease {
     }
 }
 
-/// What the keeper's thread works with.
+/// What the keeper works with.
 #[derive(Clone)]
 struct Keeper {
     queue: Arc<dyn JobQueue>,
@@ -367,6 +387,6 @@ fn due(held: &Held, visibility: Duration, longest: Duration) -> Vec<(String, Rec
     due
 }
 
-fn lock(held: &Held) -> MutexGuard<'_, HashMap<String, Entry>> {
+fn lock(held: &Held) -> MutexGuard<'_, BTreeMap<String, Entry>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,10 +8,12 @@ use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
+use crate::link::{Disconnected, Inlet, Outlet};
 use crate::meter::{State, Turn};
 
 pub mod codec;
@@ -107,6 +109,18 @@ impl From<io::Error> for ProcessError {
     }
 }
 
+/// A filter that waits without a thread, for tests in simulated time: that stands still while a blocking thread works.
+/// Everything else about it is as with a [`Processor`].
+pub trait Script: Send + Sync + 'static {
+    /// Reads `input` to produce `output`; a link that breaks ends it.
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        input: &'a mut Inlet,
+        output: &'a Outlet,
+    ) -> BoxFuture<'a, Result<Result<(), ProcessError>, Disconnected>>;
+}
+
 /// What runs in the process stage.
 #[derive(Clone)]
 pub enum Work {
@@ -116,6 +130,8 @@ pub enum Work {
     Filter(Arc<dyn Processor>),
     /// A program in a process of its own.
     Program(Arc<program::Program>),
+    /// A filter of a test in simulated time.
+    Script(Arc<dyn Script>),
 }
 
 impl Work {
@@ -125,6 +141,7 @@ impl Work {
             Self::Copy => Some("copy".to_owned()),
             Self::Filter(processor) => processor.id(),
             Self::Program(program) => Some(program.id().to_owned()),
+            Self::Script(_) => Some("script".to_owned()),
         }
     }
 }
@@ -134,6 +151,7 @@ impl std::fmt::Debug for Work {
         match self {
             Self::Copy => f.write_str("Copy"),
             Self::Filter(_) => f.write_str("Filter"),
+            Self::Script(_) => f.write_str("Script"),
             Self::Program(program) => program.fmt(f),
         }
     }

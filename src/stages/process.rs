@@ -5,6 +5,7 @@
 //! ended. Output is published by [`finish`](crate::link::Outlet::finish) alone, and only success calls it.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::sync::Semaphore;
 
@@ -12,7 +13,7 @@ use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
 use crate::link::{Disconnected, Inlet, Outlet};
-use crate::processor::{ProcessError, Processor, Work, panics, take_slot};
+use crate::processor::{ProcessError, Processor, Script, Work, panics, take_slot};
 
 /// Runs `work` on one job.
 ///
@@ -29,6 +30,7 @@ pub async fn process(
         Work::Copy => copy(input, output).await.map_err(|gone| gone.at(Process)),
         Work::Filter(processor) => filter(Arc::clone(processor), &slots, job.clone(), input, output).await,
         Work::Program(program) => program.run(job, input, output, &slots).await,
+        Work::Script(script) => follow(&**script, &slots, job, input, output).await,
     }
 }
 
@@ -66,17 +68,40 @@ fn run_filter(processor: &dyn Processor, job: &Job, input: Inlet, output: Outlet
         // Whatever the processor made of it, the neighbour's failure is the one that counts.
         return Err(JobError::disconnected(Process));
     }
-    let result = result.map_err(|said| {
+    verdict(result)?;
+    writer.finish().map_err(|_| JobError::disconnected(Process))
+}
+
+async fn follow(
+    script: &dyn Script,
+    slots: &Arc<Semaphore>,
+    job: &Job,
+    mut input: Inlet,
+    output: Outlet,
+) -> Result<(), JobError> {
+    input.ready().await.map_err(|gone| gone.at(Process))?;
+    let _slot = take_slot(slots, input.turn()).await?;
+    let mut running = script.run(job, &mut input, &output);
+    let ended = std::future::poll_fn(|context| match panics::catch(|| running.as_mut().poll(context)) {
+        Ok(polled) => polled.map(|ended| ended.map(Ok)),
+        Err(said) => Poll::Ready(Ok(Err(said))),
+    });
+    let result = ended.await.map_err(|gone| gone.at(Process))?;
+    drop(running);
+    verdict(result)?;
+    output.finish().await.map_err(|gone| gone.at(Process))
+}
+
+/// What a processor's end, or its panic's words, mean for the job.
+fn verdict(ended: Result<Result<(), ProcessError>, String>) -> Result<(), JobError> {
+    let ended = ended.map_err(|said| {
         JobError::new(Process, ErrorKind::Panicked, Code(403), format!("the processor panicked: {said}"))
     })?;
-    match result {
-        Ok(()) => writer.finish().map_err(|_| JobError::disconnected(Process)),
-        Err(ProcessError::Reject { code, reason }) => {
-            Err(JobError::new(Process, ErrorKind::Rejected, Code(code), reason))
-        }
-        Err(ProcessError::Retry { reason, after }) => {
+    ended.map_err(|error| match error {
+        ProcessError::Reject { code, reason } => JobError::new(Process, ErrorKind::Rejected, Code(code), reason),
+        ProcessError::Retry { reason, after } => {
             let error = JobError::new(Process, ErrorKind::Failed, Code(400), reason);
-            Err(JobError { retry_after: after, ..error })
+            JobError { retry_after: after, ..error }
         }
-    }
+    })
 }

@@ -380,8 +380,9 @@ fn patience(intake: &Intake, failures: u32) -> Duration {
 async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
     let _waiting = turn.waits(State::WaitUpstream);
     tokio::select! {
-        () = tokio::time::sleep(patience) => true,
+        biased;
         () = intake.shutdown.reached(Phase::Draining) => false,
+        () = tokio::time::sleep(patience) => true,
     }
 }
 

@@ -5,7 +5,7 @@
 //! timer but while a long poll waits.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +32,7 @@ pub struct MemoryQueue {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    entries: HashMap<u64, Entry>,
+    entries: BTreeMap<u64, Entry>,
     ready: VecDeque<u64>,
     /// When which message becomes visible again, as far as that still holds.
     hidden: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -121,9 +121,7 @@ impl MemoryQueue {
 
     /// Bodies and attributes of all messages, oldest first, without receiving them.
     pub fn peek(&self) -> Vec<Outgoing> {
-        let state = self.lock();
-        let sorted: BTreeMap<_, _> = state.entries.iter().collect();
-        sorted.into_values().map(|entry| entry.outgoing.clone()).collect()
+        self.lock().entries.values().map(|entry| entry.outgoing.clone()).collect()
     }
 
     /// Delivers what is in flight to somebody else: for `hidden` it is theirs, and receipts given out before are void.
@@ -275,6 +273,7 @@ impl JobQueue for MemoryQueue {
                     return Ok(Vec::new());
                 }
                 tokio::select! {
+                    biased;
                     () = arrived => {}
                     () = tokio::time::sleep_until(next) => {}
                 }

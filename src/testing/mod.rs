@@ -2,7 +2,8 @@
 //!
 //! [`run_one`] runs a [`Processor`](crate::Processor) on some bytes as the pipeline would. [`MemoryQueue`] and [`MemoryStore`]
 //! keep the conformance suites that every backend keeps, so a pipeline can't tell them from a cloud's. [`Faulty`] and
-//! [`FaultyQueue`] make any backend fail, by script or by dice. A [`Rig`] puts them all together.
+//! [`FaultyQueue`] make any backend fail, by script or by dice; a [`Wire`] puts time between it and the worker, in simulated
+//! time. A [`Rig`] puts them all together.
 
 mod faulty;
 mod log;
@@ -10,6 +11,7 @@ mod memory_queue;
 mod memory_store;
 mod one;
 mod rig;
+mod wire;
 
 pub use faulty::{Fault, Faults, Faulty, FaultyQueue, On};
 pub use log::{Log, Operation};
@@ -17,3 +19,4 @@ pub use memory_queue::MemoryQueue;
 pub use memory_store::{MemoryStore, pattern};
 pub use one::{Outcome, Report, run_one};
 pub use rig::{Rig, Running};
+pub use wire::Wire;

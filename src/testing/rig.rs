@@ -14,11 +14,12 @@ use super::faulty::{Faults, Faulty, FaultyQueue};
 use super::log::{Log, Operation};
 use super::memory_queue::MemoryQueue;
 use super::memory_store::MemoryStore;
+use super::wire::Wire;
 use crate::budget::{Budget, LINK_BYTES};
 use crate::circuit::Circuit;
 use crate::error::Stage;
 use crate::job::Location;
-use crate::lease::Leases;
+use crate::lease::{LONGEST, Leases};
 use crate::message::Rules;
 use crate::meter::{Ended, Meters};
 use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
@@ -73,6 +74,10 @@ pub struct Rig {
     pub has_dead_letters: bool,
     /// Whether uploads may be left open: where an abort or the answer to a begin was lost on purpose.
     pub may_leave_uploads: bool,
+    /// What is between the pipeline and the rest, in simulated time; the leases are kept on the runtime of the run then.
+    pub simulated: Option<Wire>,
+    /// How long a run may take before it counts as hung.
+    pub patience: Duration,
     /// The outputs of each message, by its id.
     outputs: Arc<Mutex<HashMap<String, Vec<Location>>>>,
 }
@@ -134,6 +139,8 @@ impl Rig {
             max_receives: None,
             has_dead_letters: true,
             may_leave_uploads: false,
+            simulated: None,
+            patience: PATIENCE,
             outputs: Arc::default(),
         }
     }
@@ -191,16 +198,17 @@ impl Rig {
     ///
     /// If the machine has no thread left for it.
     pub fn start(&self, work: Work) -> Running {
-        let queue: Arc<dyn JobQueue> =
-            Arc::new(FaultyQueue::new(Arc::clone(&self.queue) as Arc<dyn JobQueue>, self.faults.clone()));
-        let dead: Arc<dyn JobQueue> =
-            Arc::new(FaultyQueue::new(Arc::clone(&self.dead_letters) as Arc<dyn JobQueue>, self.faults.clone()));
+        let [queue, dead] = [&self.queue, &self.dead_letters].map(|queue| self.faulty_queue(queue));
         let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(self.store.clone()), self.faults.clone()));
+        let store = self.simulated.as_ref().map_or_else(|| Arc::clone(&store), |wire| wire.store(Arc::clone(&store)));
         let budget = Budget::new(self.memory, self.transfer.part);
         let slots = Arc::new(Semaphore::new(self.concurrency));
         let circuit = Arc::new(Circuit::new(self.shutdown.clone()));
-        let leases = Leases::new(Arc::clone(&queue), self.visibility, Arc::clone(&self.meters))
-            .expect("a thread for the leases");
+        let (kept, meters) = (Arc::clone(&queue), Arc::clone(&self.meters));
+        let leases = match self.simulated {
+            Some(_) => Leases::here(kept, self.visibility, LONGEST, meters),
+            None => Leases::new(kept, self.visibility, meters).expect("a thread for the leases"),
+        };
         let pipeline = Pipeline {
             intake: Intake {
                 queue: Arc::clone(&queue),
@@ -235,6 +243,14 @@ impl Rig {
         let how = self.receive;
         let task = tokio::spawn(async move { pipeline.run(how).await });
         Running { budget, slots, circuit, leases, rig: self.clone(), task }
+    }
+
+    fn faulty_queue(&self, queue: &Arc<MemoryQueue>) -> Arc<dyn JobQueue> {
+        let faulty = FaultyQueue::new(Arc::clone(queue) as Arc<dyn JobQueue>, self.faults.clone());
+        match &self.simulated {
+            Some(wire) => wire.queue(Arc::new(faulty)),
+            None => Arc::new(faulty),
+        }
     }
 
     /// Checks that every message taken is counted as ended in one way, and that nothing counts as under way.
@@ -280,10 +296,38 @@ impl Running {
     /// # Panics
     ///
     /// If it doesn't hold, or the run hangs.
-    pub async fn end(self) -> Settled {
-        let Self { budget, slots, rig, task, .. } = self;
-        let settled =
-            tokio::time::timeout(PATIENCE, task).await.expect("the run ends").expect("the run does not panic");
+    pub async fn end(mut self) -> Settled {
+        let ended = tokio::time::timeout(self.rig.patience, &mut self.task).await.expect("the run ends");
+        let settled = ended.expect("the run does not panic");
+        self.check().await;
+        self.rig.check_counts();
+        settled
+    }
+
+    /// Waits for the end as [`end`](Self::end) does, or kills the run when `dies` resolves: nothing of it goes on, but what
+    /// is on its way to the services. `None` if it was killed.
+    ///
+    /// # Panics
+    ///
+    /// As [`end`](Self::end) does.
+    pub async fn end_or_die(mut self, dies: impl Future<Output = ()>) -> Option<Settled> {
+        tokio::select! {
+            biased;
+            ended = tokio::time::timeout(self.rig.patience, &mut self.task) => {
+                let settled = ended.expect("the run ends").expect("the run does not panic");
+                self.check().await;
+                self.rig.check_counts();
+                return Some(settled);
+            }
+            () = dies => {}
+        }
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()), "the run is killed in the middle");
+        None
+    }
+
+    async fn check(&self) {
+        let Self { budget, slots, rig, .. } = self;
         rig.check_order();
         // What was cut on a blocking thread ends a moment later.
         for _ in 0..200 {
@@ -295,10 +339,8 @@ impl Running {
         }
         assert_eq!(budget.reserved(), 0, "bytes of memory not given back");
         assert_eq!(slots.available_permits(), rig.concurrency, "slots given back");
-        rig.check_counts();
         let open = rig.store.uploads();
         assert!(open == 0 || rig.may_leave_uploads, "{open} uploads were left open");
-        settled
     }
 }
 
