@@ -172,7 +172,7 @@ async fn two_hundred_idle_clients_do_not_hold_up_a_scrape() {
     }
     let began = Instant::now();
     assert_eq!(status(&request(listener.addr(), "GET /healthz", "").await.0), 200);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     // The oldest had to go: the newest take no more than the limit.
     let mut cut = 0;
     for mut client in idle {

@@ -196,7 +196,7 @@ async fn a_long_poll_wakes_for_another_process_and_for_a_timeout() {
     assert_eq!(bodies(&got.unwrap()), ["a"]);
     let back = here.receive(1, Duration::from_secs(10), LONG).await.unwrap();
     assert_eq!(bodies(&back), ["a"]);
-    assert!(begun.elapsed() < Duration::from_secs(3), "took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "took {:?}", begun.elapsed());
 }
 
 #[test]

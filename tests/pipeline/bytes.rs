@@ -168,7 +168,8 @@ async fn a_silent_store_is_given_up_at_the_deadline() {
     }
     let begun = Instant::now();
     assert_eq!(rig.run(Work::Copy).await.done, 1);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    // Without a deadline it would be asked for ever.
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert!(rig.is_copied("a"));
 }
 

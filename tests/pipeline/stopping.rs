@@ -49,7 +49,8 @@ async fn draining_finishes_what_is_in_flight_and_receives_nothing_more() {
     let running = rig.start(counting(&runs, Duration::from_millis(50)));
     begun(&runs, 5).await;
     rig.shutdown.advance(Phase::Draining);
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    // What was under way ends.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let (taken, asked) = (received(&rig), rig.faults.calls(On::Receive));
     let settled = running.end().await;
     assert_eq!(settled, Settled { done: taken as u64, ..Settled::default() });
@@ -72,7 +73,7 @@ async fn cutting_gives_everything_back_at_once_and_publishes_nothing() {
     rig.shutdown.advance(Phase::Cutting);
     let settled = running.end().await;
     assert_eq!(settled, Settled { released: 6, ..Settled::default() });
-    assert!(cut.elapsed() < Duration::from_secs(2), "{:?}", cut.elapsed());
+    assert!(cut.elapsed() < Duration::from_secs(10), "{:?}", cut.elapsed());
     assert_eq!(rig.queue.visible(), 6, "visible at once");
     assert_eq!(rig.store.locations().len(), 6, "the inputs and nothing else");
 }
@@ -89,11 +90,11 @@ async fn a_drain_that_takes_too_long_is_cut() {
     let running = rig.start(filter(move |job, input, output| {
         seen.fetch_add(1, SeqCst);
         std::io::copy(input, output)?;
-        std::thread::sleep(Duration::from_millis(if job.input.key() == "slow" { 1000 } else { 50 }));
+        std::thread::sleep(Duration::from_millis(if job.input.key() == "slow" { 2500 } else { 50 }));
         Ok(())
     }));
     begun(&runs, 2).await;
-    rig.shutdown.drain(Duration::from_millis(300)).await;
+    rig.shutdown.drain(Duration::from_secs(1)).await;
     assert_eq!(running.end().await, Settled { done: 1, released: 1, ..Settled::default() });
     assert_eq!(rig.queue.visible(), 1);
 }
@@ -142,33 +143,33 @@ async fn until_empty_waits_for_jobs_that_come_back() {
 async fn an_empty_queue_ends_a_run_until_empty_at_once() {
     let begun = Instant::now();
     assert_eq!(Rig::new().run(Work::Copy).await, Settled::default());
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_leaves_when_nothing_has_come_for_long_enough() {
     let mut rig = Rig::new();
     rig.receive.until_empty = false;
-    rig.receive.idle_exit = Some(Duration::from_millis(400));
+    rig.receive.idle_exit = Some(Duration::from_secs(2));
     let begun = Instant::now();
     let running = rig.start(Work::Copy);
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
     rig.job("late", 10);
     assert_eq!(running.end().await.done, 1);
     let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(650) && took < Duration::from_millis(2000), "{took:?}");
+    assert!(took >= Duration::from_millis(2700) && took < Duration::from_secs(10), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_with_a_long_job_is_not_idle() {
     let mut rig = Rig::new();
     rig.receive.until_empty = false;
-    rig.receive.idle_exit = Some(Duration::from_millis(100));
+    rig.receive.idle_exit = Some(Duration::from_millis(300));
     rig.job("a", 10);
     let runs = Arc::default();
-    let running = rig.start(counting(&runs, Duration::from_millis(400)));
+    let running = rig.start(counting(&runs, Duration::from_secs(3)));
     begun(&runs, 1).await;
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
     rig.job("b", 10);
     assert_eq!(running.end().await.done, 2, "it still received");
 }
