@@ -513,7 +513,7 @@ def jobs_that_never_move_again_end_the_worker_with_7_and_are_done_by_another(sce
 def a_runtime_that_stands_still_ends_the_worker_with_7(scene):
     # Each thread of the runtime meets a job that never lets it go.
     threads = 2 * os.cpu_count()
-    worker = stuck(scene, "CP2:1:block", jobs=threads + 4, settings={"--concurrency": threads + 4})
+    worker = stuck(scene, "CP2:1:block", jobs=threads + 4, settings={"--concurrency": threads + 4, "--memory": f"{64 + 4 * threads}MiB"})
     worker.expect(7, 150)
     check("error[BP701]: the runtime runs no task" in worker.words(), worker.words()[-400:])
     scene.finish(name="after")
