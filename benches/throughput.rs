@@ -106,7 +106,7 @@ fn on_directories(criterion: &mut Criterion) {
     for (name, size, count) in LOADS {
         std::fs::write(root.path().join(format!("in-{size}")), vec![7; size as usize]).expect("an input");
         let how = Receive {
-            receivers: 1,
+            receivers: Some(1),
             wait: Duration::from_secs(1),
             until_empty: false,
             idle_exit: None,

@@ -32,6 +32,7 @@ pub mod error;
 pub mod job;
 pub mod journal;
 pub mod lease;
+pub mod limit;
 pub mod link;
 pub mod log;
 pub mod message;
@@ -51,6 +52,7 @@ pub mod store;
 pub mod submit;
 mod task;
 pub mod testing;
+pub mod tuner;
 pub mod watchdog;
 pub mod worker;
 

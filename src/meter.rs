@@ -260,6 +260,11 @@ impl Meters {
         crate::metrics::throttle(service);
     }
 
+    /// Counts a `limit` that was moved for `reason`, each one of a few fixed words.
+    pub fn concurrency_changed(&self, limit: &'static str, reason: &'static str) {
+        crate::metrics::concurrency_changed(limit, reason);
+    }
+
     /// Counts an entry of a batch delete that failed with `fault`, one of a few fixed words.
     pub fn ack_failed(&self, fault: &'static str) {
         self.ack_failures.fetch_add(1, Relaxed);

@@ -19,6 +19,7 @@ use crate::crash;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
+use crate::limit::Lane;
 use crate::link::link;
 use crate::message::{self, Parsed, Rules};
 use crate::origin::Origin;
@@ -30,9 +31,10 @@ use crate::stages::{
 };
 use crate::store::{Condition, ObjectStore, Writing};
 use crate::task;
+use crate::tuner::Tuner;
 
 /// How objects move.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Transfer {
     /// Bytes per ranged read and per uploaded part.
     pub part: u64,
@@ -40,6 +42,10 @@ pub struct Transfer {
     pub parallel: usize,
     /// How patient a transfer is.
     pub retry: Retry,
+    /// What bounds the reads of all jobs together.
+    pub reads: Lane,
+    /// What bounds the writes of all jobs together.
+    pub writes: Lane,
 }
 
 /// What to do about an output that is there already.
@@ -85,12 +91,15 @@ pub struct Pipeline {
     pub processors: Arc<Semaphore>,
     /// What is done to each job.
     pub plan: Arc<Plan>,
+    /// What moves the limits, if anything does.
+    pub tuner: Option<Tuner>,
 }
 
 impl Pipeline {
     /// Runs until `how` or the shutdown says to stop and every message taken has been settled.
     pub async fn run(&self, how: Receive) -> Settled {
-        let slots = self.intake.slots.available_permits().max(1);
+        let slots = self.intake.slots.ceiling();
+        let _tuning = self.tuner.clone().map(|tuner| task::spawn(tuner.run()));
         receive(self.intake.clone(), how)
             .map(|delivery| task::spawn(self.clone().finish(delivery)))
             .buffer_unordered(slots)
@@ -163,16 +172,23 @@ impl Pipeline {
         room: &Room,
         cut: &Cut<'_>,
     ) -> Result<(), JobError> {
-        let (meters, transfer) = (&self.intake.meters, self.plan.transfer);
+        let (meters, transfer) = (&self.intake.meters, &self.plan.transfer);
         let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
         let (raw_out, raw_in) = link(&reads, &works);
         let (cooked_out, cooked_in) = link(&works, &writes);
         let origin = Arc::new(Origin::new(job, &self.plan.work));
         let how = Writing { condition, ..Writing::default() };
         let (store, to) = (Arc::clone(&self.store), job.output.clone());
-        let target = Target { store, transfer, meters: Arc::clone(meters), to, how, origin: Some(Arc::clone(&origin)) };
+        let target = Target {
+            store,
+            transfer: transfer.clone(),
+            meters: Arc::clone(meters),
+            to,
+            how,
+            origin: Some(Arc::clone(&origin)),
+        };
 
-        let source = Source::new(Arc::clone(&self.store), transfer, Arc::clone(meters), job);
+        let source = Source::new(Arc::clone(&self.store), transfer.clone(), Arc::clone(meters), job);
         let downloaded = download(source, room, job, &origin, raw_out);
         let processed = process(&self.plan.work, Arc::clone(&self.processors), job, raw_in, cooked_out);
         let uploaded = upload(target, room, cut, cooked_in);

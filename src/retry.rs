@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::error::{ServiceError, ServiceErrorKind};
+use crate::limit::Lane;
 use crate::meter::Meters;
 
 /// The name of a service call, for counting. Both words are metric labels.
@@ -93,8 +94,18 @@ impl Retry {
     }
 
     /// Makes attempts until one succeeds, fails for good, or has failed too often.
-    pub async fn run<T, F>(
+    pub async fn run<T, F>(&self, meters: &Meters, call: Call, attempt: impl FnMut() -> F) -> Result<T, ServiceError>
+    where
+        F: Future<Output = Result<T, ServiceError>>,
+    {
+        self.run_in(&Lane::default(), 0, meters, call, attempt).await
+    }
+
+    /// The same in a lane, which counts a success as so many `bytes`. Time spent waiting for it is no part of a deadline.
+    pub async fn run_in<T, F>(
         &self,
+        lane: &Lane,
+        bytes: usize,
         meters: &Meters,
         call: Call,
         mut attempt: impl FnMut() -> F,
@@ -105,7 +116,10 @@ impl Retry {
         meters.allowed(self.deadline);
         let mut failures = 0;
         loop {
-            match self.attempt(call, attempt()).await {
+            let passing = lane.enter().await;
+            let answer = self.attempt(call, attempt()).await;
+            passing.ended(&answer, bytes as u64);
+            match answer {
                 Err(error) if error.is_transient() => {
                     failures += 1;
                     self.pause(meters, call, failures, error).await?;

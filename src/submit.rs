@@ -152,7 +152,7 @@ impl Submit {
         let (file_out, file_in) = link(&reads, &writes);
         let target = Target {
             store: Arc::clone(&self.store),
-            transfer: self.transfer,
+            transfer: self.transfer.clone(),
             meters: Arc::clone(&self.meters),
             to: item.input.clone(),
             how: Writing::default(),

@@ -30,6 +30,7 @@
 //! ```
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +44,10 @@ use crate::config::Machine;
 use crate::error::{Code, Exit, ServiceError, UserError};
 use crate::job::Location;
 use crate::lease::Leases;
+use crate::limit::Limit;
 use crate::message::Rules;
 use crate::meter::Meters;
+use crate::metrics;
 use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
 use crate::processor::{Processor, Work};
 use crate::queue::JobQueue;
@@ -52,6 +55,7 @@ use crate::retry::Retry;
 use crate::shutdown::Shutdown;
 use crate::stages::{Intake, Receive, Settled, Settling};
 use crate::store::ObjectStore;
+use crate::tuner::{self, Tuner};
 
 /// How long a finished message waits for nine others. Short beside any visibility timeout, long beside the time in
 /// which a busy worker finishes ten jobs.
@@ -68,8 +72,11 @@ pub const MAX_RECEIVES: u32 = 5;
 /// The numbers of a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Jobs in flight.
+    /// Jobs in flight; to begin with, if `most` is more.
     pub concurrency: usize,
+    /// What the number of jobs in flight may grow to, and that of reads and of writes, where that pays
+    /// (`--concurrency auto`); up to `concurrency` nothing moves.
+    pub most: usize,
     /// Processors running at once.
     pub processors: usize,
     /// Bytes of objects held in memory at any time; at least two parts.
@@ -93,6 +100,7 @@ impl Default for Settings {
         let cores = machine.cores.max(1);
         Self {
             concurrency: (4 * cores).max(16),
+            most: tuner::MOST,
             processors: cores,
             memory: machine.memory / 4,
             part: 8 << 20,
@@ -154,6 +162,12 @@ pub fn join(
     shutdown: Shutdown,
 ) -> io::Result<Pipeline> {
     let retry = Retry::default();
+    let jobs = settings.concurrency.max(1);
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let tuner = (settings.most > jobs)
+        .then(|| Tuner::new(jobs, settings.most, cores, metrics::cpu_seconds, Arc::clone(&meters)));
+    let slots = tuner.as_ref().map_or_else(|| Limit::fixed(jobs), |tuner| Arc::clone(tuner.jobs()));
+    let (reads, writes) = tuner.as_ref().map(|tuner| (tuner.reads(), tuner.writes())).unwrap_or_default();
     let leases = Leases::new(queues.leases, settings.visibility, Arc::clone(&meters))?;
     let plan = Plan {
         rules,
@@ -162,6 +176,8 @@ pub fn join(
             part: settings.part,
             parallel: settings.parallel.max(1),
             retry: Retry { attempts: PATIENT_ATTEMPTS, ..retry },
+            reads,
+            writes,
         },
         if_exists: settings.if_exists,
         job_timeout: settings.job_timeout,
@@ -173,7 +189,7 @@ pub fn join(
             queue: Arc::clone(&queues.jobs),
             leases,
             budget: Budget::new(settings.memory, settings.part),
-            slots: Arc::new(Semaphore::new(settings.concurrency.max(1))),
+            slots,
             circuit: Arc::clone(&circuit),
             shutdown,
             meters: Arc::clone(&meters),
@@ -191,6 +207,7 @@ pub fn join(
         store,
         processors: Arc::new(Semaphore::new(settings.processors.max(1))),
         plan: Arc::new(plan),
+        tuner,
     })
 }
 
@@ -216,7 +233,7 @@ impl Worker {
             aws: AwsSettings::default(),
             settings: Settings::default(),
             how: Receive {
-                receivers: 1,
+                receivers: None,
                 wait: Duration::from_secs(20),
                 until_empty: false,
                 idle_exit: None,

@@ -36,7 +36,7 @@ async fn case(seed: u64) {
     // The answer to a begin may be lost, and an abort fail five times: that is what `gc` is for.
     rig.may_leave_uploads = true;
     rig.concurrency = dice.usize(1..=8);
-    rig.receive.receivers = dice.usize(1..=3);
+    rig.receive.receivers = Some(dice.usize(1..=3));
     rig.transfer.parallel = dice.usize(1..=4);
     rig.memory = rig.transfer.part * dice.u64(2..=60);
     rig.processors = dice.usize(1..=4);

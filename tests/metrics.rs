@@ -38,6 +38,7 @@ fn record_all(sources: &Sources) {
     metrics::http_request("store", "get", "ok");
     metrics::retry("s3", "GetObject", "throttled");
     metrics::throttle("s3");
+    metrics::concurrency_changed("jobs", "gain");
     metrics::bad_input(Code(303));
     metrics::export(sources);
 }
@@ -100,6 +101,7 @@ fn every_name_has_our_prefix_a_base_unit_and_the_ending_of_its_kind() {
             "op",
             "code",
             "reason",
+            "limit",
             "version",
             "arch",
             "command",

@@ -48,6 +48,8 @@ fn moment() -> Snapshot {
         elapsed: 2971.0,
         interval: 10.0,
         slots: 16,
+        reads_limit: 64,
+        writes_limit: 64,
         stages: vec![
             stage("receive", [0.22, 0.03, 0.75, 0.0], 1, 412.0, None, 0),
             stage("download", [0.48, 0.02, 0.50, 0.0], 32, 412.0, Some(824.0), 3),

@@ -14,7 +14,7 @@ use crate::processor::codec::{Chain, Limits, Suffix};
 use crate::processor::program::{Options, Program};
 use crate::scratch::Scratch;
 use crate::shutdown::Shutdown;
-use crate::stages::receive;
+use crate::stages::{Receive, receive};
 use crate::status::{self, Sources};
 use crate::store::ObjectStore;
 use crate::watchdog::{self, Stall, Watchdog, Watched};
@@ -64,6 +64,7 @@ pub(super) fn pipeline(
 ) -> Result<Pipeline, UserError> {
     let settings = Settings {
         concurrency: working.concurrency.get(),
+        most: working.most.get(),
         processors: working.processors.get(),
         memory: working.memory,
         part: working.part_size,
@@ -98,12 +99,19 @@ pub(super) fn watch(
 }
 
 /// What a screen shows of a pipeline.
-pub(super) fn sources(pipeline: &Pipeline, working: &Working, receivers: usize, about: status::About) -> Sources {
+pub(super) fn sources(pipeline: &Pipeline, working: &Working, how: Receive, about: status::About) -> Sources {
     let (budget, leases) = (Arc::clone(&pipeline.intake.budget), Arc::clone(&pipeline.intake.leases));
     let mut sources = Sources::new(Arc::clone(&pipeline.intake.meters), about);
     sources.slots = working.concurrency.get();
+    sources.receivers = how.polls(working.concurrency.get());
+    sources.limits = pipeline.tuner.clone().map(|tuner| {
+        let now = move || {
+            let [jobs, reads, writes] = tuner.now();
+            status::Limits { jobs, reads, writes, receivers: how.polls(jobs), slot_time: tuner.jobs().area() }
+        };
+        Arc::new(now) as Arc<dyn Fn() -> status::Limits + Send + Sync>
+    });
     sources.processors = working.processors.get();
-    sources.receivers = receivers;
     sources.memory = Arc::new(move || status::Memory { reserved: budget.reserved(), budget: budget.total() });
     sources.leases = Arc::new(move || {
         let health = leases.health();

@@ -67,10 +67,12 @@ fn default(name: &'static str, resolved: &RunConfig, layers: &Layers) -> (String
     }
     let working = &resolved.working;
     let value = match name {
+        "concurrency" if working.most > working.concurrency => {
+            format!("auto: {} to begin with, at most {}", working.concurrency, working.most)
+        }
         "concurrency" => working.concurrency.to_string(),
         "processors" => working.processors.to_string(),
         "memory" => show_size(working.memory),
-        "receivers" => resolved.receivers.to_string(),
         "work-dir" => working.work_dir.display().to_string(),
         name => Setting::named(name).map_or("", |setting| setting.default).to_owned(),
     };

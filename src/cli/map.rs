@@ -91,7 +91,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         drain: working.drain_timeout,
         ..status::About::default()
     };
-    let mut sources = assemble::sources(&pipeline, working, 1, about);
+    let mut sources = assemble::sources(&pipeline, working, how(), about);
     sources.totals = Some(totals);
     let _asking = status::ask_queue(jobs, sources.queue.clone());
     let _watchdog = assemble::watch(&pipeline, working, LOOK, &sources.stall)?;
@@ -136,7 +136,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How the pipeline receives: until the queue has been filled and emptied.
 fn how() -> Receive {
-    Receive { receivers: 1, wait: LOOK, until_empty: true, idle_exit: None, max_messages: None }
+    Receive { receivers: Some(1), wait: LOOK, until_empty: true, idle_exit: None, max_messages: None }
 }
 
 /// Sends a job for each thing found, while the pipeline is already at work on the first ones.
@@ -175,7 +175,7 @@ async fn send_all(config: &MapConfig, pipeline: &Pipeline, select: Select, known
         meters: Arc::clone(&intake.meters),
         shutdown: intake.shutdown.clone(),
         circuit: Arc::clone(&intake.circuit),
-        transfer: pipeline.plan.transfer,
+        transfer: pipeline.plan.transfer.clone(),
         // Nothing is uploaded: this is how many jobs wait for a place in a batch.
         concurrency: intake.queue.max_batch() * 2,
         linger: worker::LINGER,

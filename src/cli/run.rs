@@ -1,6 +1,6 @@
 //! `run`: works through the jobs of a queue.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use super::assemble;
@@ -44,15 +44,15 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         drain: working.drain_timeout,
         page: None,
     };
-    let sources = assemble::sources(&pipeline, working, config.receivers.get(), about);
-    let _asking = status::ask_queue(Arc::clone(&pipeline.intake.queue), sources.queue.clone());
     let how = Receive {
-        receivers: config.receivers.get(),
+        receivers: config.receivers.map(NonZeroUsize::get),
         wait: config.wait_time,
         until_empty: config.until_empty,
         idle_exit: config.idle_exit,
         max_messages: config.max_jobs.map(Into::into),
     };
+    let sources = assemble::sources(&pipeline, working, how, about);
+    let _asking = status::ask_queue(Arc::clone(&pipeline.intake.queue), sources.queue.clone());
 
     let _watchdog = assemble::watch(&pipeline, working, config.wait_time, &sources.stall)?;
     let shutdown = pipeline.intake.shutdown.clone();

@@ -18,6 +18,7 @@ use crate::config::{Format, Source, SubmitConfig};
 use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
 use crate::journal::Journal;
+use crate::limit::Lane;
 use crate::message::{self, Request, encode_own, encode_sample2013};
 use crate::meter::Meters;
 use crate::pipeline::Transfer;
@@ -72,7 +73,13 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
         meters: Arc::clone(&meters),
         shutdown: shutdown.clone(),
         circuit: Arc::clone(&circuit),
-        transfer: Transfer { part: config.part_size, parallel: config.parallel.get(), retry: Retry::default() },
+        transfer: Transfer {
+            part: config.part_size,
+            parallel: config.parallel.get(),
+            retry: Retry::default(),
+            reads: Lane::default(),
+            writes: Lane::default(),
+        },
         concurrency: config.concurrency.get(),
         linger: worker::LINGER,
     };

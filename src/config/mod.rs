@@ -50,7 +50,7 @@ pub struct RunConfig {
     /// The places that messages may name; empty allows all of S3, and no local file.
     pub allow: Vec<Location>,
     /// Long polls in flight.
-    pub receivers: NonZeroUsize,
+    pub receivers: Option<NonZeroUsize>,
     /// How long a receive waits for a message.
     pub wait_time: Duration,
     /// Where rejected messages go, if not where the queue's own policy says.
@@ -143,11 +143,8 @@ impl RunConfig {
             // The default of `run`; 9464 is the port OpenTelemetry's exporters for Prometheus listen on.
             working.metrics_addr = Some(SocketAddr::from(([127, 0, 0, 1], 9464)));
         }
-        // One long poll brings 10 messages in about 20 ms, so one keeps 64 slots of 130 ms jobs busy; shorter
-        // jobs in more slots need more of them.
-        let receivers = read.count("receivers", 1, 100)?.unwrap_or(1 + working.concurrency.get() as u64 / 64);
         let config = Self {
-            receivers: at_least_one(receivers),
+            receivers: read.count("receivers", 1, 100)?.map(at_least_one),
             allow: read.many("allow", |text| values::location(text, &machine.directory))?,
             input_prefix: read.one("input-prefix", text)?.unwrap_or_default(),
             // SQS holds a long poll for at most 20 s
@@ -230,7 +227,7 @@ impl SubmitConfig {
             }
         }
         working::note_prefix(output.as_ref(), &mut global.notes);
-        let (concurrency, parallel) = working::concurrency(&read, &mut global.notes)?;
+        let in_flight = working::concurrency(&read, &mut global.notes)?;
         let part_size = working::part_size(&read, [Some(&input)])?;
         let config = Self {
             memory: working::memory(&read, part_size)?,
@@ -246,8 +243,8 @@ impl SubmitConfig {
             queue,
             wait,
             format,
-            concurrency,
-            parallel,
+            concurrency: in_flight.jobs,
+            parallel: in_flight.parallel,
             part_size,
         };
         Ok(Self { journal: config.journal(&read)?, ..config })

@@ -207,7 +207,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::one("work-dir", "DIR", PROCESSING, WORK, "Where scratch files of programs are kept")
         .default("the system's temporary directory"),
     Setting::one("concurrency", "N|auto", SPEED, RUN | SUBMIT | MAP, "Jobs (for submit: files) in flight")
-        .default("4 x cores, at least 16")
+        .default("auto: finds it, from 4 x cores, at least 16")
         .common(),
     Setting::one("processors", "N", SPEED, WORK, "Processors running at once").default("cores"),
     Setting::one("memory", "SIZE|N%", SPEED, RUN | SUBMIT | MAP, "Bytes of objects held in memory at any time")
@@ -216,7 +216,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::one("part-size", "SIZE", SPEED, RUN | SUBMIT | MAP, "Size of ranged reads and of uploaded parts")
         .default("8MiB"),
     Setting::one("receivers", "N", SPEED, RUN, "Long polls in flight")
-        .default("1, and 1 more for every 64 jobs in flight"),
+        .default("as many as fill the jobs in flight, 1 while the queue is empty"),
     Setting::one(
         "visibility-timeout",
         "TIME",

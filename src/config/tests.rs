@@ -131,15 +131,18 @@ fn defaults_follow_the_machine() {
     let on = |cores, memory| run(&[], &[], &[], &Machine { cores, memory, ..machine() }).unwrap();
     let small = on(1, 512 << 20);
     assert_eq!((small.working.concurrency.get(), small.working.processors.get()), (16, 1));
-    assert_eq!((small.working.memory, small.receivers.get()), (128 << 20, 1));
+    assert_eq!((small.working.memory, small.working.most.get()), (128 << 20, 1000));
     let large = on(64, 256 << 30);
     assert_eq!((large.working.concurrency.get(), large.working.processors.get()), (256, 64));
-    assert_eq!((large.working.memory, large.receivers.get()), (64 << 30, 5));
+    assert_eq!((large.working.memory, large.receivers), (64 << 30, None));
     assert_eq!((large.working.part_size, large.working.visibility), (8 << 20, secs(60)));
     // A quarter of a tiny machine holds no job; one job's two parts are the least that works.
     assert_eq!(on(1, 32 << 20).working.memory, 18 << 20);
     let auto = run(&[("concurrency", "auto")], &[], &[], &machine()).unwrap();
     assert_eq!(auto.working.concurrency.get(), 16);
+    assert!(auto.working.most.get() > 16);
+    let fixed = run(&[("concurrency", "16")], &[], &[], &machine()).unwrap();
+    assert_eq!(fixed.working.most.get(), 16, "a number is obeyed exactly");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::values::{self, Wrong, show_size};
 use super::{at_least_one, secs, text};
 use crate::error::UserError;
 use crate::job::Location;
+use crate::tuner;
 
 /// What is done to each object, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +51,10 @@ pub struct Working {
     pub pass_credentials: bool,
     /// Where scratch files are kept.
     pub work_dir: PathBuf,
-    /// Jobs in flight.
+    /// Jobs in flight; to begin with, if `most` is more.
     pub concurrency: NonZeroUsize,
+    /// What jobs, reads and writes in flight may each grow to: more than `concurrency` only if that is `auto`.
+    pub most: NonZeroUsize,
     /// Requests in flight for each job, the one that is written aside.
     pub parallel: NonZeroUsize,
     /// Processors running at once.
@@ -85,6 +88,8 @@ pub const SLACK: u64 = 2 << 20;
 /// Requests in flight for one job, where open files allow it: one connection to S3 carries some 90 MB/s, and
 /// eight of them fill what the usual machine has of network (PERFORMANCE: 8 ranges of 8 MiB).
 const PARALLEL: u64 = 8;
+/// A job's share of the budget below which `auto` takes no more jobs: twice the room of a tiny object.
+const JOB_OVERHEAD: u64 = 128 << 10;
 /// More jobs in flight than this need more than one machine's connections.
 const MOST_JOBS: u64 = 10_000;
 /// SQS's longest visibility timeout, 12 hours, counted from the receive
@@ -113,8 +118,9 @@ impl Working {
             _ => Process::Program(program),
         };
         note_prefix(output, notes);
-        let (concurrency, parallel) = self::concurrency(read, notes)?;
+        let Concurrency { jobs: concurrency, parallel, adapts } = self::concurrency(read, notes)?;
         let part_size = part_size(read, [output])?;
+        let memory = memory(read, part_size)?;
         let exists = [("overwrite", IfExists::Overwrite), ("skip", IfExists::Skip), ("fail", IfExists::Fail)];
         let work_dir = read.one("work-dir", text)?.map(|path| read.machine.directory.join(path));
         let max_receives = read.count("max-receives", 1, 1000)?;
@@ -131,9 +137,10 @@ impl Working {
             pass_credentials: read.on("pass-credentials")?,
             work_dir: work_dir.unwrap_or_else(|| read.machine.temporary.clone()),
             concurrency,
+            most: if adapts { most(read.machine.open_files, memory, concurrency) } else { concurrency },
             parallel,
             processors: at_least_one(read.count("processors", 1, 1024)?.unwrap_or(read.machine.cores as u64)),
-            memory: memory(read, part_size)?,
+            memory,
             part_size,
             // Two seconds leave time for one extension at half time that takes a second.
             visibility: read.time("visibility-timeout", secs(2), LONGEST_LEASE, 116)?.unwrap_or(secs(60)),
@@ -153,11 +160,26 @@ impl Working {
     }
 }
 
+/// What may be in flight.
+pub(super) struct Concurrency {
+    /// Jobs.
+    pub jobs: NonZeroUsize,
+    /// Requests for each job, the one that is written aside.
+    pub parallel: NonZeroUsize,
+    /// Nobody has fixed the number.
+    pub adapts: bool,
+}
+
+/// What the number of jobs, of reads and of writes may each grow to: a job has a connection at the most beside those
+/// that are counted as reads and writes, all in four fifths of the open files; and what surrounds a job that holds
+/// next to nothing must still be small beside the budget.
+fn most(open_files: u64, memory: u64, start: NonZeroUsize) -> NonZeroUsize {
+    let most = (open_files / 5 * 4 / 3).min(memory / JOB_OVERHEAD).min(tuner::MOST as u64);
+    at_least_one(most).max(start)
+}
+
 /// Jobs in flight and requests in flight for each, as many as the open files carry.
-pub(super) fn concurrency(
-    read: &Reading<'_>,
-    notes: &mut Vec<String>,
-) -> Result<(NonZeroUsize, NonZeroUsize), UserError> {
+pub(super) fn concurrency(read: &Reading<'_>, notes: &mut Vec<String>) -> Result<Concurrency, UserError> {
     let jobs = |text: &str| match text {
         "auto" => Ok(None),
         text => values::number(text, 1, MOST_JOBS).map(Some),
@@ -167,7 +189,11 @@ pub(super) fn concurrency(
     let jobs = wanted.unwrap_or((4 * read.machine.cores as u64).clamp(16, MOST_JOBS));
     let room = read.machine.open_files / 5 * 4;
     if jobs * (1 + PARALLEL) <= room {
-        return Ok((at_least_one(jobs), at_least_one(PARALLEL)));
+        return Ok(Concurrency {
+            jobs: at_least_one(jobs),
+            parallel: at_least_one(PARALLEL),
+            adapts: wanted.is_none(),
+        });
     }
     let (jobs, parallel) = match wanted {
         None => (jobs.min(room / 2), 1),
@@ -189,7 +215,7 @@ pub(super) fn concurrency(
         "open files are limited to {}: {jobs} jobs of 1 + {parallel} connections",
         read.machine.open_files
     ));
-    Ok((at_least_one(jobs), at_least_one(parallel)))
+    Ok(Concurrency { jobs: at_least_one(jobs), parallel: at_least_one(parallel), adapts: false })
 }
 
 /// The size of parts. `places` are those known to be written to; S3 takes no part under 5 MiB.

@@ -24,6 +24,8 @@ use crate::task;
 mod list;
 mod process;
 
+pub use process::cpu_seconds;
+
 pub use list::{ALL, Kind, Metric, reference};
 
 /// How often the plain numbers are copied and observations folded: each second, the finest step of any picture,
@@ -89,8 +91,9 @@ pub fn export_each_second(sources: Sources, prometheus: Option<PrometheusHandle>
 
 /// Copies the plain numbers into counters and gauges.
 pub fn export(sources: &Sources) {
+    let limits = sources.limits_now();
     for stage in Stage::ALL {
-        export_stage(sources, stage);
+        export_stage(sources, stage, sources.offered(stage, &limits));
     }
     let meters = &sources.meters;
     for how in Ended::ALL {
@@ -119,23 +122,25 @@ pub fn export(sources: &Sources) {
         gauge!("batchpipe_queue_messages", "state" => "in_flight").set(counts.in_flight as f64);
         gauge!("batchpipe_queue_messages", "state" => "delayed").set(counts.delayed as f64);
     }
-    let limits = [
-        (Stage::Receive, sources.receivers),
-        (Stage::Download, sources.slots),
+    let stages = [
+        (Stage::Receive, limits.receivers),
+        (Stage::Download, limits.reads),
         (Stage::Process, sources.processors),
-        (Stage::Upload, sources.slots),
+        (Stage::Upload, limits.writes),
     ];
-    for (stage, limit) in limits {
+    for (stage, limit) in stages {
         gauge!("batchpipe_concurrency_limit", "stage" => stage.as_str()).set(limit as f64);
     }
+    gauge!("batchpipe_slots").set(limits.jobs as f64);
     export_process(sources);
 }
 
-fn export_stage(sources: &Sources, stage: Stage) {
+fn export_stage(sources: &Sources, stage: Stage, offered: Duration) {
     let meter = sources.meters.stage(stage);
     let name = stage.as_str();
     let mut times = meter.time();
-    times[State::WaitUpstream as usize] += sources.idle(stage, sources.started.elapsed(), times.iter().sum());
+    // A place that was empty waited for the stage before it.
+    times[State::WaitUpstream as usize] += offered.saturating_sub(times.iter().sum());
     for (state, time) in State::ALL.into_iter().zip(times) {
         counter!("batchpipe_stage_time_seconds_total", "stage" => name, "state" => state.as_str())
             .absolute(time.as_secs());
@@ -155,7 +160,7 @@ fn export_process(sources: &Sources) {
     gauge!(
         "batchpipe_config_info",
         "command" => sources.about.command,
-        "slots" => sources.slots.to_string(),
+        "slots" => if sources.limits.is_some() { "auto".to_owned() } else { sources.slots.to_string() },
         "processors" => sources.processors.to_string(),
     )
     .set(1.0);
@@ -238,6 +243,11 @@ pub fn retry(service: &'static str, op: &'static str, reason: &'static str) {
 /// A service throttled a call.
 pub fn throttle(service: &'static str) {
     counter!("batchpipe_throttles_total", "service" => service).increment(1);
+}
+
+/// A limit of what is in flight was moved, for one of a few fixed reasons (`gain`, `throttled`, …).
+pub fn concurrency_changed(limit: &'static str, reason: &'static str) {
+    counter!("batchpipe_concurrency_changes_total", "limit" => limit, "reason" => reason).increment(1);
 }
 
 /// A message or an object was rejected.

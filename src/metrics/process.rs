@@ -10,7 +10,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// CPU time of this process in seconds.
-pub(super) fn cpu_seconds() -> Option<f64> {
+pub fn cpu_seconds() -> Option<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Some(seconds(usage.user_time()) + seconds(usage.system_time()))

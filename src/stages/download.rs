@@ -56,8 +56,7 @@ pub async fn download(
     origin: &Origin,
     output: Outlet,
 ) -> Result<u64, JobError> {
-    let transfer = source.transfer;
-    let part = transfer.part;
+    let (part, parallel) = (source.transfer.part, source.transfer.parallel);
     let pin = Version { etag: job.etag.clone(), version_id: job.version_id.clone() };
 
     let claim = room.read(part).await;
@@ -73,7 +72,7 @@ pub async fn download(
     let mut window = VecDeque::new();
     let mut next = part.min(size);
     loop {
-        while next < size && window.len() < transfer.parallel {
+        while next < size && window.len() < parallel {
             let range = next..size.min(next + part);
             let length = range.end - range.start;
             // Only a download that holds nothing ahead waits for its room.
@@ -138,6 +137,7 @@ impl Source {
             let from_byte = range.start + buffer.len() as u64;
             let pin = known.as_ref().map_or_else(|| pin.clone(), |(_, version)| version.clone());
             let before = buffer.len();
+            let passing = transfer.reads.enter().await;
             let attempt = async {
                 let call = store.get(from, from_byte..range.end, &pin);
                 let reading = transfer.retry.attempt(GET, call).await?;
@@ -158,7 +158,9 @@ impl Source {
                 read_body(reading.body, &mut buffer, wanted).await?;
                 Ok((*size, version.clone()))
             };
-            let error = match attempt.await {
+            let answer = attempt.await;
+            passing.ended(&answer, (buffer.len() - before) as u64);
+            let error = match answer {
                 Ok((size, version)) => {
                     let bytes = claim.hold(buffer.freeze());
                     return Ok(Fetched { bytes, size, version });

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, stream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::budget::{Budget, Room};
@@ -20,6 +20,7 @@ use crate::circuit::Circuit;
 use crate::crash;
 use crate::error::{Code, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::{Lease, Leases};
+use crate::limit::{Limit, Permit};
 use crate::meter::{Meters, State, Turn};
 use crate::processor::panics;
 use crate::queue::{JobQueue, Message, Receipt};
@@ -30,8 +31,9 @@ use crate::task::{self, Task};
 /// How to receive.
 #[derive(Clone, Copy, Debug)]
 pub struct Receive {
-    /// Long polls in flight.
-    pub receivers: usize,
+    /// Long polls in flight; `None` for as many as fill the slots while there is something to receive, and one while
+    /// there is not.
+    pub receivers: Option<usize>,
     /// How long one call waits for a message.
     pub wait: Duration,
     /// Stop when the queue holds nothing that could still come.
@@ -52,7 +54,7 @@ pub struct Intake {
     /// What bounds bytes.
     pub budget: Arc<Budget>,
     /// What bounds jobs.
-    pub slots: Arc<Semaphore>,
+    pub slots: Arc<Limit>,
     /// What stops us.
     pub shutdown: Shutdown,
     /// What we stop when the queue refuses us.
@@ -75,7 +77,7 @@ pub struct Delivery {
     /// The job's memory.
     pub room: Room,
     /// The job's slot.
-    pub slot: OwnedSemaphorePermit,
+    pub slot: Permit,
 }
 
 /// How receiving ended by itself.
@@ -107,19 +109,30 @@ const GATHER: Duration = Duration::from_millis(5);
 /// The share of the slots that may be empty while a receiver waits for more.
 const IDLE_SHARE: usize = 4;
 
+/// The slots that one long poll fills: it brings ten messages in about 20 ms, and jobs of two requests take 40 ms.
+const SLOTS_A_POLL: usize = 16;
+
+impl Receive {
+    /// How many polls may be in flight with so many slots.
+    pub fn polls(&self, slots: usize) -> usize {
+        self.receivers.unwrap_or(1 + slots / SLOTS_A_POLL).max(1)
+    }
+}
+
 /// Streams deliveries until told to stop. The end of this stream is how the pipeline drains.
 pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
     let (output, deliveries) = mpsc::channel(intake.queue.max_batch());
     let shared = Arc::new(Shared {
-        goal: (intake.slots.available_permits() / IDLE_SHARE).clamp(1, intake.queue.max_batch().max(1)),
         gathering: tokio::sync::Mutex::new(()),
         asked: AtomicU64::new(0),
         got: AtomicU64::new(0),
         answered: Notify::new(),
+        plenty: AtomicBool::new(true),
+        brought: Notify::new(),
         last: std::sync::Mutex::new(Instant::now()),
     });
-    let receivers: Vec<Task<()>> = (0..how.receivers.max(1))
-        .map(|_| task::spawn(guarded(intake.clone(), how, Arc::clone(&shared), output.clone())))
+    let receivers: Vec<Task<()>> = (0..how.polls(intake.slots.ceiling()))
+        .map(|number| task::spawn(guarded(intake.clone(), how, number, Arc::clone(&shared), output.clone())))
         .collect();
     stream::unfold((deliveries, receivers), |(mut deliveries, receivers)| async move {
         Some((deliveries.recv().await?, (deliveries, receivers)))
@@ -128,8 +141,6 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
 
 /// What the receivers share.
 struct Shared {
-    /// Places worth a call of their own.
-    goal: usize,
     /// Held by the receiver that gathers places: two would share them out, and make two small calls.
     gathering: tokio::sync::Mutex<()>,
     /// Messages asked for or got, when there is a limit.
@@ -138,24 +149,39 @@ struct Shared {
     got: AtomicU64,
     /// A receiver has got less than it asked for.
     answered: Notify,
+    /// The last answer brought something.
+    plenty: AtomicBool,
+    /// An answer has.
+    brought: Notify,
     /// When there was last something to do.
     last: std::sync::Mutex<Instant>,
 }
 
 /// A receiver that panicked must not look like the end of the queue: the worker drains, and fails.
-async fn guarded(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
+async fn guarded(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
     let circuit = Arc::clone(&intake.circuit);
-    if let Err(panic) = AssertUnwindSafe(poll(intake, how, shared, output)).catch_unwind().await {
+    if let Err(panic) = AssertUnwindSafe(poll(intake, how, number, shared, output)).catch_unwind().await {
         circuit.trip(Code(702), &format!("receiving panicked: {}", panics::message(panic.as_ref())));
     }
 }
 
-async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
-    let turn = intake.meters.turn(Stage::Receive);
+async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
+    if !shared.due(&intake, how, number).await {
+        return;
+    }
+    let mut turn = intake.meters.turn(Stage::Receive);
     let wait = if how.until_empty { how.wait.min(LAST_WAIT) } else { how.wait };
     let wait = how.idle_exit.map_or(wait, |idle| wait.min(idle));
     let (mut failures, mut outages) = (0, 0);
     loop {
+        if !shared.is_due(&intake, how, number) {
+            // Not a turn that waits: it would look as if there were a poll.
+            drop(turn);
+            if !shared.due(&intake, how, number).await {
+                return;
+            }
+            turn = intake.meters.turn(Stage::Receive);
+        }
         if shared.has_all(how.max_messages) {
             return stop(&intake, Why::Enough);
         }
@@ -196,6 +222,7 @@ async fn poll(intake: Intake, how: Receive, shared: Arc<Shared>, output: mpsc::S
             }
             Ok(messages) => {
                 failures = 0;
+                intake.slots.press(messages.len(), wanted);
                 if messages.is_empty() {
                     shared.got(wanted, 0, how.max_messages);
                     if let Some(why) = ends(&intake, how, &shared).await {
@@ -246,9 +273,36 @@ impl Shared {
     /// Notes that `taken` came of `wanted`.
     fn got(&self, wanted: usize, taken: usize, limit: Option<u64>) {
         self.got.fetch_add(taken as u64, Relaxed);
+        self.plenty.store(taken > 0, Relaxed);
+        if taken > 0 {
+            self.brought.notify_waiters();
+        }
         if limit.is_some() {
             self.asked.fetch_sub(wanted.saturating_sub(taken) as u64, Relaxed);
             self.answered.notify_waiters();
+        }
+    }
+
+    /// Whether receiver `number` is to poll: with a number given all do, else as many as the slots call for, and only the
+    /// first while the queue has nothing.
+    fn is_due(&self, intake: &Intake, how: Receive, number: usize) -> bool {
+        let wanted =
+            if how.receivers.is_some() || self.plenty.load(Relaxed) { how.polls(intake.slots.now()) } else { 1 };
+        number < wanted
+    }
+
+    /// Waits until receiver `number` is to poll; false when there will be no more to receive.
+    async fn due(&self, intake: &Intake, how: Receive, number: usize) -> bool {
+        loop {
+            // Registered before looking. The first receiver always polls, so there is somebody to wake the others.
+            let brought = self.brought.notified();
+            if self.is_due(intake, how, number) {
+                return true;
+            }
+            tokio::select! {
+                () = brought => {}
+                () = intake.shutdown.reached(Phase::Draining) => return false,
+            }
         }
     }
 
@@ -266,25 +320,28 @@ impl Shared {
 }
 
 /// Waits for room for one job, and takes what else is free, up to a batch. Where that is little, waits a moment for more.
-async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<(OwnedSemaphorePermit, Room)> {
+async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<Place> {
     let mut places = Vec::with_capacity(intake.queue.max_batch());
+    let goal = (intake.slots.now() / IDLE_SHARE).clamp(1, intake.queue.max_batch().max(1));
     let _waiting = turn.waits(State::WaitDownstream);
     let _gathering = shared.gathering.lock().await;
-    places.extend(place(intake).await);
+    places.push(place(intake).await);
     let until = Instant::now() + GATHER;
     while places.len() < intake.queue.max_batch() {
         // What is free is taken at once, what is not is worth a wait only while there are few.
-        let until = if places.len() < shared.goal { until } else { Instant::now() };
-        let Ok(Some(more)) = tokio::time::timeout_at(until, place(intake)).await else { break };
+        let until = if places.len() < goal { until } else { Instant::now() };
+        let Ok(more) = tokio::time::timeout_at(until, place(intake)).await else { break };
         places.push(more);
     }
     places
 }
 
-/// A slot and the memory of a job; none when there are no more slots for ever.
-async fn place(intake: &Intake) -> Option<(OwnedSemaphorePermit, Room)> {
-    let slot = Arc::clone(&intake.slots).acquire_owned().await.ok()?;
-    Some((slot, intake.budget.reserve().await))
+/// A slot and the memory of a job.
+type Place = (Permit, Room);
+
+async fn place(intake: &Intake) -> Place {
+    let slot = intake.slots.acquire().await;
+    (slot, intake.budget.reserve().await)
 }
 
 /// Leases messages and sends them on their way; returns how many, without those held already.
@@ -292,7 +349,7 @@ async fn deliver(
     intake: &Intake,
     asked: Instant,
     messages: Vec<Message>,
-    mut places: Vec<(OwnedSemaphorePermit, Room)>,
+    mut places: Vec<Place>,
     output: &mpsc::Sender<Delivery>,
 ) -> usize {
     let mut taken = 0;

@@ -139,7 +139,9 @@ async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobEr
 async fn put(target: &Target, body: Bytes) -> Result<(), JobError> {
     let Target { store, transfer, meters, to, how, .. } = target;
     let retry = transfer.retry.carrying(body.len());
-    retry.run(meters, Call::store("put"), || store.put(to, body.clone(), how)).await.map_err(|error| error.at(UPLOAD))
+    let put = || store.put(to, body.clone(), how);
+    let answer = retry.run_in(&transfer.writes, body.len(), meters, Call::store("put"), put).await;
+    answer.map_err(|error| error.at(UPLOAD))
 }
 
 /// Sends `first` and what `body` still holds; returns the parts in order, and the sum of their sizes.
@@ -175,7 +177,9 @@ async fn send_parts(
 
 async fn send_part(target: Target, upload: Arc<dyn Upload>, number: u32, body: Bytes) -> Result<Part, ServiceError> {
     let retry = target.transfer.retry.carrying(body.len());
-    let part = retry.run(&target.meters, Call::store("part"), || upload.part(number, body.clone())).await?;
+    let send = || upload.part(number, body.clone());
+    let lane = &target.transfer.writes;
+    let part = retry.run_in(lane, body.len(), &target.meters, Call::store("part"), send).await?;
     crash::point("CP6");
     Ok(part)
 }

@@ -29,7 +29,7 @@ pub use bottleneck::bottleneck;
 pub use sampler::Sampler;
 pub use screen::Screen;
 pub use snapshot::{Bottleneck, Errors, Ledger, Progress, QueueNow, Snapshot, StageNow};
-pub use sources::{About, Leases, Memory, QueueCounts, Sources, Totals, ask_queue};
+pub use sources::{About, Leases, Limits, Memory, QueueCounts, Sources, Totals, ask_queue};
 
 /// How progress is shown (`--progress`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,6 +31,7 @@ struct Sample {
 #[derive(Clone, Copy, Debug)]
 struct StageSample {
     time: [Duration; State::ALL.len()],
+    offered: Duration,
     items: u64,
     bytes: u64,
 }
@@ -82,8 +83,10 @@ fn sample(sources: &Sources) -> Sample {
     };
     let first = if sources.about.command == "submit" { Stage::Read } else { Stage::Download };
     let at = Instant::now();
+    let limits = sources.limits_now();
     let stages = sources.stages().iter().map(|stage| StageSample {
         time: meters.stage(*stage).time(),
+        offered: sources.offered(*stage, &limits),
         items: get(&meters.stage(*stage).items_out),
         bytes: bytes(*stage),
     });
@@ -120,7 +123,7 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
         .iter()
         .zip(then.stages.iter().zip(&now.stages))
         .map(|(stage, (then, now))| {
-            let [busy, wait_upstream, wait_downstream, wait_permit] = shares(sources, *stage, interval, then, now);
+            let [busy, wait_upstream, wait_downstream, wait_permit] = shares(then, now);
             let meter = sources.meters.stage(*stage);
             let counts_bytes = !matches!(stage, Stage::Receive | Stage::Acknowledge | Stage::Send);
             StageNow {
@@ -144,12 +147,15 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
     let jobs_per_second = per_second(then.ended, now.ended);
     let bytes_out_per_second = per_second(then.bytes_out, now.bytes_out);
     let queue = queue_now(sources, jobs_per_second);
+    let limits = sources.limits_now();
     Snapshot {
         command: sources.about.command,
         queue_name: sources.about.queue.clone(),
         elapsed: sources.started.elapsed().as_secs_f64(),
         interval: interval.as_secs_f64(),
-        slots: sources.slots,
+        slots: limits.jobs,
+        reads_limit: limits.reads,
+        writes_limit: limits.writes,
         bottleneck: (interval >= SHORTEST).then(|| bottleneck(sources, &stages, queue.as_ref())).flatten(),
         // A message between the queue's answer and its lease is nobody's for a moment: lost is what is so twice.
         jobs: Ledger { lost: now.unheld.min(last.unheld), ..ledger(sources) },
@@ -177,9 +183,11 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
 }
 
 /// How the time of a stage's places was spent, as shares that sum to 1 in the order of [`State::ALL`].
-fn shares(sources: &Sources, stage: Stage, interval: Duration, then: &StageSample, now: &StageSample) -> [f64; 4] {
+fn shares(then: &StageSample, now: &StageSample) -> [f64; 4] {
     let mut times: [Duration; 4] = std::array::from_fn(|state| now.time[state].saturating_sub(then.time[state]));
-    times[State::WaitUpstream as usize] += sources.idle(stage, interval, times.iter().sum());
+    // A place that was empty waited for the stage before it.
+    let spent = times.iter().sum();
+    times[State::WaitUpstream as usize] += now.offered.saturating_sub(then.offered).saturating_sub(spent);
     let total: Duration = times.iter().sum();
     if total.is_zero() {
         return [0.0, 1.0, 0.0, 0.0];

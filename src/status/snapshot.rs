@@ -16,6 +16,10 @@ pub struct Snapshot {
     pub interval: f64,
     /// Jobs at once.
     pub slots: usize,
+    /// Reads at once, of all jobs together.
+    pub reads_limit: usize,
+    /// Writes at once, of all jobs together.
+    pub writes_limit: usize,
     /// The stages, in the order of the flow.
     pub stages: Vec<StageNow>,
     /// Where the time goes, if anything goes on.

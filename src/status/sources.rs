@@ -34,6 +34,21 @@ pub struct Leases {
     pub shortest_remaining: Option<Duration>,
 }
 
+/// How many may be in flight now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Jobs.
+    pub jobs: usize,
+    /// Reads of all jobs together.
+    pub reads: usize,
+    /// Writes of all jobs together.
+    pub writes: usize,
+    /// Long polls.
+    pub receivers: usize,
+    /// The jobs' slots summed over the time since the start.
+    pub slot_time: Duration,
+}
+
 /// What is known before the work starts (`submit`, `map`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
@@ -115,8 +130,10 @@ pub struct Sources {
     pub meters: Arc<Meters>,
     /// The words of the first line.
     pub about: About,
-    /// Jobs at once (`--concurrency`); in `submit`, files at once.
+    /// Jobs at once (`--concurrency`); in `submit`, files at once. What they were at the start, if the `limits` move.
     pub slots: usize,
+    /// Where limits move (`--concurrency auto`): what they are.
+    pub limits: Option<Arc<dyn Fn() -> Limits + Send + Sync>>,
     /// Processors at once (`--processors`).
     pub processors: usize,
     /// Long polls in flight (`--receivers`).
@@ -146,6 +163,7 @@ impl Sources {
             meters,
             about,
             slots: 1,
+            limits: None,
             processors: 1,
             receivers: 1,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
@@ -167,21 +185,26 @@ impl Sources {
         }
     }
 
-    /// How many items a stage can have at once.
-    pub fn capacity(&self, stage: Stage) -> usize {
-        match stage {
-            Stage::Receive => self.receivers,
-            // Deletes and sends are gathered into batches by one task.
-            Stage::Acknowledge | Stage::Send => 1,
-            Stage::Read | Stage::Download | Stage::Process | Stage::Upload => self.slots,
-        }
+    /// The limits now. Reads and writes that nothing bounds are bounded by the jobs.
+    pub fn limits_now(&self) -> Limits {
+        let (jobs, receivers) = (self.slots, self.receivers);
+        let fixed = || {
+            let slot_time = self.started.elapsed().saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX));
+            Limits { jobs, reads: jobs, writes: jobs, receivers, slot_time }
+        };
+        self.limits.as_ref().map_or_else(fixed, |limits| limits())
     }
 
-    /// Of `elapsed`, the time in which places of the stage were empty, when it `spent` so much on items. An empty
-    /// place waits for the stage before it.
-    pub fn idle(&self, stage: Stage, elapsed: Duration, spent: Duration) -> Duration {
-        let capacity = u32::try_from(self.capacity(stage)).unwrap_or(u32::MAX);
-        elapsed.saturating_mul(capacity).saturating_sub(spent)
+    /// Of the time since the start, that in which a stage could have had items, summed over its places: `limits` are
+    /// those of now.
+    pub fn offered(&self, stage: Stage, limits: &Limits) -> Duration {
+        let elapsed = self.started.elapsed();
+        match stage {
+            Stage::Receive => elapsed.saturating_mul(u32::try_from(limits.receivers).unwrap_or(u32::MAX)),
+            // Deletes and sends are gathered into batches by one task.
+            Stage::Acknowledge | Stage::Send => elapsed,
+            Stage::Read | Stage::Download | Stage::Process | Stage::Upload => limits.slot_time,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
 
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
@@ -89,7 +90,17 @@ pub struct Faults(Arc<Mutex<Decisions>>);
 struct Decisions {
     script: Vec<(On, Fault, u32)>,
     dice: Option<(fastrand::Rng, f64)>,
+    paces: std::collections::HashMap<On, Pace>,
     counts: std::collections::HashMap<On, u64>,
+}
+
+/// What a service takes of one kind of call.
+#[derive(Debug)]
+struct Pace {
+    latency: Duration,
+    every: Duration,
+    /// When the next call may come. A tenth of a second's worth may come at once.
+    next: Instant,
 }
 
 impl Faults {
@@ -115,11 +126,19 @@ impl Faults {
         self.next(on, fault, u32::MAX);
     }
 
+    /// Calls of this kind answer after `latency`, and those above so many a second are throttled, unless a script says
+    /// something else.
+    pub fn pace(&self, on: On, latency: Duration, per_second: u32) {
+        let every = Duration::from_secs(1) / per_second.max(1);
+        self.lock().paces.insert(on, Pace { latency, every, next: Instant::now() });
+    }
+
     /// From now on nothing fails.
     pub fn clear(&self) {
         let mut decisions = self.lock();
         decisions.script.clear();
         decisions.dice = None;
+        decisions.paces.clear();
     }
 
     /// From now on no script of this kind holds; dice go on.
@@ -156,6 +175,14 @@ impl Faults {
                 decisions.script.remove(found);
             }
             return Some(fault);
+        }
+        if let Some(pace) = decisions.paces.get_mut(&on) {
+            let now = Instant::now();
+            if pace.next > now + Duration::from_millis(100) {
+                return Some(Fault::Fail(ServiceErrorKind::Throttled));
+            }
+            pace.next = pace.next.max(now) + pace.every;
+            return Some(Fault::Late(pace.latency));
         }
         let (dice, part) = decisions.dice.as_mut()?;
         if dice.f64() >= *part {

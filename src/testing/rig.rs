@@ -20,6 +20,7 @@ use crate::circuit::Circuit;
 use crate::error::Stage;
 use crate::job::Location;
 use crate::lease::{LONGEST, Leases};
+use crate::limit::{Lane, Limit};
 use crate::message::Rules;
 use crate::meter::{Ended, Meters};
 use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
@@ -29,6 +30,7 @@ use crate::retry::Retry;
 use crate::shutdown::Shutdown;
 use crate::stages::{Intake, Receive, Settled, Settling};
 use crate::store::ObjectStore;
+use crate::tuner::Tuner;
 
 /// How long a run may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,8 +56,10 @@ pub struct Rig {
     pub transfer: Transfer,
     /// The bytes that all jobs together may hold.
     pub memory: u64,
-    /// Jobs in flight.
+    /// Jobs in flight, to begin with if `most` is more.
     pub concurrency: usize,
+    /// What the tuner may make of it; none by default.
+    pub most: usize,
     /// Processors at once.
     pub processors: usize,
     /// How long a message is hidden at a time.
@@ -94,11 +98,13 @@ pub struct Running {
     /// The bytes in flight.
     pub budget: Arc<Budget>,
     /// The jobs' slots.
-    pub slots: Arc<Semaphore>,
+    pub slots: Arc<Limit>,
     /// What stopped the run, if it stopped by itself.
     pub circuit: Arc<Circuit>,
     /// The leases.
     pub leases: Arc<Leases>,
+    /// What moves the limits, if anything does.
+    pub tuner: Option<Tuner>,
     rig: Rig,
     task: tokio::task::JoinHandle<Settled>,
 }
@@ -121,13 +127,20 @@ impl Rig {
             log,
             meters: Arc::default(),
             shutdown: Shutdown::default(),
-            transfer: Transfer { part: PART, parallel: 4, retry: IMPATIENT },
+            transfer: Transfer {
+                part: PART,
+                parallel: 4,
+                retry: IMPATIENT,
+                reads: Lane::default(),
+                writes: Lane::default(),
+            },
             memory: 16 * (PART + LINK_BYTES),
             concurrency: 8,
+            most: 0,
             processors: 2,
             visibility: VISIBILITY,
             receive: Receive {
-                receivers: 1,
+                receivers: Some(1),
                 wait: Duration::from_millis(100),
                 until_empty: true,
                 idle_exit: None,
@@ -202,7 +215,14 @@ impl Rig {
         let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(self.store.clone()), self.faults.clone()));
         let store = self.simulated.as_ref().map_or_else(|| Arc::clone(&store), |wire| wire.store(Arc::clone(&store)));
         let budget = Budget::new(self.memory, self.transfer.part);
-        let slots = Arc::new(Semaphore::new(self.concurrency));
+        let meters = Arc::clone(&self.meters);
+        let tuner = (self.most > self.concurrency)
+            .then(|| Tuner::new(self.concurrency, self.most, self.processors, || None, meters));
+        let slots = tuner.as_ref().map_or_else(|| Limit::fixed(self.concurrency), |tuner| Arc::clone(tuner.jobs()));
+        let mut transfer = self.transfer.clone();
+        if let Some(tuner) = &tuner {
+            (transfer.reads, transfer.writes) = (tuner.reads(), tuner.writes());
+        }
         let circuit = Arc::new(Circuit::new(self.shutdown.clone()));
         let (kept, meters) = (Arc::clone(&queue), Arc::clone(&self.meters));
         let leases = match self.simulated {
@@ -234,15 +254,16 @@ impl Rig {
             plan: Arc::new(Plan {
                 rules: self.rules.clone(),
                 work,
-                transfer: self.transfer,
+                transfer,
                 if_exists: self.if_exists,
                 job_timeout: self.job_timeout,
                 linger: Duration::from_millis(20),
             }),
+            tuner: tuner.clone(),
         };
         let how = self.receive;
         let task = tokio::spawn(async move { pipeline.run(how).await });
-        Running { budget, slots, circuit, leases, rig: self.clone(), task }
+        Running { budget, slots, circuit, leases, tuner, rig: self.clone(), task }
     }
 
     fn faulty_queue(&self, queue: &Arc<MemoryQueue>) -> Arc<dyn JobQueue> {
@@ -332,13 +353,13 @@ impl Running {
         // What was cut on a blocking thread ends a moment later.
         for _ in 0..200 {
             let at_work = Stage::ALL.iter().any(|stage| rig.meters.stage(*stage).in_progress() > 0);
-            if budget.reserved() == 0 && slots.available_permits() == rig.concurrency && !at_work {
+            if budget.reserved() == 0 && slots.in_use() == 0 && !at_work {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(budget.reserved(), 0, "bytes of memory not given back");
-        assert_eq!(slots.available_permits(), rig.concurrency, "slots given back");
+        assert_eq!(slots.in_use(), 0, "slots given back");
         let open = rig.store.uploads();
         assert!(open == 0 || rig.may_leave_uploads, "{open} uploads were left open");
     }

@@ -7,6 +7,7 @@ use batchpipe::budget::{Budget, LINK_BYTES};
 use batchpipe::cut::Cut;
 use batchpipe::error::{ServiceErrorKind, Stage};
 use batchpipe::job::{Job, Location};
+use batchpipe::limit::Lane;
 use batchpipe::link::link;
 use batchpipe::meter::Meters;
 use batchpipe::origin::Origin;
@@ -88,7 +89,7 @@ async fn check_transfer(mut dice: Dice<'_>) {
     let faulty: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(store.clone()), faults));
     // More attempts than there are faults: what fails here fails for want of something else.
     let retry = Retry { attempts: 64, ..Retry::default() };
-    let transfer = Transfer { part, parallel, retry };
+    let transfer = Transfer { part, parallel, retry, reads: Lane::default(), writes: Lane::default() };
     let meters = Arc::new(Meters::default());
     let [reads, writes] = [Stage::Download, Stage::Upload].map(|stage| meters.turn(stage));
     let (outlet, inlet) = link(&reads, &writes);
@@ -109,7 +110,7 @@ async fn check_transfer(mut dice: Dice<'_>) {
     let cut = Cut { lease: None, shutdown: &shutdown, deadline: None };
     let target = Target {
         store: Arc::clone(&faulty),
-        transfer,
+        transfer: transfer.clone(),
         meters: Arc::clone(&meters),
         to: output.clone(),
         how: Writing::default(),

@@ -77,7 +77,7 @@ async fn an_idle_receiver_never_stalls_a_job_that_grows() {
     let mut rig = Rig::new();
     rig.receive.until_empty = false;
     rig.receive.wait = Duration::from_secs(20);
-    rig.receive.receivers = 2;
+    rig.receive.receivers = Some(2);
     rig.transfer.part = 1 << 20;
     rig.memory = 8 << 20;
     rig.job("a", 10);
@@ -134,7 +134,7 @@ async fn the_second_object_of_a_message_has_room_however_small_the_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_jobs_run_at_once_than_there_are_to_be_and_no_more_are_asked_for() {
     let mut rig = Rig::new();
-    (rig.concurrency, rig.receive.receivers) = (3, 2);
+    (rig.concurrency, rig.receive.receivers) = (3, Some(2));
     (0..40).for_each(|name| drop(rig.job(&name.to_string(), PART + 1)));
     rig.faults.always(On::Get, Fault::Delay(Duration::from_millis(2)));
     assert_eq!(rig.run(Work::Copy).await.done, 40);

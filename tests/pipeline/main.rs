@@ -11,4 +11,5 @@ mod refusals;
 mod settling;
 mod silent;
 mod stopping;
+mod tuning;
 mod work;

@@ -281,7 +281,7 @@ async fn a_processor_says_when_to_try_again() {
 async fn a_job_that_is_to_be_tried_at_once_is_tried_at_once() {
     for _ in 0..5 {
         let mut rig = Rig::new();
-        rig.receive.receivers = 2;
+        rig.receive.receivers = Some(2);
         rig.job("a", 10);
         rig.faults.always(On::Extend, Fault::Late(Duration::from_millis(20)));
         let last = Arc::new(AtomicU32::new(0));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use batchpipe::Job;
 use batchpipe::budget::Budget;
 use batchpipe::error::{JobError, Stage};
+use batchpipe::limit::Lane;
 use batchpipe::link::link;
 use batchpipe::meter::Meters;
 use batchpipe::origin::Origin;
@@ -34,7 +35,8 @@ async fn downloaded(size: u64, faults: &Faults) -> Result<Vec<u8>, JobError> {
         attempt: 1,
     };
     let meters = Arc::new(Meters::default());
-    let transfer = Transfer { part: PART, parallel: 2, retry: Retry::default() };
+    let transfer =
+        Transfer { part: PART, parallel: 2, retry: Retry::default(), reads: Lane::default(), writes: Lane::default() };
     let room = Budget::new(64 << 20, PART).admit(None).await;
     let (outlet, mut inlet) = link(&meters.turn(Stage::Download), &meters.turn(Stage::Upload));
     let store = Arc::new(Faulty::new(Arc::new(store), faults.clone()));

@@ -103,7 +103,7 @@ async fn a_drain_that_takes_too_long_is_cut() {
 async fn as_many_messages_are_taken_as_are_wanted_and_no_more() {
     for (receivers, concurrency, wanted) in [(1, 8, 5), (1, 2, 5), (3, 8, 25), (2, 16, 7)] {
         let mut rig = Rig::new();
-        (rig.receive.receivers, rig.concurrency) = (receivers, concurrency);
+        (rig.receive.receivers, rig.concurrency) = (Some(receivers), concurrency);
         rig.receive.until_empty = false;
         rig.receive.max_messages = Some(wanted);
         (0..40).for_each(|name| drop(rig.job(&name.to_string(), 10)));
@@ -116,7 +116,7 @@ async fn as_many_messages_are_taken_as_are_wanted_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_messages_are_taken_as_are_wanted_though_they_come_one_by_one() {
     let mut rig = Rig::new();
-    rig.receive.receivers = 3;
+    rig.receive.receivers = Some(3);
     rig.receive.until_empty = false;
     rig.receive.max_messages = Some(5);
     let running = rig.start(Work::Copy);

@@ -225,7 +225,7 @@ impl World<'_> {
         rig.transfer.parallel = planned.parallel;
         rig.transfer.retry = Retry { attempts: planned.attempts, ..Retry::default() };
         rig.receive = Receive {
-            receivers: planned.receivers,
+            receivers: Some(planned.receivers),
             wait: planned.wait,
             until_empty: calm,
             idle_exit: None,

@@ -1,0 +1,363 @@
+//! What to change, from what was seen: arithmetic, without a clock.
+//!
+//! Throughput as a function of what is in flight rises in proportion, bends at a knee, and then stays, while latency
+//! rises; beyond a service's rate it throttles. The climb looks for the knee by trials. One limit at a time, one that
+//! is in the way, is raised; if the work done in a second grew by enough of the step the limit stays and goes on, else
+//! it is put back and the next step is shorter and later. Now and then fewer are tried: if they do as much, fewer stay.
+//! A rise that pays needs a larger share of its step than a fall that costs, so between the two nothing moves.
+//!
+//! A throttled call cuts the limit at once, and from there it grows by equal small steps, without a gain to show: the
+//! throttle itself is the signal (as TCP's congestion avoidance does).
+
+/// The limits, in the order of the flow: jobs, reads, writes. One downstream is in the way of those before it.
+pub(super) const KINDS: usize = 3;
+
+/// What was seen in a window of time in which the limits stayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Window {
+    /// Work done in a second.
+    pub rate: f64,
+    /// More in flight can't help: jobs wait for a processor, or the cores are busy.
+    pub stuck: bool,
+    /// The queue brought less than was asked for.
+    pub empty: bool,
+    /// What was seen of each limit.
+    pub sights: [Sight; KINDS],
+}
+
+/// What was seen of one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sight {
+    /// A higher limit would be used.
+    pub pressed: bool,
+    /// The share of its calls that were throttled.
+    pub throttled: f64,
+    /// How many were in flight on average.
+    pub in_flight: f64,
+    /// Seconds that a call took.
+    pub latency: f64,
+}
+
+/// Why a limit changed. The names are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A trial of more, the first or after a pause.
+    Trial,
+    /// More did more work: on to yet more.
+    Gain,
+    /// More did no more work: back.
+    NoGain,
+    /// The service throttled: fewer at once.
+    Throttled,
+    /// Nothing was throttled for a while: one step up again.
+    Recovery,
+    /// Calls take longer and do no more work: a trial of fewer.
+    Latency,
+    /// A trial whether fewer do as much.
+    Fewer,
+    /// Fewer did less work: back.
+    Loss,
+}
+
+impl Reason {
+    /// The label used in metrics and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trial => "trial",
+            Self::Gain => "gain",
+            Self::NoGain => "no_gain",
+            Self::Throttled => "throttled",
+            Self::Recovery => "recovery",
+            Self::Latency => "latency",
+            Self::Fewer => "fewer",
+            Self::Loss => "loss",
+        }
+    }
+}
+
+/// A limit is to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub kind: usize,
+    pub from: usize,
+    pub to: usize,
+    pub why: Reason,
+}
+
+/// The steps up. From 16 to 256 in four, and the last third of the way to a knee in steps whose effect can still be
+/// told from noise.
+const STRIDES: [f64; 3] = [1.25, 1.5, 2.0];
+/// A step down, when fewer are tried.
+const FEWER: f64 = 0.8;
+/// A rise stays if the work grows by this share of it. Twice as many must do 15 % more: less is noise on a shared
+/// machine (10 % between equal runs, measured), and costs connections and memory.
+const PAYS: f64 = 0.15;
+/// A fall stays if the work falls by less than this share of it.
+const COSTS: f64 = 0.08;
+/// Latency that has doubled without more work is a queue somewhere.
+const SLOWER: f64 = 2.0;
+/// The share of a limit in flight from which it would soon be in the way of the other calls.
+const NEAR: f64 = 0.7;
+/// The share of calls throttled that cuts a limit: S3 answers a few with 503 at any time.
+const THROTTLED: f64 = 0.01;
+/// What a throttle leaves, of what was in flight.
+const CUT: f64 = 0.75;
+/// Windows after a cut in which what was sent before it may still be throttled.
+const CALM: u32 = 2;
+/// A step up from a throttle, as a part of where it happened.
+const RECOVERY: usize = 16;
+/// Windows until a trial that failed is made again; doubled each time up to the longest, about a minute.
+const REST: u32 = 4;
+const LONGEST_REST: u32 = 64;
+/// The weight of the newest window in the level that a trial is judged by.
+const NEWEST: f64 = 0.4;
+/// Work a second that changes so much by itself means that other objects have come: what was tried before is void.
+const OTHER: f64 = 1.3;
+
+/// One limit.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    now: usize,
+    floor: usize,
+    ceiling: usize,
+    /// The step up to be tried next.
+    stride: usize,
+    /// Windows until the next trial.
+    hold: u32,
+    /// The next hold after a failure.
+    rest: u32,
+    /// The next trial is one of fewer.
+    fewer: bool,
+    /// Windows until a throttle counts again.
+    calm: u32,
+    /// Where the service throttled.
+    knee: Option<usize>,
+    /// The latency when the limit was last found right.
+    latency: Option<f64>,
+    /// Whether the last change that stayed was a rise.
+    rose: bool,
+}
+
+impl Spot {
+    fn tire(&mut self) {
+        self.hold = self.rest;
+        self.rest = (self.rest * 2).min(LONGEST_REST);
+    }
+
+    /// Where the limit should go next.
+    fn wish(&mut self, latency: f64, gained: bool) -> (usize, Reason) {
+        let slower = self.latency.is_some_and(|reference| latency > reference * SLOWER);
+        if slower || std::mem::take(&mut self.fewer) {
+            self.latency = Some(latency);
+            return ((self.now as f64 * FEWER) as usize, if slower { Reason::Latency } else { Reason::Fewer });
+        }
+        if let Some(knee) = self.knee.filter(|knee| self.now < *knee) {
+            let step = knee.div_ceil(RECOVERY);
+            if self.now + 2 * step >= knee {
+                // The next step leads to where it throttled: gone there rarely, and ever more so.
+                self.tire();
+            }
+            return (self.now + step, Reason::Recovery);
+        }
+        // Nothing was throttled where it was before.
+        self.knee = None;
+        let to = (self.now as f64 * STRIDES[self.stride]) as usize;
+        (to.max(self.now + 1), if gained { Reason::Gain } else { Reason::Trial })
+    }
+
+    fn refresh(&mut self) {
+        (self.hold, self.rest, self.latency) = (self.hold.min(REST), REST, None);
+    }
+}
+
+/// Limits that were moved to see what comes of it.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// What they were, where they were moved.
+    from: [Option<usize>; KINDS],
+    /// How far they were moved, as a part of what they were.
+    step: f64,
+    /// The work a second before.
+    level: f64,
+}
+
+/// The state of the search.
+#[derive(Clone, Debug)]
+pub(super) struct Climb {
+    spots: [Spot; KINDS],
+    trial: Option<Trial>,
+    /// The usual work a second with these limits.
+    level: Option<f64>,
+}
+
+impl Climb {
+    /// A search that begins at `start` and keeps within floors and ceilings: `(start, floor, ceiling)` each.
+    pub(super) fn new(limits: [(usize, usize, usize); KINDS]) -> Self {
+        let spot = |(now, floor, ceiling): (usize, usize, usize)| Spot {
+            now,
+            floor: floor.min(now),
+            ceiling: ceiling.max(now),
+            stride: STRIDES.len() - 1,
+            hold: 0,
+            rest: REST,
+            fewer: false,
+            calm: 0,
+            knee: None,
+            latency: None,
+            rose: true,
+        };
+        Self { spots: limits.map(spot), trial: None, level: None }
+    }
+
+    /// Whether a window must be long: the next judgement is about a short step.
+    pub(super) fn is_fine(&self) -> bool {
+        let longest = STRIDES[STRIDES.len() - 1];
+        match self.trial {
+            Some(trial) => trial.step < longest - 1.0,
+            None => self.spots.iter().all(|spot| spot.stride < STRIDES.len() - 1 || spot.hold > 0),
+        }
+    }
+
+    /// Decides what to change after a window.
+    pub(super) fn step(&mut self, seen: &Window) -> Vec<Change> {
+        let mut changes: Vec<Change> = (0..KINDS).filter_map(|kind| self.cut(kind, &seen.sights[kind])).collect();
+        if !changes.is_empty() {
+            // What a trial shows now is the throttle's doing.
+            if let Some(mut trial) = self.trial.take() {
+                changes.iter().for_each(|cut| trial.from[cut.kind] = None);
+                changes.extend(self.back(trial, Reason::NoGain));
+            }
+            self.level = None;
+            return changes;
+        }
+        if seen.rate <= 0.0 || seen.empty {
+            // No evidence. What was being tried is put back, and forgotten.
+            self.level = None;
+            return self.trial.take().map(|trial| self.back(trial, Reason::NoGain)).unwrap_or_default();
+        }
+        let trial = self.trial.take();
+        match trial {
+            Some(trial) => {
+                if !self.judge(trial, seen) {
+                    self.level = Some(trial.level);
+                    let why = if trial.step > 0.0 { Reason::NoGain } else { Reason::Loss };
+                    return self.back(trial, why);
+                }
+                self.level = Some(seen.rate);
+            }
+            None => self.settle(seen.rate),
+        }
+        if seen.stuck { Vec::new() } else { self.next(seen, trial.is_some()) }
+    }
+
+    /// Takes a throttle's word for it.
+    fn cut(&mut self, kind: usize, sight: &Sight) -> Option<Change> {
+        let spot = &mut self.spots[kind];
+        spot.calm = spot.calm.saturating_sub(1);
+        if sight.throttled < THROTTLED || spot.calm > 0 {
+            return None;
+        }
+        // A limit far above what is in flight cuts nothing.
+        let flying = (sight.in_flight.ceil() as usize).clamp(spot.floor, spot.now);
+        let to = ((flying as f64 * CUT) as usize).max(spot.floor);
+        (spot.calm, spot.hold, spot.stride, spot.fewer) = (CALM, CALM, 0, false);
+        spot.knee = Some(flying);
+        self.set(kind, to, Reason::Throttled)
+    }
+
+    /// Looks what a trial has brought: whether it stays.
+    fn judge(&mut self, trial: Trial, seen: &Window) -> bool {
+        let up = trial.step > 0.0;
+        let stays = seen.rate / trial.level - 1.0 >= trial.step * if up { PAYS } else { COSTS };
+        for kind in (0..KINDS).filter(|kind| trial.from[*kind].is_some()) {
+            let spot = &mut self.spots[kind];
+            if stays {
+                spot.latency = Some(seen.sights[kind].latency);
+                spot.fewer = false;
+                if spot.rose == up {
+                    // The knee lies further on; down there only slowly, since each step is a risk.
+                    spot.rest = REST;
+                    spot.hold = if up { 0 } else { REST };
+                } else {
+                    // To and fro is noise, or the knee itself.
+                    spot.tire();
+                }
+                if up {
+                    spot.stride = (spot.stride + 1).min(STRIDES.len() - 1);
+                }
+                spot.rose = up;
+            } else if up && spot.stride > 0 {
+                spot.stride -= 1;
+                spot.hold = 1;
+            } else {
+                spot.tire();
+                spot.fewer = up;
+            }
+        }
+        stays
+    }
+
+    /// Follows the level while nothing is tried.
+    fn settle(&mut self, rate: f64) {
+        let level = self.level.unwrap_or(rate);
+        if rate > level * OTHER || rate * OTHER < level {
+            self.spots.iter_mut().for_each(Spot::refresh);
+            self.level = Some(rate);
+        } else {
+            self.level = Some(level + NEWEST * (rate - level));
+        }
+    }
+
+    /// The next trial, if one is due. Reads and writes are moved together where both are in the way, or nearly:
+    /// of one alone nothing would come. Jobs that wait for a read or a write are not too few.
+    fn next(&mut self, seen: &Window, gained: bool) -> Vec<Change> {
+        let Some(level) = self.level else { return Vec::new() };
+        let calls = [1, 2].map(|kind| seen.sights[kind].pressed);
+        let near = |kind: usize| seen.sights[kind].in_flight >= NEAR * self.spots[kind].now as f64;
+        let group = if calls.contains(&true) {
+            [false, calls[0] || near(1), calls[1] || near(2)]
+        } else {
+            [seen.sights[0].pressed, false, false]
+        };
+        let mut due = false;
+        for ((spot, sight), in_the_way) in self.spots.iter_mut().zip(&seen.sights).zip(group) {
+            spot.latency.get_or_insert(sight.latency);
+            due |= in_the_way && spot.hold == 0;
+            spot.hold = spot.hold.saturating_sub(1);
+        }
+        if !due {
+            return Vec::new();
+        }
+        let (mut trial, mut changes) = (Trial { from: [None; KINDS], step: 0.0, level }, Vec::new());
+        for kind in (0..KINDS).filter(|kind| group[*kind]) {
+            let (to, why) = self.spots[kind].wish(seen.sights[kind].latency, gained);
+            let spot = &self.spots[kind];
+            let (from, to) = (spot.now, to.clamp(spot.floor, spot.ceiling));
+            let step = to as f64 / from as f64 - 1.0;
+            // Together they go one way.
+            if step * trial.step < 0.0 {
+                continue;
+            }
+            if why != Reason::Recovery && to != from {
+                trial.from[kind] = Some(from);
+                trial.step = if step.abs() > trial.step.abs() { step } else { trial.step };
+            }
+            changes.extend(self.set(kind, to, why));
+        }
+        if trial.step == 0.0 {
+            self.level = if changes.is_empty() { self.level } else { None };
+        } else {
+            self.trial = Some(trial);
+        }
+        changes
+    }
+
+    fn back(&mut self, trial: Trial, why: Reason) -> Vec<Change> {
+        (0..KINDS).filter_map(|kind| self.set(kind, trial.from[kind]?, why)).collect()
+    }
+
+    fn set(&mut self, kind: usize, to: usize, why: Reason) -> Option<Change> {
+        let from = std::mem::replace(&mut self.spots[kind].now, to);
+        (from != to).then_some(Change { kind, from, to, why })
+    }
+}
