@@ -6,7 +6,7 @@
 //! turns out to have a large output. [`Budget`] grants such growth the way a banker does: nothing is granted
 //! that would leave no job able to reach its full write part, so some job can always finish, and its room lets
 //! the next one grow. What a job would merely *like*, a deeper read-ahead, more parts in flight, is granted
-//! only when it is free, and is never waited for.
+//! only when it is free, and is never waited for; while a job waits for its minimum, no more than half of the budget.
 //!
 //! So no mix of sizes, order of failures or setting of `--memory` from two parts up can deadlock, thousands of
 //! small objects fly at once, and one huge object gets the whole budget.
@@ -49,6 +49,10 @@ struct State {
     free: u64,
     /// How many jobs have how much write room.
     writes: BTreeMap<u64, usize>,
+    /// What is granted beyond the jobs' own room.
+    extra: u64,
+    /// Jobs waiting for their minimum. While there are any, extras may have half of the budget and no more.
+    waiting: usize,
     /// Jobs waiting to grow. While there are any, nobody is admitted and no extra is granted.
     growing: usize,
     /// Buffers of a part, empty, in what is free.
@@ -92,7 +96,7 @@ impl Budget {
     pub fn new(total: u64, part: u64) -> Arc<Self> {
         let total = total.max(2 * part);
         let full = (part + LINK_BYTES).min(total - part);
-        let state = State { free: total, writes: BTreeMap::new(), growing: 0, spare: Vec::new() };
+        let state = State { free: total, extra: 0, waiting: 0, writes: BTreeMap::new(), growing: 0, spare: Vec::new() };
         Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -108,14 +112,7 @@ impl Budget {
 
     /// Waits for the minimum of a job whose input has `size` bytes, if that is known. Holds nothing meanwhile.
     pub async fn admit(self: &Arc<Self>, size: Option<u64>) -> Room {
-        loop {
-            // Registered before looking: a release between the look and the wait must not be missed.
-            let changed = self.changed.notified();
-            if let Some(room) = self.try_admit(size) {
-                return room;
-            }
-            changed.await;
-        }
+        self.room(size, true).await
     }
 
     /// The minimum of a job, if it is free.
@@ -125,11 +122,18 @@ impl Budget {
 
     /// Waits for the minimum of a job that is still to come. [`Room::begin`] says that it has.
     pub async fn reserve(self: &Arc<Self>) -> Room {
+        self.room(None, false).await
+    }
+
+    async fn room(self: &Arc<Self>, size: Option<u64>, begun: bool) -> Room {
+        let mut waiting = None;
         loop {
+            // Registered before looking: a release between the look and the wait must not be missed.
             let changed = self.changed.notified();
-            if let Some(room) = self.try_reserve() {
+            if let Some(room) = self.try_room(size, begun) {
                 return room;
             }
+            waiting.get_or_insert_with(|| Waiting::new(self));
             changed.await;
         }
     }
@@ -174,6 +178,12 @@ impl Budget {
         if state.growing > 0 || state.free < bytes + self.reachable(&state, None) {
             return None;
         }
+        // One huge object may have all that nobody else wants. It gives half back as soon as somebody does, since it
+        // would take each part that it gives back at once again, and a whole minimum would never be free.
+        if state.waiting > 0 && state.extra + bytes > self.total / 2 {
+            return None;
+        }
+        state.extra += bytes;
         let mut spare = state.take(bytes, self.part);
         let buffer = spare.pop().or_else(|| state.spare.pop());
         drop(state);
@@ -459,7 +469,24 @@ impl Drop for Shared {
 
 impl Drop for Extra {
     fn drop(&mut self) {
+        self.budget.lock().extra -= self.bytes;
         self.budget.release(self.bytes, self.buffer.take());
+    }
+}
+
+/// One job waiting for its minimum, counted for as long as it waits.
+struct Waiting<'a>(&'a Budget);
+
+impl<'a> Waiting<'a> {
+    fn new(budget: &'a Budget) -> Self {
+        budget.lock().waiting += 1;
+        Self(budget)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
     }
 }
 

@@ -63,6 +63,27 @@ async fn a_job_that_waits_to_grow_goes_before_new_jobs() {
     assert_eq!(small.write_size(), PART);
 }
 
+#[tokio::test]
+async fn a_job_that_waits_for_its_minimum_gets_it_beside_one_that_takes_all_there_is() {
+    let budget = Budget::new(16 * PART, PART);
+    let large = budget.admit(None).await;
+    let mut claims: std::collections::VecDeque<_> = std::iter::from_fn(|| large.try_more(PART)).collect();
+    assert!(claims.len() > 10, "alone it may have all: {}", claims.len());
+    let waiting = tokio::spawn({
+        let budget = Arc::clone(&budget);
+        async move { budget.reserve().await }
+    });
+    for _ in 0..40 {
+        tokio::task::yield_now().await;
+        claims.pop_front();
+        claims.extend(large.try_more(PART));
+    }
+    let _room = waiting.await.unwrap();
+    assert!(claims.len() >= 6, "and it keeps half: {}", claims.len());
+    claims.extend(std::iter::from_fn(|| large.try_more(PART)));
+    assert!(claims.len() > 8, "what nobody waits for is free again");
+}
+
 /// A job as the pipeline runs it: reads in order into its room, grows when its output does, ends or fails.
 async fn work(budget: Arc<Budget>, known: bool, size: u64, output: u64, fails_after: Option<u32>) {
     let room = budget.admit(known.then_some(size)).await;

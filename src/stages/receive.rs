@@ -2,13 +2,13 @@
 //!
 //! Room first: a slot and the minimum memory of each job are reserved before the queue is asked for as many messages
 //! as there are reservations. So a message that arrives begins at once, nothing waits in a buffer with its lease
-//! ticking, and a full pipeline asks for nothing. Each receiver is a task of its own, so that a response is read the
+//! ticking, and a full pipeline asks for nothing. A queue that had nothing is asked for one message. Each receiver is a task of its own, so that a response is read the
 //! moment it arrives. Bounded by the slots, and by the budget.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, stream};
@@ -128,6 +128,7 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
         got: AtomicU64::new(0),
         answered: Notify::new(),
         plenty: AtomicBool::new(true),
+        worth: AtomicUsize::new(intake.queue.max_batch()),
         brought: Notify::new(),
         last: std::sync::Mutex::new(Instant::now()),
     });
@@ -149,6 +150,9 @@ struct Shared {
     got: AtomicU64,
     /// A receiver has got less than it asked for.
     answered: Notify,
+    /// Places that the next call should ask for. A long poll holds their room: on an empty queue one, so that the jobs
+    /// that run may have the rest.
+    worth: AtomicUsize,
     /// The last answer brought something.
     plenty: AtomicBool,
     /// An answer has.
@@ -274,6 +278,8 @@ impl Shared {
     fn got(&self, wanted: usize, taken: usize, limit: Option<u64>) {
         self.got.fetch_add(taken as u64, Relaxed);
         self.plenty.store(taken > 0, Relaxed);
+        // An answer that was full shows a queue with more. One that was not may be a sample of its servers.
+        self.worth.store(if taken >= wanted { usize::MAX } else { (2 * taken).max(1) }, Relaxed);
         if taken > 0 {
             self.brought.notify_waiters();
         }
@@ -322,12 +328,13 @@ impl Shared {
 /// Waits for room for one job, and takes what else is free, up to a batch. Where that is little, waits a moment for more.
 async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<Place> {
     let mut places = Vec::with_capacity(intake.queue.max_batch());
-    let goal = (intake.slots.now() / IDLE_SHARE).clamp(1, intake.queue.max_batch().max(1));
+    let most = intake.queue.max_batch().min(shared.worth.load(Relaxed)).max(1);
+    let goal = (intake.slots.now() / IDLE_SHARE).clamp(1, most);
     let _waiting = turn.waits(State::WaitDownstream);
     let _gathering = shared.gathering.lock().await;
     places.push(place(intake).await);
     let until = Instant::now() + GATHER;
-    while places.len() < intake.queue.max_batch() {
+    while places.len() < most {
         // What is free is taken at once, what is not is worth a wait only while there are few.
         let until = if places.len() < goal { until } else { Instant::now() };
         let Ok(more) = tokio::time::timeout_at(until, place(intake)).await else { break };

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod bytes;
+mod fairness;
 mod leases;
 mod outputs;
 mod panics;
