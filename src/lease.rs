@@ -27,7 +27,7 @@ use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::meter::Meters;
 use crate::queue::{JobQueue, Message, Receipt};
-use crate::watchdog;
+use crate::{task, watchdog};
 
 /// The longest a message can be held, counted from its receive; extending beyond is an error, not a clamp
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
@@ -301,7 +301,7 @@ struct Keeper {
 /// All it knows is in the list of what is held.
 async fn keep_on(keeper: Keeper, longest: Duration) {
     loop {
-        let Err(panic) = tokio::spawn(keep(keeper.clone(), longest)).await else { return };
+        let Err(panic) = task::spawn(keep(keeper.clone(), longest)).await else { return };
         tracing::error!(cause = ?panic.to_string(), "the keeper of the leases panicked, and begins anew");
         tokio::time::sleep(AFTER_PANIC).await;
     }
