@@ -32,6 +32,7 @@ pub mod error;
 pub mod job;
 pub mod journal;
 pub mod lease;
+pub mod leftovers;
 pub mod limit;
 pub mod link;
 pub mod log;

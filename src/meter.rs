@@ -176,8 +176,10 @@ pub struct Meters {
     pub throttles: AtomicU64,
     /// Multipart uploads begun and not ended.
     pub multipart_open: AtomicU64,
-    /// Multipart uploads that could not be aborted.
+    /// Multipart uploads that could not be aborted when their jobs failed.
     pub abort_failures: AtomicU64,
+    /// Those that could not be aborted since.
+    pub unaborted: AtomicU64,
     /// Entries of batch deletes that failed.
     pub ack_failures: AtomicU64,
     /// Messages rejected and kept, because there is no dead-letter queue.

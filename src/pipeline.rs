@@ -19,6 +19,7 @@ use crate::crash;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
+use crate::leftovers::Leftovers;
 use crate::limit::Lane;
 use crate::link::link;
 use crate::message::{self, Parsed, Rules};
@@ -87,6 +88,8 @@ pub struct Pipeline {
     pub settling: Settling,
     /// Where objects come from and go to.
     pub store: Arc<dyn ObjectStore>,
+    /// What takes charge of uploads that can't be aborted.
+    pub leftovers: Arc<Leftovers>,
     /// Processors that may run at once.
     pub processors: Arc<Semaphore>,
     /// What is done to each job.
@@ -100,15 +103,15 @@ impl Pipeline {
     pub async fn run(&self, how: Receive) -> Settled {
         let slots = self.intake.slots.ceiling();
         let _tuning = self.tuner.clone().map(|tuner| task::spawn(tuner.run()));
-        receive(self.intake.clone(), how)
+        let flow = receive(self.intake.clone(), how)
             .map(|delivery| task::spawn(self.clone().finish(delivery)))
             .buffer_unordered(slots)
             .filter_map(|joined| async { joined.ok() })
             .batched(self.settling.max_batch(), self.plan.linger)
             .map(|batch| self.settling.acknowledge(batch))
             .buffer_unordered(slots)
-            .fold(Settled::default(), |sum, settled| async move { sum + settled })
-            .await
+            .fold(Settled::default(), |sum, settled| async move { sum + settled });
+        self.leftovers.while_running(flow).await
     }
 
     /// One delivery, from lease to result. A message with several jobs is done when all of them are.
@@ -179,12 +182,14 @@ impl Pipeline {
         let origin = Arc::new(Origin::new(job, &self.plan.work));
         let how = Writing { condition, ..Writing::default() };
         let (store, to) = (Arc::clone(&self.store), job.output.clone());
+        let leftovers = Arc::clone(&self.leftovers);
         let target = Target {
             store,
             transfer: transfer.clone(),
             meters: Arc::clone(meters),
             to,
             how,
+            leftovers,
             origin: Some(Arc::clone(&origin)),
         };
 

@@ -17,6 +17,7 @@ use crate::cut::Cut;
 use crate::error::{JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::job::Location;
 use crate::journal::Journal;
+use crate::leftovers::Leftovers;
 use crate::link::link;
 use crate::meter::Meters;
 use crate::pipeline::Transfer;
@@ -56,6 +57,8 @@ pub struct Submit {
     pub budget: Arc<Budget>,
     /// What counts.
     pub meters: Arc<Meters>,
+    /// What takes charge of uploads that can't be aborted.
+    pub leftovers: Arc<Leftovers>,
     /// What stops us.
     pub shutdown: Shutdown,
     /// What we stop when a service refuses us.
@@ -111,7 +114,7 @@ enum Staged {
 impl Submit {
     /// Uploads every item and announces it, until the items end or a stop is asked for.
     pub async fn run(&self, items: impl Stream<Item = io::Result<Item>>) -> Submitted {
-        items
+        let flow = items
             .take_until(self.shutdown.reached(Phase::Draining))
             .map(|item| task::spawn(self.clone().stage(item)))
             .buffer_unordered(self.concurrency.max(1))
@@ -119,8 +122,8 @@ impl Submit {
             .batched(self.queue.max_batch(), self.linger)
             .map(|batch| self.announce(batch))
             .buffer_unordered(self.concurrency.max(1))
-            .fold(Submitted::default(), |sum, more| async move { sum.add(more) })
-            .await
+            .fold(Submitted::default(), |sum, more| async move { sum.add(more) });
+        self.leftovers.while_running(flow).await
     }
 
     /// One item, up to the moment when it may be announced.
@@ -156,6 +159,7 @@ impl Submit {
             meters: Arc::clone(&self.meters),
             to: item.input.clone(),
             how: Writing::default(),
+            leftovers: Arc::clone(&self.leftovers),
             origin: None,
         };
         let (read, uploaded) = tokio::join!(

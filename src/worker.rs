@@ -44,6 +44,7 @@ use crate::config::Machine;
 use crate::error::{Code, Exit, ServiceError, UserError};
 use crate::job::Location;
 use crate::lease::Leases;
+use crate::leftovers::Leftovers;
 use crate::limit::Limit;
 use crate::message::Rules;
 use crate::meter::Meters;
@@ -202,8 +203,9 @@ pub fn join(
             max_receives: queues.max_receives,
             retry,
             circuit,
-            meters,
+            meters: Arc::clone(&meters),
         },
+        leftovers: Arc::new(Leftovers::new(Arc::clone(&store), retry, meters)),
         store,
         processors: Arc::new(Semaphore::new(settings.processors.max(1))),
         plan: Arc::new(plan),

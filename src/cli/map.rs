@@ -173,6 +173,7 @@ async fn send_all(config: &MapConfig, pipeline: &Pipeline, select: Select, known
         journal: Some(Arc::clone(&known.journal)),
         budget: Arc::clone(&intake.budget),
         meters: Arc::clone(&intake.meters),
+        leftovers: Arc::clone(&pipeline.leftovers),
         shutdown: intake.shutdown.clone(),
         circuit: Arc::clone(&intake.circuit),
         transfer: pipeline.plan.transfer.clone(),

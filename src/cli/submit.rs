@@ -18,6 +18,7 @@ use crate::config::{Format, Source, SubmitConfig};
 use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
 use crate::journal::Journal;
+use crate::leftovers::Leftovers;
 use crate::limit::Lane;
 use crate::message::{self, Request, encode_own, encode_sample2013};
 use crate::meter::Meters;
@@ -71,6 +72,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
         journal: journal.clone(),
         budget: Budget::new(config.memory, config.part_size),
         meters: Arc::clone(&meters),
+        leftovers: Arc::new(Leftovers::new(Arc::clone(&store), Retry::default(), Arc::clone(&meters))),
         shutdown: shutdown.clone(),
         circuit: Arc::clone(&circuit),
         transfer: Transfer {

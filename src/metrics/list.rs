@@ -147,7 +147,18 @@ pub const ALL: &[Metric] = &[
         "Limits moved by --concurrency auto: jobs, reads or writes; by reason (trial, gain, no_gain, throttled, recovery, latency, fewer, loss).",
     ),
     gauge("batchpipe_multipart_open", Count, &[], "Multipart uploads begun and not ended."),
-    counter("batchpipe_multipart_abort_failures_total", Count, &[], "Multipart uploads that could not be aborted."),
+    counter(
+        "batchpipe_multipart_abort_failures_total",
+        Count,
+        &[],
+        "Multipart uploads that could not be aborted when their jobs failed.",
+    ),
+    gauge(
+        "batchpipe_multipart_unaborted",
+        Count,
+        &[],
+        "Those of them that could not be aborted since; they are tried again, and what is left at the end is for gc.",
+    ),
     counter("batchpipe_bad_inputs_total", Count, &["code"], "Messages and objects rejected, by error code."),
     gauge("batchpipe_build_info", Count, &["version", "arch"], "Always 1; the labels say which build this is."),
     gauge(

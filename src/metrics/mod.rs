@@ -106,6 +106,7 @@ pub fn export(sources: &Sources) {
     // Alerts compare this with its past; it must be there before the first loss.
     counter!("batchpipe_lease_lost_total").increment(0);
     counter!("batchpipe_multipart_abort_failures_total").absolute(meters.abort_failures.load(Relaxed));
+    gauge!("batchpipe_multipart_unaborted").set(meters.unaborted.load(Relaxed) as f64);
     gauge!("batchpipe_multipart_open").set(meters.multipart_open.load(Relaxed) as f64);
     gauge!("batchpipe_temp_bytes").set(meters.temp_bytes.load(Relaxed) as f64);
     let memory = (sources.memory)();

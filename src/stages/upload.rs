@@ -20,11 +20,12 @@ use crate::cut::Cut;
 use crate::error::Stage::Upload as UPLOAD;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::Location;
+use crate::leftovers::Leftovers;
 use crate::link::Inlet;
 use crate::meter::Meters;
 use crate::origin::Origin;
 use crate::pipeline::Transfer;
-use crate::retry::Call;
+use crate::retry::{self, Call};
 use crate::store::{ObjectStore, Part, Upload, Writing};
 use crate::task;
 
@@ -35,6 +36,10 @@ const DOUBLE_AFTER: u32 = 1_000;
 /// How long a job that was cut waits for the name of the upload it has just begun: ten times S3's usual, and short beside
 /// what a stopping worker is given.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a job that failed waits for the abort of its upload: some tries at a service that has a bad second. It holds
+/// its slot and its room meanwhile, and a worker that stops waits for it.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The last call of a multipart upload, as counted.
 const COMPLETE: Call = Call::store("complete");
@@ -52,6 +57,8 @@ pub struct Target {
     pub to: Location,
     /// How it is to be written.
     pub how: Writing,
+    /// What takes charge of an upload that can't be aborted.
+    pub leftovers: Arc<Leftovers>,
     /// What it is made from, where it is to be marked with that. Known when its first bytes are there.
     pub origin: Option<Arc<Origin>>,
 }
@@ -235,13 +242,16 @@ async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written:
     })
 }
 
-/// Discards an upload. The bucket's lifecycle rule and `batchpipe gc` are the backstop if this fails too.
+/// Discards an upload, at once or later: the job does not wait for a service that is away.
 async fn abort(target: &Target, upload: &dyn Upload) {
     crash::point("CP12");
-    let Target { transfer, meters, .. } = target;
-    if let Err(error) = transfer.retry.run(meters, Call::store("abort"), || upload.abort()).await {
+    let Target { transfer, meters, leftovers, .. } = target;
+    let aborting = transfer.retry.run(meters, Call::store("abort"), || upload.abort());
+    let aborted = tokio::time::timeout(AT_ONCE, aborting).await;
+    if let Err(error) = aborted.unwrap_or_else(|_| Err(retry::timed_out(AT_ONCE))) {
         meters.abort_failures.fetch_add(1, Relaxed);
-        tracing::warn!(code = ?error.code, cause = ?error.message, "an unfinished upload could not be aborted");
+        tracing::warn!(code = ?error.code, cause = ?error.message, "an unfinished upload could not be aborted; it is tried again later");
+        leftovers.remember(upload.unfinished());
     }
 }
 

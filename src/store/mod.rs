@@ -143,6 +143,9 @@ pub trait Upload: Debug + Send + Sync {
 
     /// Discards the parts; an upload that is gone counts as discarded.
     fn abort(&self) -> ServiceFuture<'_, ()>;
+
+    /// What [`ObjectStore::discard`] takes to discard it later.
+    fn unfinished(&self) -> Unfinished;
 }
 
 /// A part the store has accepted.

@@ -32,7 +32,7 @@ pub enum On {
     Part,
     /// Completing an upload.
     Complete,
-    /// Aborting an upload.
+    /// Aborting an upload, or discarding one that nobody ended.
     Abort,
     /// Asking about an object.
     Head,
@@ -318,7 +318,7 @@ impl ObjectStore for Faulty {
     }
 
     fn discard<'a>(&'a self, upload: &'a Unfinished) -> ServiceFuture<'a, ()> {
-        self.store.discard(upload)
+        self.faults.call(On::Abort, self.store.discard(upload)).boxed()
     }
 }
 
@@ -380,6 +380,10 @@ impl Upload for FaultyUpload {
 
     fn abort(&self) -> ServiceFuture<'_, ()> {
         self.faults.call(On::Abort, self.upload.abort()).boxed()
+    }
+
+    fn unfinished(&self) -> Unfinished {
+        self.upload.unfinished()
     }
 }
 

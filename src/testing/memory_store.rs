@@ -284,7 +284,7 @@ impl ObjectStore for MemoryStore {
                 Pending { to: to.clone(), how: how.clone(), begun: SystemTime::now(), parts: BTreeMap::new() };
             inside.uploads.insert(id, pending);
             self.note(|| Operation::Begin { at: to.clone() });
-            Ok(Box::new(MemoryUpload { store: self.clone(), id }) as Box<dyn Upload>)
+            Ok(Box::new(MemoryUpload { store: self.clone(), to: to.clone(), id }) as Box<dyn Upload>)
         }
         .boxed()
     }
@@ -338,6 +338,7 @@ impl MemoryStore {
 #[derive(Debug)]
 struct MemoryUpload {
     store: MemoryStore,
+    to: Location,
     id: u64,
 }
 
@@ -393,5 +394,9 @@ impl Upload for MemoryUpload {
             Ok(())
         }
         .boxed()
+    }
+
+    fn unfinished(&self) -> Unfinished {
+        Unfinished { location: self.to.clone(), id: self.id.to_string(), begun: None, bytes: None }
     }
 }

@@ -20,6 +20,7 @@ use crate::circuit::Circuit;
 use crate::error::Stage;
 use crate::job::Location;
 use crate::lease::{LONGEST, Leases};
+use crate::leftovers::Leftovers;
 use crate::limit::{Lane, Limit};
 use crate::message::Rules;
 use crate::meter::{Ended, Meters};
@@ -249,6 +250,7 @@ impl Rig {
                 circuit: Arc::clone(&circuit),
                 meters: Arc::clone(&self.meters),
             },
+            leftovers: Arc::new(Leftovers::new(Arc::clone(&store), self.transfer.retry, Arc::clone(&self.meters))),
             store,
             processors: Arc::new(Semaphore::new(self.processors)),
             plan: Arc::new(Plan {

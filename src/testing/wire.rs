@@ -44,6 +44,8 @@ struct State {
 /// What a worker did with an upload that it was told of.
 #[derive(Debug, Default)]
 struct Fate {
+    /// The store's name for it.
+    id: String,
     /// The store has said that it is an object, or no upload any more.
     completed: AtomicBool,
     /// An abort was sent.
@@ -256,7 +258,7 @@ impl ObjectStore for FarStore {
         let (store, to, how) = (Arc::clone(&self.store), to.clone(), how.clone());
         async move {
             let upload: Arc<dyn Upload> = self.wire.carry(async move { store.begin(&to, &how).await }).await?.into();
-            let fate = Arc::<Fate>::default();
+            let fate = Arc::new(Fate { id: upload.unfinished().id, ..Fate::default() });
             self.wire.lock().uploads.push(Arc::clone(&fate));
             Ok(Box::new(FarUpload { upload, wire: self.wire.clone(), fate }) as Box<dyn Upload>)
         }
@@ -277,7 +279,16 @@ impl ObjectStore for FarStore {
     }
 
     fn discard<'a>(&'a self, upload: &'a Unfinished) -> ServiceFuture<'a, ()> {
-        self.store.discard(upload)
+        let (store, upload) = (Arc::clone(&self.store), upload.clone());
+        let fate = self.wire.lock().uploads.iter().find(|fate| fate.id == upload.id).cloned();
+        let call = async move {
+            let said = store.discard(&upload).await;
+            if let (Ok(()), Some(fate)) = (&said, fate) {
+                fate.discarded.store(true, SeqCst);
+            }
+            said
+        };
+        self.wire.carry(call).boxed()
     }
 }
 
@@ -319,6 +330,10 @@ impl Upload for FarUpload {
             self.wire.carry(call).await
         }
         .boxed()
+    }
+
+    fn unfinished(&self) -> Unfinished {
+        self.upload.unfinished()
     }
 }
 

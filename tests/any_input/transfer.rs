@@ -7,6 +7,7 @@ use batchpipe::budget::{Budget, LINK_BYTES};
 use batchpipe::cut::Cut;
 use batchpipe::error::{ServiceErrorKind, Stage};
 use batchpipe::job::{Job, Location};
+use batchpipe::leftovers::Leftovers;
 use batchpipe::limit::Lane;
 use batchpipe::link::link;
 use batchpipe::meter::Meters;
@@ -114,6 +115,7 @@ async fn check_transfer(mut dice: Dice<'_>) {
         meters: Arc::clone(&meters),
         to: output.clone(),
         how: Writing::default(),
+        leftovers: Arc::new(Leftovers::new(Arc::clone(&faulty), transfer.retry, Arc::clone(&meters))),
         origin: None,
     };
     let source = Source::new(faulty, transfer, Arc::clone(&meters), &job);

@@ -505,7 +505,11 @@ async fn lists_and_discards_unfinished_uploads(store: Arc<dyn ObjectStore>, base
     for at in [&here, &there] {
         let upload = store.begin(at, &Writing::default()).await.expect("begin");
         upload.part(1, bytes(1000, 1)).await.expect("part");
+        let named = upload.unfinished();
         drop(upload);
+        let listed = store.unfinished(at).await.expect("unfinished");
+        let [only] = &listed[..] else { panic!("one upload is at {at}: {listed:?}") };
+        assert_eq!((&named.location, &named.id), (&only.location, &only.id), "it names itself as a listing does");
     }
     let found = store.unfinished(&base.join("here/")).await.expect("unfinished");
     let [only] = &found[..] else { panic!("one upload is under here/: {found:?}") };
@@ -516,5 +520,8 @@ async fn lists_and_discards_unfinished_uploads(store: Arc<dyn ObjectStore>, base
     let left: Vec<Unfinished> = store.unfinished(&base).await.expect("unfinished");
     assert_eq!(left.iter().map(|upload| &upload.location).collect::<Vec<_>>(), [&there]);
     store.discard(&left[0]).await.expect("discard");
+    let upload = store.begin(&here, &Writing::default()).await.expect("begin");
+    store.discard(&upload.unfinished()).await.expect("by the name it gives itself");
+    assert_eq!(store.unfinished(&base).await.expect("unfinished"), []);
     assert!(list(&store, &base).await.is_empty());
 }

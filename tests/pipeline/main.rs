@@ -5,6 +5,7 @@ mod bounds;
 mod bytes;
 mod fairness;
 mod leases;
+mod leftovers;
 mod outputs;
 mod panics;
 mod processors;

@@ -37,6 +37,8 @@ struct Staging {
     directory: PathBuf,
     data: File,
     to: PathBuf,
+    /// The same as messages know it.
+    text: String,
     how: Writing,
     layout: Mutex<Layout>,
     /// How it ended, if it did. Parts write under a shared lock of it, an end takes it alone, so that no part
@@ -67,7 +69,8 @@ impl LocalUpload {
             fault(&directory, &error)
         })?;
         let (layout, ended) = (Mutex::default(), RwLock::default());
-        Ok(Self(Arc::new(Staging { directory, data, to, how, layout, ended })))
+        let text = text.to_owned();
+        Ok(Self(Arc::new(Staging { directory, data, to, text, how, layout, ended })))
     }
 }
 
@@ -202,6 +205,14 @@ impl Upload for LocalUpload {
     fn abort(&self) -> ServiceFuture<'_, ()> {
         let staging = Arc::clone(&self.0);
         Box::pin(blocking(move |_| staging.abort()))
+    }
+
+    fn unfinished(&self) -> Unfinished {
+        // As a listing names it: below the path that messages know, which may lead through a link.
+        let name = self.0.directory.file_name().unwrap_or_default().to_string_lossy();
+        let folder = self.0.text.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let location = Location::file(self.0.text.as_str());
+        Unfinished { location, id: format!("{folder}/{name}"), begun: None, bytes: None }
     }
 }
 

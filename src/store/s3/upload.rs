@@ -17,8 +17,9 @@ use super::condition;
 use crate::aws::checksum;
 use crate::aws::classify::{Asked, service_error};
 use crate::error::{ServiceError, ServiceErrorKind};
+use crate::job::Location;
 use crate::queue::ServiceFuture;
-use crate::store::{Condition, Part, Upload};
+use crate::store::{Condition, Part, Unfinished, Upload};
 
 /// An upload that was begun.
 pub(super) struct S3Upload {
@@ -148,6 +149,11 @@ impl Upload for S3Upload {
 
     fn abort(&self) -> ServiceFuture<'_, ()> {
         abort(&self.client, &self.bucket, &self.key, &self.id).boxed()
+    }
+
+    fn unfinished(&self) -> Unfinished {
+        let location = Location::s3(&self.bucket, &self.key);
+        Unfinished { location, id: self.id.clone(), begun: None, bytes: None }
     }
 }
 
