@@ -63,6 +63,17 @@ impl Location {
         }
     }
 
+    /// The location up to the last slash of its key: what it shares with those beside it.
+    #[must_use]
+    pub fn folder(&self) -> Self {
+        let key = self.key();
+        let folder = &key[..key.rfind('/').map_or(0, |slash| slash + 1)];
+        match self {
+            Self::S3 { bucket, .. } => Self::s3(bucket, folder),
+            Self::File { .. } => Self::file(folder),
+        }
+    }
+
     /// Whether this location begins with `prefix`, character by character and in the same bucket.
     pub fn is_under(&self, prefix: &Self) -> bool {
         match (self, prefix) {

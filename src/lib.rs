@@ -43,6 +43,7 @@ pub mod origin;
 pub mod pipeline;
 pub mod processor;
 pub mod queue;
+pub mod refusal;
 pub mod retry;
 pub mod scratch;
 pub mod shutdown;

@@ -26,6 +26,7 @@ use crate::message::{self, Parsed, Rules};
 use crate::origin::Origin;
 use crate::processor::{Work, panics};
 use crate::queue::Message;
+use crate::refusal::Readable;
 use crate::retry::Retry;
 use crate::stages::{
     Delivery, Finished, Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload,
@@ -90,6 +91,8 @@ pub struct Pipeline {
     pub store: Arc<dyn ObjectStore>,
     /// What takes charge of uploads that can't be aborted.
     pub leftovers: Arc<Leftovers>,
+    /// Inputs that were read, to tell a refused object from a missing right.
+    pub readable: Arc<Readable>,
     /// Processors that may run at once.
     pub processors: Arc<Semaphore>,
     /// What is done to each job.
@@ -160,10 +163,19 @@ impl Pipeline {
 
     /// One job; false if there was nothing to do.
     async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
-        match self.plan.if_exists {
+        let result = match self.plan.if_exists {
             // Boxed: three stages are too much to move about.
             IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
             IfExists::Skip | IfExists::Fail => self.unless_done(&job, room, cut).await,
+        };
+        match result {
+            Ok(done) => {
+                if done {
+                    self.readable.note(&job.input);
+                }
+                Ok(done)
+            }
+            Err(error) => Err(self.weigh(&job, error, cut).await),
         }
     }
 

@@ -207,6 +207,7 @@ pub fn join(
         },
         leftovers: Arc::new(Leftovers::new(Arc::clone(&store), retry, meters)),
         store,
+        readable: Arc::default(),
         processors: Arc::new(Semaphore::new(settings.processors.max(1))),
         plan: Arc::new(plan),
         tuner,

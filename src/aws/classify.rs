@@ -39,6 +39,10 @@ where
     if read.kind == ServiceErrorKind::Denied && !read.message.to_lowercase().contains(&right.to_lowercase()) {
         read.message = format!("{}; it takes the right to {right}", read.message);
     }
+    // One right decides what S3 says of a missing object: 404, or 403 to whoever may not list the bucket.
+    if read.kind == ServiceErrorKind::Denied && right == "s3:GetObject" {
+        read.message.push_str(", and without s3:ListBucket a missing object is refused, too");
+    }
     read
 }
 

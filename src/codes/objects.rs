@@ -106,4 +106,14 @@ pub(super) const PAGES: &[Page] = &[
         "Nothing, if it passes. If it repeats, two programs write to the same keys: give each a prefix of its own.",
         "batchpipe status --queue jobs",
     ),
+    Page::new(
+        313,
+        "the object is refused, though others beside it are not",
+        "The job is tried again, and in the end moved to the dead letters. The worker goes on: it can read what lies \
+        beside the object.",
+        "The object is missing, and S3 says \"denied\" of a missing object to whoever may not list the bucket; or it has \
+        another owner, a key of its own or a policy for its name.",
+        "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is told at once, as BP301.",
+        "batchpipe doctor --queue jobs --read s3://acme-in/raw/",
+    ),
 ];

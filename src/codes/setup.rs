@@ -52,7 +52,8 @@ pub(super) const PAGES: &[Page] = &[
         "The job was given back, not failed, and the worker stopped receiving: the next job would be refused in the \
         same way.",
         "The role, the bucket's policy, a key policy of KMS or an object of another owner refuses the request. S3 \
-        also says this of a missing object to whoever may not list the bucket.",
+        also says this of a missing object to whoever may not list the bucket; while objects beside it can be read, that \
+        is BP313 and stops nobody.",
         "Let doctor find the missing right, and add it to the role.",
         "batchpipe doctor --queue jobs --output s3://acme-out/gz/",
     ),

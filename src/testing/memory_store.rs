@@ -28,6 +28,7 @@ pub struct MemoryStore {
     inside: Arc<Mutex<Inside>>,
     log: Option<Log>,
     sink: bool,
+    unlisted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +109,12 @@ impl MemoryStore {
     #[must_use]
     pub fn with_log(self, log: Log) -> Self {
         Self { log: Some(log), ..self }
+    }
+
+    /// The same store, refusing what is missing, as S3 does to whoever may not list the bucket.
+    #[must_use]
+    pub fn unlisted(self) -> Self {
+        Self { unlisted: true, ..self }
     }
 
     /// Puts an object there, as somebody else would.
@@ -216,6 +223,10 @@ impl Inside {
     }
 }
 
+fn refused() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Denied, "AccessDenied", "there may be an object by that name, or none")
+}
+
 fn missing(code: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Missing, code, "there is nothing by that name")
 }
@@ -243,7 +254,8 @@ impl ObjectStore for MemoryStore {
 
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
         async move {
-            let object = self.lock().objects.get(from).cloned().ok_or_else(|| missing("NoSuchKey"))?;
+            let object = self.lock().objects.get(from).cloned();
+            let object = object.ok_or_else(|| if self.unlisted { refused() } else { missing("NoSuchKey") })?;
             let other = pin.etag.as_ref().is_some_and(|etag| *etag != object.etag);
             if other || pin.version_id.is_some() {
                 let said = "the object is another version";
@@ -290,7 +302,13 @@ impl ObjectStore for MemoryStore {
     }
 
     fn head<'a>(&'a self, at: &'a Location) -> ServiceFuture<'a, Option<ObjectInfo>> {
-        async move { Ok(self.lock().objects.get(at).map(|object| info(at, object, object.metadata.clone()))) }.boxed()
+        async move {
+            match self.lock().objects.get(at) {
+                None if self.unlisted => Err(refused()),
+                found => Ok(found.map(|object| info(at, object, object.metadata.clone()))),
+            }
+        }
+        .boxed()
     }
 
     fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>> {

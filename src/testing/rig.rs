@@ -252,6 +252,7 @@ impl Rig {
             },
             leftovers: Arc::new(Leftovers::new(Arc::clone(&store), self.transfer.retry, Arc::clone(&self.meters))),
             store,
+            readable: Arc::default(),
             processors: Arc::new(Semaphore::new(self.processors)),
             plan: Arc::new(Plan {
                 rules: self.rules.clone(),

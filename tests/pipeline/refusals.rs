@@ -6,7 +6,10 @@ use std::time::Duration;
 use batchpipe::error::Code;
 use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
 use batchpipe::processor::Work;
+use batchpipe::stages::Settled;
 use batchpipe::testing::{Fault, On, Rig};
+
+use super::work::filter;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_may_not_delete_stops_instead_of_doing_all_again() {
@@ -34,4 +37,57 @@ async fn an_outage_of_the_store_is_not_paid_with_the_receives_of_every_message()
     // Five attempts a message: without care all of them would have been received by now.
     let reads = rig.faults.calls(On::Get);
     assert!((20..200).contains(&reads), "{reads} reads of a store that is away");
+}
+
+/// A rig whose role may read and not list: what is missing is refused.
+fn unlisted() -> Rig {
+    let mut rig = Rig::new();
+    rig.store = rig.store.clone().unlisted();
+    rig.max_receives = Some(2);
+    rig.concurrency = 1;
+    rig
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_inputs_stop_no_worker_that_can_read_what_lies_beside_them() {
+    let rig = unlisted();
+    rig.job("day/there", 10);
+    (0..6).for_each(|number| drop(rig.message(&format!("day/gone-{number}"))));
+    rig.job("day/also there", 10);
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    assert_eq!(running.end().await, Settled { done: 2, retried: 6, rejected: 6, ..Settled::default() });
+    assert_eq!(circuit.tripped(), None);
+    let letters = rig.dead_letters.peek();
+    assert!(letters.iter().all(|letter| letter.attributes["batchpipe-code"] == "BP313"), "{letters:?}");
+    assert!(letters[0].attributes["batchpipe-reason"].contains("s3:ListBucket"), "{letters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_which_nothing_was_read_proves_nothing_and_stops_the_worker() {
+    let rig = unlisted();
+    rig.job("day 1/there", 10);
+    (0..6).for_each(|number| drop(rig.message(&format!("day 2/gone-{number}"))));
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    running.end().await;
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!((rig.queue.len(), rig.dead_letters.len()), (6, 0), "nothing was burned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_taken_away_stops_a_worker_that_has_read_before() {
+    let mut rig = unlisted();
+    rig.max_receives = None;
+    (0..20).for_each(|name| drop(rig.job(&format!("day/{name}"), 10)));
+    let faults = rig.faults.clone();
+    let running = rig.start(filter(move |_, input, output| {
+        std::io::copy(input, output)?;
+        faults.always(On::Get, Fault::Fail(Denied));
+        Ok(())
+    }));
+    let circuit = Arc::clone(&running.circuit);
+    let settled = running.end().await;
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!((settled.done, rig.queue.len(), rig.dead_letters.len()), (1, 19, 0), "nothing was burned");
 }

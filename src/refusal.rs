@@ -1,0 +1,92 @@
+//! Whether a refused input is one object's matter or everybody's.
+//!
+//! S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker without that right must
+//! not stop because a few inputs in a row were deleted; and one that may not read at all must stop before it burns the
+//! queue. One answer can't tell the two apart, but another question can: an object beside it that was read before. If
+//! that can be read still, the refusal is about this object alone, and its job fails like any other, in the end to the
+//! dead letters with BP313. If not, or if nothing was ever read there, the refusal counts (`circuit.rs`).
+//!
+//! Beside means in the same folder, for rights are given by prefix. Bounded: the last object of [`FOLDERS`] folders;
+//! one HEAD a refused input.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::cut::Cut;
+use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::job::{Job, Location};
+use crate::pipeline::Pipeline;
+use crate::retry::Call;
+use crate::store::Version;
+
+/// Folders remembered: more than a batch that is split by day or by shard mixes at one time. With one more all are
+/// forgotten, and are known again from their next job on.
+const FOLDERS: usize = 64;
+
+/// The inputs that were read lately, one a folder.
+#[derive(Debug, Default)]
+pub struct Readable(Mutex<HashMap<Location, Location>>);
+
+impl Readable {
+    /// Notes an input that was read.
+    pub fn note(&self, input: &Location) {
+        let mut known = self.lock();
+        let folder = input.folder();
+        if known.len() >= FOLDERS && !known.contains_key(&folder) {
+            known.clear();
+        }
+        known.insert(folder, input.clone());
+    }
+
+    /// Another object in the folder of `input` that was read.
+    pub fn beside(&self, input: &Location) -> Option<Location> {
+        self.lock().get(&input.folder()).filter(|known| *known != input).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Location, Location>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pipeline {
+    /// The error of a job, as one object's matter if it is.
+    pub(crate) async fn weigh(&self, job: &Job, error: JobError, cut: &Cut<'_>) -> JobError {
+        // 106 alone: expired credentials and a wrong region are everybody's matter.
+        let refused = error.kind == ErrorKind::Denied && error.code == Code(106) && error.stage == Stage::Download;
+        let Some(known) = refused.then(|| self.readable.beside(&job.input)).flatten() else { return error };
+        let anything = Version::default();
+        let asked = || self.store.get(&known, 0..0, &anything);
+        let asked = self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), asked);
+        match cut.or(async { asked.await.map_err(|error| error.at(Stage::Download)) }).await {
+            Ok(_) => {
+                let cause = format!(
+                    "this object is refused and others beside it are not: it is missing, and without s3:ListBucket S3 does \
+                    not say so, or it has an owner or a key of its own; {}",
+                    error.cause
+                );
+                JobError { kind: ErrorKind::Failed, code: Code(313), cause, ..error }
+            }
+            Err(_) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_known_by_folder_and_does_not_speak_for_itself() {
+        let readable = Readable::default();
+        let at = |key: &str| Location::s3("in", key);
+        readable.note(&at("a/1"));
+        assert_eq!(readable.beside(&at("a/2")), Some(at("a/1")));
+        assert_eq!(readable.beside(&at("a/1")), None, "it may have been deleted since");
+        assert_eq!(readable.beside(&at("a/b/2")), None);
+        assert_eq!(readable.beside(&at("2")), None);
+        assert_eq!(readable.beside(&Location::s3("other", "a/2")), None);
+        (0..FOLDERS).for_each(|number| readable.note(&at(&format!("{number}/x"))));
+        assert!(readable.lock().len() <= FOLDERS);
+        assert!(readable.beside(&at(&format!("{}/y", FOLDERS - 1))).is_some(), "the last one is known");
+    }
+}
