@@ -5,7 +5,7 @@
 //! the upload is remembered here, discarded in the background, and once more when the work is over. What is left then
 //! is named in the log with the command that discards it: `batchpipe gc`.
 //!
-//! Bounded: [`MOST`] uploads, one request at a time, and [`LAST`] at the end.
+//! Bounded: `MOST` uploads, one request at a time, and `LAST` at the end.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -6,7 +6,7 @@
 //! that can be read still, the refusal is about this object alone, and its job fails like any other, in the end to the
 //! dead letters with BP313. If not, or if nothing was ever read there, the refusal counts (`circuit.rs`).
 //!
-//! Beside means in the same folder, for rights are given by prefix. Bounded: the last object of [`FOLDERS`] folders;
+//! Beside means in the same folder, for rights are given by prefix. Bounded: the last object of `FOLDERS` folders;
 //! one HEAD a refused input.
 
 use std::collections::HashMap;
