@@ -209,7 +209,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting::one("concurrency", "N|auto", SPEED, RUN | SUBMIT | MAP, "Jobs (for submit: files) in flight")
         .default("auto: finds it, from 4 x cores, at least 16")
         .common(),
-    Setting::one("processors", "N", SPEED, WORK, "Processors running at once").default("cores"),
+    Setting::one("processors", "N", SPEED, WORK, "Processors running at once")
+        .default("cores; for --process a quarter more"),
     Setting::one("memory", "SIZE|N%", SPEED, RUN | SUBMIT | MAP, "Bytes of objects held in memory at any time")
         .default("a quarter of the machine's or cgroup's memory")
         .common(),

@@ -52,7 +52,7 @@ fn a_flag_wins_over_a_variable_over_the_nearest_file_over_the_default() {
     assert_eq!(processors(&[], &[variable], &[near, far]), 2);
     assert_eq!(processors(&[], &[("BATCHPIPE_PROCESSORS", "")], &[near, far]), 3);
     assert_eq!(processors(&[], &[], &[far]), 4);
-    assert_eq!(processors(&[], &[], &[]), 2, "the machine's cores");
+    assert_eq!(processors(&[], &[], &[]), 3, "the machine's cores, and one more");
     let mixed = run(&[], &[], &[near, far], &machine()).unwrap();
     assert_eq!((mixed.working.memory, mixed.wait_time), (100 << 20, secs(5)));
 }
@@ -130,10 +130,10 @@ fn a_mistyped_variable_is_noted_and_one_of_others_is_not() {
 fn defaults_follow_the_machine() {
     let on = |cores, memory| run(&[], &[], &[], &Machine { cores, memory, ..machine() }).unwrap();
     let small = on(1, 512 << 20);
-    assert_eq!((small.working.concurrency.get(), small.working.processors.get()), (16, 1));
+    assert_eq!((small.working.concurrency.get(), small.working.processors.get()), (16, 2));
     assert_eq!((small.working.memory, small.working.most.get()), (128 << 20, 1000));
     let large = on(64, 256 << 30);
-    assert_eq!((large.working.concurrency.get(), large.working.processors.get()), (256, 64));
+    assert_eq!((large.working.concurrency.get(), large.working.processors.get()), (256, 80));
     assert_eq!((large.working.memory, large.receivers), (64 << 30, None));
     assert_eq!((large.working.part_size, large.working.visibility), (8 << 20, secs(60)));
     // A quarter of a tiny machine holds no job; one job's two parts are the least that works.
@@ -242,6 +242,7 @@ fn a_program_and_typed_steps_exclude_each_other_and_a_program_beats_a_file() {
     let filed = layers(&[("queue", "q")], &[], &[("a.toml", "process = \"zstd\"")]).unwrap();
     let config = RunConfig::resolve(&filed, program(), &machine()).unwrap();
     assert_eq!(config.working.process, Process::Program(program()));
+    assert_eq!(config.processors_of(), 2, "a program for each core, and not one more");
     let config = RunConfig::resolve(&filed, Vec::new(), &machine()).unwrap();
     assert_eq!(config.working.process, Process::Steps("zstd".to_owned()));
 }

@@ -122,6 +122,7 @@ impl Working {
         let part_size = part_size(read, [output])?;
         let memory = memory(read, part_size)?;
         let exists = [("overwrite", IfExists::Overwrite), ("skip", IfExists::Skip), ("fail", IfExists::Fail)];
+        let slots = processors(&process, read.machine.cores);
         let work_dir = read.one("work-dir", text)?.map(|path| read.machine.directory.join(path));
         let max_receives = read.count("max-receives", 1, 1000)?;
         Ok(Self {
@@ -139,7 +140,7 @@ impl Working {
             concurrency,
             most: if adapts { most(read.machine.open_files, memory, concurrency) } else { concurrency },
             parallel,
-            processors: at_least_one(read.count("processors", 1, 1024)?.unwrap_or(read.machine.cores as u64)),
+            processors: at_least_one(read.count("processors", 1, 1024)?.unwrap_or(slots as u64)),
             memory,
             part_size,
             // Two seconds leave time for one extension at half time that takes a second.
@@ -176,6 +177,16 @@ pub(super) struct Concurrency {
 fn most(open_files: u64, memory: u64, start: NonZeroUsize) -> NonZeroUsize {
     let most = (open_files / 5 * 4 / 3).min(memory / JOB_OVERHEAD).min(tuner::MOST as u64);
     at_least_one(most).max(start)
+}
+
+/// Processors at once, unless somebody says. A slot that changes hands stands empty for as long as two threads take to wake,
+/// a tenth of a job of 1 MiB: with one more for every four cores none of them does. A program is long beside that, and
+/// may want several cores and much memory for itself.
+fn processors(process: &Process, cores: usize) -> usize {
+    match process {
+        Process::Steps(_) => cores + cores.div_ceil(4),
+        Process::Program(_) => cores,
+    }
 }
 
 /// Jobs in flight and requests in flight for each, as many as the open files carry.
