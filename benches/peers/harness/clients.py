@@ -52,6 +52,7 @@ class Client:
 
 
 def batchpipe(jobs, concurrency, *work, memory=None):
+    """`concurrency` may be "auto", the program's default."""
     options = ["--memory", memory] if memory else []
     return Client(jobs, lambda server, count: [
         Built.batchpipe, "run", "--queue", "jobs", "--endpoint-url", server.endpoint, "--max-jobs", count, "--concurrency",

@@ -1,4 +1,5 @@
-"""docs/benchmarks.md: what people wrote stays, the blocks between marks are written anew from docs/benchmarks.json."""
+"""docs/benchmarks.md and docs/scaling.md: what people wrote stays, the blocks between marks are written anew from
+docs/benchmarks.json."""
 
 import json
 import os
@@ -6,12 +7,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from . import picture
+from . import picture, scaling
 from .measure import cpu_per_gib, cpu_per_job, median, rate, speed
 from .place import MIB, ROOT, show
 from .verdicts import escaped, judge
 
 REPORT = ROOT / "docs/benchmarks.md"
+SCALING = ROOT / "docs/scaling.md"
 FIGURES = ROOT / "docs/benchmarks.json"
 PICTURE = ROOT / "docs/benchmarks.svg"
 
@@ -22,13 +24,21 @@ def load():
 
 def keep(results, scale):
     """Puts new results among the old ones, each with when, where and from what it was measured."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    about = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "machine": machine(), "scale": scale}
+    about = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "machine": machine(), "scale": scale}
     figures = load()
     for title, result in results.items():
         figures.pop(title, None)
         figures[title] = {**about, **result}
     FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+
+
+def commit():
+    """What was measured; documents may have been written meanwhile, the program not."""
+    def git(*words):
+        return subprocess.run(["git", *words], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "src", "benches", "Cargo.toml", "Cargo.lock")
+    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
 def machine():
@@ -39,13 +49,19 @@ def machine():
 
 def write():
     figures = load()
-    text = REPORT.read_text()
-    for name, block in (("verdicts", verdict_table(figures)), ("tables", tables(figures))):
+    fill(REPORT, {"verdicts": verdict_table(figures), "tables": tables(figures)})
+    if scaling.needed(figures):
+        fill(SCALING, scaling.tables(figures))
+    PICTURE.write_text(picture.draw(figures))
+
+
+def fill(document, blocks):
+    text = document.read_text()
+    for name, block in blocks.items():
         begin, end = f"<!-- {name}: written by benches/peers/run -->", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
         text = f"{before}{begin}\n\n{block}\n{end}{rest.split(end)[1]}"
-    REPORT.write_text(text)
-    PICTURE.write_text(picture.draw(figures))
+    document.write_text(text)
 
 
 def verdict_table(figures):

@@ -72,10 +72,12 @@ def judge(results):
         if peers_of(large):
             closest, ahead = least_ahead(large, "batchpipe", speed)
             verdicts.append(at_least(f"{LARGE}: MiB/s beside every peer's", ahead, 1, f", `{escaped(closest)}` being the closest"))
-    if (packed := runs("1 MiB zstd:1")) and (alone := runs("zstd:1 alone")):
-        cores = os.cpu_count()
-        codec = ratios(packed["batchpipe --process zstd:1"], alone["zstd:1 in memory, 1 thread"], speed)
-        verdicts.append(at_least(f"1 MiB zstd:1: MiB/s beside {cores} cores × zstd in memory", [each / cores for each in codec], 0.95))
+    for level in (1, 9):
+        if (packed := runs(f"1 MiB zstd:{level}")) and (alone := runs("zstd in memory")):
+            cores = os.cpu_count()
+            codec = ratios(packed[f"batchpipe --process zstd:{level}"], alone[f"zstd:{level}, 1 thread"], speed)
+            verdicts.append(at_least(f"1 MiB zstd:{level}: MiB/s beside {cores} cores × zstd in memory",
+                                     [each / cores for each in codec], 0.95))
     for title, result in results.items():
         if title.startswith("Submit") and "s5cmd cp" in result["runs"]:
             ours, theirs = result["runs"]["batchpipe submit"], result["runs"]["s5cmd cp"]

@@ -69,7 +69,8 @@ def latency():
     count, few = scaled(5_000), scaled(200)
     return race("4 KiB copies, 20 ms away", lambda: Sink(delay=20), 4 * KIB, {
         "batchpipe": batchpipe(count, 64),
-        "batchpipe --concurrency 256": batchpipe(count, 256),
+        "batchpipe --concurrency 256": batchpipe(2 * count, 256),
+        "batchpipe --concurrency auto": batchpipe(2 * count, "auto"),
         "bare SDK loop": bare(count, 64),
         "sqs-consumer × 8": consumer(5 * few, 8),
         "2013 loop": loop2013(few // 2, 1, "cp"),
@@ -101,20 +102,24 @@ def zstd():
         "2013 loop, zstd -1": loop2013(few, 1, *clients.ZSTD_FILES),
         "2013 loop, zstd -1, 4 threads": loop2013(few, 4, *clients.ZSTD_FILES),
     }, decode=decode)
-    # What the two halves of such a job cost by themselves: the codec in memory, and the bytes' way in and out.
+    # The same at a level that costs eight times as much: what moving the bytes costs stands beside that.
+    results |= race("1 MiB zstd:9", Sink, MIB, {
+        "batchpipe --process zstd:9": batchpipe(count // 4, 32, "--process", "zstd:9")}, decode=decode)
+    # What the halves of such a job cost by themselves: the bytes' way in and out, and the codec in memory.
     results |= race("1 MiB copies", Sink, MIB, {"batchpipe": batchpipe(count, 32), "bare SDK loop": bare(count, 32)})
     cores = os.cpu_count()
+    levels = {f"zstd:{level}, {threads} {'thread' if threads == 1 else 'threads'}": (level, threads, max(10, count // share))
+              for level, share in ((1, 4), (9, 32)) for threads in (1, cores)}
 
-    def codec(threads):
-        each = max(10, count // 4)
-        said = subprocess.run([Built.programs / "codec_speed", str(threads), str(each)], check=True, capture_output=True)
+    def codec(name):
+        level, threads, each = levels[name]
+        said = subprocess.run([Built.programs / "codec_speed", str(level), str(threads), str(each)], check=True, capture_output=True)
         wall, cpu = map(float, said.stdout.split())
-        jobs = threads * each
-        return {"wall": wall, "cpu": cpu, "served": 0.0, "rss": 0, "jobs": jobs, "bytes": jobs * MIB, "working": None}
+        return {"wall": wall, "cpu": cpu, "served": 0.0, "rss": 0, "jobs": threads * each, "bytes": threads * each * MIB,
+                "working": None}
 
-    names = {"zstd:1 in memory, 1 thread": 1, f"zstd:1 in memory, {cores} threads": cores}
-    alone = contest("zstd:1 alone", names, Size.repeat, lambda name: codec(names[name]))
-    return results | {"zstd:1 alone": {**alone, "server": "none", "size": MIB}}
+    alone = contest("zstd in memory", levels, Size.repeat, codec)
+    return results | {"zstd in memory": {**alone, "server": "none", "size": MIB}}
 
 
 def large():

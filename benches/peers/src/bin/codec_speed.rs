@@ -1,6 +1,6 @@
-//! How fast zstd itself is: 1 MiB after 1 MiB in memory at level 1 with a checksum, as `--process zstd:1` asks of it.
+//! How fast zstd itself is: 1 MiB after 1 MiB in memory with a checksum, as `--process zstd:LEVEL` asks of it.
 //!
-//! `codec_speed THREADS COUNT` compresses COUNT times on each thread and prints the seconds that passed and the CPU
+//! `codec_speed LEVEL THREADS COUNT` compresses COUNT times on each thread and prints the seconds that passed and the CPU
 //! seconds that they cost. The limit for compressing jobs: no network, no queue, one context that is used again.
 
 use std::time::Instant;
@@ -10,21 +10,18 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use zstd::bulk::Compressor;
 
-/// The level compared.
-const LEVEL: i32 = 1;
-
 /// The size of an object compared.
 const SIZE: u64 = 1024 * 1024;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<usize> = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<_, _>>()?;
-    let &[threads, count] = arguments.as_slice() else {
-        return Err("usage: codec_speed THREADS COUNT".into());
+    let &[level, threads, count] = arguments.as_slice() else {
+        return Err("usage: codec_speed LEVEL THREADS COUNT".into());
     };
     let source = ring::slices(&ring::make(), 0, SIZE).concat();
     let (began, before) = (Instant::now(), cpu()?);
     std::thread::scope(|scope| {
-        let working: Vec<_> = (0..threads).map(|_| scope.spawn(|| compress(&source, count))).collect();
+        let working: Vec<_> = (0..threads).map(|_| scope.spawn(|| compress(&source, level as i32, count))).collect();
         working
             .into_iter()
             .try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?.map_err(|_| "zstd failed"))
@@ -33,8 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn compress(source: &[u8], count: usize) -> std::io::Result<()> {
-    let mut compressor = Compressor::new(LEVEL)?;
+fn compress(source: &[u8], level: i32, count: usize) -> std::io::Result<()> {
+    let mut compressor = Compressor::new(level)?;
     compressor.include_checksum(true)?;
     let mut output = Vec::with_capacity(zstd::zstd_safe::compress_bound(source.len()));
     for _ in 0..count {
