@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::job::Job;
+
 /// The stages of the two flows, in order. The names are metric labels and words in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -214,6 +216,8 @@ pub struct JobError {
     pub stderr: Option<String>,
     /// When the processor asked to be tried again, if it did.
     pub retry_after: Option<Duration>,
+    /// Which job it was, where it was one: a message may ask for several.
+    pub job: Option<Box<Job>>,
 }
 
 /// What to tell the queue about a job.
@@ -234,12 +238,18 @@ pub enum Disposition {
 impl JobError {
     /// An error of `kind` in `stage`.
     pub fn new(stage: Stage, kind: ErrorKind, code: Code, cause: impl Into<String>) -> Self {
-        Self { stage, kind, code, cause: cause.into(), stderr: None, retry_after: None }
+        Self { stage, kind, code, cause: cause.into(), stderr: None, retry_after: None, job: None }
     }
 
     /// The echo that a stage reports when its neighbour broke the link.
     pub fn disconnected(stage: Stage) -> Self {
         Self::new(stage, ErrorKind::Disconnected, Code(602), "the neighbouring stage went away")
+    }
+
+    /// The same failure, of this job.
+    #[must_use]
+    pub fn of(self, job: Job) -> Self {
+        Self { job: Some(Box::new(job)), ..self }
     }
 
     /// The one place where a failure becomes a decision.

@@ -33,6 +33,7 @@ pub mod job;
 pub mod journal;
 pub mod lease;
 pub mod leftovers;
+pub mod letter;
 pub mod limit;
 pub mod link;
 pub mod log;

@@ -129,7 +129,7 @@ impl Pipeline {
                 room.keep();
             }
             for job in jobs {
-                done |= self.work(job, &room, &cut).await?;
+                done |= self.work(job.clone(), &room, &cut).await.map_err(|error| error.of(job))?;
             }
             Ok(done)
         };
@@ -152,7 +152,7 @@ impl Pipeline {
         }
         match message::parse(&message.body)? {
             Parsed::Nothing(why) => {
-                tracing::debug!(message = ?message.id, why, "a message with nothing to do");
+                tracing::debug!(id = ?message.id, why, "a message with nothing to do");
                 Ok(Vec::new())
             }
             Parsed::Jobs(requests) => {

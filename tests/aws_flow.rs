@@ -243,6 +243,16 @@ async fn a_job_that_fails_ends_in_the_dead_letters_and_a_redrive_brings_it_back(
     assert_eq!(world.keys("out/").await, ["out/good"]);
     let listed = world.run(&["dlq", "list", "--queue", &world.queue]);
     assert!(text(&listed).contains("BP401") && text(&listed).contains("in/bad"), "{}", text(&listed));
+    assert!(text(&listed).lines().all(|line| line.chars().count() <= 80), "{}", text(&listed));
+    let shown = text(&world.run(&["dlq", "show", "", "--queue", &world.queue]));
+    let facts = [
+        ("attempts", "1".to_owned()),
+        ("input", world.uri("in/bad")),
+        ("output", world.uri("out/bad")),
+        ("stage", "process".to_owned()),
+        ("stderr", "no good".to_owned()),
+    ];
+    facts.iter().for_each(|(name, value)| assert!(shown.contains(&format!("\n{name:<9} {value}\n")), "{shown}"));
     let redriven = world.run(&["dlq", "redrive", "--queue", &world.queue, "--filter", "code=BP401"]);
     assert!(redriven.status.success(), "{}", text(&redriven));
     let mended = world.run(&[&run[..], &["cat"]].concat());

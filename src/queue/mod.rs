@@ -24,11 +24,14 @@ pub type ServiceFuture<'a, T> = BoxFuture<'a, Result<T, ServiceError>>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt(pub String);
 
-/// The attribute of a dead letter that holds the code of its failure, such as `BP303`.
-pub const REASON_CODE: &str = "batchpipe-code";
+/// The largest message, attributes included, and the largest sum of a batch
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>). Every queue keeps to
+/// the limits of SQS, so that what works on one works on all.
+pub const MAX_MESSAGE: usize = 1024 * 1024;
 
-/// The attribute of a dead letter that says in one line why it is one.
-pub const REASON: &str = "batchpipe-reason";
+/// The most attributes of a message
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>).
+pub const MAX_ATTRIBUTES: usize = 10;
 
 /// A received message.
 #[derive(Clone, Debug)]
@@ -64,6 +67,18 @@ pub struct Outgoing {
     pub deduplication: Option<String>,
 }
 
+impl Outgoing {
+    /// What a queue counts of it, in bytes.
+    pub fn size(&self) -> usize {
+        self.body.len() + self.attributes.iter().map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+    }
+}
+
+/// What a queue counts of a text attribute: its name, its type and its value.
+pub fn attribute_size(name: &str, value: &str) -> usize {
+    name.len() + "String".len() + value.len()
+}
+
 /// What the queue holds. Estimates on SQS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -97,6 +112,11 @@ pub type Outcome = Result<(), ServiceError>;
 pub trait JobQueue: Debug + Send + Sync + 'static {
     /// The name people know the queue by.
     fn name(&self) -> &str;
+
+    /// Whether it is a FIFO queue, in which every message has a group. SQS tells by the name, and so do we.
+    fn is_fifo(&self) -> bool {
+        self.name().ends_with(".fifo")
+    }
 
     /// The most messages one call can carry, and the most bytes of bodies one send can.
     fn max_batch(&self) -> usize;

@@ -15,8 +15,9 @@ use crate::circuit::Circuit;
 use crate::crash;
 use crate::error::{Code, Disposition, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
+use crate::letter::{letter, slimmer};
 use crate::meter::{Ended, Meters};
-use crate::queue::{JobQueue, Message, Outgoing, Receipt};
+use crate::queue::{JobQueue, Message, Outcome, Outgoing, Receipt};
 use crate::retry::{Call, Retry};
 
 /// The longest delay before a job is tried again.
@@ -158,8 +159,9 @@ impl Settling {
                 self.meters.rejected(error.code);
             }
             let (id, attempt) = (&finished.message.id, finished.message.attempt);
-            let (code, cause) = (error.code, &error.cause);
-            tracing::warn!(%code, stage = error.stage.as_str(), disposition = ?fate, message = ?id, attempt, ?cause, "job failed");
+            let (code, cause, stage) = (error.code, &error.cause, error.stage.as_str());
+            let input = error.job.as_ref().map(|job| tracing::field::debug(&job.input));
+            tracing::warn!(%code, stage, disposition = ?fate, ?id, attempt, input, ?cause, "job failed");
         }
         settled
     }
@@ -215,7 +217,7 @@ impl Settling {
             let Finished { message: Message { id, attempt, .. }, result, .. } = &group[*place];
             let (code, refusal, cause) = (Code(606), &error.code, &error.message);
             let what = if result.is_ok() { "done" } else { "moved to the dead letters" };
-            tracing::warn!(%code, what, message = ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
+            tracing::warn!(%code, what, ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
         }
         left
     }
@@ -239,12 +241,7 @@ impl Settling {
             );
             return self.give_back(group, KEPT_DELAY).await;
         };
-        let letters: Vec<Outgoing> = group.iter().map(dead_letter).collect();
-        let call = self.retry.run(&self.meters, Call::queue("dead_letter"), || dead_letters.send(&letters));
-        let outcomes = match call.await {
-            Ok(outcomes) => outcomes,
-            Err(error) => letters.iter().map(|_| Err(error.clone())).collect(),
-        };
+        let outcomes = self.send_letters(dead_letters.as_ref(), group).await;
         for (finished, outcome) in group.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => drop(self.delete(std::slice::from_ref(finished)).await),
@@ -258,6 +255,30 @@ impl Settling {
 }
 
 impl Settling {
+    /// Sends the letters of a group. One that the queue refuses as it is goes with less said, rather than not at all.
+    async fn send_letters(&self, dead_letters: &dyn JobQueue, group: &[Finished]) -> Vec<Outcome> {
+        let refusals = group.iter().filter_map(|finished| Some((&finished.message, finished.result.as_ref().err()?)));
+        let letters: Vec<Outgoing> = refusals.map(|(message, error)| letter(message, error, dead_letters)).collect();
+        let mut outcomes = self.send(dead_letters, &letters).await;
+        for (letter, outcome) in letters.iter().zip(&mut outcomes) {
+            // A batch may have been refused for the sake of one, so each is tried alone, and whole, first.
+            for letter in [letter.clone()].into_iter().chain(slimmer(letter)) {
+                let Err(error) = outcome else { break };
+                if error.kind != ServiceErrorKind::Invalid {
+                    break;
+                }
+                tracing::debug!(code = ?error.code, cause = ?error.message, "a dead letter is sent with less in it");
+                *outcome = self.send(dead_letters, &[letter]).await.remove(0);
+            }
+        }
+        outcomes
+    }
+
+    async fn send(&self, dead_letters: &dyn JobQueue, letters: &[Outgoing]) -> Vec<Outcome> {
+        let call = self.retry.run(&self.meters, Call::queue("dead_letter"), || dead_letters.send(letters));
+        call.await.unwrap_or_else(|error| vec![Err(error); letters.len()])
+    }
+
     /// The most messages one call carries.
     pub fn max_batch(&self) -> usize {
         self.queue.max_batch()
@@ -284,51 +305,4 @@ fn no_lease() -> ServiceError {
 fn delay(attempt: u32) -> Duration {
     let longest = FIRST_DELAY.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_DELAY);
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-/// The message as it was, with the reason in its attributes. SQS takes ten attributes at the most.
-fn dead_letter(finished: &Finished) -> Outgoing {
-    let message = &finished.message;
-    let mut attributes = message.attributes.clone();
-    attributes.retain(|name, _| !name.starts_with("batchpipe-"));
-    while attributes.len() > 4 {
-        attributes.pop_last();
-    }
-    if let Err(error) = &finished.result {
-        let mut note = |name: &str, value: &str| {
-            if let Some(value) = attribute(value) {
-                attributes.insert(format!("batchpipe-{name}"), value);
-            }
-        };
-        note("code", &error.code.to_string());
-        note("stage", error.stage.as_str());
-        note("reason", &error.cause);
-        note("stderr", error.stderr.as_deref().unwrap_or_default());
-        note("attempt", &message.attempt.to_string());
-        note("message-id", &message.id);
-    }
-    Outgoing {
-        body: message.body.clone(),
-        attributes,
-        group: message.group.clone(),
-        deduplication: message.group.as_ref().map(|_| message.id.clone()),
-    }
-}
-
-/// The most bytes of one attribute: 4 KiB of stderr and room for the rest below any queue's limit.
-const ATTRIBUTE_BYTES: usize = 4096;
-
-/// Text that a queue takes as an attribute: not empty, and no character outside XML's.
-fn attribute(text: &str) -> Option<String> {
-    let mut clean = String::with_capacity(text.len().min(ATTRIBUTE_BYTES));
-    for character in text.chars() {
-        let legal =
-            matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
-        let character = if legal { character } else { '\u{FFFD}' };
-        if clean.len() + character.len_utf8() > ATTRIBUTE_BYTES {
-            break;
-        }
-        clean.push(character);
-    }
-    (!clean.is_empty()).then_some(clean)
 }

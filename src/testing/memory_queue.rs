@@ -15,7 +15,10 @@ use tokio::time::Instant;
 
 use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::letter;
+use crate::queue::{
+    Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture,
+};
 
 /// A queue in memory.
 #[derive(Debug)]
@@ -91,7 +94,7 @@ impl MemoryQueue {
         for outgoing in messages {
             let id = state.next;
             state.next += 1;
-            letters.extend(outgoing.attributes.get("batchpipe-message-id").cloned());
+            letters.extend(outgoing.attributes.get(letter::MESSAGE_ID).cloned());
             state.entries.insert(id, Entry { outgoing, sent: SystemTime::now(), delivered: 0, hidden: None });
             state.ready.push_back(id);
             ids.push(self.id(id));
@@ -238,6 +241,16 @@ impl State {
     }
 }
 
+/// Why SQS would not take a message.
+fn refused(message: &Outgoing) -> Option<ServiceError> {
+    let said = match () {
+        () if message.size() > MAX_MESSAGE => "it is too long",
+        () if message.attributes.len() > MAX_ATTRIBUTES => "it has too many attributes",
+        () => return None,
+    };
+    Some(ServiceError::new(ServiceErrorKind::Invalid, "InvalidParameterValue", said))
+}
+
 fn lost(said: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::LeaseLost, "MessageNotInflight", said)
 }
@@ -253,7 +266,13 @@ impl JobQueue for MemoryQueue {
     }
 
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
-        async move { Ok(self.push_all(messages.iter().cloned()).into_iter().map(|_| Ok(())).collect()) }.boxed()
+        async move {
+            let outcomes: Vec<Outcome> = messages.iter().map(|message| refused(message).map_or(Ok(()), Err)).collect();
+            let taken = messages.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+            self.push_all(taken.map(|(message, _)| message.clone()));
+            Ok(outcomes)
+        }
+        .boxed()
     }
 
     fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
@@ -348,8 +367,8 @@ impl JobQueue for MemoryQueue {
     }
 
     fn policy(&self) -> ServiceFuture<'_, Policy> {
-        // The numbers of an SQS queue as it is created, with today's body limit.
-        let policy = Policy { visibility: Duration::from_secs(30), max_body: 1024 * 1024, ..Policy::default() };
+        // The numbers of an SQS queue as it is created, with today's limit.
+        let policy = Policy { visibility: Duration::from_secs(30), max_body: MAX_MESSAGE, ..Policy::default() };
         async move { Ok(policy) }.boxed()
     }
 

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use batchpipe::error::ServiceErrorKind;
-use batchpipe::queue::{JobQueue, Message, Outgoing, Receipt};
+use batchpipe::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
+use batchpipe::job::{Job, Location};
+use batchpipe::letter;
+use batchpipe::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, Receipt};
 use futures::future::BoxFuture;
 
 /// Long enough that nothing comes back during a sentence.
@@ -38,6 +40,8 @@ const SENTENCES: &[Sentence] = &[
     ("keeps bodies and attributes as they are", |queue| Box::pin(keeps_bodies_and_attributes_as_they_are(queue))),
     ("tells what it holds", |queue| Box::pin(tells_what_it_holds(queue))),
     ("keeps dead letters apart", |queue| Box::pin(keeps_dead_letters_apart(queue))),
+    ("takes as much as it says and no more", |queue| Box::pin(takes_as_much_as_it_says_and_no_more(queue))),
+    ("keeps every fact of a dead letter", |queue| Box::pin(keeps_every_fact_of_a_dead_letter(queue))),
 ];
 
 /// Runs every sentence, each on a queue of its own, and panics with the list of those that failed.
@@ -293,4 +297,50 @@ async fn keeps_dead_letters_apart(queue: Arc<dyn JobQueue>) {
     nothing_visible(&queue).await;
     delete(&dead, &letter).await;
     delete(&queue, &message).await;
+}
+
+/// A message may have ten attributes and 1 MiB, both counted together; one byte more is refused, alone.
+async fn takes_as_much_as_it_says_and_no_more(queue: Arc<dyn JobQueue>) {
+    let attributes = (0..MAX_ATTRIBUTES).map(|nth| (format!("name-{nth}"), "v".repeat(1000))).collect();
+    let mut largest = Outgoing { attributes, ..Outgoing::default() };
+    largest.body = "x".repeat(MAX_MESSAGE - largest.size());
+    let larger = Outgoing { body: format!("{}x", largest.body), ..largest.clone() };
+    let small = Outgoing { body: "small".to_owned(), ..Outgoing::default() };
+    let outcomes = queue.send(&[larger, largest.clone(), small]).await.expect("send");
+    assert!(matches!(&outcomes[..], [Err(error), Ok(()), Ok(())] if error.kind == ServiceErrorKind::Invalid));
+    let got = receive(&queue, 2, LONG).await;
+    let found = got.iter().find(|message| message.body.len() > 100).expect("the largest");
+    assert!(found.body == largest.body && found.attributes == largest.attributes, "it arrived whole");
+}
+
+/// What is known of a failure arrives with the letter, and a redrive takes it off again.
+async fn keeps_every_fact_of_a_dead_letter(queue: Arc<dyn JobQueue>) {
+    let dead = queue.dead_letters().await.expect("dead letters").expect("this queue has dead letters");
+    let own = BTreeMap::from([("tenant".to_owned(), "7".to_owned())]);
+    let sent = Outgoing { body: "job".to_owned(), attributes: own.clone(), ..Outgoing::default() };
+    queue.send(&[sent]).await.expect("send")[0].as_ref().expect("send of one message");
+    let message = receive_one(&queue, LONG).await;
+    let job = Job {
+        id: "1".to_owned(),
+        input: Location::s3("input", "ä \u{202e}\r\n+%41.txt"),
+        output: Location::s3("output", "a"),
+        batch: None,
+        size: None,
+        etag: None,
+        version_id: None,
+        args: Vec::new(),
+        attempt: 1,
+    };
+    let cause = "\u{1b}[31m no \0 good \u{fffe}";
+    let mut error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), cause).of(job);
+    error.stderr = Some("last\nwords\u{b}\n".repeat(400));
+    let letter = letter::letter(&message, &error, dead.as_ref());
+    assert_eq!(letter.attributes.len(), MAX_ATTRIBUTES, "{:?}", letter.attributes);
+    dead.send(std::slice::from_ref(&letter)).await.expect("send")[0].as_ref().expect("send of a letter");
+    delete(&queue, &message).await;
+    let received = receive_one(&dead, LONG).await;
+    assert_eq!((&received.body, &received.attributes), (&message.body, &letter.attributes));
+    let back = letter::redriven(&received, queue.as_ref());
+    assert_eq!((&back.body, &back.attributes), (&message.body, &own));
+    delete(&dead, &received).await;
 }

@@ -47,6 +47,66 @@ async fn a_rejected_job_goes_to_the_dead_letters_with_its_reason() {
     assert_eq!(letter.attributes["batchpipe-stage"], "process");
     assert_eq!(letter.attributes["batchpipe-message-id"], id);
     assert_eq!(letter.attributes["batchpipe-attempt"], "1");
+    assert_eq!(letter.attributes["batchpipe-input"], "s3://input/a");
+    assert_eq!(letter.attributes["batchpipe-output"], "s3://output/a");
+    assert!(letter.attributes["batchpipe-worker"].ends_with(&format!(":{}", std::process::id())));
+}
+
+/// An S3 event with a record for each name.
+fn event(names: &[&str]) -> String {
+    let record = |key: &&str| {
+        format!(
+            r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
+        )
+    };
+    format!(r#"{{"Records":[{}]}}"#, names.iter().map(record).collect::<Vec<_>>().join(","))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_of_several_jobs_names_the_one_that_failed() {
+    let mut rig = Rig::new();
+    rig.rules.output = Some(Rig::output(""));
+    ["a", "b", "c"].iter().for_each(|name| rig.store.insert_pattern(Rig::input(name), 10));
+    rig.body(event(&["a", "b", "c"]), &[]);
+    let settled = rig.run(filter(|job, input, output| {
+        if job.input.key() == "b" {
+            return Err(ProcessError::reject("not b"));
+        }
+        std::io::copy(input, output)?;
+        Ok(())
+    }));
+    assert_eq!(settled.await, Settled { rejected: 1, ..Settled::default() });
+    let letter = rig.dead_letters.peek().remove(0);
+    assert_eq!(letter.attributes["batchpipe-input"], "s3://input/b");
+    assert_eq!(letter.attributes["batchpipe-output"], "s3://output/b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_as_long_as_a_queue_takes_is_moved_to_the_dead_letters_all_the_same() {
+    for room in [0, 30, 500] {
+        let rig = Rig::new();
+        let body = "x".repeat(batchpipe::queue::MAX_MESSAGE - room);
+        rig.body(body.clone(), &[]);
+        assert_eq!(rig.run(Work::Copy).await, Settled { rejected: 1, ..Settled::default() }, "{room}");
+        let letter = rig.dead_letters.peek().remove(0);
+        assert!(letter.body == body, "{room}: the body is whole");
+        assert_eq!(letter.attributes.get("batchpipe-code").map(String::as_str), (room > 0).then_some("BP201"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_refused_goes_with_its_code_alone_or_with_nothing() {
+    // The batch, the letter alone, and the letter with its code alone.
+    for (refusals, left) in [(1, 6), (2, 1), (3, 0)] {
+        let rig = Rig::new();
+        rig.body("not a job", &[]);
+        rig.faults.next(On::Send, Fault::Fail(Invalid), refusals);
+        assert_eq!(rig.run(Work::Copy).await, Settled { rejected: 1, ..Settled::default() }, "{refusals}");
+        let letter = rig.dead_letters.peek().remove(0);
+        assert_eq!((letter.body.as_str(), letter.attributes.len()), ("not a job", left), "{:?}", letter.attributes);
+        assert_eq!(letter.attributes.contains_key("batchpipe-code"), left > 0);
+        assert!(rig.queue.is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,17 +136,12 @@ async fn a_message_that_cannot_be_moved_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_with_several_jobs_is_deleted_when_all_are_done() {
     let mut rig = Rig::new();
-    let record = |key: &str| {
-        format!(
-            r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
-        )
-    };
     rig.rules.output = Some(Rig::output(""));
     let names = ["a", "b", "c"];
     for (name, size) in names.iter().zip([1, 200_000, 10]) {
         rig.store.insert_pattern(Rig::input(name), size);
     }
-    rig.body(format!(r#"{{"Records":[{}]}}"#, names.map(record).join(",")), &names);
+    rig.body(event(&names), &names);
     // The last of the three fails at first: all of them are done again.
     let settled = rig.run(filter(|job, input, output| {
         if job.input.key() == "c" && job.attempt == 1 {

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use futures::TryStreamExt;
 
+use super::letters::request;
 use crate::backends::open_store;
 use crate::cli::service::{Service, failed};
 use crate::config::Global;
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::message::{self, Parsed};
 use crate::queue::Message;
 use crate::store::{ObjectStore, Version};
 
@@ -22,16 +22,11 @@ const PART: u64 = 64 << 20;
 
 /// Writes the letter's input into a file, and returns the file's name.
 pub(super) async fn input(letter: &Message, global: &Global) -> Result<String, UserError> {
-    let (from, pin) = match message::parse(&letter.body) {
-        Ok(Parsed::Jobs(mut requests)) if !requests.is_empty() => {
-            let request = requests.swap_remove(0);
-            (request.input, Version { etag: request.etag, version_id: request.version_id })
-        }
-        _ => {
-            let what = format!("message {:?} has no input to download", letter.id);
-            return Err(UserError::usage(201, what, "it is not a job", "look at its body:  batchpipe dlq show ID"));
-        }
-    };
+    let request = request(letter).ok_or_else(|| {
+        let what = format!("message {:?} has no input to download", letter.id);
+        UserError::usage(201, what, "it is not a job", "look at its body:  batchpipe dlq show ID")
+    })?;
+    let (from, pin) = (request.input, Version { etag: request.etag, version_id: request.version_id });
     // The person at the terminal may read any file that this process may; a message is never obeyed without one.
     let roots = match &from {
         Location::File { .. } => vec!["/".into()],

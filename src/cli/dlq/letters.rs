@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::cli::service::{Service, failed};
 use crate::error::UserError;
-use crate::message::{self, Parsed};
-use crate::queue::{JobQueue, Message, REASON, REASON_CODE, Receipt};
+use crate::letter;
+use crate::message::{self, Parsed, Request};
+use crate::queue::{JobQueue, Message, Receipt};
 
 /// How long a letter that was received stays hidden. It is given back when the look is over; only if we are killed
 /// does it stay away so long.
@@ -73,25 +74,39 @@ impl<'a> Letters<'a> {
     }
 }
 
+/// A fact that the letter tells of itself, if it does.
+pub(super) fn fact<'a>(letter: &'a Message, name: &str) -> Option<&'a str> {
+    letter.attributes.get(name).map(String::as_str)
+}
+
 /// The code of a letter's failure; the queue itself moves a message without saying why.
 pub(super) fn code(letter: &Message) -> &str {
-    letter.attributes.get(REASON_CODE).map_or("-", String::as_str)
+    fact(letter, letter::CODE).unwrap_or("-")
 }
 
 /// Why the letter is dead, in one line.
 pub(super) fn reason(letter: &Message) -> &str {
-    match letter.attributes.get(REASON) {
+    match fact(letter, letter::REASON) {
         Some(reason) => reason,
-        None if letter.attributes.contains_key(REASON_CODE) => "",
+        None if letter.attributes.contains_key(letter::CODE) => "",
         None => "moved by the queue: received too often",
     }
 }
 
-/// What the letter is about: its first input, else the beginning of its body.
+/// How often the job was tried. How often the letter itself was received only tells how often somebody looked at it.
+pub(super) fn attempts(letter: &Message) -> Option<u32> {
+    fact(letter, letter::ATTEMPT)?.parse().ok()
+}
+
+/// The request of the letter's body that failed, as far as the letter tells; else the first.
+pub(super) fn request(letter: &Message) -> Option<Request> {
+    let Ok(Parsed::Jobs(mut requests)) = message::parse(&letter.body) else { return None };
+    let input = fact(letter, letter::INPUT);
+    let failed = requests.iter().position(|request| input.is_some_and(|input| request.input.to_string() == input));
+    (!requests.is_empty()).then(|| requests.swap_remove(failed.unwrap_or(0)))
+}
+
+/// What the letter is about: its input, else the beginning of its body.
 pub(super) fn subject(letter: &Message) -> String {
-    match message::parse(&letter.body) {
-        Ok(Parsed::Jobs(requests)) => requests.first().map(|request| request.input.to_string()),
-        Ok(Parsed::Nothing(_)) | Err(_) => None,
-    }
-    .unwrap_or_else(|| letter.body.clone())
+    request(letter).map_or_else(|| letter.body.clone(), |request| request.input.to_string())
 }

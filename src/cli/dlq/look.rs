@@ -4,11 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::letters::{Letters, code, reason, subject};
+use super::letters::{Letters, attempts, code, fact, reason, subject};
 use super::{Queues, download};
-use crate::cli::output::{escaped, event, print, shortened};
+use crate::cli::output::{escaped, event, print};
 use crate::config::Global;
 use crate::error::{Exit, UserError};
+use crate::letter;
 use crate::message::{Rules, understand};
 use crate::queue::Message;
 
@@ -44,15 +45,10 @@ pub(super) async fn list(args: &ListArgs, queues: &Queues, global: &Global) -> R
     listed.sort_by_key(|letter| letter.sent);
     let mut page = String::new();
     for letter in &listed {
-        let (subject, age) = (subject(letter), age(letter));
         if global.json {
-            let fields = json!({
-                "id": letter.id, "subject": subject, "attempts": letter.attempt, "code": code(letter),
-                "reason": reason(letter), "age_seconds": age.map(|age| age.as_secs()),
-            });
-            event("dead_letter", fields)?;
+            event("dead_letter", summary(letter))?;
         } else {
-            page.push_str(&row(letter, &subject, age));
+            page.push_str(&row(letter));
         }
     }
     let name = escaped(queues.dead.name());
@@ -60,7 +56,7 @@ pub(super) async fn list(args: &ListArgs, queues: &Queues, global: &Global) -> R
         count if global.json => event("summary", json!({ "queue": queues.dead.name(), "listed": count }))?,
         0 => print(&format!("no dead letters in {name}\n"))?,
         _ => {
-            let head = format!("{:<36}  {:>8}  {:<6} {:>9}  {}\n", "id", "attempts", "code", "age", "key, reason");
+            let head = columns(["id", "attempts", "code", "age", "worker"]);
             let jobs = escaped(queues.jobs.name());
             print(&format!("{head}{page}Try them again:  batchpipe dlq redrive --queue {jobs} --dry-run\n"))?;
         }
@@ -68,12 +64,48 @@ pub(super) async fn list(args: &ListArgs, queues: &Queues, global: &Global) -> R
     Ok(Exit::Done)
 }
 
-fn row(letter: &Message, subject: &str, age: Option<Duration>) -> String {
-    let age = age.map_or("-".to_owned(), |age| humantime::format_duration(Duration::from_secs(rough(age))).to_string());
-    let (id, code) = (shortened(&letter.id, 36), shortened(code(letter), 6));
-    let (subject, reason) = (shortened(subject, 80), shortened(reason(letter), 100));
-    let row = format!("{id:<36}  {:>8}  {code:<6} {age:>9}  {subject}\n", letter.attempt);
-    if reason.is_empty() { row } else { format!("{row}{:66}{reason}\n", "") }
+/// The width of a page: what a terminal has that nobody has touched.
+const WIDTH: usize = 80;
+
+/// The head, or the first line of a letter.
+fn columns([id, attempts, code, age, worker]: [&str; 5]) -> String {
+    format!("{id:<36} {attempts:>8} {code:<6} {age:>10} {worker}").trim_end().to_owned() + "\n"
+}
+
+/// A letter in three lines: what it is, what it is about, why it is dead.
+fn row(letter: &Message) -> String {
+    let age = age(letter)
+        .map_or("-".to_owned(), |age| humantime::format_duration(Duration::from_secs(rough(age))).to_string());
+    let attempts = attempts(letter).map_or("-".to_owned(), |attempts| attempts.to_string());
+    let worker = fact(letter, letter::WORKER).unwrap_or_default();
+    let [id, code, age, worker] = [(letter.id.as_str(), 36), (code(letter), 6), (&age, 10), (worker, WIDTH - 64)]
+        .map(|(text, most)| ends(&escaped(text), most));
+    let mut row = columns([&id, &attempts, &code, &age, &worker]);
+    for line in [subject(letter).as_str(), reason(letter)].into_iter().filter(|line| !line.is_empty()) {
+        row.push_str(&format!("  {}\n", ends(&escaped(line), WIDTH - 2)));
+    }
+    row
+}
+
+/// The beginning and the end of a text that is longer than `most`: keys and reasons differ at their ends.
+fn ends(text: &str, most: usize) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    if letters.len() <= most {
+        return text.to_owned();
+    }
+    let head = most / 3;
+    let tail = &letters[letters.len() - (most - head - 1)..];
+    letters[..head].iter().chain(&['…']).chain(tail).collect()
+}
+
+/// What `list --json` tells of a letter.
+fn summary(letter: &Message) -> serde_json::Value {
+    json!({
+        "id": letter.id, "subject": subject(letter), "attempts": attempts(letter), "code": code(letter),
+        "reason": reason(letter), "age_seconds": age(letter).map(|age| age.as_secs()),
+        "input": fact(letter, letter::INPUT), "output": fact(letter, letter::OUTPUT),
+        "stage": fact(letter, letter::STAGE), "worker": fact(letter, letter::WORKER),
+    })
 }
 
 /// A dead letter's age matters in minutes at first, in hours later, then in days.
@@ -110,22 +142,119 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> R
     let saved = if args.download { Some(download::input(&letter, global).await?) } else { None };
     let understood = understand(&letter.body, &Rules::default());
     if global.json {
-        let fields = json!({
-            "id": letter.id, "attempts": letter.attempt, "code": code(&letter), "reason": reason(&letter),
-            "body": letter.body, "attributes": letter.attributes, "understood": understood, "file": saved,
-        });
+        let mut fields = summary(&letter);
+        let more = json!({ "stderr": fact(&letter, letter::STDERR), "body": letter.body,
+            "attributes": letter.attributes, "understood": understood, "file": saved });
+        if let (Some(fields), serde_json::Value::Object(more)) = (fields.as_object_mut(), more) {
+            fields.extend(more);
+        }
         event("dead_letter", fields)?;
         return Ok(Exit::Done);
     }
-    let mut page = format!("id        {}\nattempts  {}\n", escaped(&letter.id), letter.attempt);
-    page.push_str(&format!("code      {}\nreason    {}\n", escaped(code(&letter)), escaped(reason(&letter))));
-    for (name, value) in &letter.attributes {
-        page.push_str(&format!("attribute {} = {}\n", escaped(name), escaped(value)));
-    }
+    let mut page = whole(&letter);
     page.push_str(&format!("body      {}\n\n{understood}", escaped(&letter.body)));
     if let Some(file) = saved {
         page.push_str(&format!("\nits input is in {file}\n"));
     }
     print(&page)?;
     Ok(Exit::Done)
+}
+
+/// All that a letter tells of itself, a line each.
+fn whole(letter: &Message) -> String {
+    let attempts = attempts(letter).map(|attempts| attempts.to_string());
+    let own = |name| fact(letter, name);
+    let facts = [
+        ("id", Some(letter.id.as_str())),
+        ("code", Some(code(letter))),
+        ("reason", Some(reason(letter)).filter(|reason| !reason.is_empty())),
+        ("attempts", attempts.as_deref()),
+        ("input", own(letter::INPUT)),
+        ("output", own(letter::OUTPUT)),
+        ("stage", own(letter::STAGE)),
+        ("worker", own(letter::WORKER)),
+        ("message", own(letter::MESSAGE_ID)),
+    ];
+    let mut page = String::new();
+    for (name, value) in facts {
+        page.extend(value.map(|value| format!("{name:<9} {}\n", escaped(value))));
+    }
+    for (nth, line) in own(letter::STDERR).unwrap_or_default().lines().enumerate() {
+        page.push_str(&format!("{:<9} {}\n", if nth == 0 { "stderr" } else { "" }, escaped(line)));
+    }
+    for (name, value) in letter.attributes.iter().filter(|(name, _)| !name.starts_with(letter::PREFIX)) {
+        page.push_str(&format!("attribute {} = {}\n", escaped(name), escaped(value)));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Receipt;
+
+    fn letter(facts: &[(&str, &str)], body: &str) -> Message {
+        Message {
+            id: "5f3c2a6e-1b2c-4d5e-8f90-a1b2c3d4e5f6".to_owned(),
+            body: body.to_owned(),
+            receipt: Receipt(String::new()),
+            attempt: 9,
+            sent: SystemTime::now().checked_sub(Duration::from_secs(86_400 * 13 + 3600 * 23)),
+            group: None,
+            intact: true,
+            attributes: facts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_row_fits_a_terminal_and_keeps_the_ends_of_what_is_long() {
+        let key = format!("s3://acme-in/{}/photo \u{1b}[2J.jpg", "deep/".repeat(40));
+        let reason = format!("\"convert\" ended with status 65: {} no decode delegate", "x".repeat(300));
+        let body = json!({"v": 1, "input": key, "output": "s3://acme-out/a"}).to_string();
+        let worker = "ip-10-0-0-7.eu-west-1.compute.internal:81234";
+        let facts = [(letter::CODE, "BP401"), (letter::REASON, reason.as_str()), (letter::ATTEMPT, "5")];
+        let row = row(&letter(&[&facts[..], &[(letter::WORKER, worker)]].concat(), &body));
+        let lines: Vec<&str> = row.lines().collect();
+        assert_eq!(lines.len(), 3, "{row}");
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{row}");
+        assert!(lines[0].contains(" 5 BP401") && lines[0].ends_with(":81234"), "{row}");
+        assert!(lines[1].starts_with("  s3://acme-in/") && lines[1].ends_with("photo \\u{1b}[2J.jpg"), "{row}");
+        assert!(lines[2].ends_with("no decode delegate"), "{row}");
+    }
+
+    #[test]
+    fn what_the_queue_moved_says_so_and_claims_no_attempts() {
+        let row = row(&letter(&[], "hello"));
+        assert!(row.contains(" - -      13days 23h\n"), "{row}");
+        assert!(row.ends_with("  hello\n  moved by the queue: received too often\n"), "{row}");
+    }
+
+    #[test]
+    fn a_letter_of_several_jobs_is_about_the_one_that_failed() {
+        let record = |key: &str| {
+            json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventVersion": "2.1",
+                "s3": {"bucket": {"name": "input"}, "object": {"key": key}}})
+        };
+        let body = json!({"Records": [record("a"), record("b")]}).to_string();
+        assert_eq!(subject(&letter(&[(letter::INPUT, "s3://input/b")], &body)), "s3://input/b");
+        assert_eq!(subject(&letter(&[], &body)), "s3://input/a");
+    }
+
+    #[test]
+    fn a_shown_letter_tells_every_fact_and_its_own_attributes() {
+        let facts = [(letter::CODE, "BP401"), (letter::REASON, "no good"), (letter::ATTEMPT, "5")];
+        let more = [(letter::STDERR, "one\ntwo \u{1b}[2J"), (letter::OUTPUT, "s3://out/a"), ("tenant", "7")];
+        let page = whole(&letter(&[facts, more].concat(), ""));
+        let lines: Vec<&str> = page.lines().skip(1).collect();
+        let expected = [
+            "code      BP401",
+            "reason    no good",
+            "attempts  5",
+            "output    s3://out/a",
+            "stderr    one",
+            "          two \\u{1b}[2J",
+            "attribute tenant = 7",
+        ];
+        assert_eq!(lines, expected);
+    }
 }

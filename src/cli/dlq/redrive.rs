@@ -13,7 +13,8 @@ use crate::cli::output::{confirm, escaped, event, print};
 use crate::cli::service::{Service, failed};
 use crate::config::{Global, argument, values};
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
-use crate::queue::{JobQueue, Message, Outgoing, REASON, REASON_CODE};
+use crate::letter::redriven;
+use crate::queue::{JobQueue, Message};
 
 /// The arguments of `redrive`.
 #[derive(Debug, clap::Args)]
@@ -101,16 +102,7 @@ async fn move_one(letter: &Message, from: &dyn JobQueue, to: &dyn JobQueue) -> R
         let error = ServiceError::new(ServiceErrorKind::Corrupt, "Corrupt", "its body arrived damaged");
         return Err(failed(Service::Queue, &format!("move message {:?}", letter.id), &error));
     }
-    let mut attributes = letter.attributes.clone();
-    attributes.remove(REASON_CODE);
-    attributes.remove(REASON);
-    let outgoing = Outgoing {
-        body: letter.body.clone(),
-        attributes,
-        group: letter.group.clone(),
-        // Its id, so that a repeat of this move within five minutes is dropped by queues that can.
-        deduplication: to.name().ends_with(".fifo").then(|| letter.id.clone()),
-    };
+    let outgoing = redriven(letter, to);
     let what = format!("send message {:?} to {:?}", letter.id, to.name());
     only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Service::Queue, &what, &error))?;
     let what = format!("delete message {:?} from {:?} (it is in {:?} already)", letter.id, from.name(), to.name());

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::file::Connections;
-use super::{Counts, MAX_BODY, Message, Outcome, Outgoing, Receipt, Which};
+use super::{Counts, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Receipt, Which};
 use crate::error::{ServiceError, ServiceErrorKind};
 
 /// The `visible_at` of a message that waits until those before it in its group are deleted.
@@ -51,7 +51,7 @@ pub(super) fn send(connections: &mut Connections, which: Which, batch: &[Outgoin
     let transaction = writing(&mut connections.durable)?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for message in batch {
-        outcomes.push(match too_long(message) {
+        outcomes.push(match refused(message) {
             Some(error) => Err(error),
             None => {
                 insert(&transaction, which, message)?;
@@ -63,12 +63,15 @@ pub(super) fn send(connections: &mut Connections, which: Which, batch: &[Outgoin
     Ok(outcomes)
 }
 
-fn too_long(message: &Outgoing) -> Option<ServiceError> {
-    let length = message.body.len();
-    (length > MAX_BODY).then(|| {
-        let message = format!("the body has {length} bytes, more than {MAX_BODY}");
-        ServiceError::new(ServiceErrorKind::Invalid, "MessageTooLong", message)
-    })
+/// Why SQS would not take a message, and so neither do we.
+fn refused(message: &Outgoing) -> Option<ServiceError> {
+    let (size, attributes) = (message.size(), message.attributes.len());
+    let (code, said) = match () {
+        () if size > MAX_MESSAGE => ("MessageTooLong", format!("it has {size} bytes, more than {MAX_MESSAGE}")),
+        () if attributes > MAX_ATTRIBUTES => ("InvalidAttributes", format!("it has {attributes} attributes")),
+        () => return None,
+    };
+    Some(ServiceError::new(ServiceErrorKind::Invalid, code, said))
 }
 
 fn insert(transaction: &Transaction<'_>, which: Which, message: &Outgoing) -> rusqlite::Result<()> {

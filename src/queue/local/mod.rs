@@ -13,7 +13,7 @@
 //! Groups: a message with a group waits until those sent before it in the group are deleted, so a group is worked on in
 //! order and one message at a time; the cost of that does not grow with the group.
 //!
-//! Bounded: one thread and two connections a file, the batch of [`MAX_BATCH`], bodies of [`MAX_BODY`].
+//! Bounded: one thread and two connections a file, the batch of [`MAX_BATCH`], messages of [`MAX_MESSAGE`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use super::{
+    Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture,
+};
 use crate::error::ServiceError;
 
 mod file;
@@ -33,10 +35,6 @@ use file::File;
 /// The batch of SQS, so that the pipeline is tuned alike on both
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
 pub const MAX_BATCH: usize = 10;
-
-/// The largest message of SQS, so that what works here works there
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
-pub const MAX_BODY: usize = 1024 * 1024;
 
 /// How often a waiting receive looks for messages of other processes: one look-up in an index, some 30 µs, so 20 a
 /// second cost nothing and nobody notices the delay. Messages of this process don't wait for it.
@@ -185,7 +183,7 @@ impl JobQueue for LocalQueue {
                 max_receives,
                 retention: None,
                 fifo: false,
-                max_body: MAX_BODY,
+                max_body: MAX_MESSAGE,
             })
         })
     }

@@ -7,15 +7,11 @@ use aws_smithy_types::error::operation::BuildError;
 
 use crate::aws::classify::entry_error;
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::queue::{Outcome, Outgoing};
+use crate::queue::{MAX_MESSAGE, Outcome, Outgoing};
 
 /// Entries in one batch call
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
 pub(super) const MAX_BATCH: usize = 10;
-
-/// The largest message, and the largest sum of one batch, attributes included
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
 /// One request, or a message that fits in none.
 pub(super) enum Call<'a> {
@@ -29,13 +25,13 @@ pub(super) fn pack(messages: &[Outgoing]) -> Vec<Call<'_>> {
     let mut batch = Vec::new();
     let mut bytes = 0;
     for message in messages {
-        let size = size(message);
-        let full = batch.len() == MAX_BATCH || bytes + size > MAX_BYTES;
+        let size = message.size();
+        let full = batch.len() == MAX_BATCH || bytes + size > MAX_MESSAGE;
         if full && !batch.is_empty() {
             calls.push(Call::Batch(std::mem::take(&mut batch)));
             bytes = 0;
         }
-        if size > MAX_BYTES {
+        if size > MAX_MESSAGE {
             calls.push(Call::TooLarge(size));
         } else {
             batch.push(message);
@@ -48,14 +44,8 @@ pub(super) fn pack(messages: &[Outgoing]) -> Vec<Call<'_>> {
     calls
 }
 
-/// What the service counts of a message: its body, and names, types and values of its attributes.
-fn size(message: &Outgoing) -> usize {
-    let attributes = message.attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len());
-    message.body.len() + attributes.sum::<usize>()
-}
-
 pub(super) fn too_large(size: usize) -> ServiceError {
-    let message = format!("the message has {size} bytes, SQS takes {MAX_BYTES}");
+    let message = format!("the message has {size} bytes, SQS takes {MAX_MESSAGE}");
     ServiceError::new(ServiceErrorKind::Invalid, "MessageTooLong", message)
 }
 
@@ -119,9 +109,9 @@ mod tests {
     fn a_batch_is_split_by_bytes_as_well_as_by_ten() {
         assert_eq!(shape(&vec![of_size(10); 10]), [10]);
         assert_eq!(shape(&vec![of_size(10); 25]), [10, 10, 5]);
-        assert_eq!(shape(&vec![of_size(MAX_BYTES / 2); 3]), [2, 1]);
-        assert_eq!(shape(&[of_size(1), of_size(MAX_BYTES + 1), of_size(1)]), [1, 0, 1]);
-        let mut attributed = of_size(MAX_BYTES - 10);
+        assert_eq!(shape(&vec![of_size(MAX_MESSAGE / 2); 3]), [2, 1]);
+        assert_eq!(shape(&[of_size(1), of_size(MAX_MESSAGE + 1), of_size(1)]), [1, 0, 1]);
+        let mut attributed = of_size(MAX_MESSAGE - 10);
         attributed.attributes.insert("batch".to_owned(), "x".repeat(10));
         assert_eq!(shape(&[attributed]), [0]);
     }

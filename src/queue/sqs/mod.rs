@@ -17,10 +17,10 @@ use aws_sdk_sqs::types::{
 use futures::FutureExt;
 use tokio::sync::OnceCell;
 
-use self::batch::{Call, MAX_BATCH, MAX_BYTES, attributes_to_send, outcomes, pack, too_large, unbuilt};
+use self::batch::{Call, MAX_BATCH, attributes_to_send, outcomes, pack, too_large, unbuilt};
 use self::message::message;
 use self::open::{find, unopened};
-use super::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use super::{Counts, JobQueue, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use crate::aws::address::QueueAddress;
 use crate::aws::classify::{Asked, service_error};
 use crate::aws::{self, Aws};
@@ -287,7 +287,7 @@ impl JobQueue for SqsQueue {
                 max_receives: found.get("RedrivePolicy").and_then(|policy| redrive(policy).1),
                 retention: number(&found, "MessageRetentionPeriod").map(Duration::from_secs),
                 fifo: found.get("FifoQueue").is_some_and(|fifo| fifo == "true") || self.name.ends_with(".fifo"),
-                max_body: max_body.unwrap_or(MAX_BYTES).min(MAX_BYTES),
+                max_body: max_body.unwrap_or(MAX_MESSAGE).min(MAX_MESSAGE),
             })
         }
         .boxed()

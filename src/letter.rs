@@ -1,0 +1,251 @@
+//! Dead letters: messages that failed for good, with all that is known of the failure in their attributes.
+//!
+//! `stages/acknowledge.rs` writes them and `dlq` reads them. The message comes first: a queue takes ten attributes and
+//! 1 MiB in all, and a body may leave little room or none. So the facts are put in by their worth as far as they fit: the
+//! last words of a program, which are long, give way first, and the code last. The message's own attributes follow where
+//! there is room left. A queue that takes even less (its own limit may be lower) is offered [`slimmer`] letters.
+//!
+//! Attributes come from whoever can send to the dead letters: they are shown escaped, and nothing is decided by them but
+//! what a person sees.
+
+use std::collections::BTreeMap;
+
+use crate::error::JobError;
+use crate::job::Location;
+use crate::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, attribute_size};
+
+/// What the names of our attributes begin with. None of them outlives a redrive.
+pub const PREFIX: &str = "batchpipe-";
+
+/// The code of the failure, such as `BP303`.
+pub const CODE: &str = "batchpipe-code";
+
+/// The message's id in the queue it came from.
+pub const MESSAGE_ID: &str = "batchpipe-message-id";
+
+/// Why it failed, in one line.
+pub const REASON: &str = "batchpipe-reason";
+
+/// How often the message had been received.
+pub const ATTEMPT: &str = "batchpipe-attempt";
+
+/// The input of the job that failed. A message may have several.
+pub const INPUT: &str = "batchpipe-input";
+
+/// The output that job would have had on this worker.
+pub const OUTPUT: &str = "batchpipe-output";
+
+/// The stage that failed.
+pub const STAGE: &str = "batchpipe-stage";
+
+/// The worker, as host and process id.
+pub const WORKER: &str = "batchpipe-worker";
+
+/// The last of what the program wrote to stderr.
+pub const STDERR: &str = "batchpipe-stderr";
+
+/// The most bytes of one fact: what is kept of stderr, and four of the longest keys.
+const LONGEST: usize = 4096;
+
+/// Which end of a text is kept when it is too long.
+#[derive(Clone, Copy)]
+enum Keep {
+    Head,
+    Tail,
+    /// Half a name is another name.
+    All,
+}
+
+/// The attributes of a letter, and the bytes that are left for more.
+struct Attributes {
+    taken: BTreeMap<String, String>,
+    room: usize,
+}
+
+impl Attributes {
+    /// Takes one more, unless there is no room for it or nothing in it.
+    fn put(&mut self, name: &str, value: String) {
+        let size = attribute_size(name, &value);
+        if !value.is_empty() && size <= self.room && self.taken.len() < MAX_ATTRIBUTES {
+            self.room -= size;
+            self.taken.insert(name.to_owned(), value);
+        }
+    }
+}
+
+/// The message as it was, with what is known of its failure, for the queue `to`.
+pub fn letter(message: &Message, error: &JobError, to: &dyn JobQueue) -> Outgoing {
+    let job = error.job.as_deref();
+    let place = Location::to_string;
+    // By worth: what does not fit any more is what comes last.
+    let facts = [
+        (CODE, Keep::All, error.code.to_string()),
+        (MESSAGE_ID, Keep::All, message.id.clone()),
+        (REASON, Keep::Head, error.cause.clone()),
+        (ATTEMPT, Keep::All, message.attempt.to_string()),
+        (INPUT, Keep::All, job.map(|job| place(&job.input)).unwrap_or_default()),
+        (OUTPUT, Keep::All, job.map(|job| place(&job.output)).unwrap_or_default()),
+        (STAGE, Keep::All, error.stage.as_str().to_owned()),
+        (WORKER, Keep::All, this_worker()),
+        (STDERR, Keep::Tail, error.stderr.clone().unwrap_or_default()),
+    ];
+    let mut attributes = Attributes { taken: BTreeMap::new(), room: MAX_MESSAGE.saturating_sub(message.body.len()) };
+    for (name, keep, value) in facts {
+        let most = attributes.room.saturating_sub(attribute_size(name, "")).min(LONGEST);
+        attributes.put(name, fitting(&value, keep, most));
+    }
+    for (name, value) in message.attributes.iter().filter(|(name, _)| !name.starts_with(PREFIX)) {
+        attributes.put(name, value.clone());
+    }
+    // Only a FIFO queue has groups, and every message of one has. An id that repeats is dropped there for five minutes.
+    let (group, deduplication) = match to.is_fifo() {
+        true => (Some(message.group.clone().unwrap_or_else(|| message.id.clone())), Some(message.id.clone())),
+        false => (None, None),
+    };
+    Outgoing { body: message.body.clone(), attributes: attributes.taken, group, deduplication }
+}
+
+/// The same letter with its code alone, and with nothing.
+pub fn slimmer(letter: &Outgoing) -> [Outgoing; 2] {
+    let code = letter.attributes.get_key_value(CODE).map(|(name, value)| (name.clone(), value.clone()));
+    [code.into_iter().collect(), BTreeMap::new()].map(|attributes| Outgoing { attributes, ..letter.clone() })
+}
+
+/// The message that a letter was, for the queue `to`: its own attributes, and nothing of its death.
+pub fn redriven(letter: &Message, to: &dyn JobQueue) -> Outgoing {
+    let mut attributes = letter.attributes.clone();
+    attributes.retain(|name, _| !name.starts_with(PREFIX));
+    let (group, deduplication) = match to.is_fifo() {
+        // The letter's id, so that a repeat of this move within five minutes is dropped.
+        true => (Some(letter.group.clone().unwrap_or_else(|| letter.id.clone())), Some(letter.id.clone())),
+        false => (None, None),
+    };
+    Outgoing { body: letter.body.clone(), attributes, group, deduplication }
+}
+
+/// This worker among others: its host and its process.
+fn this_worker() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    format!("{}:{}", host.as_deref().unwrap_or("unknown"), std::process::id())
+}
+
+/// As much of a text as fits, with no character that a queue would refuse
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
+fn fitting(text: &str, keep: Keep, most: usize) -> String {
+    let clean = |character: char| match character {
+        '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => character,
+        _ => '\u{FFFD}',
+    };
+    let mut bytes = 0;
+    let mut fits = |character: &char| {
+        bytes += character.len_utf8();
+        bytes <= most
+    };
+    match keep {
+        Keep::Head => text.chars().map(clean).take_while(&mut fits).collect(),
+        Keep::Tail => {
+            let tail: Vec<char> = text.chars().rev().map(clean).take_while(&mut fits).collect();
+            tail.into_iter().rev().collect()
+        }
+        Keep::All => {
+            let whole: String = text.chars().map(clean).collect();
+            if whole.len() <= most { whole } else { String::new() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Code, ErrorKind, Stage};
+    use crate::job::Job;
+    use crate::queue::Receipt;
+    use crate::testing::MemoryQueue;
+
+    fn message(body: usize, own: &[(&str, usize)]) -> Message {
+        Message {
+            id: "5f3c2a6e-1b2c-4d5e-8f90-a1b2c3d4e5f6".to_owned(),
+            body: "x".repeat(body),
+            receipt: Receipt(String::new()),
+            attempt: 3,
+            sent: None,
+            group: Some("group".to_owned()),
+            intact: true,
+            attributes: own.iter().map(|(name, size)| ((*name).to_owned(), "o".repeat(*size))).collect(),
+        }
+    }
+
+    fn failure() -> JobError {
+        let job = Job {
+            id: "1".into(),
+            input: Location::s3("input", "a"),
+            output: Location::s3("output", "a"),
+            batch: None,
+            size: None,
+            etag: None,
+            version_id: None,
+            args: Vec::new(),
+            attempt: 3,
+        };
+        let stderr = Some(format!("{}the end", "e".repeat(4089)));
+        let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), "no\u{1b}[31m good".to_owned());
+        JobError { stderr, ..error }.of(job)
+    }
+
+    #[test]
+    fn a_letter_says_all_there_is_to_know() {
+        let letter = letter(&message(100, &[("tenant", 5)]), &failure(), &MemoryQueue::new("dead"));
+        let fact = |name: &str| letter.attributes[name].as_str();
+        assert_eq!((fact(CODE), fact(STAGE), fact(ATTEMPT)), ("BP401", "process", "3"));
+        assert_eq!((fact(INPUT), fact(OUTPUT)), ("s3://input/a", "s3://output/a"));
+        assert_eq!(fact(REASON), "no\u{FFFD}[31m good", "what a queue takes");
+        assert_eq!(fact(MESSAGE_ID), "5f3c2a6e-1b2c-4d5e-8f90-a1b2c3d4e5f6");
+        assert!(fact(WORKER).ends_with(&format!(":{}", std::process::id())), "{}", fact(WORKER));
+        assert!(fact(STDERR).len() == 4096 && fact(STDERR).ends_with("the end"));
+        assert_eq!((fact("tenant"), letter.attributes.len()), ("ooooo", 10));
+        assert_eq!((&letter.group, &letter.deduplication), (&None, &None), "a standard queue may refuse either");
+    }
+
+    #[test]
+    fn no_body_and_no_attributes_make_a_letter_larger_than_a_queue_takes() {
+        let own: Vec<(String, usize)> = (0..10).map(|nth| (format!("own-{nth}"), 100)).collect();
+        let own: Vec<(&str, usize)> = own.iter().map(|(name, size)| (name.as_str(), *size)).collect();
+        let mut facts = usize::MAX;
+        for room in [100_000, 6000, 4000, 400, 200, 120, 60, 30, 25, 24, 10, 0] {
+            let letter = letter(&message(MAX_MESSAGE - room, &own), &failure(), &MemoryQueue::new("dead"));
+            assert!(letter.size() <= MAX_MESSAGE && letter.attributes.len() <= MAX_ATTRIBUTES, "{room}");
+            assert_eq!(letter.body.len(), MAX_MESSAGE - room, "the body is whole");
+            let ours = letter.attributes.keys().filter(|name| name.starts_with(PREFIX)).count();
+            assert!(ours <= facts, "{room}: {:?}", letter.attributes);
+            facts = ours;
+            // The name, `String`, and BP401.
+            assert_eq!(letter.attributes.contains_key(CODE), room >= 25, "{room}: {:?}", letter.attributes);
+            if let Some(stderr) = letter.attributes.get(STDERR) {
+                assert!(stderr.ends_with('d'), "what is kept of stderr is its end: {stderr:?}");
+            }
+            assert!(letter.attributes.contains_key(INPUT) || !letter.attributes.contains_key(STDERR), "{room}");
+        }
+        assert_eq!(facts, 0);
+    }
+
+    #[test]
+    fn a_slimmer_letter_is_the_same_message() {
+        let whole = letter(&message(10, &[("own", 1)]), &failure(), &MemoryQueue::new("dead"));
+        let [code, bare] = slimmer(&whole);
+        assert_eq!(code.attributes.into_iter().collect::<Vec<_>>(), [(CODE.to_owned(), "BP401".to_owned())]);
+        assert_eq!((bare.attributes.len(), &bare.body), (0, &whole.body));
+    }
+
+    #[test]
+    fn a_fifo_queue_gets_a_group_and_a_name_that_drops_repeats() {
+        let fifo = MemoryQueue::new("dead.fifo");
+        let mut message = message(10, &[("own", 1), ("batchpipe-code", 5), ("batchpipe-later", 5)]);
+        let letter = letter(&message, &failure(), &fifo);
+        assert_eq!((letter.group.as_deref(), letter.deduplication.as_ref()), (Some("group"), Some(&message.id)));
+        let back = redriven(&message, &fifo);
+        assert_eq!((back.group.as_deref(), back.deduplication.as_ref()), (Some("group"), Some(&message.id)));
+        assert_eq!(back.attributes.keys().collect::<Vec<_>>(), ["own"], "a new life has no old reason");
+        message.group = None;
+        assert_eq!(redriven(&message, &fifo).group.as_ref(), Some(&message.id), "a group of its own");
+    }
+}
