@@ -35,6 +35,7 @@ pub mod lease;
 pub mod leftovers;
 pub mod letter;
 pub mod limit;
+mod line;
 pub mod link;
 pub mod log;
 pub mod message;

@@ -1,6 +1,7 @@
 //! The pipeline: receive → (download → process → upload) × N → acknowledge.
 //!
 //! [`Pipeline::run`] is the flow between jobs, `Pipeline::transfer` the flow within one. Nothing else connects stages.
+//! In between, `line.rs` works the messages of a FIFO group one after the other.
 //! Backpressure is the stream not being polled in the first and a full [`link`] in the second; draining is the
 //! stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one core.
 
@@ -9,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -19,6 +20,7 @@ use crate::crash;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
+use crate::lease::Lease;
 use crate::leftovers::Leftovers;
 use crate::limit::Lane;
 use crate::link::link;
@@ -28,9 +30,7 @@ use crate::processor::{Work, panics};
 use crate::queue::Message;
 use crate::refusal::Readable;
 use crate::retry::Retry;
-use crate::stages::{
-    Delivery, Finished, Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload,
-};
+use crate::stages::{Finished, Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload};
 use crate::store::{Condition, ObjectStore, Writing};
 use crate::task;
 use crate::tuner::Tuner;
@@ -107,9 +107,10 @@ impl Pipeline {
         let slots = self.intake.slots.ceiling();
         let _tuning = self.tuner.clone().map(|tuner| task::spawn(tuner.run()));
         let flow = receive(self.intake.clone(), how)
-            .map(|delivery| task::spawn(self.clone().finish(delivery)))
+            .map(|delivery| task::spawn(self.clone().line(delivery)))
             .buffer_unordered(slots)
             .filter_map(|joined| async { joined.ok() })
+            .flat_map(stream::iter)
             .batched(self.settling.max_batch(), self.plan.linger)
             .map(|batch| self.settling.acknowledge(batch))
             .buffer_unordered(slots)
@@ -117,9 +118,8 @@ impl Pipeline {
         self.leftovers.while_running(flow).await
     }
 
-    /// One delivery, from lease to result. A message with several jobs is done when all of them are.
-    async fn finish(self, delivery: Delivery) -> Finished {
-        let Delivery { message, lease, room, slot } = delivery;
+    /// One message, from lease to result. A message with several jobs is done when all of them are.
+    pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
         let deadline = self.plan.job_timeout.map(|longest| Instant::now() + longest);
         let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
         let worked = async {
@@ -129,7 +129,7 @@ impl Pipeline {
                 room.keep();
             }
             for job in jobs {
-                done |= self.work(job.clone(), &room, &cut).await.map_err(|error| error.of(job))?;
+                done |= self.work(job.clone(), room, &cut).await.map_err(|error| error.of(job))?;
             }
             Ok(done)
         };
@@ -140,8 +140,7 @@ impl Pipeline {
             crash::point("CP9");
         }
         self.intake.circuit.note(&result);
-        drop(slot);
-        Finished { message, lease, result }
+        Finished::new(message, lease, result)
     }
 
     /// What a message asks for, as far as the operator allows it.

@@ -387,28 +387,28 @@ async fn a_queue_that_is_not_there_is_told_with_the_name_that_was_meant() {
     assert!(error.help.starts_with("did you mean \"resize-photos\"?"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the lab servers: run tests/run"]
-async fn groups_stay_in_order_and_repeats_are_dropped() {
+async fn a_fifo_queue_of_sqs_keeps_groups() {
     let server = Server::shared();
+    let make = {
+        let server = Arc::clone(&server);
+        move || -> futures::future::BoxFuture<'static, Arc<dyn JobQueue>> {
+            let server = Arc::clone(&server);
+            Box::pin(async move { Arc::new(fifo(&server).await) as Arc<dyn JobQueue> })
+        }
+    };
+    queue_conformance::keeps_groups("SQS", make).await;
+    assert!(fifo(&server).await.policy().await.unwrap().fifo);
+}
+
+async fn fifo(server: &Server) -> SqsQueue {
     let aws = aws(&server.url());
     let name = format!("{}.fifo", fresh("ordered"));
     let attributes = [(QueueAttributeName::FifoQueue, "true".to_owned())].into();
     let create = aws.sqs("us-east-1", None).create_queue().queue_name(&name).set_attributes(Some(attributes));
     create.send().await.unwrap();
-    let queue = open(&aws, &name).await;
-    let message = |n: u32| Outgoing {
-        body: n.to_string(),
-        group: Some("g".to_owned()),
-        deduplication: Some(n.to_string()),
-        ..Outgoing::default()
-    };
-    queue.send(&[message(1), message(2)]).await.unwrap();
-    queue.send(&[message(1)]).await.unwrap();
-    let first = receive(&queue, 30).await;
-    assert_eq!((first[0].body.as_str(), first[0].group.as_deref()), ("1", Some("g")));
-    assert_eq!(queue.counts().await.unwrap().visible + queue.counts().await.unwrap().in_flight, 2);
-    assert!(queue.policy().await.unwrap().fifo);
+    open(&aws, &name).await
 }
 
 #[tokio::test]

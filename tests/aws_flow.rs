@@ -260,6 +260,78 @@ async fn a_job_that_fails_ends_in_the_dead_letters_and_a_redrive_brings_it_back(
     assert_eq!(world.object("out/bad").await, b"bad");
 }
 
+/// A FIFO queue with dead letters, whose messages come again after a second.
+async fn fifo(world: &World) -> String {
+    let sqs = world.aws.sqs("us-east-1", None);
+    let [dead, queue] = ["-dead.fifo", ".fifo"].map(|end| format!("{}{end}", world.queue));
+    let create = |name: &str| sqs.create_queue().queue_name(name).attributes(QueueAttributeName::FifoQueue, "true");
+    let dead = create(&dead).send().await.unwrap().queue_url.unwrap();
+    let arn = sqs.get_queue_attributes().queue_url(dead).attribute_names(QueueAttributeName::QueueArn).send().await;
+    let arn = arn.unwrap().attributes.unwrap()[&QueueAttributeName::QueueArn].clone();
+    let redrive = format!(r#"{{"deadLetterTargetArn":"{arn}","maxReceiveCount":4}}"#);
+    create(&queue).attributes(QueueAttributeName::RedrivePolicy, redrive).send().await.unwrap();
+    queue
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn on_a_fifo_queue_a_group_is_worked_in_order_and_a_failure_holds_it() {
+    let world = world().await;
+    let queue = fifo(&world).await;
+    let store = world.store();
+    let sqs = world.aws.sqs("us-east-1", None);
+    let url = sqs.get_queue_url().queue_name(&queue).send().await.unwrap().queue_url.unwrap();
+    for (nth, group) in (0..4).flat_map(|nth| ["a", "b"].map(|group| (nth, group))) {
+        let name = format!("{group}{nth}");
+        store
+            .put(&Location::s3(&world.bucket, format!("in/{name}")), bytes(10).into(), &Writing::default())
+            .await
+            .unwrap();
+        let body =
+            format!(r#"{{"v":1,"input":"{}","output":"{}"}}"#, world.uri(&format!("in/{name}")), world.uri(&name));
+        let send = sqs.send_message().queue_url(&url).message_body(body).message_group_id(group);
+        send.message_deduplication_id(name).send().await.unwrap();
+    }
+    // The first attempt at a1 fails; b2 can never work.
+    let script = "echo $BATCHPIPE_KEY >> ran; case $BATCHPIPE_KEY$BATCHPIPE_ATTEMPT in in/a11) exit 1;; in/b2*) exit 65;; esac; cat";
+    let run = ["run", "--queue", &queue, "--until-empty", "--metrics-addr", "none", "--", "sh", "-c", script];
+    let worked = world.run(&run);
+    assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
+    let ran = fs::read_to_string(world.folder.path().join("ran")).unwrap();
+    let of = |group: &str| ran.lines().filter(|key| key.starts_with(group)).collect::<Vec<_>>();
+    assert_eq!(of("in/a"), ["in/a0", "in/a1", "in/a1", "in/a2", "in/a3"]);
+    assert_eq!(of("in/b"), ["in/b0", "in/b1", "in/b2", "in/b3"], "a dead letter lets its group go on");
+    let listed = world.run(&["dlq", "list", "--queue", &queue]);
+    assert!(text(&listed).contains("BP401") && text(&listed).contains("in/b2"), "{}", text(&listed));
+    let redriven = world.run(&["dlq", "redrive", "--queue", &queue]);
+    assert!(redriven.status.success() && text(&redriven).contains("moved 1 message"), "{}", text(&redriven));
+    let mended = world.run(&[&run[..9], &["cat"]].concat());
+    assert!(mended.status.success() && text(&mended).contains("done=1"), "{}", text(&mended));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn submit_to_a_fifo_queue_makes_groups_and_a_repeat_is_dropped() {
+    let world = world().await;
+    let queue = fifo(&world).await;
+    (0..15).for_each(|nth| world.file(&nth.to_string(), &bytes(nth * 10)));
+    let (input, output) = (world.uri("in/"), world.uri("out/"));
+    let submit = ["submit", "in", "--input", &input, "--output", &output, "--queue", &queue, "--batch", "one"];
+    let without = [&submit[..], &["--journal", "none"]].concat();
+    for words in [&without, &without] {
+        let submitted = world.run(words);
+        assert!(submitted.status.success() && text(&submitted).contains("Sent 15 jobs"), "{}", text(&submitted));
+    }
+    let run = ["run", "--queue", &queue, "--until-empty", "--metrics-addr", "none", "--process", "copy"];
+    let worked = world.run(&run);
+    assert!(worked.status.success() && text(&worked).contains("done=15"), "{}", text(&worked));
+    world.file("3", b"another");
+    world.run(&without);
+    let changed = world.run(&run);
+    assert!(text(&changed).contains("done=1 "), "a changed file is another job: {}", text(&changed));
+    assert_eq!(world.object("out/3").await, b"another");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the lab servers: run tests/run"]
 async fn messages_of_2013_and_of_s3_events_are_jobs_like_any_other() {

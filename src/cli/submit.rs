@@ -38,7 +38,9 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   batchpipe submit ./photos --input s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
   batchpipe submit s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs     there already: nothing is uploaded
-  find . -name '*.csv' | batchpipe submit - --input s3://acme-in/ --queue jobs --wait";
+  find . -name '*.csv' | batchpipe submit - --input s3://acme-in/ --queue jobs --wait
+On a FIFO queue each job is a group of its own, so that all are worked side by side, and a repeat of the same file within
+five minutes is dropped.";
 
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
@@ -98,7 +100,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     sources.memory = Arc::new(move || status::Memory { reserved: budget.reserved(), budget: budget.total() });
     let session = Session::start(&config.global, screen.clone(), sources, None, shutdown.clone()).await?;
     let names = Arc::new(Mutex::new(Vec::new()));
-    let items = items(&config, select, &store, batch.clone()).inspect({
+    let items = items(&config, select, &store, batch.clone(), queue.is_fifo()).inspect({
         let (names, kept) = (Arc::clone(&names), config.wait);
         move |item| {
             if let (true, Ok(item)) = (kept, item) {
@@ -139,12 +141,22 @@ fn items(
     select: Select,
     store: &Arc<dyn ObjectStore>,
     batch: String,
+    fifo: bool,
 ) -> impl Stream<Item = io::Result<Item>> + use<> {
     let (input, output, format) = (config.input.clone(), config.output.clone(), config.format);
     source::find(&config.source, select, store).map(move |found| {
-        let found = found?;
-        Ok(item(&input, output.as_ref(), format, &batch, found))
+        let item = item(&input, output.as_ref(), format, &batch, found?);
+        Ok(if fifo { grouped(item, &batch) } else { item })
     })
+}
+
+/// The item as a FIFO queue takes it. Files are announced as their uploads end, which is no order worth keeping: each job
+/// is a group of its own, so that all are worked side by side. What makes a repeat is the version of the object, too: a
+/// file that has changed within five minutes is another job, and must not be dropped.
+fn grouped(mut item: Item, batch: &str) -> Item {
+    item.message.group = Some(job_id(batch, &item.input.to_string()));
+    item.message.deduplication = Some(job_id(batch, &format!("{}\n{}", item.input, item.version)));
+    item
 }
 
 /// What is submitted for something found.
@@ -155,7 +167,7 @@ pub(super) fn item(input: &Location, output: Option<&Location>, format: Format, 
     };
     let output_at = output.map(|output| output.join(&found.name));
     let request = Request {
-        id: Some(job_id(batch, &input_at)),
+        id: Some(job_id(batch, &input_at.to_string())),
         output: output_at,
         batch: Some(batch.to_owned()),
         size: Some(found.size),
@@ -179,7 +191,7 @@ pub(super) fn item(input: &Location, output: Option<&Location>, format: Format, 
 }
 
 /// A job's name: the same for the same object of the same batch, so that a repeat is seen to be one.
-fn job_id(batch: &str, input: &Location) -> String {
+fn job_id(batch: &str, input: &str) -> String {
     use md5::Digest;
     let digest = md5::Md5::digest(format!("{batch}\n{input}").as_bytes());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -343,4 +355,25 @@ async fn missing(
     let begins = |stem: &str| there.range(stem.to_owned()..).next().is_some_and(|next| next.starts_with(stem));
     let has = |name: &String| begins(name) || begins(&Suffix::strip_one().apply(name));
     Ok(names.into_iter().filter(|name| !has(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_fifo_queue_a_repeat_is_the_same_version_of_the_same_file_and_each_file_is_a_group() {
+        let input = Location::s3("in", "2026/");
+        let sent = |name: &str, stamp: &str| {
+            let place = Place::File(name.into());
+            let found = Found { name: name.to_owned(), place, size: 1, stamp: stamp.to_owned() };
+            grouped(item(&input, None, Format::Own, "batch", found), "batch").message
+        };
+        let (a, again, changed, b) = (sent("a", "1"), sent("a", "1"), sent("a", "2"), sent("b", "1"));
+        assert_eq!(a, again);
+        assert_eq!(a.group, changed.group, "versions of one file are in order");
+        assert_ne!(a.deduplication, changed.deduplication, "and a new one is not dropped");
+        assert_ne!((&a.group, &a.deduplication), (&b.group, &b.deduplication));
+        assert!(a.body.contains(&format!("\"id\":{:?}", a.group.unwrap())), "{}", a.body);
+    }
 }

@@ -98,6 +98,16 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe run --queue jobs --drain-timeout 10m -- ./long",
     ),
     Page::new(
+        605,
+        "a message waits for another of its group",
+        "The job was given back untried; it has not failed. The queue hands it out again behind the one that it waits for.",
+        "On a FIFO queue the messages of a group are worked in order. The one before it in its group is to be tried again, \
+        was lost to another worker, or could not be deleted; or the worker stops.",
+        "Look for the failure of the message before it. Each wait raises the count of receives, so that a queue with long \
+        groups wants a higher maxReceiveCount.",
+        "batchpipe run --queue jobs.fifo -v --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
         606,
         "a message could not be deleted",
         "Its job is done, or its letter is with the dead letters, but the queue has not said that the message is gone. It \

@@ -46,7 +46,7 @@ pub struct Message {
     pub attempt: u32,
     /// When it was sent, where the queue tells.
     pub sent: Option<SystemTime>,
-    /// Its message group, on queues that keep groups in order.
+    /// Its message group, where the queue keeps groups in order. One receive may bring several of a group, in order.
     pub group: Option<String>,
     /// Whether the body arrived as it was sent (its checksum was right, or there was none).
     pub intact: bool,

@@ -41,6 +41,15 @@ pub struct Finished {
     pub lease: Lease,
     /// How it ended; `false` when there was nothing to do.
     pub result: Result<bool, JobError>,
+    /// What became of those before it in its line, settled already.
+    pub before: Settled,
+}
+
+impl Finished {
+    /// The end of a job that had nobody before it.
+    pub fn new(message: Message, lease: Lease, result: Result<bool, JobError>) -> Self {
+        Self { message, lease, result, before: Settled::default() }
+    }
 }
 
 /// How to settle.
@@ -95,30 +104,43 @@ impl std::ops::Add for Settled {
 impl Settling {
     /// Deletes what succeeded, moves what was rejected, gives back the rest.
     pub async fn acknowledge(&self, batch: Vec<Finished>) -> Settled {
+        self.settle(batch).await.0
+    }
+
+    /// Settles one message at once, since others of its group wait for it. Whether it has left the queue, so that the next
+    /// may begin.
+    pub async fn acknowledge_in_turn(&self, finished: Finished) -> (Settled, bool) {
+        let (settled, gone) = self.settle(vec![finished]).await;
+        (settled, gone == 1)
+    }
+
+    /// Settles a batch. Returns how many messages have left the queue, too.
+    async fn settle(&self, batch: Vec<Finished>) -> (Settled, usize) {
         let turn = self.meters.turn(Stage::Acknowledge);
         let mut groups: BTreeMap<(Disposition, Duration), Vec<Finished>> = BTreeMap::new();
         for finished in batch {
             let decision = self.decide(&finished);
             groups.entry(decision).or_default().push(finished);
         }
-        let mut settled = Settled::default();
+        let (mut settled, mut gone) = (Settled::default(), 0);
         for ((disposition, delay), group) in groups {
             let mut left = Left::new();
             match disposition {
                 Disposition::Done => {
                     left = self.delete(&group).await;
                     turn.ended(left.is_empty());
+                    gone += group.len() - left.len();
                 }
-                Disposition::Reject => self.reject(&group).await,
+                Disposition::Reject => gone += self.reject(&group).await,
                 Disposition::Retry | Disposition::Release => self.give_back(&group, delay).await,
                 Disposition::Abandon => {}
             }
             for (place, finished) in group.iter().enumerate() {
                 let fate = left.get(&place).map_or(disposition, undeleted);
-                settled = settled + self.count(finished, fate);
+                settled = settled + finished.before + self.count(finished, fate);
             }
         }
-        settled
+        (settled, gone)
     }
 
     /// What is to be done with a message, and after what delay it may come again.
@@ -161,7 +183,11 @@ impl Settling {
             let (id, attempt) = (&finished.message.id, finished.message.attempt);
             let (code, cause, stage) = (error.code, &error.cause, error.stage.as_str());
             let input = error.job.as_ref().map(|job| tracing::field::debug(&job.input));
-            tracing::warn!(%code, stage, disposition = ?fate, ?id, attempt, input, ?cause, "job failed");
+            if error.kind == ErrorKind::Stopped {
+                tracing::info!(%code, ?id, attempt, input, ?cause, "job given back");
+            } else {
+                tracing::warn!(%code, stage, disposition = ?fate, ?id, attempt, input, ?cause, "job failed");
+            }
         }
         settled
     }
@@ -231,26 +257,29 @@ impl Settling {
     }
 
     /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded. What was sent and
-    /// not deleted has been told by then: it comes again, and its letter is sent twice.
-    async fn reject(&self, group: &[Finished]) {
+    /// not deleted has been told by then: it comes again, and its letter is sent twice. Returns how many have moved.
+    async fn reject(&self, group: &[Finished]) -> usize {
         let Some(dead_letters) = &self.dead_letters else {
             self.meters.kept.fetch_add(group.len() as u64, Relaxed);
             tracing::warn!(
                 count = group.len(),
                 "rejected messages are kept in the queue: it has no dead-letter queue, and none was named"
             );
-            return self.give_back(group, KEPT_DELAY).await;
+            self.give_back(group, KEPT_DELAY).await;
+            return 0;
         };
         let outcomes = self.send_letters(dead_letters.as_ref(), group).await;
+        let mut moved = 0;
         for (finished, outcome) in group.iter().zip(outcomes) {
             match outcome {
-                Ok(()) => drop(self.delete(std::slice::from_ref(finished)).await),
+                Ok(()) => moved += usize::from(self.delete(std::slice::from_ref(finished)).await.is_empty()),
                 Err(error) => {
                     tracing::warn!(code = ?error.code, cause = ?error.message, "a rejected message could not be moved to the dead letters and is kept");
                     self.give_back(std::slice::from_ref(finished), delay(finished.message.attempt)).await;
                 }
             }
         }
+        moved
     }
 }
 

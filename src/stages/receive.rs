@@ -2,9 +2,11 @@
 //!
 //! Room first: a slot and the minimum memory of each job are reserved before the queue is asked for as many messages
 //! as there are reservations. So a message that arrives begins at once, nothing waits in a buffer with its lease
-//! ticking, and a full pipeline asks for nothing. A queue that had nothing is asked for one message. Each receiver is a task of its own, so that a response is read the
-//! moment it arrives. Bounded by the slots, and by the budget.
+//! ticking, and a full pipeline asks for nothing. A queue that had nothing is asked for one message. Each receiver is a
+//! task of its own, so that a response is read the moment it arrives. Bounded by the slots, and by the budget. Messages of
+//! one group share a place, in a line.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -78,6 +80,8 @@ pub struct Delivery {
     pub room: Room,
     /// The job's slot.
     pub slot: Permit,
+    /// Messages of the same group that came with it, in order: their turn comes after it.
+    pub behind: Vec<(Message, Lease)>,
 }
 
 /// How receiving ended by itself.
@@ -359,27 +363,47 @@ async fn deliver(
     mut places: Vec<Place>,
     output: &mpsc::Sender<Delivery>,
 ) -> usize {
-    let mut taken = 0;
+    let mut lines: Vec<Delivery> = Vec::with_capacity(messages.len());
+    // Groups of which a message is at work here already, and what came behind those.
+    let (mut at_work, mut early) = (HashSet::new(), Vec::new());
     for message in messages {
         // Held already: its newest receipt is noted, and the job that runs goes on.
         let Some(lease) = intake.leases.grant(&message, asked) else {
             intake.meters.received(message.sent, message.attempt, 0);
+            at_work.extend(message.group);
             continue;
         };
-        intake.meters.received(message.sent, message.attempt, 1);
-        // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
-        let Some((slot, room)) = places.pop() else { continue };
-        room.begin();
-        if output.send(Delivery { message, lease, room, slot }).await.is_err() {
+        let first =
+            message.group.as_ref().and_then(|_| lines.iter_mut().find(|line| line.message.group == message.group));
+        if let Some(line) = first {
+            intake.meters.received(message.sent, message.attempt, 1);
+            line.behind.push((message, lease));
+        } else if message.group.as_ref().is_some_and(|group| at_work.contains(group)) {
+            early.push(message);
+        } else if let Some((slot, room)) = places.pop() {
+            intake.meters.received(message.sent, message.attempt, 1);
+            lines.push(Delivery { message, lease, room, slot, behind: Vec::new() });
+        } else {
+            // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
+            intake.meters.received(message.sent, message.attempt, 0);
+        }
+    }
+    drop(places);
+    give_back(intake, &early).await;
+    let mut taken = 0;
+    for line in lines {
+        let messages = 1 + line.behind.len();
+        line.room.begin();
+        if output.send(line).await.is_err() {
             break;
         }
-        taken += 1;
+        taken += messages;
     }
     taken
 }
 
-/// Gives back what a long poll brought after the stop. The one exception to settling in `acknowledge`: no job has begun,
-/// and there is no lease.
+/// Gives back what may not begin: what a long poll brought after the stop, and what came behind a message of its group
+/// that is still at work here. The one exception to settling in `acknowledge`: no job has begun, and there is no lease.
 async fn give_back(intake: &Intake, messages: &[Message]) {
     if messages.is_empty() {
         return;

@@ -1,11 +1,12 @@
 //! A queue in memory, true to the conformance suite.
 //!
 //! As strict as SQS may be: only the newest receipt extends or deletes, and a message that is visible again can't be
-//! extended. Cheap, so that benches measure the pipeline and not this: a receive costs what it returns, and there is no
+//! extended. One whose name ends in `.fifo` is a FIFO queue: every message has a group, a receive may bring several of one,
+//! in order, and no more of it until those are deleted or visible again. Cheap, so that benches measure the pipeline and not this: a receive costs what it returns, and there is no
 //! timer but while a long poll waits.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +40,10 @@ struct State {
     ready: VecDeque<u64>,
     /// When which message becomes visible again, as far as that still holds.
     hidden: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// The messages of each group of a FIFO queue, in order.
+    groups: BTreeMap<String, BTreeSet<u64>>,
+    /// When which deduplication id was last taken, on a FIFO queue. Grows with the test.
+    recent: BTreeMap<String, Instant>,
 }
 
 #[derive(Debug)]
@@ -88,12 +93,20 @@ impl MemoryQueue {
         self.push_all([Outgoing { body: body.into(), ..Outgoing::default() }]).remove(0)
     }
 
+    /// Sends one message of a group; returns its id.
+    pub fn push_in(&self, group: &str, body: impl Into<String>) -> String {
+        self.push_all([Outgoing { body: body.into(), group: Some(group.into()), ..Outgoing::default() }]).remove(0)
+    }
+
     fn push_all(&self, messages: impl IntoIterator<Item = Outgoing>) -> Vec<String> {
         let mut state = self.lock();
         let (mut ids, mut letters) = (Vec::new(), Vec::new());
         for outgoing in messages {
             let id = state.next;
             state.next += 1;
+            if let Some(group) = outgoing.group.as_ref().filter(|_| self.is_fifo()) {
+                state.groups.entry(group.clone()).or_default().insert(id);
+            }
             letters.extend(outgoing.attributes.get(letter::MESSAGE_ID).cloned());
             state.entries.insert(id, Entry { outgoing, sent: SystemTime::now(), delivered: 0, hidden: None });
             state.ready.push_back(id);
@@ -130,8 +143,17 @@ impl MemoryQueue {
     /// Delivers what is in flight to somebody else: for `hidden` it is theirs, and receipts given out before are void.
     /// Returns the number of messages.
     pub fn steal(&self, hidden: Duration) -> usize {
+        self.steal_if(hidden, |_| true)
+    }
+
+    /// Like [`steal`](Self::steal), but only one message; whether it was in flight.
+    pub fn steal_one(&self, id: &str, hidden: Duration) -> bool {
+        self.steal_if(hidden, |there| self.id(there) == id) == 1
+    }
+
+    fn steal_if(&self, hidden: Duration, which: impl Fn(u64) -> bool) -> usize {
         let until = Instant::now() + hidden;
-        self.change_in_flight(|entry| {
+        self.change_in_flight(which, |entry| {
             entry.delivered += 1;
             entry.hidden = Some(until);
         })
@@ -140,15 +162,16 @@ impl MemoryQueue {
     /// Makes what is in flight visible, as if its timeout had passed or the queue had forgotten. Its receipts are good
     /// until it is delivered again. Returns the number of messages.
     pub fn forget(&self) -> usize {
-        self.change_in_flight(|entry| entry.hidden = None)
+        self.change_in_flight(|_| true, |entry| entry.hidden = None)
     }
 
-    fn change_in_flight(&self, change: impl Fn(&mut Entry)) -> usize {
+    fn change_in_flight(&self, which: impl Fn(u64) -> bool, change: impl Fn(&mut Entry)) -> usize {
         let mut state = self.lock();
         state.wake(Instant::now());
         let State { entries, ready, hidden, .. } = &mut *state;
         let mut changed = 0;
-        for (id, entry) in entries.iter_mut().filter(|(_, entry)| entry.hidden.is_some() && entry.delivered > 0) {
+        let in_flight = |entry: &Entry| entry.hidden.is_some() && entry.delivered > 0;
+        for (id, entry) in entries.iter_mut().filter(|(id, entry)| in_flight(entry) && which(**id)) {
             change(entry);
             changed += 1;
             match entry.hidden {
@@ -181,11 +204,23 @@ impl MemoryQueue {
         let until = now + self.longest.map_or(visibility, |longest| visibility.min(longest));
         let mut state = self.lock();
         state.wake(now);
-        let mut messages = Vec::new();
+        let (mut messages, mut taken, mut locked) = (Vec::new(), BTreeSet::new(), Vec::new());
         while messages.len() < max {
             let Some(id) = state.ready.pop_front() else { break };
             // Deleted, or taken already under another entry of the list.
-            let Some(entry) = state.entries.get_mut(&id).filter(|entry| entry.hidden.is_none()) else { continue };
+            if state.entries.get(&id).is_none_or(|entry| entry.hidden.is_some()) {
+                continue;
+            }
+            let Some(next) = state.next_of_group(id, &taken) else {
+                locked.push(id);
+                continue;
+            };
+            if next != id {
+                state.ready.push_front(id);
+            }
+            let id = next;
+            let Some(entry) = state.entries.get_mut(&id) else { continue };
+            taken.insert(id);
             entry.delivered += 1;
             entry.hidden = Some(until);
             messages.push(Message {
@@ -194,12 +229,13 @@ impl MemoryQueue {
                 receipt: Receipt(format!("{id}#{}", entry.delivered)),
                 attempt: entry.delivered,
                 sent: Some(entry.sent),
-                group: entry.outgoing.group.clone(),
+                group: entry.outgoing.group.clone().filter(|_| self.is_fifo()),
                 intact: true,
                 attributes: entry.outgoing.attributes.clone(),
             });
             state.hidden.push(Reverse((until, id)));
         }
+        locked.into_iter().rev().for_each(|id| state.ready.push_front(id));
         if messages.is_empty() && max > 0 {
             return Err(state.hidden.peek().map(|Reverse((until, _))| *until));
         }
@@ -223,6 +259,31 @@ impl State {
         }
     }
 
+    /// The message to hand out where `id` is visible: the first of its group, if it has one, and none while one of the group
+    /// is in flight that was not `taken` just now.
+    fn next_of_group(&self, id: u64, taken: &BTreeSet<u64>) -> Option<u64> {
+        let group = self.entries.get(&id).and_then(|entry| self.groups.get(entry.outgoing.group.as_ref()?));
+        let Some(group) = group else { return Some(id) };
+        let hidden = |id: &u64| self.entries.get(id).is_some_and(|entry| entry.hidden.is_some());
+        if group.iter().any(|id| hidden(id) && !taken.contains(id)) {
+            return None;
+        }
+        group.iter().copied().find(|id| !hidden(id))
+    }
+
+    /// Whether a message repeats one of the last five minutes, as SQS counts. Notes it if not.
+    fn repeats(&mut self, message: &Outgoing) -> bool {
+        let Some(name) = &message.deduplication else { return false };
+        let now = Instant::now();
+        match self.recent.get(name) {
+            Some(then) if now - *then < Duration::from_secs(5 * 60) => true,
+            _ => {
+                self.recent.insert(name.clone(), now);
+                false
+            }
+        }
+    }
+
     /// The message of a receipt, `None` if it is gone; an error if the receipt is not its newest.
     fn held(&self, receipt: &Receipt) -> Result<(u64, Option<&Entry>), ServiceError> {
         let parsed = receipt
@@ -242,8 +303,11 @@ impl State {
 }
 
 /// Why SQS would not take a message.
-fn refused(message: &Outgoing) -> Option<ServiceError> {
+fn refused(message: &Outgoing, fifo: bool) -> Option<ServiceError> {
     let said = match () {
+        () if fifo && message.group.is_none() => "it has no group",
+        () if fifo && message.deduplication.is_none() => "it has no deduplication id",
+        () if !fifo && message.deduplication.is_some() => "a standard queue drops no repeats",
         () if message.size() > MAX_MESSAGE => "it is too long",
         () if message.attributes.len() > MAX_ATTRIBUTES => "it has too many attributes",
         () => return None,
@@ -267,9 +331,13 @@ impl JobQueue for MemoryQueue {
 
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
         async move {
-            let outcomes: Vec<Outcome> = messages.iter().map(|message| refused(message).map_or(Ok(()), Err)).collect();
+            let fifo = self.is_fifo();
+            let outcomes: Vec<Outcome> =
+                messages.iter().map(|message| refused(message, fifo).map_or(Ok(()), Err)).collect();
             let taken = messages.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
-            self.push_all(taken.map(|(message, _)| message.clone()));
+            let new = taken.filter(|(message, _)| !self.lock().repeats(message));
+            let new: Vec<Outgoing> = new.map(|(message, _)| message.clone()).collect();
+            self.push_all(new);
             Ok(outcomes)
         }
         .boxed()
@@ -340,16 +408,25 @@ impl JobQueue for MemoryQueue {
     fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
         async move {
             let mut state = self.lock();
-            let (mut outcomes, mut ids) = (Vec::new(), Vec::new());
+            let (mut outcomes, mut ids, mut freed) = (Vec::new(), Vec::new(), false);
             for receipt in receipts {
                 let held = state.held(receipt).map(|(id, _)| id);
                 outcomes.push(held.map(|id| {
-                    if state.entries.remove(&id).is_some() {
+                    if let Some(entry) = state.entries.remove(&id) {
                         ids.push(self.id(id));
+                        let State { groups, .. } = &mut *state;
+                        if let Some(group) = entry.outgoing.group.and_then(|group| groups.get_mut(&group)) {
+                            group.remove(&id);
+                            freed |= !group.is_empty();
+                        }
                     }
                 }));
             }
             self.note(|| Operation::Delete { ids });
+            drop(state);
+            if freed {
+                self.arrived.notify_waiters();
+            }
             Ok(outcomes)
         }
         .boxed()
@@ -368,7 +445,8 @@ impl JobQueue for MemoryQueue {
 
     fn policy(&self) -> ServiceFuture<'_, Policy> {
         // The numbers of an SQS queue as it is created, with today's limit.
-        let policy = Policy { visibility: Duration::from_secs(30), max_body: MAX_MESSAGE, ..Policy::default() };
+        let (visibility, fifo) = (Duration::from_secs(30), self.is_fifo());
+        let policy = Policy { visibility, fifo, max_body: MAX_MESSAGE, ..Policy::default() };
         async move { Ok(policy) }.boxed()
     }
 

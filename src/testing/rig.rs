@@ -114,9 +114,18 @@ impl Rig {
     /// An empty rig: parts of 64 KiB, four at a time; eight jobs in flight, two processors; a visibility timeout of
     /// 400 ms; five quick attempts; a run that ends when the queue is empty. Back-off lasts 300 ms at the most.
     pub fn new() -> Self {
+        Self::on("jobs", "dead")
+    }
+
+    /// The same on FIFO queues.
+    pub fn fifo() -> Self {
+        Self::on("jobs.fifo", "dead.fifo")
+    }
+
+    fn on(queue: &str, dead_letters: &str) -> Self {
         let log = Log::default();
-        let dead_letters = Arc::new(MemoryQueue::new("dead").with_log(log.clone()));
-        let queue = MemoryQueue::new("jobs")
+        let dead_letters = Arc::new(MemoryQueue::new(dead_letters).with_log(log.clone()));
+        let queue = MemoryQueue::new(queue)
             .with_log(log.clone())
             .with_longest(Duration::from_millis(300).max(VISIBILITY))
             .with_dead_letters(Arc::clone(&dead_letters));
@@ -175,17 +184,30 @@ impl Rig {
         self.message(name)
     }
 
+    /// Like [`job`](Self::job), in a group.
+    pub fn job_in(&self, group: &str, name: &str, size: u64) -> String {
+        self.store.insert_pattern(Self::input(name), size);
+        self.send(&[name], || self.queue.push_in(group, Self::message_of(name)))
+    }
+
     /// Sends the message for an input that the test has put there, or not; returns the message's id.
     pub fn message(&self, name: &str) -> String {
-        let body = format!(r#"{{"v":1,"input":"{}","output":"{}"}}"#, Self::input(name), Self::output(name));
-        self.body(body, &[name])
+        self.body(Self::message_of(name), &[name])
+    }
+
+    fn message_of(name: &str) -> String {
+        format!(r#"{{"v":1,"input":"{}","output":"{}"}}"#, Self::input(name), Self::output(name))
     }
 
     /// Sends a message whose jobs write these outputs; returns its id.
     pub fn body(&self, body: impl Into<String>, outputs: &[&str]) -> String {
+        self.send(outputs, || self.queue.push(body))
+    }
+
+    fn send(&self, outputs: &[&str], push: impl FnOnce() -> String) -> String {
         // Locked first: the run may be under way.
         let mut all = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = self.queue.push(body);
+        let id = push();
         all.insert(id.clone(), outputs.iter().map(|name| Self::output(name)).collect());
         id
     }

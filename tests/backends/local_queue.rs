@@ -9,7 +9,7 @@ use batchpipe::error::ServiceErrorKind;
 use batchpipe::queue::local::LocalQueue;
 use batchpipe::queue::{JobQueue, Message, Outgoing};
 
-use super::queue_conformance::conforms;
+use super::queue_conformance::{conforms, keeps_groups};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -47,6 +47,17 @@ async fn the_local_queue_keeps_every_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     conforms("sqlite", move || {
+        let path = path.join(format!("{:016x}.queue", fastrand::u64(..)));
+        Box::pin(async move { Arc::new(LocalQueue::open(&path).unwrap()) as Arc<dyn JobQueue> })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_queue_keeps_groups() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    keeps_groups("sqlite", move || {
         let path = path.join(format!("{:016x}.queue", fastrand::u64(..)));
         Box::pin(async move { Arc::new(LocalQueue::open(&path).unwrap()) as Arc<dyn JobQueue> })
     })

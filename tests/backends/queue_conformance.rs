@@ -44,10 +44,27 @@ const SENTENCES: &[Sentence] = &[
     ("keeps every fact of a dead letter", |queue| Box::pin(keeps_every_fact_of_a_dead_letter(queue))),
 ];
 
+/// What a queue that keeps groups in order does besides.
+const OF_GROUPS: &[Sentence] = &[
+    ("hands out a group in order", |queue| Box::pin(hands_out_a_group_in_order(queue))),
+    ("holds a group while one of it is in flight", |queue| Box::pin(holds_a_group_while_one_of_it_is_in_flight(queue))),
+    ("hands out other groups meanwhile", |queue| Box::pin(hands_out_other_groups_meanwhile(queue))),
+    ("drops a repeat", |queue| Box::pin(drops_a_repeat(queue))),
+];
+
 /// Runs every sentence, each on a queue of its own, and panics with the list of those that failed.
 pub(crate) async fn conforms(backend: &str, fresh: impl Fn() -> BoxFuture<'static, Arc<dyn JobQueue>>) {
+    all(backend, SENTENCES, fresh).await;
+}
+
+/// The same for the sentences of groups.
+pub(crate) async fn keeps_groups(backend: &str, fresh: impl Fn() -> BoxFuture<'static, Arc<dyn JobQueue>>) {
+    all(backend, OF_GROUPS, fresh).await;
+}
+
+async fn all(backend: &str, sentences: &'static [Sentence], fresh: impl Fn() -> BoxFuture<'static, Arc<dyn JobQueue>>) {
     let mut running = Vec::new();
-    for (sentence, check) in SENTENCES {
+    for (sentence, check) in sentences {
         let queue = fresh().await;
         running.push((sentence, tokio::spawn(check(queue))));
     }
@@ -343,4 +360,79 @@ async fn keeps_every_fact_of_a_dead_letter(queue: Arc<dyn JobQueue>) {
     let back = letter::redriven(&received, queue.as_ref());
     assert_eq!((&back.body, &back.attributes), (&message.body, &own));
     delete(&dead, &received).await;
+}
+
+/// Sends messages named after their group and number.
+async fn send_in(queue: &Arc<dyn JobQueue>, group: &str, count: usize) {
+    let message = |nth| Outgoing {
+        body: format!("{group}{nth}"),
+        group: Some(group.to_owned()),
+        deduplication: Some(format!("{group}-{nth}")),
+        ..Outgoing::default()
+    };
+    let messages: Vec<Outgoing> = (0..count).map(message).collect();
+    for outcome in queue.send(&messages).await.expect("send") {
+        outcome.expect("send of one message");
+    }
+}
+
+async fn take(queue: &Arc<dyn JobQueue>, visibility: Duration) -> Vec<Message> {
+    queue.receive(queue.max_batch(), SHORT, visibility).await.expect("receive")
+}
+
+/// However many come at a time, they come in the order in which they were sent, with their group.
+async fn hands_out_a_group_in_order(queue: Arc<dyn JobQueue>) {
+    send_in(&queue, "g", 6).await;
+    let (begun, mut bodies) = (Instant::now(), Vec::new());
+    while bodies.len() < 6 && begun.elapsed() < PATIENCE {
+        for message in take(&queue, LONG).await {
+            assert_eq!(message.group.as_deref(), Some("g"));
+            delete(&queue, &message).await;
+            bodies.push(message.body);
+        }
+    }
+    assert_eq!(bodies, ["g0", "g1", "g2", "g3", "g4", "g5"]);
+}
+
+/// Nothing of a group comes while one of it is in flight; what was given back comes first, and what failed holds the rest.
+async fn holds_a_group_while_one_of_it_is_in_flight(queue: Arc<dyn JobQueue>) {
+    send_in(&queue, "g", 3).await;
+    let first = take(&queue, LONG).await;
+    assert_eq!(first[0].body, "g0");
+    nothing_visible(&queue).await;
+    // As a line ends whose first message failed: the rest is given back at once, the first later.
+    let receipts: Vec<Receipt> = first.iter().map(|message| message.receipt.clone()).collect();
+    queue.extend(&receipts[..1], 2 * SHORT).await.expect("extend")[0].as_ref().expect("extend of the first");
+    for outcome in queue.extend(&receipts[1..], Duration::ZERO).await.expect("extend") {
+        outcome.expect("extend of one message");
+    }
+    nothing_visible(&queue).await;
+    let mut again = Vec::new();
+    let begun = Instant::now();
+    while again.is_empty() && begun.elapsed() < PATIENCE {
+        again = take(&queue, LONG).await;
+    }
+    assert_eq!((again[0].body.as_str(), again[0].attempt), ("g0", 2), "in order again");
+}
+
+/// A group in flight keeps nobody else waiting.
+async fn hands_out_other_groups_meanwhile(queue: Arc<dyn JobQueue>) {
+    send_in(&queue, "a", 2).await;
+    send_in(&queue, "b", 2).await;
+    let (begun, mut seen) = (Instant::now(), BTreeSet::new());
+    while !(seen.contains("a0") && seen.contains("b0")) && begun.elapsed() < PATIENCE {
+        seen.extend(take(&queue, LONG).await.into_iter().map(|message| message.body));
+    }
+    assert!(seen.contains("a0") && seen.contains("b0"), "{seen:?}");
+}
+
+/// A message with the deduplication id of another of the last five minutes is taken as sent, and is not.
+async fn drops_a_repeat(queue: Arc<dyn JobQueue>) {
+    send_in(&queue, "g", 1).await;
+    send_in(&queue, "g", 1).await;
+    let message = receive_one(&queue, LONG).await;
+    delete(&queue, &message).await;
+    send_in(&queue, "g", 1).await;
+    nothing_visible(&queue).await;
+    assert_eq!(queue.counts().await.expect("counts").visible, 0);
 }

@@ -6,6 +6,7 @@ mod bytes;
 mod fairness;
 mod leases;
 mod leftovers;
+mod lines;
 mod outputs;
 mod panics;
 mod processors;

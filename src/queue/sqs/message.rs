@@ -12,7 +12,10 @@ pub(super) fn message(received: SqsMessage) -> Message {
     let system = |name| received.attributes().and_then(|attributes| attributes.get(&name)).cloned();
     let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount).and_then(|count| count.parse().ok());
     let sent = system(MessageSystemAttributeName::SentTimestamp).and_then(|millis| millis.parse().ok());
-    let group = system(MessageSystemAttributeName::MessageGroupId);
+    // On a standard queue a group is a tenant who gets a fair share, and says nothing of an order
+    // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>).
+    let ordered = system(MessageSystemAttributeName::SequenceNumber).is_some();
+    let group = system(MessageSystemAttributeName::MessageGroupId).filter(|_| ordered);
     let texts = received.message_attributes().into_iter().flatten();
     let attributes = texts.filter_map(|(name, value)| Some((name.clone(), value.string_value()?.to_owned())));
     let body = received.body().unwrap_or_default();
@@ -36,6 +39,14 @@ fn md5_hex(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_without_an_order_is_none() {
+        let grouped = SqsMessage::builder().attributes(MessageSystemAttributeName::MessageGroupId, "g");
+        assert_eq!(message(grouped.clone().build()).group, None, "a tenant of a fair queue");
+        let ordered = grouped.attributes(MessageSystemAttributeName::SequenceNumber, "18849496460467696128");
+        assert_eq!(message(ordered.build()).group.as_deref(), Some("g"));
+    }
 
     #[test]
     fn a_body_that_is_not_the_one_sent_is_not_intact() {

@@ -147,6 +147,7 @@ impl SqsQueue {
                 MessageSystemAttributeName::ApproximateReceiveCount,
                 MessageSystemAttributeName::SentTimestamp,
                 MessageSystemAttributeName::MessageGroupId,
+                MessageSystemAttributeName::SequenceNumber,
             ]));
         let received =
             request.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ReceiveMessage"))?;
