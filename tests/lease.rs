@@ -107,6 +107,17 @@ async fn a_queue_that_fails_now_and_then_does_not_lose_leases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_fails_for_a_moment_in_a_batch_that_succeeds_is_no_lost_lease() {
+    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let leases = bench.take(6).await;
+    bench.faults.next(On::Extend, Fault::Partial, 1);
+    sleep(VISIBILITY * 3).await;
+    assert!(bench.faults.calls(On::Extend) > 2);
+    assert!(leases.iter().all(|lease| !lease.is_lost()));
+    assert_eq!(bench.queue.visible(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_not_held_longer_than_the_queue_allows() {
     let longest = VISIBILITY * 4;
     let bench = Bench::new(VISIBILITY, longest);
@@ -211,6 +222,9 @@ async fn a_lease_that_may_have_run_out_is_confirmed_with_the_queue_before_publis
         bench.faults.clear();
         let confirmed = lease.confirm().await;
         assert_eq!(confirmed.is_err(), stolen, "{confirmed:?}");
+        let calls = bench.faults.calls(On::Extend);
+        assert_eq!(lease.confirm().await.is_err(), stolen);
+        assert!(stolen || bench.faults.calls(On::Extend) == calls, "what was just confirmed is asked again");
     }
 }
 

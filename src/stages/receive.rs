@@ -310,6 +310,7 @@ impl Shared {
                 return true;
             }
             tokio::select! {
+                biased;
                 () = brought => {}
                 () = intake.shutdown.reached(Phase::Draining) => return false,
             }
