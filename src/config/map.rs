@@ -1,0 +1,82 @@
+//! What `map` needs to know, and how it is read from the layers.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use super::layers::Layers;
+use super::reading::Reading;
+use super::values::{self, Wrong};
+use super::{Global, Machine, Source, Working, argument, digest, glob, refuse_nested, state_directory};
+use crate::error::UserError;
+use crate::job::Location;
+
+/// What `map` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapConfig {
+    /// What every command knows.
+    pub global: Global,
+    /// How objects are worked on.
+    pub working: Working,
+    /// What is read.
+    pub source: Source,
+    /// The prefix that the results are written under.
+    pub dest: Location,
+    /// Globs to take; empty takes all.
+    pub include: Vec<String>,
+    /// Globs to leave out.
+    pub exclude: Vec<String>,
+    /// Whether to only say what would be done.
+    pub dry_run: bool,
+    /// Where the queue and the journal are kept, so that a killed run goes on where it was: below a directory that is
+    /// written to, else in the user's own state directory.
+    pub state: PathBuf,
+}
+
+impl MapConfig {
+    /// Reads the layers. `source` and `dest` are the arguments, `program` is what stood after `--`.
+    pub fn resolve(
+        layers: &Layers,
+        source: &str,
+        dest: &str,
+        program: Vec<String>,
+        machine: &Machine,
+    ) -> Result<Self, UserError> {
+        let mut global = Global::resolve(layers)?;
+        let read = Reading { layers, machine };
+        let from = Source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
+        let dest = values::prefix(dest, &machine.directory).map_err(|wrong| argument("DEST", dest, wrong))?;
+        let input = match &from {
+            Source::Prefix(prefix) => Some(prefix.clone()),
+            Source::Directory(path) => Some(Location::file(format!("{}/", path.display()))),
+            Source::File(_) => None,
+            Source::Names | Source::List(_) => {
+                let help = "give a directory, a file or s3://bucket/prefix/;  submit  takes lists";
+                return Err(argument("SOURCE", source, Wrong::new(120, "map does not read lists of names", help)));
+            }
+        };
+        if let Some(input) = &input {
+            refuse_nested(&read, &dest, input)?;
+        }
+        let mut working = Working::resolve(&read, program, Some(&dest), &mut global.notes)?;
+        // The queue is our own and has no policy. Three tries, 2 and 4 seconds apart, tell a hiccup from a program that
+        // always fails before somebody who looks on loses patience.
+        working.max_receives = working.max_receives.or(NonZeroU32::new(3));
+        let state = match &dest {
+            Location::File { path } => Path::new(path).join(crate::source::OWN_FOLDER),
+            Location::S3 { .. } => {
+                let name = format!("map-{}", digest(&format!("{:?}", (&from, &dest))));
+                state_directory(read.layers).unwrap_or_else(|| PathBuf::from(crate::source::OWN_FOLDER)).join(name)
+            }
+        };
+        Ok(Self {
+            include: read.many("include", glob)?,
+            exclude: read.many("exclude", glob)?,
+            dry_run: read.on("dry-run")?,
+            source: from,
+            dest,
+            working,
+            global,
+            state,
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! The numbers of one stage, and how its time passes into the states it is in.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Durations;
+
+/// What a stage is doing with its time. The names are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Working.
+    Busy,
+    /// Nothing has come from the stage before.
+    WaitUpstream,
+    /// The stage after has no room.
+    WaitDownstream,
+    /// Waiting for a processor slot or for memory.
+    WaitPermit,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Busy, Self::WaitUpstream, Self::WaitDownstream, Self::WaitPermit];
+
+    /// The label used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::WaitUpstream => "wait_upstream",
+            Self::WaitDownstream => "wait_downstream",
+            Self::WaitPermit => "wait_permit",
+        }
+    }
+}
+
+/// The numbers of one stage. All only grow, but for those in progress.
+#[derive(Debug, Default)]
+pub struct StageMeter {
+    clock: Mutex<Clock>,
+    /// How often a turn began, ended, or changed its state.
+    changes: AtomicU64,
+    /// Items taken.
+    pub items_in: AtomicU64,
+    /// Items passed on, whole and right.
+    pub items_out: AtomicU64,
+    /// Items that failed here.
+    pub failed: AtomicU64,
+    /// Bytes taken.
+    pub bytes_in: AtomicU64,
+    /// Bytes passed on.
+    pub bytes_out: AtomicU64,
+    /// The wall clock, in seconds since 1970, when an item last left.
+    pub last_success: AtomicU64,
+    /// How long items took, whole and right ones.
+    pub durations: Durations,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    in_state: [u32; State::ALL.len()],
+    spent: [Duration; State::ALL.len()],
+    updated: Option<Instant>,
+}
+
+impl Clock {
+    fn advance(&mut self) {
+        let now = Instant::now();
+        let passed = self.updated.replace(now).map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
+        for (spent, in_state) in self.spent.iter_mut().zip(self.in_state) {
+            *spent += passed * in_state;
+        }
+    }
+}
+
+impl StageMeter {
+    /// Time spent in each state so far, in the order of [`State::ALL`], summed over all turns.
+    pub fn time(&self) -> [Duration; State::ALL.len()] {
+        let mut clock = self.clock();
+        clock.advance();
+        clock.spent
+    }
+
+    /// How many turns are in each state now, in the order of [`State::ALL`].
+    pub fn in_state(&self) -> [u32; State::ALL.len()] {
+        self.clock().in_state
+    }
+
+    /// Like [`in_state`](Self::in_state), without ever waiting: `None` if somebody is at it.
+    pub fn glance(&self) -> Option<[u32; State::ALL.len()]> {
+        self.clock.try_lock().ok().map(|clock| clock.in_state)
+    }
+
+    /// A number that changes whenever the stage does anything: takes or passes on bytes, begins or ends an item or a
+    /// wait. It waits for nothing, and may be a little old.
+    pub fn moved(&self) -> u64 {
+        let changes = self.changes.load(Relaxed);
+        [&self.items_in, &self.items_out, &self.failed, &self.bytes_in, &self.bytes_out]
+            .iter()
+            .fold(changes, |sum, number| sum.wrapping_add(number.load(Relaxed)))
+    }
+
+    /// How many turns are taken.
+    pub fn in_progress(&self) -> u32 {
+        self.in_state().iter().sum()
+    }
+
+    /// A turn begins: it is busy.
+    pub(super) fn begin(&self) {
+        self.items_in.fetch_add(1, Relaxed);
+        let mut clock = self.clock();
+        clock.advance();
+        clock.in_state[State::Busy as usize] += 1;
+    }
+
+    /// A turn goes from one state to another.
+    pub(super) fn switch(&self, from: State, to: State) {
+        self.changes.fetch_add(1, Relaxed);
+        let mut clock = self.clock();
+        clock.advance();
+        clock.in_state[from as usize] -= 1;
+        clock.in_state[to as usize] += 1;
+    }
+
+    /// A turn is over, in `state`.
+    pub(super) fn end(&self, state: State) {
+        self.changes.fetch_add(1, Relaxed);
+        let mut clock = self.clock();
+        clock.advance();
+        clock.in_state[state as usize] -= 1;
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
