@@ -80,7 +80,8 @@ pub struct Settings {
     pub most: usize,
     /// Processors running at once.
     pub processors: usize,
-    /// Bytes of objects held in memory at any time; at least two parts.
+    /// Bytes of objects held in memory at any time, and what the processors set aside
+    /// ([`Processor::memory`]); at least two parts beside that.
     pub memory: u64,
     /// Bytes of a ranged read and of an uploaded part; at least 5 MiB on S3.
     pub part: u64,
@@ -169,6 +170,9 @@ pub fn join(
         .then(|| Tuner::new(jobs, settings.most, cores, metrics::cpu_seconds, Arc::clone(&meters)));
     let slots = tuner.as_ref().map_or_else(|| Limit::fixed(jobs), |tuner| Arc::clone(tuner.jobs()));
     let (reads, writes) = tuner.as_ref().map(|tuner| (tuner.reads(), tuner.writes())).unwrap_or_default();
+    let processors = settings.processors.max(1);
+    // At least two parts are left: a pipeline that can't move is worth less than the promise.
+    let bytes = settings.memory.saturating_sub(work.memory().saturating_mul(processors as u64));
     let leases = Leases::new(queues.leases, settings.visibility, Arc::clone(&meters))?;
     let plan = Plan {
         rules,
@@ -189,7 +193,7 @@ pub fn join(
         intake: Intake {
             queue: Arc::clone(&queues.jobs),
             leases,
-            budget: Budget::new(settings.memory, settings.part),
+            budget: Budget::new(bytes, settings.part),
             slots,
             circuit: Arc::clone(&circuit),
             shutdown,
@@ -208,7 +212,7 @@ pub fn join(
         leftovers: Arc::new(Leftovers::new(Arc::clone(&store), retry, meters)),
         store,
         readable: Arc::default(),
-        processors: Arc::new(Semaphore::new(settings.processors.max(1))),
+        processors: Arc::new(Semaphore::new(processors)),
         plan: Arc::new(plan),
         tuner,
     })

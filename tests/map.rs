@@ -324,3 +324,39 @@ fn map_with_skip_makes_only_what_its_outputs_do_not_show_as_done() {
     let said = map(&["--process", "zstd:1"]);
     assert!(said.contains("done=9 failed=0"), "another level is another process: {said}");
 }
+
+/// The peak of a process's resident memory, which only grows.
+fn peak(child: &Child) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_tables_of_a_codec_are_within_the_memory_that_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("in")).unwrap();
+    for number in 0..8 {
+        // Long enough that the tables are used, and read at once.
+        fs::write(folder.path().join(format!("in/{number}")), content(200)).unwrap();
+    }
+    // A zstd:20 has tables of 200 MiB: eight would take 1.5 GiB.
+    let args = ["map", "in", "out", "--process", "zstd:20", "--processors", "8", "--memory", "300MiB"];
+    let mut child = batchpipe(folder.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        most = most.max(peak(&child).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let said = stderr(&child.wait_with_output().unwrap());
+    assert!(said.contains("done=8 failed=0"), "{said}");
+    assert!(said.contains("a processor: 1 at once, not 8"), "{said}");
+    assert!(most > 100 << 10, "the peak was not seen: {most} KiB");
+    assert!(most <= (300 + 64) << 10, "{most} KiB");
+
+    let output = run(folder.path(), &["map", "in", "out2", "--process", "zstd:20", "--memory", "64MiB"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("error[BP121]: --memory 64MiB is too little for zstd:20"), "{said}");
+}

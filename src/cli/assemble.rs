@@ -24,7 +24,8 @@ use crate::worker::{self, Queues, Settings};
 pub(super) fn work(working: &Working, meters: &Arc<Meters>) -> Result<(Work, Suffix), UserError> {
     let (work, suffix) = match &working.process {
         Process::Steps(steps) => {
-            let limits = Limits { max_expanded_bytes: working.max_expanded_bytes, ..Limits::default() };
+            let (max_expanded_bytes, decoder_bytes) = (working.max_expanded_bytes, working.decoder_bytes);
+            let limits = Limits { max_expanded_bytes, decoder_bytes, ..Limits::default() };
             let chain = Chain::parse(steps)?.with_limits(limits);
             let suffix = chain.suffix();
             (if chain.is_copy() { Work::Copy } else { Work::Filter(Arc::new(chain)) }, suffix)

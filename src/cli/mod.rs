@@ -223,22 +223,30 @@ pub struct Context {
     pub screen: Screen,
 }
 
+/// Tells what a command's settings gave reason to say, beside what `told` had to say before they were read.
+fn tell(global: &Global, told: &Global) {
+    let new = global.notes.iter().filter(|note| !told.notes.contains(note));
+    new.for_each(|note| tracing::warn!("{}", output::escaped(note)));
+}
+
 /// Runs a command to its end.
 pub async fn perform(command: Command, context: Context) -> Result<Exit, UserError> {
     let Context { layers, machine, .. } = &context;
     match command {
         Command::Run(args) => {
-            Box::pin(run::run(RunConfig::resolve(layers, args.program, machine)?, context.screen)).await
+            let config = RunConfig::resolve(layers, args.program, machine)?;
+            tell(&config.global, &context.global);
+            Box::pin(run::run(config, context.screen)).await
         }
         Command::Submit(args) => {
-            Box::pin(submit::run(SubmitConfig::resolve(layers, &args.source, machine)?, context.screen)).await
+            let config = SubmitConfig::resolve(layers, &args.source, machine)?;
+            tell(&config.global, &context.global);
+            Box::pin(submit::run(config, context.screen)).await
         }
         Command::Map(args) => {
-            Box::pin(map::run(
-                MapConfig::resolve(layers, &args.source, &args.dest, args.program, machine)?,
-                context.screen,
-            ))
-            .await
+            let config = MapConfig::resolve(layers, &args.source, &args.dest, args.program, machine)?;
+            tell(&config.global, &context.global);
+            Box::pin(map::run(config, context.screen)).await
         }
         Command::Status(args) => status::run(args, &context).await,
         Command::Dlq(args) => dlq::run(args, &context).await,

@@ -116,4 +116,15 @@ pub(super) const PAGES: &[Page] = &[
         "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is told at once, as BP301.",
         "batchpipe doctor --queue jobs --read s3://acme-in/raw/",
     ),
+    Page::new(
+        314,
+        "the data needs more memory to be decompressed than there is",
+        "The message moved to the dead letters and nothing was published. Nothing of the size that was asked for was taken.",
+        "zstd, xz and brotli write into a file how much memory its reader must have, and a file of a few bytes may ask for \
+        gigabytes. A decompressing step may have its share of --memory, at most 129 MiB: what zstd takes without --long=31, \
+        and twice what xz -9 needs.",
+        "If the file is to be trusted, give the worker more --memory or fewer --processors and redrive; beyond 129 MiB, use \
+        the format's own tool.",
+        "batchpipe run --queue jobs --memory 1GiB -- zstd -dc --long=31",
+    ),
 ];

@@ -17,6 +17,7 @@ mod map;
 mod reading;
 mod run;
 pub mod settings;
+mod share;
 mod source;
 mod submit;
 pub mod values;

@@ -118,7 +118,7 @@ impl SubmitConfig {
         let in_flight = working::concurrency(&read, &mut global.notes)?;
         let part_size = working::part_size(&read, [Some(&input)])?;
         let config = Self {
-            memory: working::memory(&read, part_size)?,
+            memory: working::memory(&read, part_size, 0)?,
             include: read.many("include", glob)?,
             exclude: read.many("exclude", glob)?,
             batch: read.one("batch", batch)?,

@@ -360,3 +360,27 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn steps_have_their_memory_beside_the_objects() {
+    let with = |settings: &[(&str, &str)], memory| run(settings, &[], &[], &Machine { memory, ..machine() });
+    let dear = with(&[("process", "zstd:22"), ("memory", "256MiB")], 8 << 30).unwrap_err();
+    assert_eq!((dear.code.0, dear.what.as_str()), (121, "--memory 256MiB is too little for zstd:22"));
+    let least = dear.help.split_whitespace().nth(4).unwrap().to_owned();
+    let enough = with(&[("process", "zstd:22"), ("memory", &least)], 8 << 30).unwrap();
+    assert_eq!(enough.working.processors.get(), 1);
+    // The default is raised to what one needs, where the machine has that.
+    let small = with(&[("process", "zstd:22")], 1 << 30).unwrap();
+    assert!(small.working.memory > 256 << 20 && small.working.processors.get() == 1);
+    assert!(small.global.notes.iter().any(|note| note.contains("1 at once, not 3")), "{:?}", small.global.notes);
+    assert_eq!(with(&[("process", "zstd:22")], 512 << 20).unwrap_err().code.0, 121);
+    let narrow = with(&[("process", "decompress"), ("memory", "64MiB")], 8 << 30).unwrap();
+    assert!(narrow.working.decoder_bytes < 16 << 20 && narrow.working.processors.get() == 3);
+    assert!(
+        narrow.global.notes.iter().any(|note| note.contains("a decompressing step may take 10")),
+        "{:?}",
+        narrow.global.notes
+    );
+    let plenty = with(&[("process", "decompress"), ("memory", "1GiB")], 8 << 30).unwrap();
+    assert_eq!((plenty.working.decoder_bytes, plenty.global.notes.len()), (129 << 20, 0));
+}

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reading::Reading;
+use super::share::{self, Share};
 use super::values::{self, Wrong, show_size};
 use super::{at_least_one, secs, text};
 use crate::error::UserError;
 use crate::job::Location;
+use crate::processor::codec::{Chain, FULL_DECODER};
 use crate::tuner;
 
 /// What is done to each object, as it was typed.
@@ -45,6 +47,8 @@ pub struct Working {
     pub allow_nested_output: bool,
     /// How many bytes a decompressed input may have.
     pub max_expanded_bytes: Option<u64>,
+    /// How many bytes of memory one decompressing step may take.
+    pub decoder_bytes: u64,
     /// Exit codes that reject the job, beside those of sysexits.
     pub reject_codes: Vec<u8>,
     /// Whether a program sees the AWS credentials.
@@ -59,7 +63,7 @@ pub struct Working {
     pub parallel: NonZeroUsize,
     /// Processors running at once.
     pub processors: NonZeroUsize,
-    /// Bytes of objects held in memory at any time.
+    /// Bytes of objects, and of what steps need beside them, held in memory at any time.
     pub memory: u64,
     /// The size of ranged reads and of uploaded parts.
     pub part_size: u64,
@@ -120,9 +124,18 @@ impl Working {
         note_prefix(output, notes);
         let Concurrency { jobs: concurrency, parallel, adapts } = self::concurrency(read, notes)?;
         let part_size = part_size(read, [output])?;
-        let memory = memory(read, part_size)?;
+        let chain = match &process {
+            Process::Steps(steps) => Some(Chain::parse(steps)?),
+            Process::Program(_) => None,
+        };
+        let memory = memory(read, part_size, chain.as_ref().map_or(0, share::least))?;
         let exists = [("overwrite", IfExists::Overwrite), ("skip", IfExists::Skip), ("fail", IfExists::Fail)];
         let slots = processors(&process, read.machine.cores);
+        let slots = at_least_one(read.count("processors", 1, 1024)?.unwrap_or(slots as u64));
+        let Share { processors, decoder } = match &chain {
+            Some(chain) => share(chain, memory, part_size, slots.get(), notes)?,
+            None => Share { processors: slots.get(), decoder: FULL_DECODER },
+        };
         let work_dir = read.one("work-dir", text)?.map(|path| read.machine.directory.join(path));
         let max_receives = read.count("max-receives", 1, 1000)?;
         Ok(Self {
@@ -134,13 +147,14 @@ impl Working {
             max_expanded_bytes: read
                 .one("max-expanded-bytes", |text| or_none(text, values::size))?
                 .unwrap_or(Some(1 << 40)),
+            decoder_bytes: decoder,
             reject_codes: read.many("reject-codes", exit_codes)?.concat(),
             pass_credentials: read.on("pass-credentials")?,
             work_dir: work_dir.unwrap_or_else(|| read.machine.temporary.clone()),
             concurrency,
             most: if adapts { most(read.machine.open_files, memory, concurrency) } else { concurrency },
             parallel,
-            processors: at_least_one(read.count("processors", 1, 1024)?.unwrap_or(slots as u64)),
+            processors: at_least_one(processors as u64),
             memory,
             part_size,
             // Two seconds leave time for one extension at half time that takes a second.
@@ -247,8 +261,9 @@ pub(super) fn part_size<const N: usize>(read: &Reading<'_>, places: [Option<&Loc
     Ok(bytes.unwrap_or(8 << 20))
 }
 
-/// The budget of bytes in flight: at least one job's two parts and [`SLACK`].
-pub(super) fn memory(read: &Reading<'_>, part_size: u64) -> Result<u64, UserError> {
+/// The budget of bytes in flight: at least one job's two parts and [`SLACK`], and unless somebody says less, what one
+/// processor `needs`.
+pub(super) fn memory(read: &Reading<'_>, part_size: u64, needs: u64) -> Result<u64, UserError> {
     let least = 2 * part_size + SLACK;
     let has = read.machine.memory;
     let given = read.one("memory", |text| {
@@ -272,7 +287,44 @@ pub(super) fn memory(read: &Reading<'_>, part_size: u64) -> Result<u64, UserErro
         }
         Ok(bytes)
     })?;
-    Ok(given.unwrap_or((has / 4).max(least)))
+    Ok(given.unwrap_or((has / 4).max(least).max((2 * part_size + needs).min(has))))
+}
+
+/// What the steps have of the memory; says where that is less than was asked for.
+fn share(
+    chain: &Chain,
+    memory: u64,
+    part_size: u64,
+    asked: usize,
+    notes: &mut Vec<String>,
+) -> Result<Share, UserError> {
+    let needs = show_size(share::least(chain));
+    let Some(share) = share::share(chain, memory, 2 * part_size, asked) else {
+        let least = (2 * part_size + share::least(chain)).div_ceil(1 << 20);
+        return Err(UserError::usage(
+            121,
+            format!("--memory {} is too little for {chain}", show_size(memory)),
+            format!(
+                "one processor needs {needs} for its tables and windows, beside two parts of {}",
+                show_size(part_size)
+            ),
+            format!("give at least  --memory {least}MiB , or a lower level"),
+        ));
+    };
+    if share.processors < asked {
+        notes.push(format!(
+            "{chain} needs {needs} a processor: {} at once, not {asked}; more --memory allows more",
+            share.processors
+        ));
+    }
+    if share.decoder < FULL_DECODER {
+        notes.push(format!(
+            "a decompressing step may take {} of memory, and data that needs more is rejected; more --memory or fewer \
+            --processors allow more",
+            show_size(share.decoder)
+        ));
+    }
+    Ok(share)
 }
 
 /// Keys are appended to a prefix with nothing between; a forgotten slash is legal, and rarely meant.

@@ -117,7 +117,12 @@ pub const ALL: &[Metric] = &[
     ),
     counter("batchpipe_lease_lost_total", Count, &[], "Leases lost: another worker has the message."),
     gauge("batchpipe_memory_reserved_bytes", Bytes, &[], "Bytes that jobs have reserved."),
-    gauge("batchpipe_memory_budget_bytes", Bytes, &[], "Bytes that jobs may reserve (--memory)."),
+    gauge(
+        "batchpipe_memory_budget_bytes",
+        Bytes,
+        &[],
+        "Bytes that jobs may reserve (--memory, less what the steps of all processors need).",
+    ),
     gauge("batchpipe_temp_bytes", Bytes, &[], "Bytes in the work directory."),
     histogram("batchpipe_object_size_bytes", Bytes, &["dir"], "Size of input (in) and output (out) objects."),
     counter(

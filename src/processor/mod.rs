@@ -55,6 +55,12 @@ pub trait Processor: Send + Sync + 'static {
     fn id(&self) -> Option<String> {
         None
     }
+
+    /// The most bytes that one run holds beside the chunk it reads and the chunk it writes. So much is set aside of the
+    /// worker's memory for each processor that may run at once; what is not told here comes on top of it.
+    fn memory(&self) -> u64 {
+        0
+    }
 }
 
 impl<F> Processor for F
@@ -142,6 +148,16 @@ impl Work {
             Self::Filter(processor) => processor.id(),
             Self::Program(program) => Some(program.id().to_owned()),
             Self::Script(_) => Some("script".to_owned()),
+        }
+    }
+}
+
+impl Work {
+    /// The most bytes that one run holds in this process beside its chunks.
+    pub fn memory(&self) -> u64 {
+        match self {
+            Self::Filter(processor) => processor.memory(),
+            Self::Copy | Self::Program(_) | Self::Script(_) => 0,
         }
     }
 }

@@ -170,7 +170,7 @@ fn hostile_bytes_are_rejected_and_never_panic() {
             let chain = Chain::parse(&format!("decompress:{}", codec.as_str())).unwrap();
             let limits = Limits { max_expanded_bytes: Some(10_000_000), ..Limits::default() };
             match apply(&chain.with_limits(limits), "x", &hostile) {
-                Ok(_) | Err(ProcessError::Reject { code: 303 | 304, .. }) => {}
+                Ok(_) | Err(ProcessError::Reject { code: 303 | 304 | 314, .. }) => {}
                 Err(other) => panic!("{codec:?} on {hostile:02x?}: {other:?}"),
             }
         }
@@ -211,8 +211,26 @@ fn a_window_larger_than_allowed_is_refused() {
     encoder.write_all(&data).unwrap();
     let encoded = encoder.finish().unwrap();
     assert_eq!(decode(Codec::Zstd, &encoded).unwrap(), data);
-    let narrow = Limits { max_window_log: 12, ..Limits::default() };
-    rejected(apply(&Chain::parse("decompress").unwrap().with_limits(narrow), "x", &encoded), 303, "zstd");
+    let narrow = Limits { decoder_bytes: 1 << 16, ..Limits::default() };
+    rejected(
+        apply(&Chain::parse("decompress").unwrap().with_limits(narrow), "x", &encoded),
+        314,
+        "zstd needs more than the 64 KiB",
+    );
+    // What a later frame asks for counts as well.
+    let two = [&*encode(Codec::Zstd, b"small"), &*encoded].concat();
+    rejected(apply(&Chain::parse("decompress").unwrap().with_limits(narrow), "x", &two), 314, "zstd");
+}
+
+#[test]
+fn a_brotli_window_is_bounded_though_the_library_takes_no_limit() {
+    let data = sample(1000);
+    let encoded = encode(Codec::Brotli, &data);
+    let narrow = Limits { decoder_bytes: 4 << 20, ..Limits::default() };
+    let decompress = Chain::parse("decompress").unwrap();
+    rejected(apply(&decompress.clone().with_limits(narrow), "x.br", &encoded), 314, "brotli needs more than");
+    // A "large window" of 2^30 bytes: 8 bits that say so, 6 with the size, then one empty last block.
+    rejected(apply(&decompress, "x.br", &[0x11, 0b1101_1110, 0]), 303, "large window");
 }
 
 #[test]
@@ -225,7 +243,7 @@ fn an_xz_that_wants_gigabytes_is_refused() {
     let mut crc = flate2::Crc::new();
     crc.update(&encoded[12..20]);
     encoded[20..24].copy_from_slice(&crc.sum().to_le_bytes());
-    rejected(decode(Codec::Xz, &encoded), 303, "memory limit reached");
+    rejected(decode(Codec::Xz, &encoded), 314, "xz needs more than the 132096 KiB");
 }
 
 #[test]

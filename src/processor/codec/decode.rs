@@ -13,6 +13,7 @@ use async_compression::futures::bufread as codecs;
 use async_compression::zstd::DParameter;
 use futures::io::AllowStdIo;
 
+use super::memory::{FULL_DECODER, brotli_window, zstd_window};
 use super::pull::{Ready, Source, always_ready};
 use super::step::Codec;
 
@@ -23,23 +24,23 @@ pub struct Limits {
     pub max_expanded_bytes: Option<u64>,
     /// How many times as long as its input an output may be, beyond its first [`FREE_BYTES`].
     pub max_ratio: Option<u64>,
-    /// The largest zstd window, as a power of two (10 to 31). 27 (128 MiB) is what `zstd` itself takes unasked.
-    pub max_window_log: u32,
+    /// The most memory of one decompressing step, in bytes: whoever made the data chose what it takes.
+    pub decoder_bytes: u64,
 }
 
 impl Default for Limits {
     /// gzip can't do better than 1032:1, and a zstd of zeros reaches 32 749:1 (measured): whoever has such files
     /// knows, and can say so.
     fn default() -> Self {
-        Self { max_expanded_bytes: None, max_ratio: Some(1000), max_window_log: 27 }
+        Self { max_expanded_bytes: None, max_ratio: Some(1000), decoder_bytes: FULL_DECODER }
     }
 }
 
 /// Output to which the ratio does not apply: small files of one repeated byte are common and harmless.
 pub const FREE_BYTES: u64 = 64 << 20;
 
-/// The memory of one xz decoder: `xz -9` needs 65 MiB, and 128 MiB is what is allowed to zstd.
-const XZ_MEMORY: u64 = 128 << 20;
+/// What zstd and xz say of data that passes the limit on memory: neither crate has a kind of error for it.
+const TOO_LARGE: [&str; 2] = ["Frame requires too much memory", "memory limit reached"];
 
 /// The longest magic.
 const MAGIC_BYTES: u64 = 6;
@@ -113,10 +114,27 @@ pub(super) fn decode<'a>(
     let Some(codec) = codec.or(by_name).or_else(|| Codec::of_magic(&head)) else {
         return Err(fault(306, format!("not compressed in a format that is known: it begins with {}", Hex(&head))));
     };
+    if codec == Codec::Brotli {
+        check_window(head[0], limits)?;
+    }
     let source: Source<'a> = Box::new(io::Cursor::new(head).chain(source));
     let progress = Rc::new(Progress::default());
     let watched: Source<'a> = Box::new(Watched { source, progress: Rc::clone(&progress) });
     Ok(Box::new(Decode { codec, limits, progress, decoder: decoder(codec, limits, watched), expanded: 0 }))
+}
+
+/// Brotli's library takes no limit, but the first byte says what it will take.
+fn check_window(first: u8, limits: Limits) -> io::Result<()> {
+    match brotli_window(first) {
+        None => Err(fault(303, "brotli with a large window, which is not the brotli of RFC 7932".into())),
+        Some(needed) if needed > limits.decoder_bytes => Err(too_large("brotli", 0, limits)),
+        Some(_) => Ok(()),
+    }
+}
+
+fn too_large(name: &str, at: u64, limits: Limits) -> io::Error {
+    let allowed = limits.decoder_bytes >> 10;
+    fault(314, format!("{name} needs more than the {allowed} KiB that a decoder may have, near byte {at}"))
 }
 
 struct Hex<'a>(&'a [u8]);
@@ -137,8 +155,7 @@ fn decoder<'a>(codec: Codec, limits: Limits, source: Source<'a>) -> Box<dyn Read
             Box::new(Ready(decoder))
         }
         Codec::Zstd => {
-            // The bounds are the library's own: it refuses others.
-            let window = [DParameter::window_log_max(limits.max_window_log.clamp(10, 31))];
+            let window = [DParameter::window_log_max(zstd_window(limits.decoder_bytes))];
             let mut decoder = codecs::ZstdDecoder::with_params(source, &window);
             decoder.multiple_members(true);
             Box::new(Ready(decoder))
@@ -149,7 +166,7 @@ fn decoder<'a>(codec: Codec, limits: Limits, source: Source<'a>) -> Box<dyn Read
             Box::new(Ready(decoder))
         }
         Codec::Xz => {
-            let mut decoder = codecs::XzDecoder::with_mem_limit(source, XZ_MEMORY);
+            let mut decoder = codecs::XzDecoder::with_mem_limit(source, limits.decoder_bytes);
             decoder.multiple_members(true);
             Box::new(Ready(decoder))
         }
@@ -216,6 +233,7 @@ impl Decode<'_> {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => fault(303, format!("{name} ends early at byte {read}")),
             io::ErrorKind::OutOfMemory => io::Error::new(io::ErrorKind::OutOfMemory, format!("{name}: {error}")),
+            _ if TOO_LARGE.iter().any(|said| error.to_string().contains(said)) => too_large(name, read, self.limits),
             _ => fault(303, format!("{name} can't be decoded, near byte {read}: {error}")),
         }
     }

@@ -1,7 +1,7 @@
 //! `--process`: a chain of streaming steps, pulled through bounded buffers on one blocking thread.
 //!
 //! The codecs are async-compression's. What they must not do is decided here: lose a member, accept an end too
-//! early, or expand without end ([`Limits`]). Nothing holds a whole object.
+//! early, expand without end ([`Limits`]), or take more memory than was set aside for them. Nothing holds a whole object.
 
 use std::fmt;
 use std::io::{BufRead, Write};
@@ -13,11 +13,13 @@ use crate::processor::{ProcessError, Processor, Work};
 
 mod decode;
 mod encode;
+mod memory;
 mod pull;
 mod step;
 mod suffix;
 
 pub use decode::{FREE_BYTES, Limits};
+pub use memory::{FULL_DECODER, LEAST_DECODER};
 pub(crate) use step::nearest;
 pub use step::{Codec, Step};
 pub use suffix::Suffix;
@@ -59,6 +61,11 @@ impl Chain {
         &self.steps
     }
 
+    /// How many steps need as much memory as their input says, up to [`Limits::decoder_bytes`].
+    pub fn decoders(&self) -> u64 {
+        self.steps.iter().filter(|step| step.is_bounded_by_limit()).count() as u64
+    }
+
     /// Whether the output is the input.
     pub fn is_copy(&self) -> bool {
         self.steps.iter().all(|step| *step == Step::Copy)
@@ -98,6 +105,10 @@ impl Processor for Chain {
     /// The steps; limits only tell when to fail.
     fn id(&self) -> Option<String> {
         Some(self.to_string())
+    }
+
+    fn memory(&self) -> u64 {
+        self.steps.iter().map(|step| step.memory(self.limits.decoder_bytes)).sum()
     }
 
     fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
