@@ -88,7 +88,11 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
     })?;
     queues.max_receives = working.max_receives.map(NonZeroU32::get).or(queues.max_receives);
     if queues.dead_letters.is_none() {
-        tracing::warn!("the queue has no dead-letter queue: a job that always fails stays in it until it expires");
+        let what = match queues.jobs.is_fifo() {
+            true => "stays in it until it expires, and holds up its group",
+            false => "stays in it until it expires",
+        };
+        tracing::warn!("the queue has no dead-letter queue: a job that always fails {what}");
     }
     let store = backends::open_store(aws, &worker::roots(config.allow.iter().chain(&config.output)))?;
     let rules = Rules {

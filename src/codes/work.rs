@@ -118,6 +118,18 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe doctor --queue jobs",
     ),
     Page::new(
+        607,
+        "a rejected message holds up its FIFO group",
+        "The message stays in the queue, hidden for an hour, and then is tried again; what is behind it in its group waits as \
+        long. Other groups go on. Nothing is lost until the queue's retention ends. With --until-empty the worker ends, with \
+        exit code 8, when only such messages are left.",
+        "The job can never be done (its own line in the log says why), and there is nowhere to move it: the queue has no \
+        redrive policy, and no --dead-letter was given. To go past it would break the order of the group.",
+        "Give the worker a dead-letter queue, which must be FIFO too. Then the message moves there and its group goes on, \
+        without it.",
+        "batchpipe run --queue jobs.fifo --dead-letter jobs-dead.fifo --output s3://acme-out/gz/ --process gzip",
+    ),
+    Page::new(
         701,
         "nothing moves any more",
         "The worker ended with exit code 7 and told what every stage waited for. Its messages return to the queue by \

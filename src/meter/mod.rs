@@ -51,6 +51,8 @@ pub struct Meters {
     pub ack_failures: AtomicU64,
     /// Messages rejected and kept, because there is no dead-letter queue.
     pub kept: AtomicU64,
+    /// Those of them that hold up the messages behind them in a FIFO group.
+    pub holding_up: AtomicU64,
     /// Bytes in the work directory.
     pub temp_bytes: AtomicU64,
     /// The longest deadline that a call has been given, in seconds.

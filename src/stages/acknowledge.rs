@@ -256,16 +256,31 @@ impl Settling {
         }
     }
 
+    /// Keeps rejected messages in the queue, for want of another place. They come again after a while, in case a new version
+    /// can do what this one can't. In a FIFO group none may go before another, so all behind them wait as well.
+    async fn keep(&self, group: &[Finished]) {
+        let in_groups = group.iter().filter(|finished| finished.message.group.is_some()).count() as u64;
+        let kept_before = self.meters.kept.fetch_add(group.len() as u64, Relaxed);
+        let held_before = self.meters.holding_up.fetch_add(in_groups, Relaxed);
+        // Each rejected job is told by itself; what its staying means, once.
+        if in_groups > 0 && held_before == 0 {
+            let (code, again) = (Code(607), KEPT_DELAY);
+            tracing::warn!(
+                %code,
+                ?again,
+                "a rejected message holds up its group: the queue has no dead-letter queue, and none was named"
+            );
+        } else if kept_before == 0 {
+            tracing::warn!("rejected messages are kept in the queue: it has no dead-letter queue, and none was named");
+        }
+        self.give_back(group, KEPT_DELAY).await;
+    }
+
     /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded. What was sent and
     /// not deleted has been told by then: it comes again, and its letter is sent twice. Returns how many have moved.
     async fn reject(&self, group: &[Finished]) -> usize {
         let Some(dead_letters) = &self.dead_letters else {
-            self.meters.kept.fetch_add(group.len() as u64, Relaxed);
-            tracing::warn!(
-                count = group.len(),
-                "rejected messages are kept in the queue: it has no dead-letter queue, and none was named"
-            );
-            self.give_back(group, KEPT_DELAY).await;
+            self.keep(group).await;
             return 0;
         };
         let outcomes = self.send_letters(dead_letters.as_ref(), group).await;

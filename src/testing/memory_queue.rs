@@ -26,7 +26,6 @@ use crate::queue::{
 pub struct MemoryQueue {
     name: String,
     dead_letters: Option<Arc<Self>>,
-    longest: Option<Duration>,
     log: Option<Log>,
     state: Mutex<State>,
     /// Something became visible.
@@ -59,14 +58,7 @@ struct Entry {
 impl MemoryQueue {
     /// An empty queue without dead letters.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            dead_letters: None,
-            longest: None,
-            log: None,
-            state: Mutex::default(),
-            arrived: Notify::new(),
-        }
+        Self { name: name.into(), dead_letters: None, log: None, state: Mutex::default(), arrived: Notify::new() }
     }
 
     /// The same queue with a place for dead letters.
@@ -81,11 +73,43 @@ impl MemoryQueue {
         Self { log: Some(log), ..self }
     }
 
-    /// The same queue, hiding no message for longer than `longest`: nobody wants to wait for back-off in a test. The log
-    /// has what was asked for.
-    #[must_use]
-    pub fn with_longest(self, longest: Duration) -> Self {
-        Self { longest: Some(longest), ..self }
+    /// This queue as whoever settles with it sees it: what is given back comes again after `longest` at the latest, since
+    /// nobody wants to wait for back-off in a test. The log has what was asked for. Receives, and the extensions of whoever
+    /// keeps leases on the queue itself, are for as long as they say.
+    pub fn with_longest_back_off(self: &Arc<Self>, longest: Duration) -> Arc<dyn JobQueue> {
+        Arc::new(Hasty { queue: Arc::clone(self), longest })
+    }
+
+    fn hide(&self, receipts: &[Receipt], asked: Duration, until: Instant) -> Vec<Outcome> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.wake(now);
+        let (mut outcomes, mut ids) = (Vec::new(), Vec::new());
+        for receipt in receipts {
+            let held = state.held(receipt).and_then(|(id, entry)| match entry {
+                Some(entry) if entry.hidden.is_some() => Ok(id),
+                Some(_) => Err(lost("the message is visible again")),
+                None => Err(lost("the message is deleted")),
+            });
+            outcomes.push(held.map(|id| {
+                let State { entries, ready, hidden, .. } = &mut *state;
+                if let Some(entry) = entries.get_mut(&id) {
+                    entry.hidden = (until > now).then_some(until);
+                }
+                if until > now {
+                    hidden.push(Reverse((until, id)));
+                } else {
+                    ready.push_back(id);
+                }
+                ids.push(self.id(id));
+            }));
+        }
+        self.note(|| Operation::Extend { ids, timeout: asked });
+        drop(state);
+        if until <= now {
+            self.arrived.notify_waiters();
+        }
+        outcomes
     }
 
     /// Sends one message; returns its id.
@@ -201,7 +225,7 @@ impl MemoryQueue {
     /// What is visible now, or when to look again if nothing is.
     fn take(&self, max: usize, visibility: Duration) -> Result<Vec<Message>, Option<Instant>> {
         let now = Instant::now();
-        let until = now + self.longest.map_or(visibility, |longest| visibility.min(longest));
+        let until = now + visibility;
         let mut state = self.lock();
         state.wake(now);
         let (mut messages, mut taken, mut locked) = (Vec::new(), BTreeSet::new(), Vec::new());
@@ -370,39 +394,7 @@ impl JobQueue for MemoryQueue {
     }
 
     fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
-        async move {
-            let now = Instant::now();
-            let until = now + self.longest.map_or(timeout, |longest| timeout.min(longest));
-            let mut state = self.lock();
-            state.wake(now);
-            let (mut outcomes, mut ids) = (Vec::new(), Vec::new());
-            for receipt in receipts {
-                let held = state.held(receipt).and_then(|(id, entry)| match entry {
-                    Some(entry) if entry.hidden.is_some() => Ok(id),
-                    Some(_) => Err(lost("the message is visible again")),
-                    None => Err(lost("the message is deleted")),
-                });
-                outcomes.push(held.map(|id| {
-                    let State { entries, ready, hidden, .. } = &mut *state;
-                    if let Some(entry) = entries.get_mut(&id) {
-                        entry.hidden = (until > now).then_some(until);
-                    }
-                    if until > now {
-                        hidden.push(Reverse((until, id)));
-                    } else {
-                        ready.push_back(id);
-                    }
-                    ids.push(self.id(id));
-                }));
-            }
-            self.note(|| Operation::Extend { ids, timeout });
-            drop(state);
-            if until <= now {
-                self.arrived.notify_waiters();
-            }
-            Ok(outcomes)
-        }
-        .boxed()
+        async move { Ok(self.hide(receipts, timeout, Instant::now() + timeout)) }.boxed()
     }
 
     fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
@@ -453,5 +445,51 @@ impl JobQueue for MemoryQueue {
     fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
         let dead_letters = self.dead_letters.clone().map(|queue| queue as Arc<dyn JobQueue>);
         async move { Ok(dead_letters) }.boxed()
+    }
+}
+
+/// A queue whose back-off is short.
+#[derive(Debug)]
+struct Hasty {
+    queue: Arc<MemoryQueue>,
+    longest: Duration,
+}
+
+impl JobQueue for Hasty {
+    fn name(&self) -> &str {
+        self.queue.name()
+    }
+
+    fn max_batch(&self) -> usize {
+        self.queue.max_batch()
+    }
+
+    fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
+        self.queue.send(messages)
+    }
+
+    fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
+        self.queue.receive(max, wait, visibility)
+    }
+
+    fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
+        let until = Instant::now() + timeout.min(self.longest);
+        async move { Ok(self.queue.hide(receipts, timeout, until)) }.boxed()
+    }
+
+    fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
+        self.queue.delete(receipts)
+    }
+
+    fn counts(&self) -> ServiceFuture<'_, Counts> {
+        self.queue.counts()
+    }
+
+    fn policy(&self) -> ServiceFuture<'_, Policy> {
+        self.queue.policy()
+    }
+
+    fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
+        self.queue.dead_letters()
     }
 }

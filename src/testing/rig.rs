@@ -65,6 +65,8 @@ pub struct Rig {
     pub processors: usize,
     /// How long a message is hidden at a time.
     pub visibility: Duration,
+    /// After what time at the latest a message that was given back comes again, whatever was asked for.
+    pub longest_back_off: Duration,
     /// How to receive.
     pub receive: Receive,
     /// What the operator said about inputs and outputs.
@@ -125,10 +127,7 @@ impl Rig {
     fn on(queue: &str, dead_letters: &str) -> Self {
         let log = Log::default();
         let dead_letters = Arc::new(MemoryQueue::new(dead_letters).with_log(log.clone()));
-        let queue = MemoryQueue::new(queue)
-            .with_log(log.clone())
-            .with_longest(Duration::from_millis(300).max(VISIBILITY))
-            .with_dead_letters(Arc::clone(&dead_letters));
+        let queue = MemoryQueue::new(queue).with_log(log.clone()).with_dead_letters(Arc::clone(&dead_letters));
         Self {
             queue: Arc::new(queue),
             dead_letters,
@@ -149,6 +148,7 @@ impl Rig {
             most: 0,
             processors: 2,
             visibility: VISIBILITY,
+            longest_back_off: LONGEST_BACK_OFF,
             receive: Receive {
                 receivers: Some(1),
                 wait: Duration::from_millis(100),
@@ -234,7 +234,9 @@ impl Rig {
     ///
     /// If the machine has no thread left for it.
     pub fn start(&self, work: Work) -> Running {
-        let [queue, dead] = [&self.queue, &self.dead_letters].map(|queue| self.faulty_queue(queue));
+        let queue = self.faulty_queue(Arc::clone(&self.queue) as Arc<dyn JobQueue>);
+        let settled = self.faulty_queue(self.queue.with_longest_back_off(self.longest_back_off));
+        let dead = self.faulty_queue(Arc::clone(&self.dead_letters) as Arc<dyn JobQueue>);
         let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(self.store.clone()), self.faults.clone()));
         let store = self.simulated.as_ref().map_or_else(|| Arc::clone(&store), |wire| wire.store(Arc::clone(&store)));
         let budget = Budget::new(self.memory, self.transfer.part);
@@ -265,7 +267,7 @@ impl Rig {
                 filling: Arc::default(),
             },
             settling: Settling {
-                queue,
+                queue: settled,
                 dead_letters: self.has_dead_letters.then_some(dead),
                 max_receives: self.max_receives,
                 retry: self.transfer.retry,
@@ -291,8 +293,8 @@ impl Rig {
         Running { budget, slots, circuit, leases, tuner, rig: self.clone(), task }
     }
 
-    fn faulty_queue(&self, queue: &Arc<MemoryQueue>) -> Arc<dyn JobQueue> {
-        let faulty = FaultyQueue::new(Arc::clone(queue) as Arc<dyn JobQueue>, self.faults.clone());
+    fn faulty_queue(&self, queue: Arc<dyn JobQueue>) -> Arc<dyn JobQueue> {
+        let faulty = FaultyQueue::new(queue, self.faults.clone());
         match &self.simulated {
             Some(wire) => wire.queue(Arc::new(faulty)),
             None => Arc::new(faulty),
@@ -395,6 +397,9 @@ const PART: u64 = 64 * 1024;
 
 /// The visibility timeout of a rig.
 const VISIBILITY: Duration = Duration::from_millis(400);
+
+/// The longest back-off of a rig: a test waits for a few of them.
+const LONGEST_BACK_OFF: Duration = Duration::from_millis(300);
 
 /// Five attempts in a tenth of a second.
 const IMPATIENT: Retry = Retry {

@@ -124,6 +124,30 @@ async fn without_dead_letters_a_rejected_job_is_kept_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_dead_letters_a_rejected_job_holds_up_its_group_and_the_run_ends_all_the_same() {
+    let mut rig = Rig::fifo();
+    rig.has_dead_letters = false;
+    // As on SQS: long after the run.
+    rig.longest_back_off = Duration::from_secs(60 * 60);
+    for name in ["a0", "a1", "a2", "b0", "b1"] {
+        rig.job_in(&name[..1], name, 10);
+    }
+    let settled = rig
+        .run(filter(|job, input, output| {
+            if job.input.key() == "a0" {
+                return Err(ProcessError::reject("never"));
+            }
+            std::io::copy(input, output)?;
+            Ok(())
+        }))
+        .await;
+    assert_eq!((settled.rejected, settled.done), (1, 2), "the other group goes on");
+    assert!(rig.is_copied("b0") && rig.is_copied("b1") && !rig.is_copied("a1"), "and none goes before a0");
+    assert_eq!((rig.queue.len(), rig.queue.visible()), (3, 2), "nothing is lost");
+    assert_eq!((rig.meters.kept.load(Relaxed), rig.meters.holding_up.load(Relaxed)), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_cannot_be_moved_is_kept() {
     let rig = Rig::new();
     rig.job("a", 10);

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::plan::{Ends, Event, Object, Pinned, Plan, Planned, What};
 use super::script;
 
-/// The longest that a message is hidden here: nothing is learned from a quarter of an hour of back-off.
+/// The longest back-off here: nothing is learned from a quarter of an hour of back-off.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// How long everything may take once it is calm. A message needs a few receives at the most by then, each within [`LONGEST`]
@@ -72,9 +72,10 @@ pub(super) async fn run(seed: u64, plan: &Plan) -> Outcome {
     let begun = Instant::now();
     let mut rig = Rig::new();
     let dead_letters = Arc::new(MemoryQueue::new("dead").with_log(rig.log.clone()));
-    let queue = MemoryQueue::new("jobs").with_log(rig.log.clone()).with_longest(LONGEST);
+    let queue = MemoryQueue::new("jobs").with_log(rig.log.clone());
     rig.queue = Arc::new(queue.with_dead_letters(Arc::clone(&dead_letters)));
     rig.dead_letters = dead_letters;
+    rig.longest_back_off = LONGEST;
     rig.rules.output = Some(Rig::output(""));
     rig.transfer.part = plan.part;
     rig.if_exists = plan.if_exists;
