@@ -36,12 +36,14 @@ pub struct Leftovers {
     retry: Retry,
     meters: Arc<Meters>,
     list: Mutex<VecDeque<Unfinished>>,
+    /// Uploads that were aborted while a part may have been on its way: S3 may keep such a part, unless asked again.
+    again: Mutex<VecDeque<Unfinished>>,
 }
 
 impl Leftovers {
     /// Nothing yet. `retry` is for the pauses and the deadline of one attempt.
     pub fn new(store: Arc<dyn ObjectStore>, retry: Retry, meters: Arc<Meters>) -> Self {
-        Self { store, retry, meters, list: Mutex::default() }
+        Self { store, retry, meters, list: Mutex::default(), again: Mutex::default() }
     }
 
     /// Takes charge of an upload that could not be aborted.
@@ -51,6 +53,14 @@ impl Leftovers {
         let mut list = self.list();
         if list.len() < MOST {
             list.push_back(upload);
+        }
+    }
+
+    /// Aborts an upload a second time, with the next round: it was aborted, but a part of it was cut on its way.
+    pub fn once_more(&self, upload: Unfinished) {
+        let mut again = lock(&self.again);
+        if again.len() < MOST {
+            again.push_back(upload);
         }
     }
 
@@ -78,6 +88,15 @@ impl Leftovers {
     /// Tries each once, and stops where the service is away; whether all went well.
     async fn round(&self) -> bool {
         let mut well = true;
+        let mut again = std::mem::take(&mut *lock(&self.again));
+        while let Some(upload) = again.pop_front() {
+            let asked = self.retry.attempt(Call::store("abort"), self.store.discard(&upload)).await;
+            if asked.is_err_and(|error| error.is_transient()) {
+                again.push_front(upload);
+                lock(&self.again).extend(again);
+                return false;
+            }
+        }
         let all: Vec<Unfinished> = self.list().iter().cloned().collect();
         for upload in all {
             match self.retry.attempt(Call::store("abort"), self.store.discard(&upload)).await {
@@ -117,8 +136,12 @@ impl Leftovers {
     }
 
     fn list(&self) -> MutexGuard<'_, VecDeque<Unfinished>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.list)
     }
+}
+
+fn lock(list: &Mutex<VecDeque<Unfinished>>) -> MutexGuard<'_, VecDeque<Unfinished>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The longest prefix, up to a slash, that the locations share, or at least the first one's bucket or root.

@@ -33,8 +33,8 @@ use crate::task;
 /// numbers: 10,000 parts of 8 MiB end at 78 GiB, doubled each thousand they pass 8 TiB.
 const DOUBLE_AFTER: u32 = 1_000;
 
-/// How long a job that was cut waits for the name of the upload it has just begun: ten times S3's usual, and short beside
-/// what a stopping worker is given.
+/// How long a job that was cut waits for the name of the upload it has just begun, and one that ends without its output for
+/// the answers to its last parts: ten times S3's usual, and short beside what a stopping worker is given.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long a job that failed waits for the abort of its upload: some tries at a service that has a bad second. It holds
@@ -84,23 +84,39 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
     let begun = begin_or_discard(&target, cut).await?;
     crash::point("CP5");
     let upload = Arc::clone(&begun.upload);
+    let mut sending = Sending::new();
     let sent = async {
-        let (parts, written) = cut.or(send_parts(&target, &upload, room, first, &mut body)).await?;
+        let (parts, written) = cut.or(send_parts(&target, &upload, room, first, &mut body, &mut sending)).await?;
         cut.confirm().await?;
         crash::point("CP7");
         crash::during("CP8", complete(&target, &*upload, &parts, written)).await?;
         Ok(written)
     };
-    match sent.await {
+    let sent = sent.await;
+    match sent {
         Ok(written) => {
             count(&body, written);
             Ok(written)
         }
         Err(error) => {
+            let settled = settle(sending).await;
             abort(&target, &*upload).await;
+            if !settled {
+                target.leftovers.once_more(upload.unfinished());
+            }
             Err(error)
         }
     }
+}
+
+/// Parts on their way.
+type Sending = FuturesUnordered<task::Task<Result<Part, ServiceError>>>;
+
+/// Waits for the answers to the parts that are on their way: one that arrives after the abort may stay for ever
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>). Whether all came; the others are cut.
+async fn settle(mut sending: Sending) -> bool {
+    let answers = async { while sending.next().await.is_some() {} };
+    tokio::time::timeout(LAST_WORDS, answers).await.is_ok()
 }
 
 fn count(body: &Body, written: u64) {
@@ -158,8 +174,9 @@ async fn send_parts(
     room: &Room,
     first: Bytes,
     body: &mut Body,
+    sending: &mut Sending,
 ) -> Result<(Vec<Part>, u64), JobError> {
-    let (mut parts, mut sending) = (Vec::new(), FuturesUnordered::new());
+    let mut parts = Vec::new();
     let mut next = Some(first);
     let mut number = 0;
     while let Some(bytes) = next.take() {

@@ -8,7 +8,7 @@ use batchpipe::error::ServiceErrorKind::Unavailable;
 use batchpipe::stages::Settled;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 
-use super::work::filter;
+use super::work::{after, filter};
 
 const PART: u64 = 64 * 1024;
 
@@ -64,4 +64,35 @@ async fn a_stopping_worker_tries_once_more_and_ends_in_bounded_time() {
     );
     assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     assert_eq!((rig.store.uploads(), rig.meters.unaborted.load(Relaxed)), (1, 1), "left, and counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_aborted_after_its_last_part_has_arrived() {
+    let mut rig = Rig::new();
+    (rig.max_receives, rig.transfer.parallel) = (Some(1), 8);
+    rig.job("a", 10 * PART);
+    rig.faults.always(On::Part, Fault::Delay(Duration::from_millis(300)));
+    let settled = rig.run(after(6 * PART, || Err(ProcessError::reject("never"))));
+    assert_eq!(settled.await.rejected, 1);
+    let operations = rig.log.operations();
+    let abort = operations.iter().position(|operation| matches!(operation, Operation::Abort { .. })).unwrap();
+    assert!(rig.faults.calls(On::Part) > 2);
+    let parts = |all: &[Operation]| all.iter().filter(|one| matches!(one, Operation::Part { .. })).count() as u64;
+    assert_eq!(parts(&operations[abort..]), 0);
+    assert_eq!(parts(&operations[..abort]), rig.faults.calls(On::Part), "what was sent has arrived");
+    assert_eq!(rig.faults.calls(On::Abort), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_aborted_again_if_a_part_was_cut_on_its_way() {
+    let mut rig = Rig::new();
+    // As many as the chunk that comes before the failure: none waits for another.
+    (rig.max_receives, rig.transfer.parallel) = (Some(1), 8);
+    rig.transfer.retry.deadline = Duration::from_secs(20);
+    rig.job("a", 10 * PART);
+    rig.faults.always(On::Part, Fault::Silence);
+    let settled = rig.run(after(6 * PART, || Err(ProcessError::reject("never"))));
+    assert_eq!(settled.await.rejected, 1);
+    assert_eq!((rig.faults.calls(On::Abort), rig.store.uploads()), (2, 0), "at once, and at the end");
+    assert_eq!((rig.meters.abort_failures.load(Relaxed), rig.meters.unaborted.load(Relaxed)), (0, 0), "no failure");
 }
