@@ -5,9 +5,12 @@
 //! somebody else's: of another version of the input, another processor, another tool. `skip` makes such an output again,
 //! for an output that is out of date is worse than one made twice; `fail` leaves it and rejects the job.
 //!
-//! What was seen is a condition of the write, so an output that appears meanwhile is never replaced unseen. Costs a
-//! HEAD of the output a job; and one of the input, only if an output of the same processor is there and the message
-//! does not say which version of the input it means.
+//! What was seen is a condition of the write, so an output that appears meanwhile is never replaced unseen. So a role
+//! without s3:ListBucket, to which S3 says "denied" of an output that is not there, is no hindrance: the job is done, and
+//! the write decides whether there was nothing.
+//!
+//! Costs a HEAD of the output a job; and one of the input, only if an output of the same processor is there and the
+//! message does not say which version of the input it means.
 
 use crate::budget::Room;
 use crate::cut::Cut;
@@ -21,6 +24,8 @@ use crate::store::{Condition, ObjectInfo, Version};
 /// What is in the output's place.
 enum There {
     Nothing,
+    /// Nothing, or what may not be looked at: S3 refuses a HEAD of a missing object to whoever may not list the bucket.
+    Unseen(JobError),
     /// What this job would make.
     Same,
     /// Anything else.
@@ -31,7 +36,8 @@ impl Pipeline {
     /// Does a job unless it has been done; false if there was nothing to do.
     pub(crate) async fn unless_done(&self, job: &Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
         let condition = match (self.look(job, cut).await?, self.plan.if_exists) {
-            (There::Nothing, _) => Condition::Absent,
+            // The write tells which: it is refused where there is something, and takes no right to look.
+            (There::Nothing | There::Unseen(_), _) => Condition::Absent,
             // Who wants to hear of every output that was there has no use for a message that came twice.
             (There::Same, if_exists) => return Ok(if_exists == IfExists::Fail),
             (There::Other(_), IfExists::Fail) => return Err(there_already()),
@@ -47,6 +53,7 @@ impl Pipeline {
                 // Our own, the answer to which was lost, or that of a worker who has the message as well.
                 (There::Same, _) => Ok(true),
                 (There::Other(_), IfExists::Fail) => Err(there_already()),
+                (There::Unseen(refused), _) => Err(blind(refused)),
                 _ => Err(appeared(&error)),
             },
             result => result.map(|()| true),
@@ -56,8 +63,15 @@ impl Pipeline {
     async fn look(&self, job: &Job, cut: &Cut<'_>) -> Result<There, JobError> {
         let (retry, meters) = (self.plan.transfer.retry, &self.intake.meters);
         let head = retry.run(meters, Call::store("head"), || self.store.head(&job.output));
-        let found = cut.or(async { head.await.map_err(|error| error.at(Stage::Upload)) }).await?;
-        let Some(output) = found else { return Ok(There::Nothing) };
+        let output = match cut.or(async { head.await.map_err(|error| error.at(Stage::Upload)) }).await {
+            Ok(Some(output)) => output,
+            Ok(None) => return Ok(There::Nothing),
+            // 106 alone, as for inputs (`refusal.rs`): expired credentials hide nothing.
+            Err(error) if error.kind == ErrorKind::Denied && error.code == Code(106) => {
+                return Ok(There::Unseen(error));
+            }
+            Err(error) => return Err(error),
+        };
         let origin = Origin::new(job, &self.plan.work);
         if origin.is_by_same(&output.metadata) {
             let (version, size) = self.version(job, cut).await?;
@@ -78,6 +92,12 @@ impl Pipeline {
         let reading = cut.or(async { reading.await.map_err(|error| error.at(Stage::Download)) }).await?;
         Ok((reading.version, job.size.unwrap_or(reading.size)))
     }
+}
+
+/// A missing right, and everybody's matter: no output that is there can be told from another.
+fn blind(refused: JobError) -> JobError {
+    let cause = format!("there is an output that may not be looked at, as --if-exists has to: {}", refused.cause);
+    JobError { cause, ..refused }
 }
 
 fn there_already() -> JobError {

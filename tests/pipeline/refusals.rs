@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batchpipe::error::Code;
 use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::pipeline::IfExists;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
 use batchpipe::testing::{Fault, On, Rig};
@@ -90,4 +91,45 @@ async fn a_right_that_is_taken_away_stops_a_worker_that_has_read_before() {
     let settled = running.end().await;
     assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
     assert_eq!((settled.done, rig.queue.len(), rig.dead_letters.len()), (1, 19, 0), "nothing was burned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_that_are_not_there_stop_no_worker_that_may_not_list() {
+    for if_exists in [IfExists::Skip, IfExists::Fail] {
+        let mut rig = unlisted();
+        rig.if_exists = if_exists;
+        (0..6).for_each(|name| drop(rig.job(&name.to_string(), 10)));
+        rig.store.insert(Rig::output("5"), "of another");
+        let running = rig.start(Work::Copy);
+        let circuit = Arc::clone(&running.circuit);
+        let settled = running.end().await;
+        assert_eq!(circuit.tripped(), None, "{if_exists:?}");
+        (0..5).for_each(|name| assert!(rig.is_copied(&name.to_string())));
+        match if_exists {
+            IfExists::Fail => {
+                assert_eq!((settled.done, settled.rejected), (5, 1));
+                assert!(!rig.is_copied("5"), "what is there is not replaced");
+            }
+            _ => assert_eq!((settled.done, rig.is_copied("5")), (6, true), "what is there can be looked at"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_not_look_at_outputs_stops_before_it_replaces_one() {
+    let mut rig = Rig::new();
+    (rig.if_exists, rig.concurrency) = (IfExists::Skip, 1);
+    for name in 0..6 {
+        rig.job(&name.to_string(), 10);
+        rig.store.insert(Rig::output(&name.to_string()), "of another");
+    }
+    rig.faults.always(On::Head, Fault::Fail(Denied));
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    running.end().await;
+    let tripped = circuit.tripped().expect("a right is missing");
+    assert_eq!(tripped.code, Code(106));
+    assert!(tripped.cause.contains("may not be looked at"), "{}", tripped.cause);
+    assert_eq!((rig.queue.len(), rig.dead_letters.len()), (6, 0), "nothing was burned");
+    (0..6).for_each(|name| assert!(!rig.is_copied(&name.to_string())));
 }
