@@ -6,7 +6,7 @@
 //! there is room left. A queue that takes even less (its own limit may be lower) is offered [`slimmer`] letters.
 //!
 //! Attributes come from whoever can send to the dead letters: they are shown escaped, and nothing is decided by them but
-//! what a person sees.
+//! what a person sees, and in which group a redriven message waits.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,9 @@ pub const CODE: &str = "batchpipe-code";
 
 /// The message's id in the queue it came from.
 pub const MESSAGE_ID: &str = "batchpipe-message-id";
+
+/// The group the message was in, where the dead letters keep no groups.
+pub const GROUP: &str = "batchpipe-group";
 
 /// Why it failed, in one line.
 pub const REASON: &str = "batchpipe-reason";
@@ -76,15 +79,19 @@ impl Attributes {
 /// The message as it was, with what is known of its failure, for the queue `to`.
 pub fn letter(message: &Message, error: &JobError, to: &dyn JobQueue) -> Outgoing {
     let job = error.job.as_deref();
-    let place = Location::to_string;
+    let uri = Location::to_string;
+    // Dead letters that are no FIFO queue hold it as a fact: there is no order among letters, and one that is looked at should
+    // not hide the others of its group.
+    let group = message.group.clone().filter(|_| !to.is_fifo());
     // By worth: what does not fit any more is what comes last.
     let facts = [
         (CODE, Keep::All, error.code.to_string()),
         (MESSAGE_ID, Keep::All, message.id.clone()),
         (REASON, Keep::Head, error.cause.clone()),
         (ATTEMPT, Keep::All, message.attempt.to_string()),
-        (INPUT, Keep::All, job.map(|job| place(&job.input)).unwrap_or_default()),
-        (OUTPUT, Keep::All, job.map(|job| place(&job.output)).unwrap_or_default()),
+        (INPUT, Keep::All, job.map(|job| uri(&job.input)).unwrap_or_default()),
+        (OUTPUT, Keep::All, job.map(|job| uri(&job.output)).unwrap_or_default()),
+        (GROUP, Keep::All, group.unwrap_or_default()),
         (STAGE, Keep::All, error.stage.as_str().to_owned()),
         (WORKER, Keep::All, this_worker()),
         (STDERR, Keep::Tail, error.stderr.clone().unwrap_or_default()),
@@ -97,9 +104,8 @@ pub fn letter(message: &Message, error: &JobError, to: &dyn JobQueue) -> Outgoin
     for (name, value) in message.attributes.iter().filter(|(name, _)| !name.starts_with(PREFIX)) {
         attributes.put(name, value.clone());
     }
-    // Only a FIFO queue has groups, and every message of one has. An id that repeats is dropped there for five minutes.
     let (group, deduplication) = match to.is_fifo() {
-        true => (Some(message.group.clone().unwrap_or_else(|| message.id.clone())), Some(message.id.clone())),
+        true => in_fifo(message, message.group.as_ref()),
         false => (None, None),
     };
     Outgoing { body: message.body.clone(), attributes: attributes.taken, group, deduplication }
@@ -115,12 +121,20 @@ pub fn slimmer(letter: &Outgoing) -> [Outgoing; 2] {
 pub fn redriven(letter: &Message, to: &dyn JobQueue) -> Outgoing {
     let mut attributes = letter.attributes.clone();
     attributes.retain(|name, _| !name.starts_with(PREFIX));
-    let (group, deduplication) = match to.is_fifo() {
-        // The letter's id, so that a repeat of this move within five minutes is dropped.
-        true => (Some(letter.group.clone().unwrap_or_else(|| letter.id.clone())), Some(letter.id.clone())),
-        false => (None, None),
+    let group = letter.group.as_ref().or(letter.attributes.get(GROUP));
+    let (group, deduplication) = match (to.is_fifo(), to.keeps_groups()) {
+        (true, _) => in_fifo(letter, group),
+        (false, true) => (group.cloned(), None),
+        // A standard queue of SQS may refuse either.
+        (false, false) => (None, None),
     };
     Outgoing { body: letter.body.clone(), attributes, group, deduplication }
+}
+
+/// The group of a message on a FIFO queue, and the name by which that drops repeats: every message there has both. The name is
+/// the id of the message or letter that is moved, so that a repeat of the move within five minutes is dropped.
+fn in_fifo(message: &Message, group: Option<&String>) -> (Option<String>, Option<String>) {
+    (Some(group.unwrap_or(&message.id).clone()), Some(message.id.clone()))
 }
 
 /// This worker among others: its host and its process.
@@ -194,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_letter_says_all_there_is_to_know() {
-        let letter = letter(&message(100, &[("tenant", 5)]), &failure(), &MemoryQueue::new("dead"));
+        let message = Message { group: None, ..message(100, &[("tenant", 5)]) };
+        let letter = letter(&message, &failure(), &MemoryQueue::new("dead"));
         let fact = |name: &str| letter.attributes[name].as_str();
         assert_eq!((fact(CODE), fact(STAGE), fact(ATTEMPT)), ("BP401", "process", "3"));
         assert_eq!((fact(INPUT), fact(OUTPUT)), ("s3://input/a", "s3://output/a"));
@@ -226,6 +241,24 @@ mod tests {
             assert!(letter.attributes.contains_key(INPUT) || !letter.attributes.contains_key(STDERR), "{room}");
         }
         assert_eq!(facts, 0);
+    }
+
+    #[test]
+    fn a_group_outlives_dead_letters_that_keep_none_apart() {
+        let message = message(10, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let local = crate::queue::local::LocalQueue::open(&folder.path().join("q")).unwrap();
+        let sent = letter(&message, &failure(), &local);
+        assert_eq!(
+            (sent.group.as_deref(), sent.attributes[GROUP].as_str()),
+            (None, "group"),
+            "each letter can be looked at"
+        );
+        let dead = Message { group: sent.group, attributes: sent.attributes, ..message };
+        let back = redriven(&dead, &local);
+        assert_eq!((back.group.as_deref(), back.deduplication, back.attributes.len()), (Some("group"), None, 0));
+        assert_eq!(redriven(&dead, &MemoryQueue::new("jobs.fifo")).group.as_deref(), Some("group"));
+        assert_eq!(redriven(&dead, &MemoryQueue::new("jobs")).group, None);
     }
 
     #[test]

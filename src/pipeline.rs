@@ -129,13 +129,12 @@ impl Pipeline {
                 room.keep();
             }
             for job in jobs {
-                done |= self.work(job.clone(), room, &cut).await.map_err(|error| error.of(job))?;
+                let worked = unless_it_panics(self.work(job.clone(), room, &cut));
+                done |= worked.await.map_err(|error| error.of(job))?;
             }
             Ok(done)
         };
-        // A panic is a fault of ours that this job has brought out: the job's failure, and nobody else's.
-        let result =
-            AssertUnwindSafe(worked).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        let result = unless_it_panics(worked).await;
         if result.is_ok() {
             crash::point("CP9");
         }
@@ -225,6 +224,11 @@ impl Pipeline {
             Err(uploaded) => Err(root_cause(downloaded.err(), processed.err(), uploaded)),
         }
     }
+}
+
+/// A panic is a fault of ours that this job has brought out: the job's failure, and nobody else's.
+async fn unless_it_panics<T>(work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> JobError {

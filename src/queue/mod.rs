@@ -118,6 +118,11 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
         self.name().ends_with(".fifo")
     }
 
+    /// Whether a message may have a group, and waits then for those before it in the group.
+    fn keeps_groups(&self) -> bool {
+        self.is_fifo()
+    }
+
     /// The most messages one call can carry, and the most bytes of bodies one send can.
     fn max_batch(&self) -> usize;
 

@@ -70,6 +70,30 @@ async fn outputs_that_outgrow_their_inputs_finish_in_the_smallest_budget() {
     }
 }
 
+/// Large objects that wait for the only processor hold all the room that the small one at work needs for its output.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_at_work_never_waits_for_room_of_jobs_that_wait_for_its_processor() {
+    let mut rig = Rig::new();
+    (rig.concurrency, rig.processors) = (3, 1);
+    rig.memory = 2 * (2 * PART + batchpipe::budget::LINK_BYTES) + PART + 100;
+    rig.patience = Duration::from_secs(10);
+    rig.job("small", 10);
+    rig.job("large", 4 * PART);
+    rig.job("larger", 5 * PART);
+    let settled = rig.run(filter(|job, input, output| {
+        if job.input.key() != "small" {
+            std::io::copy(input, output)?;
+            return Ok(());
+        }
+        std::io::copy(input, &mut std::io::sink())?;
+        // Long enough for the others to come and to take what is free.
+        std::thread::sleep(Duration::from_millis(200));
+        (0..100).try_for_each(|_| output.write_all(&[7; 40_000]))?;
+        Ok(())
+    }));
+    assert_eq!(settled.await.done, 3);
+}
+
 /// A receiver that waits for messages holds room for them: a job that needs more than it began with must not wait
 /// for as long.
 #[tokio::test(flavor = "multi_thread")]

@@ -28,8 +28,9 @@ async fn a_job_that_panics_every_time_ends_in_the_dead_letters_with_the_words() 
     let settled = rig.run(copying()).await;
     assert_eq!((settled.retried, settled.rejected), (1, 1), "{settled:?}");
     let letters = rig.dead_letters.peek();
-    let reason = letters[0].attributes.iter().find(|(name, _)| name.as_str() == "batchpipe-reason");
-    assert!(reason.is_some_and(|(_, words)| words.contains("a fault for a test")), "{:?}", letters[0].attributes);
+    let told = |name: &str| letters[0].attributes.get(name).map_or("", String::as_str);
+    assert!(told("batchpipe-reason").contains("a fault for a test"), "{:?}", letters[0].attributes);
+    assert_eq!((told("batchpipe-input"), told("batchpipe-output")), ("s3://input/a", "s3://output/a"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

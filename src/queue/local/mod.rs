@@ -123,6 +123,10 @@ impl JobQueue for LocalQueue {
         &self.name
     }
 
+    fn keeps_groups(&self) -> bool {
+        true
+    }
+
     fn max_batch(&self) -> usize {
         MAX_BATCH
     }
