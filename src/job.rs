@@ -125,7 +125,7 @@ pub struct Job {
     pub output: Location,
     /// The submit it came with.
     pub batch: Option<String>,
-    /// The input's size in bytes, where the message tells.
+    /// The input's size in bytes, where the message tells; a processor is always told.
     pub size: Option<u64>,
     /// The input's ETag without its quotes, where the message tells: a changed input is refused.
     pub etag: Option<String>,

@@ -46,6 +46,8 @@ impl From<Disconnected> for io::Error {
 
 #[derive(Debug)]
 enum Frame {
+    /// How many bytes there will be in all; comes first, if it comes.
+    Total(u64),
     Data(Bytes),
     End,
 }
@@ -63,6 +65,7 @@ pub struct Inlet {
     frames: mpsc::Receiver<Frame>,
     /// A chunk looked at by [`ready`](Inlet::ready) and not yet taken.
     peeked: Option<Bytes>,
+    total: Option<u64>,
     ended: bool,
     turn: Arc<Turn>,
 }
@@ -72,11 +75,16 @@ pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
     let (tx, rx) = mpsc::channel(DEPTH);
     (
         Outlet { frames: tx, turn: Arc::clone(from) },
-        Inlet { frames: rx, peeked: None, ended: false, turn: Arc::clone(to) },
+        Inlet { frames: rx, peeked: None, total: None, ended: false, turn: Arc::clone(to) },
     )
 }
 
 impl Outlet {
+    /// Says, before the first chunk, how many bytes there will be.
+    pub async fn announce(&self, total: u64) -> Result<(), Disconnected> {
+        self.frames.send(Frame::Total(total)).await.map_err(|_| Disconnected)
+    }
+
     /// Sends one chunk, waiting while the link is full.
     pub async fn send(&self, chunk: Bytes) -> Result<(), Disconnected> {
         let length = chunk.len() as u64;
@@ -148,6 +156,11 @@ impl Inlet {
         Ok(None)
     }
 
+    /// How many bytes there will be in all, if the writer has said it before what was received so far.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
     /// Waits until there is a chunk to take, or the stream has ended.
     pub async fn ready(&mut self) -> Result<(), Disconnected> {
         self.peeked = self.recv().await?;
@@ -183,12 +196,16 @@ impl Inlet {
         Ok(None)
     }
 
-    /// `None` for an empty chunk or the end; `ended` tells which.
+    /// `None` for an empty chunk, the total or the end; `ended` tells the last.
     fn accept(&mut self, frame: Option<Frame>) -> Result<Option<Bytes>, Disconnected> {
         match frame {
             Some(Frame::Data(chunk)) => {
                 self.turn.meter().bytes_in.fetch_add(chunk.len() as u64, Relaxed);
                 Ok((!chunk.is_empty()).then_some(chunk))
+            }
+            Some(Frame::Total(total)) => {
+                self.total = Some(total);
+                Ok(None)
             }
             Some(Frame::End) => {
                 self.ended = true;

@@ -67,6 +67,7 @@ pub async fn download(
     }
     room.fit(size);
     origin.found(&version, size);
+    output.announce(size).await.map_err(|gone| gone.at(Download))?;
     send(&output, first.bytes).await?;
 
     let mut window = VecDeque::new();

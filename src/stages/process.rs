@@ -50,6 +50,7 @@ async fn filter(
     output: Outlet,
 ) -> Result<(), JobError> {
     input.ready().await.map_err(|gone| gone.at(Process))?;
+    let job = Job { size: input.total().or(job.size), ..job };
     let slot = take_slot(slots, input.turn()).await?;
     let run = move || {
         // Moved in: a job that is cut must not free the slot of a thread that still runs.

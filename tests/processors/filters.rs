@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use batchpipe::error::{Code, Disposition, ErrorKind};
 use batchpipe::link::{Disconnected, WRITE_CHUNK};
+use batchpipe::processor::codec::Chain;
 use batchpipe::processor::{Work, work_from_steps};
 use batchpipe::stages::process;
 use batchpipe::{Job, ProcessError};
@@ -146,4 +147,26 @@ async fn a_filter_whose_job_is_cut_ends_by_itself_and_frees_its_slot() {
     assert_eq!(slots.available_permits(), 0);
     drop((ends.to_process, ends.from_process));
     drop(tokio::time::timeout(Duration::from_secs(5), slots.acquire()).await.unwrap().unwrap());
+}
+
+#[test]
+fn a_processor_is_told_how_long_its_input_is_though_no_message_told() {
+    fn told(job: &Job, _: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
+        Ok(write!(output, "{:?}", job.size)?)
+    }
+    for (input, length) in [("", "Some(0)"), ("twelve bytes", "Some(12)")] {
+        let report = batchpipe::testing::run_one(told, input);
+        assert_eq!(report.output.as_deref(), Some(length.as_bytes()));
+    }
+}
+
+#[test]
+fn zstd_writes_the_length_of_its_input_into_the_frame() {
+    let report = batchpipe::testing::run_one(Chain::parse("copy,zstd:19").unwrap(), sample(5_000));
+    let frame = report.output.unwrap();
+    assert_eq!(zstd::zstd_safe::get_frame_content_size(&frame).unwrap(), Some(5_000));
+    assert_eq!(zstd::decode_all(&frame[..]).unwrap(), sample(5_000));
+    // What a step makes of its input has another length, which nobody knows beforehand.
+    let report = batchpipe::testing::run_one(Chain::parse("gzip,zstd").unwrap(), sample(5_000));
+    assert_eq!(zstd::zstd_safe::get_frame_content_size(&report.output.unwrap()).unwrap(), None);
 }

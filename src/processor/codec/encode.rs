@@ -4,29 +4,29 @@ use std::io::{self, BufRead, Read};
 
 use async_compression::Level;
 use async_compression::futures::bufread as codecs;
-use async_compression::{lz4, zstd};
+use async_compression::lz4;
 use sha2::{Digest, Sha256};
 
-use super::pull::{Ready, Source, always_ready};
+use super::frame::Frame;
+use super::pull::{Buffered, Ready, Source, always_ready};
 use super::step::Codec;
 
-/// Compresses `source`. Formats whose checksum is optional get one: a damaged object must not decompress.
-pub(super) fn encode<'a>(codec: Codec, level: i32, source: Source<'a>) -> Box<dyn Read + 'a> {
-    let (source, level) = (always_ready(source), Level::Precise(level));
-    match codec {
-        Codec::Gzip => Box::new(Ready(codecs::GzipEncoder::with_quality(source, level))),
-        Codec::Zstd => {
-            let checked = [zstd::CParameter::checksum_flag(true)];
-            Box::new(Ready(codecs::ZstdEncoder::with_quality_and_params(source, level, &checked)))
-        }
-        Codec::Bzip2 => Box::new(Ready(codecs::BzEncoder::with_quality(source, level))),
-        Codec::Xz => Box::new(Ready(codecs::XzEncoder::with_quality(source, level))),
-        Codec::Brotli => Box::new(Ready(codecs::BrotliEncoder::with_quality(source, level))),
+/// Compresses `source`, which has `size` bytes if that is known. Formats whose checksum is optional get one: a damaged
+/// object must not decompress.
+pub(super) fn encode<'a>(codec: Codec, level: i32, size: Option<u64>, source: Source<'a>) -> io::Result<Source<'a>> {
+    let quality = Level::Precise(level);
+    let encoder: Box<dyn Read + 'a> = match codec {
+        Codec::Zstd => return Ok(Box::new(Frame::new(source, level, size)?)),
+        Codec::Gzip => Box::new(Ready(codecs::GzipEncoder::with_quality(always_ready(source), quality))),
+        Codec::Bzip2 => Box::new(Ready(codecs::BzEncoder::with_quality(always_ready(source), quality))),
+        Codec::Xz => Box::new(Ready(codecs::XzEncoder::with_quality(always_ready(source), quality))),
+        Codec::Brotli => Box::new(Ready(codecs::BrotliEncoder::with_quality(always_ready(source), quality))),
         Codec::Lz4 => {
             let checked = lz4::EncoderParams::default().content_checksum(true);
-            Box::new(Ready(codecs::Lz4Encoder::with_quality_and_params(source, level, checked)))
+            Box::new(Ready(codecs::Lz4Encoder::with_quality_and_params(always_ready(source), quality, checked)))
         }
-    }
+    };
+    Ok(Box::new(Buffered::new(encoder)))
 }
 
 /// Reads as the digest of its source: 64 lowercase hex digits and a newline.

@@ -13,6 +13,7 @@ use crate::processor::{ProcessError, Processor, Work};
 
 mod decode;
 mod encode;
+mod frame;
 mod memory;
 mod pull;
 mod step;
@@ -113,10 +114,13 @@ impl Processor for Chain {
 
     fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
         let mut source: Source<'_> = Box::new(input);
-        for step in &self.steps {
+        // Only the first step that does anything knows how long what it reads is.
+        let mut size = job.size;
+        for step in self.steps.iter().filter(|step| **step != Step::Copy) {
+            let size = size.take();
             source = match step {
                 Step::Copy => source,
-                Step::Encode(codec, level) => Box::new(Buffered::new(encode::encode(*codec, *level, source))),
+                Step::Encode(codec, level) => encode::encode(*codec, *level, size, source)?,
                 Step::Decode(codec) => {
                     let decoded = decode::decode(*codec, job.input.key(), self.limits, source);
                     Box::new(Buffered::new(decoded.map_err(read_error)?))

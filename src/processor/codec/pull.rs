@@ -15,11 +15,11 @@ pub(super) type Source<'a> = Box<dyn BufRead + 'a>;
 
 /// A reader's buffer once its stream has shown to be long: the chunk of a link, which is what the writer at the end
 /// makes of it anyway.
-const FULL: usize = crate::link::WRITE_CHUNK;
+pub(super) const FULL: usize = crate::link::WRITE_CHUNK;
 
 /// A reader's first buffer: a small object should not pay for a large one (1000 bytes take zstd:1 11 µs with this,
 /// and 22 µs with a whole chunk: measured).
-const FIRST: usize = 16 * 1024;
+pub(super) const FIRST: usize = 16 * 1024;
 
 /// Reads an async codec whose source is always ready.
 #[derive(Debug)]

@@ -1,0 +1,178 @@
+//! The zstd encoder: one frame, whose header tells the content's size where that is known.
+//!
+//! Not async-compression's, which can't tell zstd how much is coming: it then makes ready for megabytes. An object of 4 KiB
+//! took 37 ms at level 19 and 125 µs at level 9 so, and takes 0.5 ms and 32 µs with its size told (measured). What is there
+//! whole is compressed from where it lies, without the copy into zstd's window: a fifteenth of what level 1 costs.
+//! Bounded by zstd's own window and tables, and [`WHOLE`] of output.
+
+use std::io::{self, BufRead, Read};
+
+use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective::{ZSTD_e_continue, ZSTD_e_end};
+use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, compress_bound, get_error_name};
+
+use super::pull::{FIRST, FULL, Source};
+
+/// An input of at most so many bytes is compressed in one call, if it is there. The window of the default level: what
+/// zstd would hold of it otherwise, and the output takes no more than that.
+const WHOLE: usize = 2 << 20;
+
+/// Reads as `source`, compressed.
+pub(super) struct Frame<'a> {
+    source: Source<'a>,
+    /// Bytes that `source` has in all, where that is known. Other bytes than these are an error.
+    size: Option<u64>,
+    taken: u64,
+    context: CCtx<'static>,
+    output: Vec<u8>,
+    start: usize,
+    ended: bool,
+}
+
+impl<'a> Frame<'a> {
+    /// A checksum follows the content: a damaged object must not decompress.
+    pub(super) fn new(source: Source<'a>, level: i32, size: Option<u64>) -> io::Result<Self> {
+        let mut context = CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
+        context.set_parameter(CParameter::CompressionLevel(level)).map_err(refused)?;
+        context.set_parameter(CParameter::ChecksumFlag(true)).map_err(refused)?;
+        context.set_pledged_src_size(size).map_err(refused)?;
+        Ok(Self { source, size, taken: 0, context, output: Vec::new(), start: 0, ended: false })
+    }
+
+    /// Fills the output as far as the input goes.
+    fn fill(&mut self) -> io::Result<()> {
+        self.start = 0;
+        self.output.clear();
+        while !self.ended && (self.output.is_empty() || self.output.len() < self.output.capacity()) {
+            let input = self.source.fill_buf()?;
+            // Without a size, the end of the frame waits for the end of the input.
+            let last = input.is_empty() || self.size == Some(self.taken + input.len() as u64);
+            if self.output.is_empty() {
+                let room = match (last && self.taken == 0 && input.len() <= WHOLE, self.taken) {
+                    (true, _) => compress_bound(input.len()),
+                    (false, 0) => FIRST,
+                    (false, _) => FULL,
+                };
+                self.output.reserve_exact(room);
+            }
+            let mut from = InBuffer::around(input);
+            let filled = self.output.len();
+            let mut to = OutBuffer::around_pos(&mut self.output, filled);
+            let directive = if last { ZSTD_e_end } else { ZSTD_e_continue };
+            let left = self.context.compress_stream2(&mut to, &mut from, directive).map_err(refused)?;
+            let amount = from.pos();
+            self.source.consume(amount);
+            self.taken += amount as u64;
+            self.ended = last && left == 0;
+        }
+        // The input must be at its end, and say so: one that breaks here was not read whole.
+        if self.ended && !self.source.fill_buf()?.is_empty() {
+            return Err(io::Error::other("the input is longer than it was said to be"));
+        }
+        Ok(())
+    }
+}
+
+fn refused(code: usize) -> io::Error {
+    io::Error::other(format!("zstd: {}", get_error_name(code)))
+}
+
+impl BufRead for Frame<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.output.len() && !self.ended {
+            self.fill()?;
+        }
+        Ok(&self.output[self.start..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.start = (self.start + amount).min(self.output.len());
+    }
+}
+
+impl Read for Frame<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let amount = self.fill_buf()?.read(buffer)?;
+        self.consume(amount);
+        Ok(amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes in pieces of `piece` bytes.
+    fn source(data: &[u8], piece: usize) -> Source<'_> {
+        Box::new(io::BufReader::with_capacity(piece, data))
+    }
+
+    fn data(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at / 7 % 251) as u8 ^ (at / 1000) as u8).collect()
+    }
+
+    fn compressed(data: &[u8], piece: usize, level: i32, size: Option<u64>) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        Frame::new(source(data, piece), level, size)?.read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn a_frame_holds_its_content_however_it_comes_and_whether_or_not_its_size_is_told() {
+        for length in [0, 1, 5_000, WHOLE - 1, WHOLE, WHOLE + 1, 3 * WHOLE] {
+            let data = data(length);
+            for piece in [1_000, 300_000, 4 * WHOLE] {
+                for size in [None, Some(length as u64)] {
+                    for level in [-3, 1, 9] {
+                        let frame = compressed(&data, piece, level, size).unwrap();
+                        assert!(zstd::decode_all(&frame[..]).unwrap() == data, "{length} in {piece} told {size:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_told_size_stands_in_the_header_and_makes_small_contexts() {
+        let told = compressed(&data(4096), 1 << 16, 19, Some(4096)).unwrap();
+        assert_eq!(zstd::zstd_safe::get_frame_content_size(&told).unwrap(), Some(4096));
+        let context = |size| {
+            let data = data(4096);
+            let mut frame = Frame::new(source(&data, 1 << 16), 19, size).unwrap();
+            frame.read_to_end(&mut Vec::new()).unwrap();
+            frame.context.sizeof()
+        };
+        let (small, large) = (context(Some(4096)), context(None));
+        assert!(small < 4 << 20 && large > 64 << 20, "{small} and {large} bytes");
+    }
+
+    #[test]
+    fn an_input_of_another_length_than_was_told_is_an_error() {
+        for told in [0, 999, 1_001, 5_000] {
+            for piece in [100, 10_000] {
+                assert!(compressed(&data(1_000), piece, 3, Some(told)).is_err(), "{told} in {piece}");
+            }
+        }
+    }
+
+    /// Gives all there is and breaks where the end should be.
+    struct Breaks<'a>(&'a [u8]);
+
+    impl Read for Breaks<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(io::ErrorKind::BrokenPipe.into()),
+                amount => Ok(amount),
+            }
+        }
+    }
+
+    #[test]
+    fn an_input_that_breaks_after_its_last_byte_is_not_taken_for_whole() {
+        let data = data(1_000);
+        for size in [None, Some(1_000)] {
+            let source = Box::new(io::BufReader::new(Breaks(&data)));
+            let read = Frame::new(source, 3, size).unwrap().read_to_end(&mut Vec::new());
+            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "{size:?}");
+        }
+    }
+}
