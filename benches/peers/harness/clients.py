@@ -89,6 +89,7 @@ def uploaders(server, source, full):
               "RCLONE_CONFIG_T_ENDPOINT": server.endpoint}
     config = PEERS / "awscli/config"
     config.write_text("[default]\ns3 =\n  addressing_style = path\n")
+    trust = {"AWS_CA_BUNDLE": server.certificate} if server.certificate else {}
     commands = {
         "batchpipe submit": ([Built.batchpipe, "submit", source, "--input", inputs, "--output", "s3://bench/out/",
                               "--queue", "jobs", "--endpoint-url", server.endpoint, "--config", "none"], {}),
@@ -96,9 +97,10 @@ def uploaders(server, source, full):
         "rclone copy": ([PEERS / "rclone/bin/rclone", "copy", "--transfers", "32", "--checkers", "16", "--no-check-dest",
                          "--s3-no-check-bucket", "--s3-no-head", "--ignore-checksum", source, "t:bench/in/"], rclone),
         "aws s3 cp": ([PEERS / "awscli/bin/aws", "--endpoint-url", server.endpoint, "s3", "cp", "--only-show-errors",
-                       "--recursive", f"{source}/", inputs], {"AWS_CONFIG_FILE": str(config)}),
+                       "--recursive", f"{source}/", inputs], {"AWS_CONFIG_FILE": str(config), **trust}),
     }
     if full:
         commands["s3sync"] = ([PEERS / "s3sync/bin/s3sync", "--target-endpoint-url", server.endpoint,
-                               "--target-force-path-style", f"{source}/", inputs], {})
+                               "--target-force-path-style", "--disable-etag-verify",
+                               "--disable-multipart-verify", f"{source}/", inputs], {})
     return commands

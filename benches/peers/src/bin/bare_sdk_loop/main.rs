@@ -3,7 +3,10 @@
 //! Receive ten, GET, PUT, delete ten; an object above one part goes by ranged GETs and a multipart PUT, eight at a
 //! time. No leases, no budget, no retries, no limits on what a message may name: it is not a worker, only its floor.
 //!
-//! `bare_sdk_loop ENDPOINT QUEUE CONCURRENCY JOBS` ends after so many jobs.
+//! `bare_sdk_loop ENDPOINT QUEUE CONCURRENCY JOBS [raw]` ends after so many jobs. With `raw`, the calls of S3 bypass the SDK
+//! ([`raw`]), and objects must fit in one part.
+
+mod raw;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,8 +34,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [endpoint, queue, concurrency, jobs] = arguments.as_slice() else {
-        return Err("usage: bare_sdk_loop ENDPOINT QUEUE CONCURRENCY JOBS".into());
+    let (arguments, bypass) = match arguments.as_slice() {
+        [all @ .., last] if last == "raw" => (all, true),
+        all => (all, false),
+    };
+    let [endpoint, queue, concurrency, jobs] = arguments else {
+        return Err("usage: bare_sdk_loop ENDPOINT QUEUE CONCURRENCY JOBS [raw]".into());
     };
     let (concurrency, jobs): (usize, u64) = (concurrency.parse()?, jobs.parse()?);
     let settings = AwsSettings { endpoint_url: Some(endpoint.clone()), ..AwsSettings::default() };
@@ -40,11 +47,18 @@ async fn main() -> Result<(), Failure> {
     let (s3, sqs) = (aws.s3(), aws.sqs(aws.region(), None));
     let url = sqs.get_queue_url().queue_name(queue).send().await?.queue_url.ok_or("no such queue")?;
     // On the runtime's threads, not on main's: that is where its connections wake.
-    tokio::spawn(work(s3, sqs, url, concurrency, jobs)).await?
+    let store = if bypass { Store::Raw(Arc::new(raw::Raw::new(endpoint))) } else { Store::Sdk(s3) };
+    tokio::spawn(work(store, sqs, url, concurrency, jobs)).await?
+}
+
+#[derive(Clone)]
+enum Store {
+    Sdk(aws_sdk_s3::Client),
+    Raw(Arc<raw::Raw>),
 }
 
 async fn work(
-    s3: aws_sdk_s3::Client,
+    store: Store,
     sqs: aws_sdk_sqs::Client,
     url: String,
     concurrency: usize,
@@ -71,12 +85,15 @@ async fn work(
         for message in answer.messages.unwrap_or_default() {
             taken += 1;
             let slot = room.as_mut().and_then(|room| room.split(1)).ok_or("more messages than asked for")?;
-            let (s3, finished) = (s3.clone(), finished.clone());
+            let (store, finished) = (store.clone(), finished.clone());
             tokio::spawn(async move {
                 let job: serde_json::Value = serde_json::from_str(message.body().unwrap_or_default())?;
                 let input = place(&job, "input").ok_or("no input")?;
                 let output = place(&job, "output").ok_or("no output")?;
-                copy(&s3, input, output).await?;
+                match &store {
+                    Store::Sdk(s3) => copy(s3, input, output).await?,
+                    Store::Raw(raw) => raw.copy(input, output, PART).await?,
+                }
                 drop(slot);
                 finished.send(message.receipt_handle.unwrap_or_default()).await?;
                 Ok::<(), Failure>(())
