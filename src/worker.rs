@@ -200,6 +200,7 @@ pub fn join(
             meters: Arc::clone(&meters),
             retry,
             filling: Arc::default(),
+            ahead: queues.max_receives != Some(1),
         },
         settling: Settling {
             queue: queues.jobs,

@@ -4,6 +4,7 @@
 //! no metric call and no shutdown flag (but in `receive`). Stages know traits, never SQS or S3.
 
 mod acknowledge;
+mod ahead;
 mod download;
 mod process;
 mod read;

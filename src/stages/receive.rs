@@ -1,10 +1,10 @@
 //! Leases messages from the queue, a batch at a time, and never more than there is room for.
 //!
 //! Room first: a slot and the minimum memory of each job are reserved before the queue is asked for as many messages
-//! as there are reservations. So a message that arrives begins at once, nothing waits in a buffer with its lease
-//! ticking, and a full pipeline asks for nothing. A queue that had nothing is asked for one message. Each receiver is a
-//! task of its own, so that a response is read the moment it arrives. Bounded by the slots, and by the budget. Messages of
-//! one group share a place, in a line.
+//! as there are reservations. So a message that arrives begins at once, and a full pipeline asks for nothing; but where
+//! jobs are quick beside a receive, for a few that will be here when slots come free (`ahead.rs`). A queue that had
+//! nothing is asked for one message. Each receiver is a task of its own, so that a response is read the moment it arrives.
+//! Bounded by the slots, twice, and by the budget. Messages of one group share a place, in a line.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -17,6 +17,7 @@ use futures::{FutureExt, Stream, stream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::ahead::{self, Ahead, Ticket, Waiting};
 use crate::budget::{Budget, Room};
 use crate::circuit::Circuit;
 use crate::crash;
@@ -67,6 +68,8 @@ pub struct Intake {
     pub retry: Retry,
     /// Whether somebody in this process still fills the queue: it is not empty then.
     pub filling: Arc<AtomicBool>,
+    /// Whether messages may be asked for ahead. One that is then given back untried has one receive more on its count.
+    pub ahead: bool,
 }
 
 /// A leased message with all that its job needs to begin. Dropping it lets the message come back.
@@ -108,7 +111,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a receiver of a busy pipeline waits for more places than one. Beside a job's two or three requests to S3, 30 ms
 /// and more, it is nothing; without it each job that ends costs a call of its own, and ten places cost the same call.
-const GATHER: Duration = Duration::from_millis(5);
+pub(super) const GATHER: Duration = Duration::from_millis(5);
 
 /// The share of the slots that may be empty while a receiver waits for more.
 const IDLE_SHARE: usize = 4;
@@ -126,7 +129,11 @@ impl Receive {
 /// Streams deliveries until told to stop. The end of this stream is how the pipeline drains.
 pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
     let (output, deliveries) = mpsc::channel(intake.queue.max_batch());
+    // Bounded by the tickets.
+    let (line, waiting) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
+        limit: how.max_messages,
+        ahead: Ahead::new(intake.ahead),
         gathering: tokio::sync::Mutex::new(()),
         asked: AtomicU64::new(0),
         got: AtomicU64::new(0),
@@ -137,16 +144,43 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
         unreachable: AtomicU64::new(0),
         last: std::sync::Mutex::new(Instant::now()),
     });
-    let receivers: Vec<Task<()>> = (0..how.polls(intake.slots.ceiling()))
-        .map(|number| task::spawn(guarded(intake.clone(), how, number, Arc::clone(&shared), output.clone())))
+    let mut receivers: Vec<Task<()>> = (0..how.polls(intake.slots.ceiling()))
+        .map(|number| {
+            let outlet = Outlet { output: output.clone(), line: line.clone() };
+            let polling = poll(intake.clone(), how, number, Arc::clone(&shared), outlet);
+            task::spawn(guarded(Arc::clone(&intake.circuit), polling))
+        })
         .collect();
+    let circuit = Arc::clone(&intake.circuit);
+    receivers.push(task::spawn(guarded(circuit, ahead::begin(intake, shared, waiting, output))));
     stream::unfold((deliveries, receivers), |(mut deliveries, receivers)| async move {
         Some((deliveries.recv().await?, (deliveries, receivers)))
     })
 }
 
+/// Where deliveries go: those that begin, and those that wait.
+struct Outlet {
+    output: mpsc::Sender<Delivery>,
+    line: mpsc::UnboundedSender<Waiting>,
+}
+
+impl Delivery {
+    /// The job, or the first of the line, begins.
+    pub(super) fn begin(&self, intake: &Intake, shared: &Shared) {
+        for message in [&self.message].into_iter().chain(self.behind.iter().map(|(message, _)| message)) {
+            intake.meters.received(message.sent, message.attempt, 1);
+        }
+        shared.ahead.begun();
+        self.room.begin();
+    }
+}
+
 /// What the receivers share.
-struct Shared {
+pub(super) struct Shared {
+    /// Messages wanted, if that is limited.
+    limit: Option<u64>,
+    /// What bounds messages that have no slot yet.
+    ahead: Arc<Ahead>,
     /// Held by the receiver that gathers places: two would share them out, and make two small calls.
     gathering: tokio::sync::Mutex<()>,
     /// Messages asked for or got, when there is a limit.
@@ -169,14 +203,13 @@ struct Shared {
 }
 
 /// A receiver that panicked must not look like the end of the queue: the worker drains, and fails.
-async fn guarded(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
-    let circuit = Arc::clone(&intake.circuit);
-    if let Err(panic) = AssertUnwindSafe(poll(intake, how, number, shared, output)).catch_unwind().await {
+async fn guarded(circuit: Arc<Circuit>, work: impl Future<Output = ()>) {
+    if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
         circuit.trip(Code(702), &format!("receiving panicked: {}", panics::message(panic.as_ref())));
     }
 }
 
-async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, output: mpsc::Sender<Delivery>) {
+async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, outlet: Outlet) {
     if !shared.due(&intake, how, number).await {
         return;
     }
@@ -217,8 +250,11 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
         let wanted = tokio::select! {
             biased;
             () = intake.shutdown.reached(Phase::Draining) => return,
-            wanted = shared.want(places.len(), how.max_messages) => wanted,
+            wanted = shared.want(places.len()) => wanted,
         };
+        // Messages ahead are worth it while jobs go on as they did.
+        let ahead = places.iter().any(|place| matches!(place, Seat::Ahead(_)));
+        let wait = if ahead { wait.min(LAST_WAIT) } else { wait };
         let asked = Instant::now();
         // Not raced against the stop: a receive that is dropped midway loses its messages to their visibility timeout.
         let call = {
@@ -228,14 +264,14 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
         };
         match call {
             Ok(messages) if intake.shutdown.phase() > Phase::Running => {
-                give_back(&intake, &messages).await;
+                refuse(&intake, &messages).await;
                 return;
             }
             Ok(messages) => {
                 failures = 0;
                 intake.slots.press(messages.len(), wanted);
                 if messages.is_empty() {
-                    shared.got(wanted, 0, how.max_messages);
+                    shared.got(wanted, 0);
                     if let Some(why) = ends(&intake, how, &shared).await {
                         return stop(&intake, why);
                     }
@@ -248,12 +284,13 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
                     crash::point("CP1");
                     shared.touch();
                     turn.ended(true);
-                    let taken = deliver(&intake, asked, messages, places, &output).await;
-                    shared.got(wanted, taken, how.max_messages);
+                    shared.ahead.answered(asked.elapsed());
+                    let taken = deliver(&intake, &shared, asked, messages, places, &outlet).await;
+                    shared.got(wanted, taken);
                 }
             }
             Err(error) => {
-                shared.got(wanted, 0, how.max_messages);
+                shared.got(wanted, 0);
                 drop(places);
                 failures += 1;
                 turn.ended(false);
@@ -267,8 +304,8 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
 
 impl Shared {
     /// Waits until there is something left to ask for; at most `room`.
-    async fn want(&self, room: usize, limit: Option<u64>) -> usize {
-        let Some(limit) = limit else { return room };
+    async fn want(&self, room: usize) -> usize {
+        let Some(limit) = self.limit else { return room };
         loop {
             // Registered before looking, as in the budget.
             let answered = self.answered.notified();
@@ -282,7 +319,7 @@ impl Shared {
     }
 
     /// Notes that `taken` came of `wanted`.
-    fn got(&self, wanted: usize, taken: usize, limit: Option<u64>) {
+    fn got(&self, wanted: usize, taken: usize) {
         self.got.fetch_add(taken as u64, Relaxed);
         self.plenty.store(taken > 0, Relaxed);
         // An answer that was full shows a queue with more. One that was not may be a sample of its servers.
@@ -291,8 +328,17 @@ impl Shared {
             self.unreachable.store(0, Relaxed);
             self.brought.notify_waiters();
         }
-        if limit.is_some() {
+        if self.limit.is_some() {
             self.asked.fetch_sub(wanted.saturating_sub(taken) as u64, Relaxed);
+            self.answered.notify_waiters();
+        }
+    }
+
+    /// Notes that messages which were taken have been given back untried.
+    pub(super) fn gone(&self, messages: usize) {
+        self.got.fetch_sub(messages as u64, Relaxed);
+        if self.limit.is_some() {
+            self.asked.fetch_sub(messages as u64, Relaxed);
             self.answered.notify_waiters();
         }
     }
@@ -334,28 +380,65 @@ impl Shared {
     }
 }
 
-/// Waits for room for one job, and takes what else is free, up to a batch. Where that is little, waits a moment for more.
-async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<Place> {
-    let mut places = Vec::with_capacity(intake.queue.max_batch());
+/// Waits for a seat, and takes what else is free, up to a batch. Where that is little, waits a moment for more.
+async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<Seat> {
+    let mut seats = Vec::with_capacity(intake.queue.max_batch());
     let most = intake.queue.max_batch().min(shared.worth.load(Relaxed)).max(1);
     let goal = (intake.slots.now() / IDLE_SHARE).clamp(1, most);
     let _waiting = turn.waits(State::WaitDownstream);
     let _gathering = shared.gathering.lock().await;
-    places.push(place(intake).await);
+    seats.push(seat(intake, shared).await);
     let until = Instant::now() + GATHER;
-    while places.len() < most {
+    while seats.len() < most {
         // What is free is taken at once, what is not is worth a wait only while there are few.
-        let until = if places.len() < goal { until } else { Instant::now() };
-        let Ok(more) = tokio::time::timeout_at(until, place(intake)).await else { break };
-        places.push(more);
+        let until = if seats.len() < goal { until } else { Instant::now() };
+        let Ok(more) = tokio::time::timeout_at(until, seat(intake, shared)).await else { break };
+        seats.push(more);
     }
-    places
+    seats
+}
+
+/// What a message is asked for on.
+enum Seat {
+    /// A slot and the memory of a job: it begins at once.
+    Place(Permit, Room),
+    /// Nothing: it waits for its place.
+    Ahead(Ticket),
+}
+
+/// A message that came, what it was asked for on, and those of its group behind it.
+struct Arrived {
+    seat: Seat,
+    message: Message,
+    lease: Lease,
+    behind: Vec<(Message, Lease)>,
+}
+
+/// Ahead where that may be: a place that is held through a receive is empty meanwhile. What waits has the next place
+/// before all that is still to be asked for.
+async fn seat(intake: &Intake, shared: &Shared) -> Seat {
+    loop {
+        // Registered before looking.
+        let changed = shared.ahead.changed();
+        if let Some(ticket) = shared.ahead.ticket(intake.slots.now()) {
+            return Seat::Ahead(ticket);
+        }
+        let free = async {
+            if !shared.ahead.is_clear() {
+                std::future::pending::<()>().await;
+            }
+            place(intake).await
+        };
+        tokio::select! {
+            biased;
+            () = changed => {}
+            (slot, room) = free => return Seat::Place(slot, room),
+        }
+    }
 }
 
 /// A slot and the memory of a job.
-type Place = (Permit, Room);
-
-async fn place(intake: &Intake) -> Place {
+pub(super) async fn place(intake: &Intake) -> (Permit, Room) {
     let slot = intake.slots.acquire().await;
     (slot, intake.budget.reserve().await)
 }
@@ -363,12 +446,15 @@ async fn place(intake: &Intake) -> Place {
 /// Leases messages and sends them on their way; returns how many, without those held already.
 async fn deliver(
     intake: &Intake,
+    shared: &Shared,
     asked: Instant,
     messages: Vec<Message>,
-    mut places: Vec<Place>,
-    output: &mpsc::Sender<Delivery>,
+    mut seats: Vec<Seat>,
+    outlet: &Outlet,
 ) -> usize {
-    let mut lines: Vec<Delivery> = Vec::with_capacity(messages.len());
+    // Those that begin at once come first.
+    seats.sort_by_key(|seat| matches!(seat, Seat::Place(..)));
+    let mut lines: Vec<Arrived> = Vec::with_capacity(messages.len());
     // Groups of which a message is at work here already, and what came behind those.
     let (mut at_work, mut early) = (HashSet::new(), Vec::new());
     for message in messages {
@@ -381,25 +467,33 @@ async fn deliver(
         let first =
             message.group.as_ref().and_then(|_| lines.iter_mut().find(|line| line.message.group == message.group));
         if let Some(line) = first {
-            intake.meters.received(message.sent, message.attempt, 1);
             line.behind.push((message, lease));
         } else if message.group.as_ref().is_some_and(|group| at_work.contains(group)) {
             early.push(message);
-        } else if let Some((slot, room)) = places.pop() {
-            intake.meters.received(message.sent, message.attempt, 1);
-            lines.push(Delivery { message, lease, room, slot, behind: Vec::new() });
+        } else if let Some(seat) = seats.pop() {
+            lines.push(Arrived { seat, message, lease, behind: Vec::new() });
         } else {
             // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
             intake.meters.received(message.sent, message.attempt, 0);
         }
     }
-    drop(places);
-    give_back(intake, &early).await;
+    drop(seats);
+    refuse(intake, &early).await;
     let mut taken = 0;
-    for line in lines {
-        let messages = 1 + line.behind.len();
-        line.room.begin();
-        if output.send(line).await.is_err() {
+    for Arrived { seat, message, lease, behind } in lines {
+        let messages = 1 + behind.len();
+        let sent = match seat {
+            Seat::Place(slot, room) => {
+                let delivery = Delivery { message, lease, room, slot, behind };
+                delivery.begin(intake, shared);
+                outlet.output.send(delivery).await.is_ok()
+            }
+            Seat::Ahead(ticket) => {
+                let (ticket, since) = (ticket.arrived(), Instant::now());
+                outlet.line.send(Waiting { message, lease, behind, ticket, since }).is_ok()
+            }
+        };
+        if !sent {
             break;
         }
         taken += messages;
@@ -407,14 +501,18 @@ async fn deliver(
     taken
 }
 
-/// Gives back what may not begin: what a long poll brought after the stop, and what came behind a message of its group
-/// that is still at work here. The one exception to settling in `acknowledge`: no job has begun, and there is no lease.
-async fn give_back(intake: &Intake, messages: &[Message]) {
-    if messages.is_empty() {
+/// Refuses what may not begin: what a long poll brought after the stop, and what came behind a message of its group that
+/// is still at work here.
+async fn refuse(intake: &Intake, messages: &[Message]) {
+    messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
+    give_back(intake, messages.iter().map(|message| message.receipt.clone()).collect()).await;
+}
+
+/// Gives back messages that have not begun. The one exception to settling in `acknowledge`: there is no job.
+pub(super) async fn give_back(intake: &Intake, receipts: Vec<Receipt>) {
+    if receipts.is_empty() {
         return;
     }
-    messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
-    let receipts: Vec<Receipt> = messages.iter().map(|message| message.receipt.clone()).collect();
     let call =
         intake.retry.run(&intake.meters, Call::queue("extend"), || intake.queue.extend(&receipts, Duration::ZERO));
     if let Err(error) = call.await {

@@ -265,6 +265,7 @@ impl Rig {
                 meters: Arc::clone(&self.meters),
                 retry: self.transfer.retry,
                 filling: Arc::default(),
+                ahead: self.max_receives != Some(1),
             },
             settling: Settling {
                 queue: settled,

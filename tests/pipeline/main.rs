@@ -1,6 +1,7 @@
 //! What the flow promises, one sentence a test, on twins in memory. Real time, because processors run on real threads;
 //! each run lasts tens of milliseconds where nothing has to be waited for.
 
+mod ahead;
 mod bounds;
 mod bytes;
 mod fairness;

@@ -1,0 +1,121 @@
+//! Messages asked for ahead of the slots they need, on the runtime's clock: no test here waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use batchpipe::processor::Work;
+use batchpipe::shutdown::Phase;
+use batchpipe::testing::{Fault, MemoryQueue, On, Operation, Rig, Wire};
+use tokio::time::{Instant, sleep};
+
+/// What a receive, a read and a write take each.
+const TRIP: Duration = Duration::from_millis(20);
+
+/// A rig of `slots` and so many tiny jobs, all 20 ms away.
+fn rig(slots: usize, jobs: usize) -> Rig {
+    let mut rig = Rig::new();
+    rig.queue = Arc::new(MemoryQueue::new("jobs").with_log(rig.log.clone()));
+    // The keeper of leases lives on a real clock, and has nothing to do here.
+    rig.visibility = Duration::from_secs(12 * 60 * 60);
+    rig.patience = Duration::from_secs(60 * 60);
+    rig.memory = 256 << 20;
+    rig.concurrency = slots;
+    rig.receive.receivers = None;
+    rig.transfer.retry.deadline = Duration::from_secs(1000);
+    for on in [On::Receive, On::Get, On::Put, On::Delete] {
+        rig.faults.always(on, Fault::Late(TRIP));
+    }
+    (0..jobs).for_each(|number| drop(rig.job(&number.to_string(), 100)));
+    rig
+}
+
+fn received(rig: &Rig) -> usize {
+    let count = |operation: &Operation| match operation {
+        Operation::Receive { ids, .. } => ids.len(),
+        _ => 0,
+    };
+    rig.log.operations().iter().map(count).sum()
+}
+
+fn begun(rig: &Rig) -> usize {
+    rig.meters.jobs_received.load(Relaxed) as usize
+}
+
+/// Messages that the queue has given and that have not begun, on their way or here.
+async fn some_wait(rig: &Rig) {
+    while received(rig) <= begun(rig) {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_are_at_work_while_the_next_messages_are_on_their_way() {
+    for slots in [1, 2, 4, 16, 64, 256] {
+        let jobs = 100 * slots;
+        let began = Instant::now();
+        assert_eq!(rig(slots, jobs).run(Work::Copy).await.done, jobs as u64);
+        // A read and a write each, with no time between jobs.
+        let ideal = TRIP * 2 * 100;
+        let share = ideal.as_secs_f64() / began.elapsed().as_secs_f64();
+        assert!(share > 0.9, "{share} of what {slots} slots can do");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_for_ahead_of_jobs_that_take_long() {
+    let rig = rig(4, 40);
+    rig.faults.cease(On::Get);
+    rig.faults.always(On::Get, Fault::Late(Duration::from_secs(2)));
+    assert_eq!(rig.run(Work::Copy).await.done, 40);
+    let mut open = 0;
+    for operation in rig.log.operations() {
+        match operation {
+            Operation::Receive { ids, .. } => open += ids.len(),
+            Operation::Put { at } if at.to_string().starts_with("s3://output/") => open -= 1,
+            _ => {}
+        }
+        assert!(open <= 4, "{open} messages are held by 4 slots");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_given_back_as_soon_as_the_worker_is_to_stop() {
+    let mut rig = rig(4, 400);
+    rig.receive.until_empty = false;
+    let running = rig.start(Work::Copy);
+    sleep(Duration::from_millis(300)).await;
+    some_wait(&rig).await;
+    let begun = begun(&rig);
+    rig.shutdown.advance(Phase::Draining);
+    // What the queue had given already is on its way for a trip.
+    sleep(TRIP + Duration::from_millis(1)).await;
+    assert_eq!(rig.queue.visible(), 400 - begun, "all that has not begun");
+    assert_eq!(running.end().await.done, begun as u64, "and nothing more began");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_so_many_jobs_takes_no_more_messages_and_does_them_all() {
+    let mut rig = rig(16, 500);
+    rig.receive.max_messages = Some(333);
+    assert_eq!(rig.run(Work::Copy).await.done, 333);
+    assert_eq!((received(&rig), rig.queue.visible()), (333, 167));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_jobs_that_became_slow_is_given_back_and_not_counted() {
+    let mut rig = rig(4, 200);
+    rig.simulated = Some(Wire::new(1, 0.0));
+    rig.visibility = Duration::from_secs(30);
+    rig.receive.max_messages = Some(200);
+    let running = rig.start(Work::Copy);
+    sleep(Duration::from_millis(500)).await;
+    rig.faults.cease(On::Get);
+    rig.faults.always(On::Get, Fault::Late(Duration::from_secs(100)));
+    sleep(Duration::from_secs(1)).await;
+    assert!(received(&rig) > begun(&rig), "some wait behind slow jobs");
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(rig.queue.visible(), 200 - begun(&rig), "others may have time for them");
+    rig.faults.cease(On::Get);
+    assert_eq!(running.end().await.done, 200, "and they are made up for");
+}
