@@ -1,6 +1,8 @@
 //! What is told when a queue can't be opened, in processes with environments of their own: the environment is most
 //! of the SDK's configuration, and a test must not change its own.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
 
 use batchpipe::backends::{AwsSettings, open_queue};
@@ -47,6 +49,49 @@ fn no_credentials_are_told_before_anything_is_sent() {
         help:  set AWS_PROFILE=<name>, or run on a machine with a role, or try without AWS:  \
         batchpipe map ./in ./out --process zstd\nexit 6";
     assert!(text.starts_with(expected), "{text}");
+}
+
+/// The metadata service of a machine with a role, which fails the first five times that it is asked for the keys.
+fn metadata() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut asked = 0;
+        // Connection by connection, each for one request.
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            let (mut first, mut line) = (String::new(), String::from("-"));
+            reader.read_line(&mut first).unwrap_or(0);
+            while !matches!(line.as_str(), "" | "\r\n") {
+                line.clear();
+                reader.read_line(&mut line).unwrap_or(0);
+            }
+            let keys = r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"AKID","SecretAccessKey":"SECRET",
+                "Token":"TOKEN","Expiration":"2999-01-01T00:00:00Z","LastUpdated":"2026-01-01T00:00:00Z"}"#;
+            let (status, body) = match first.as_str() {
+                first if first.starts_with("PUT") => ("200 OK", "token"),
+                first if first.contains("/security-credentials/role") => {
+                    asked += 1;
+                    if asked <= 5 { ("500 Internal Server Error", "") } else { ("200 OK", keys) }
+                }
+                _ => ("200 OK", "role"),
+            };
+            let head = "X-aws-ec2-metadata-token-ttl-seconds: 21600\r\nConnection: close";
+            let answer = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            reader.get_mut().write_all(answer.as_bytes()).unwrap_or(());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_metadata_service_that_fails_for_a_moment_is_not_no_credentials() {
+    let url = metadata();
+    let role = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
+    let text =
+        told("jobs", &[role[0], role[1], ("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]);
+    // It found the keys, and went on to the queue.
+    assert!(text.starts_with("error[BP107]"), "{text}");
 }
 
 #[test]

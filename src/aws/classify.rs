@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::io;
 
+use aws_config::imds::client::error::ImdsError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_checksums::body::validate::Error as ChecksumError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -237,11 +238,14 @@ fn unreachable(code: &str, error: &(dyn Error + 'static)) -> ServiceError {
 
 fn no_credentials(error: &(dyn Error + 'static)) -> Option<ServiceError> {
     let found = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
-    let kind = match found {
-        CredentialsError::ProviderTimedOut(_) => ServiceErrorKind::Unavailable,
-        _ => ServiceErrorKind::Credentials,
-    };
+    let kind = if is_passing(found) { ServiceErrorKind::Unavailable } else { ServiceErrorKind::Credentials };
     Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))))
+}
+
+/// Whether the keys could not be asked for, rather than there being none: a machine's metadata service fails at times, and
+/// for some seconds after a boot.
+pub(super) fn is_passing(error: &CredentialsError) -> bool {
+    matches!(error, CredentialsError::ProviderTimedOut(_)) || chain(error).any(|error| error.is::<ImdsError>())
 }
 
 fn broken_body(error: &(dyn Error + 'static)) -> Option<ServiceError> {

@@ -31,6 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// seconds where there is none, and a sign-on server may be far.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Pause before a role's service that failed is asked once more at start. The SDK has asked it some times by then, all
+/// within some seconds: a machine that has just booted may need longer.
+const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);
+
 /// The longest that SQS holds a long poll is 20 s
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>); its client
 /// must wait longer than that for an answer.
@@ -144,9 +148,20 @@ async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<
     let Some(provider) = config.credentials_provider() else {
         return Err(explain::no_credentials(settings, None));
     };
-    match tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials()).await {
+    let mut passing = None;
+    let search = async {
+        loop {
+            match provider.provide_credentials().await {
+                Err(error) if classify::is_passing(&error) => passing = Some(error),
+                settled => return settled,
+            }
+            tokio::time::sleep(CREDENTIALS_PAUSE).await;
+        }
+    };
+    match tokio::time::timeout(CREDENTIALS_TIMEOUT, search).await {
         Ok(Ok(_found)) => Ok(()),
         Ok(Err(error)) => Err(explain::no_credentials(settings, Some(&error))),
+        Err(_elapsed) if passing.is_some() => Err(explain::no_credentials(settings, passing.as_ref())),
         Err(_elapsed) => {
             let mut error = explain::no_credentials(settings, None);
             error.cause = format!("nothing answered within {} s", CREDENTIALS_TIMEOUT.as_secs());
