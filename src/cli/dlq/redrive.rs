@@ -1,6 +1,7 @@
 //! `dlq redrive` and `dlq purge`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +12,7 @@ use super::letters::{Letters, code, reason};
 use crate::backends::open_queue;
 use crate::cli::output::{confirm, escaped, event, print};
 use crate::cli::service::{Service, failed};
+use crate::codes;
 use crate::config::{Global, argument, values};
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
 use crate::letter::redriven;
@@ -57,7 +59,7 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
     };
     let to = other.as_ref().unwrap_or(&queues.jobs);
     let mut letters = Letters::of(queues.dead.as_ref());
-    let mut moved: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut moved = Kinds::default();
     let (mut total, mut next) = (0, Instant::now());
     while args.max.is_none_or(|max| total < max) {
         let Some(letter) = letters.next().await? else { break };
@@ -77,23 +79,58 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
             }
         }
         total += 1;
-        *moved.entry((code(&letter).to_owned(), reason(&letter).chars().take(60).collect())).or_default() += 1;
+        moved.add(code(&letter), reason(&letter));
     }
     letters.give_back().await;
     let (from, to) = (queues.dead.name(), to.name());
     if global.json {
-        let by_code: BTreeMap<&str, u64> = moved.iter().map(|((code, _), count)| (code.as_str(), *count)).collect();
+        let by_code: BTreeMap<&str, u64> = moved.0.iter().map(|(code, kind)| (code.as_str(), kind.count)).collect();
         event("summary", json!({ "dry_run": args.dry_run, "moved": total, "from": from, "to": to, "codes": by_code }))?;
         return Ok(Exit::Done);
     }
-    let kinds: Vec<String> = moved
-        .iter()
-        .map(|((code, reason), count)| format!("{count} × {} {}", escaped(code), escaped(reason)).trim_end().to_owned())
-        .collect();
-    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     let verb = if args.dry_run { "(dry run) would move" } else { "moved" };
-    print(&format!("{verb} {total} messages from {} to {}{kinds}.\n", escaped(from), escaped(to)))?;
+    print(&format!("{verb} {total} messages from {} to {}{moved}.\n", escaped(from), escaped(to)))?;
     Ok(Exit::Done)
+}
+
+/// The letters of one code.
+#[derive(Debug, Default)]
+struct Kind {
+    count: u64,
+    /// Why they failed, if they all did for one reason.
+    reason: Option<String>,
+}
+
+/// How many letters of which codes, for one line: a reason often names its object, and ten thousand of those tell nothing.
+#[derive(Debug, Default)]
+struct Kinds(BTreeMap<String, Kind>);
+
+impl Kinds {
+    fn add(&mut self, code: &str, reason: &str) {
+        // What a letter says comes from whoever can send one.
+        let reason: String = reason.chars().take(60).collect();
+        let kind = self.0.entry(code.chars().take(10).collect()).or_default();
+        kind.count += 1;
+        kind.reason = if kind.count == 1 { Some(reason) } else { kind.reason.take().filter(|same| *same == reason) };
+    }
+}
+
+impl fmt::Display for Kinds {
+    /// The commonest five, in parentheses; nothing for none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: Vec<_> = self.0.iter().collect();
+        kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.count));
+        for (nth, (code, kind)) in kinds.iter().take(5).enumerate() {
+            let title = codes::parse(code).and_then(codes::page).map_or("", |page| page.title);
+            let words = format!("{} {}", escaped(code), escaped(kind.reason.as_deref().unwrap_or(title)));
+            write!(f, "{}{} × {}", if nth == 0 { " (" } else { ", " }, kind.count, words.trim_end())?;
+        }
+        match kinds.len() {
+            0 => Ok(()),
+            few if few <= 5 => f.write_str(")"),
+            many => write!(f, ", and {} codes more)", many - 5),
+        }
+    }
 }
 
 /// Sends the letter, and deletes it only when it is sent. The reason it was dead does not go along: it has a new life.
@@ -165,4 +202,31 @@ pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) ->
         print(&format!("deleted {deleted} messages from {name}.\n"))?;
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_told_by_their_codes_and_by_their_reason_where_it_is_one() {
+        let told = |letters: &[(&str, String)]| {
+            let mut kinds = Kinds::default();
+            letters.iter().for_each(|(code, reason)| kinds.add(code, reason));
+            kinds.to_string()
+        };
+        assert_eq!(told(&[]), "");
+        let mut letters = vec![("BP303", "gzip ends early at byte 5".to_owned())];
+        assert_eq!(told(&letters), " (1 × BP303 gzip ends early at byte 5)");
+        letters.push(letters[0].clone());
+        letters.extend((0..10_000).map(|nth| ("BP401", format!("no luck with {nth}"))));
+        let title = codes::page(crate::error::Code(401)).unwrap().title;
+        assert_eq!(told(&letters), format!(" (10000 × BP401 {title}, 2 × BP303 gzip ends early at byte 5)"));
+        letters.push(("BP401", String::new()));
+        assert!(told(&letters).starts_with(&format!(" (10001 × BP401 {title}")), "once different, for good");
+        letters.extend(["-", "BP1", "BP2", "\u{1b}[2J\n", "BP309"].map(|code| (code, "x".repeat(100))));
+        let line = told(&letters);
+        assert!(line.ends_with(", and 2 codes more)") && line.len() < 500, "{line}");
+        assert!(!line.contains(['\u{1b}', '\n']), "{line:?}");
+    }
 }
