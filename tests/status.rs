@@ -69,7 +69,7 @@ fn moment() -> Snapshot {
             in_flight: 73,
             delayed: 0,
             falling: true,
-            oldest: 252,
+            oldest: Some(252),
             eta: Some(44.4),
         }),
         memory_reserved: 612 << 20,
@@ -273,7 +273,7 @@ fn the_shares_of_a_stage_are_its_slots_times_the_elapsed_time() {
 
 #[test]
 fn the_stage_that_waits_least_is_the_bottleneck_and_its_knob_is_named() {
-    let waiting = QueueNow { waiting: 9, in_flight: 0, delayed: 0, falling: false, oldest: 0, eta: None };
+    let waiting = QueueNow { waiting: 9, in_flight: 0, delayed: 0, falling: false, oldest: Some(0), eta: None };
     let empty = QueueNow { waiting: 0, ..waiting };
     let idle = [0.0, 1.0, 0.0, 0.0];
     let name = |heavy: &'static str, shares: [f64; 4], processors: usize, cores: usize, queue: QueueNow| {
@@ -342,6 +342,30 @@ fn the_queue_empties_at_the_rate_of_all_workers() {
     assert!((9.0 * 0.05..=9.0 * most).contains(&eta), "900 messages at 100 in {most} s: {eta}");
 }
 
+/// An idle worker would show for ever how old the last message was when it came.
+#[test]
+fn an_empty_queue_has_no_oldest_message_and_no_end() {
+    let sources = sources(1);
+    sources.meters.received(Some(SystemTime::now() - Duration::from_secs(100)), 1, 1);
+    let look = |counts: Counts| {
+        sources.queue.set(counts);
+        let queue = Sampler::new(sources.clone(), Duration::from_secs(1)).snapshot().queue.unwrap();
+        (queue.oldest, queue.eta)
+    };
+    look(Counts { visible: 9, ..Counts::default() });
+    std::thread::sleep(Duration::from_millis(5));
+    let (oldest, eta) = look(Counts { visible: 3, ..Counts::default() });
+    assert_eq!((oldest, eta.is_some()), (Some(100), true));
+    assert_eq!(look(Counts { in_flight: 1, ..Counts::default() }), (Some(100), None));
+    assert_eq!(look(Counts::default()), (None, None));
+    let empty = QueueNow { waiting: 0, in_flight: 0, delayed: 0, falling: false, oldest: None, eta: None };
+    let shown = Snapshot { queue: Some(empty), ..moment() };
+    let line = lines::progress(&shown, noon());
+    assert!(line.contains(" oldest=- ") && line.ends_with(" eta=-"), "{line}");
+    let drawn = panel::render(&shown, "head", "foot", 100, false);
+    assert!(drawn.contains("  queue    0 waiting   0 in flight\n"), "{drawn}");
+}
+
 /// A queue that can only be counted: 5 messages the first time, then it fails.
 #[derive(Debug, Default)]
 struct Counted(AtomicU64);
@@ -381,16 +405,16 @@ impl JobQueue for Counted {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_queue_is_asked_every_ten_seconds_and_a_failure_keeps_the_last_answer() {
+async fn the_queue_is_asked_soon_again_then_every_ten_seconds_and_a_failure_keeps_the_last_answer() {
     let queue = Arc::new(Counted::default());
     let counts = QueueCounts::default();
     let asking = ask_queue(Arc::<Counted>::clone(&queue), counts.clone());
-    tokio::time::sleep(Duration::from_secs(25)).await;
-    assert_eq!(queue.0.load(Relaxed), 3, "at 0, 10 and 20 seconds");
+    tokio::time::sleep(Duration::from_secs(36)).await;
+    assert_eq!(queue.0.load(Relaxed), 7, "at 0, 1, 3, 7, 15, 25 and 35 seconds");
     assert_eq!(counts.latest().map(|counts| counts.visible), Some(5));
     drop(asking);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(queue.0.load(Relaxed), 3, "it ends when it is dropped");
+    assert_eq!(queue.0.load(Relaxed), 7, "it ends when it is dropped");
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub fn progress(now: &Snapshot, time: SystemTime) -> String {
         bytes(now.bytes_out_per_second, ""),
         or_dash(queue.map(|queue| queue.waiting.to_string())),
         or_dash(queue.map(|queue| queue.in_flight.to_string())),
-        or_dash(queue.map(|queue| format!("{}s", queue.oldest))),
+        or_dash(queue.and_then(|queue| queue.oldest).map(|oldest| format!("{oldest}s"))),
         now.bottleneck.as_ref().map_or("-", |bottleneck| bottleneck.stage),
         or_dash(queue.and_then(|queue| eta(queue.eta))),
     )

@@ -149,8 +149,10 @@ fn facts(now: &Snapshot) -> Vec<String> {
         if queue.falling {
             line += " ▼";
         }
-        line +=
-            &format!("   {} in flight   oldest {}", count(queue.in_flight), span(Duration::from_secs(queue.oldest)));
+        line += &format!("   {} in flight", count(queue.in_flight));
+        if let Some(oldest) = queue.oldest {
+            line += &format!("   oldest {}", span(Duration::from_secs(oldest)));
+        }
         if let Some(eta) = queue.eta.and_then(|eta| Duration::try_from_secs_f64(eta).ok()) {
             line += &format!("   empty in about {}", about(eta));
         }

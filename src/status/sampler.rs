@@ -13,6 +13,7 @@ use super::bottleneck::bottleneck;
 use super::{Errors, Ledger, Progress, QueueNow, Snapshot, Sources, StageNow};
 use crate::error::Stage;
 use crate::meter::{Ended, State};
+use crate::queue::Counts;
 
 /// Less than one redraw of the panel says nothing about where the time goes.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -205,8 +206,8 @@ fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {
         in_flight: counts.in_flight,
         delayed: counts.delayed,
         falling: drained.is_some(),
-        oldest: get(&sources.meters.message_age),
-        eta: (rate > 0.0).then(|| counts.visible as f64 / rate),
+        oldest: (counts != Counts::default()).then(|| get(&sources.meters.message_age)),
+        eta: (rate > 0.0 && counts.visible > 0).then(|| counts.visible as f64 / rate),
     })
 }
 

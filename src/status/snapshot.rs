@@ -137,9 +137,9 @@ pub struct QueueNow {
     pub delayed: u64,
     /// Whether there are fewer than there were.
     pub falling: bool,
-    /// Seconds since the message received last was sent; about the oldest one's age.
-    pub oldest: u64,
-    /// Seconds until it is empty, at this rate.
+    /// Seconds since the message received last was sent; about the oldest one's age. None in an empty queue.
+    pub oldest: Option<u64>,
+    /// Seconds until none waits, at this rate. None where none does.
     pub eta: Option<f64>,
 }
 

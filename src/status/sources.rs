@@ -16,6 +16,10 @@ use crate::watchdog::Stall;
 /// every 10 seconds is one call a line of `--progress lines`.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
+/// How soon it is asked again at first, twice as long each time: a `map` has just begun to fill its queue, and whoever
+/// looks on sees what the first answer said.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Bytes that are and that may be reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -108,17 +112,17 @@ impl QueueCounts {
     }
 }
 
-/// Asks `queue` what it holds every 10 seconds, until dropped. A failed call leaves the last answer.
+/// Asks `queue` what it holds, soon every 10 seconds, until dropped. A failed call leaves the last answer.
 pub fn ask_queue(queue: Arc<dyn JobQueue>, into: QueueCounts) -> Running {
     Running(task::spawn(async move {
-        let mut ticks = tokio::time::interval(ASK_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pause = ASK_AGAIN;
         loop {
-            ticks.tick().await;
             match queue.counts().await {
                 Ok(counts) => into.set(counts),
                 Err(error) => tracing::debug!(target: "batchpipe::status", error = ?error, "no counts from the queue"),
             }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(ASK_EVERY);
         }
     }))
 }
