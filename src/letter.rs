@@ -222,6 +222,15 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_cannot_write_our_part_of_a_letter() {
+        let own = [("batchpipe-code", 5), ("batchpipe-later", 5), ("tenant", 5)];
+        let message = Message { group: None, ..message(100, &own) };
+        let letter = letter(&message, &failure(), &MemoryQueue::new("dead"));
+        assert_eq!(letter.attributes[CODE], "BP401");
+        assert!(!letter.attributes.contains_key("batchpipe-later") && letter.attributes.contains_key("tenant"));
+    }
+
+    #[test]
     fn no_body_and_no_attributes_make_a_letter_larger_than_a_queue_takes() {
         let own: Vec<(String, usize)> = (0..10).map(|nth| (format!("own-{nth}"), 100)).collect();
         let own: Vec<(&str, usize)> = own.iter().map(|(name, size)| (name.as_str(), *size)).collect();

@@ -293,14 +293,16 @@ async fn on_a_fifo_queue_a_group_is_worked_in_order_and_a_failure_holds_it() {
         send.message_deduplication_id(name).send().await.unwrap();
     }
     // The first attempt at a1 fails; b2 can never work.
-    let script = "echo $BATCHPIPE_KEY >> ran; case $BATCHPIPE_KEY$BATCHPIPE_ATTEMPT in in/a11) exit 1;; in/b2*) exit 65;; esac; cat";
+    let script = "echo $BATCHPIPE_KEY $BATCHPIPE_ATTEMPT >> ran; case $BATCHPIPE_KEY$BATCHPIPE_ATTEMPT in in/a11) exit 1;; in/b2*) exit 65;; esac; cat";
     let run = ["run", "--queue", &queue, "--until-empty", "--metrics-addr", "none", "--", "sh", "-c", script];
     let worked = world.run(&run);
     assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
     let ran = fs::read_to_string(world.folder.path().join("ran")).unwrap();
     let of = |group: &str| ran.lines().filter(|key| key.starts_with(group)).collect::<Vec<_>>();
-    assert_eq!(of("in/a"), ["in/a0", "in/a1", "in/a1", "in/a2", "in/a3"]);
-    assert_eq!(of("in/b"), ["in/b0", "in/b1", "in/b2", "in/b3"], "a dead letter lets its group go on");
+    // The one behind a1 came with it, was given back untried, and has one receive more. The last may have come later.
+    assert_eq!(of("in/a")[..4], ["in/a0 1", "in/a1 1", "in/a1 2", "in/a2 2"]);
+    assert!(of("in/a").len() == 5 && of("in/a")[4].starts_with("in/a3 "), "{ran}");
+    assert_eq!(of("in/b"), ["in/b0 1", "in/b1 1", "in/b2 1", "in/b3 1"], "a dead letter lets its group go on");
     let listed = world.run(&["dlq", "list", "--queue", &queue]);
     assert!(text(&listed).contains("BP401") && text(&listed).contains("in/b2"), "{}", text(&listed));
     let redriven = world.run(&["dlq", "redrive", "--queue", &queue]);

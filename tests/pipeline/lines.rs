@@ -1,11 +1,12 @@
 //! Messages of one group are worked in order, and groups beside each other.
 
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use batchpipe::ProcessError;
+use batchpipe::budget::Budget;
 use batchpipe::error::ServiceErrorKind::Unavailable;
 use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
@@ -252,4 +253,33 @@ async fn lines_that_must_grow_in_little_memory_do_not_deadlock() {
         Ok(())
     });
     assert_eq!(rig.run(twice).await, Settled { done: 20, ..Settled::default() });
+}
+
+/// They use one room in turn: were the first to give back what it does not need, the next would read into memory that is
+/// nobody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_of_a_line_has_room_however_small_the_one_before() {
+    const PART: u64 = 64 * 1024;
+    let mut rig = Rig::fifo();
+    // No poll holds room beside them.
+    rig.receive.until_empty = false;
+    rig.receive.max_messages = Some(2);
+    for (name, size) in [("a0", 1), ("a1", PART)] {
+        rig.job_in("a", name, size);
+    }
+    let least = Arc::new(AtomicU64::new(u64::MAX));
+    let budget: Arc<OnceLock<Arc<Budget>>> = Arc::default();
+    let (seen, of) = (Arc::clone(&least), Arc::clone(&budget));
+    let running = rig.start(filter(move |job, input, output| {
+        if job.input.key() == "a1" {
+            input.fill_buf()?;
+            seen.fetch_min(of.wait().reserved(), SeqCst);
+        }
+        std::io::copy(input, output)?;
+        Ok(())
+    }));
+    budget.set(Arc::clone(&running.budget)).unwrap();
+    assert_eq!(running.end().await, Settled { done: 2, ..Settled::default() });
+    assert_eq!(longest_receive(&rig), 2, "they came together");
+    assert!(least.load(SeqCst) >= 2 * PART, "{} bytes were reserved for parts of {PART}", least.load(SeqCst));
 }
