@@ -17,6 +17,11 @@ POINTS = [f"CP{number}" for number in range(1, 13)]
 PART = 5 << 20
 # How long a message stays a dead worker's: the least that is not itself a fault on a busy machine.
 VISIBILITY = 6
+# How much later than a delete an extension may be read that was decided on before it: they come from two threads, on two
+# connections, and a machine that has other work holds up either (0.5 s was not always enough). A keeper that went on after a
+# delete would extend at any moment of the half timeout that follows, two of three times later than this, and there are
+# thousands of deletes. That it never does, whatever the timing, is checked in simulated time (`tests/lease.rs`).
+AFTER_DELETE = VISIBILITY / 2 / 3
 # A crash point that is not reached by then gets another try later; the worker is killed all the same.
 PATIENCE = 12.0
 # Points that only an output of several parts passes.
@@ -340,8 +345,7 @@ class Round:
             if op.kind == "ChangeMessageVisibilityBatch":
                 for handle in op.handles:
                     late = op.begun - deleting.get((op.worker, handle), op.begun)
-                    # Two connections: what was sent first may be read a moment later.
-                    check(late < 1.0, f"I9: {op.worker} extends {late:.2f} s after it asked to delete")
+                    check(late < AFTER_DELETE, f"I9: {op.worker} extends {late:.2f} s after it asked to delete")
         torn = [key for key, sums in written.items() if len(sums) > 1]
         check(not torn, f"I4: an output was written with different bytes: {torn[:3]}")
         return sum(count.values())

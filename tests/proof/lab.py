@@ -124,8 +124,10 @@ class Server:
         return f"http://127.0.0.1:{self.port}/{ACCOUNT}/{name}"
 
     def make_queue(self, name, *, receives=None, visibility=30):
-        """A queue, with dead letters in NAME-dlq if `receives` says after how many receives."""
+        """A queue, with dead letters in NAME-dlq if `receives` says after how many receives. A FIFO queue has none here."""
         attributes = {"VisibilityTimeout": str(visibility)}
+        if name.endswith(".fifo"):
+            attributes["FifoQueue"] = "true"
         if receives is not None:
             self._sqs("CreateQueue", QueueName=f"{name}-dlq")
             arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}-dlq"
@@ -141,9 +143,12 @@ class Server:
         found = self._sqs("GetQueueAttributes", QueueUrl=self.queue_url(name), AttributeNames=names)["Attributes"]
         return tuple(int(found[one]) for one in names)
 
-    def send(self, name, bodies):
+    def send(self, name, bodies, group=None):
         for start in range(0, len(bodies), 10):
             entries = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies[start : start + 10])]
+            if group is not None:
+                for place, entry in enumerate(entries):
+                    entry.update(MessageGroupId=group, MessageDeduplicationId=f"{group}-{start + place}")
             told = self._sqs("SendMessageBatch", QueueUrl=self.queue_url(name), Entries=entries)
             check(not told.get("Failed"), f"not sent: {told.get('Failed')}")
 

@@ -5,6 +5,7 @@ own, and faults that meet only those, so that several run side by side.
 """
 
 import contextlib
+import hashlib
 import http.client
 import http.server
 import json
@@ -309,12 +310,12 @@ def what_cannot_be_dead_lettered_is_kept(scene):
 
 
 class Lateness:
-    """How late a thread of this process is woken, at the worst."""
+    """How late a thread of this process is woken, moment by moment: the proxy's log is as late as that."""
 
     STEP = 0.05
 
     def __init__(self):
-        self.worst, self.ended = 0.0, threading.Event()
+        self.woken, self.ended = [], threading.Event()
         self.thread = threading.Thread(target=self.watch, daemon=True)
         self.thread.start()
 
@@ -322,12 +323,16 @@ class Lateness:
         while not self.ended.is_set():
             begun = time.monotonic()
             time.sleep(self.STEP)
-            self.worst = max(self.worst, time.monotonic() - begun - self.STEP)
+            now = time.monotonic()
+            self.woken.append((now, now - begun - self.STEP))
+
+    def around(self, moment):
+        """The worst of those sleeps that the moment, or the step after it, lies in."""
+        return max((late for now, late in self.woken if now - late - 2 * self.STEP <= moment <= now + self.STEP), default=0.0)
 
     def stop(self):
         self.ended.set()
         self.thread.join()
-        return self.worst
 
 
 @scenario("F9", alone=True)
@@ -349,21 +354,26 @@ def heartbeats_hold_while_the_processors_are_starved(scene):
     scene.drained(120)
     worker.signal(signal.SIGTERM)
     worker.expect(0, 30)
-    last, worst, beats = {}, 0.0, 0
+    late.stop()
+    last, worst, widest, beats = {}, 0.0, 0.0, 0
     for op in scene.ops("ReceiveMessage ChangeMessageVisibilityBatch DeleteMessageBatch"):
+        # The burners hold up the proxy, too, and what it saw late was not sent late; but only what it was late by then.
+        seen_late = late.around(op.begun)
         for handle in [handle for _, handle, _ in op.messages] + op.handles:
             if handle in last:
                 beats += 1
-                worst = max(worst, op.begun - last[handle])
+                gap = op.begun - last[handle]
+                worst, widest = max(worst, gap - seen_late), max(widest, gap)
             # A receive counts from its request.
             last[handle] = op.begun
     check(beats > 10, f"only {beats} heartbeats were seen")
-    # The interval is half of the timeout. The burners hold up the proxy, too, and what it saw late was not sent late.
-    own = late.stop()
-    check(worst - own <= 1.5 * 2.0, f"the worst gap was {worst:.2f} s of an interval of 2 s; the proxy itself was up to {own:.2f} s late")
+    # The interval is half of the timeout.
+    check(worst <= 1.5 * 2.0, f"the worst gap was {worst:.2f} s of an interval of 2 s, less what the proxy was late; {widest:.2f} s with it")
+    # However late the proxy was: after a gap of the whole timeout the message was anybody's.
+    check(widest < 4.0, f"a gap of {widest:.2f} s: the machine is too slow to tell, or a lease was let go")
     doubled = [one for one, times in scene.deliveries().items() if times > 1]
     check(not doubled, f"{len(doubled)} messages were lost to others")
-    return {"heartbeat_gap": worst, "heartbeat_interval": 2.0}
+    return {"heartbeat_gap": widest, "heartbeat_interval": 2.0}
 
 
 @scenario("F6")
@@ -812,6 +822,41 @@ def an_upload_that_cannot_be_aborted_is_collected_later(scene):
     check(not scene.server.unfinished(scene.outputs), "gc left some")
 
 
+@scenario("F34")
+def an_upload_that_cannot_be_aborted_is_aborted_when_the_service_recovers(scene):
+    scene.jobs(2, size=PART + 1, receives=2, visibility=60)
+    scene.fault("status", "CompleteMultipartUpload", status=400, code="InvalidRequest", text="no")
+    rule = scene.fault("status", "AbortMultipartUpload", status=500, code="InternalError")
+    worker = scene.worker("--max-receives", "1", settings=CALM)
+    until("two dead letters", lambda: sum(scene.server.counts(f"{scene.queue}-dlq")) == 2, 60)
+    check(len(scene.server.unfinished(scene.outputs)) == 2, "nothing was left: the scenario does not reach its point")
+    tried = rule.acted
+    # There is no more work for it: it tries by itself.
+    recovered, rule.times = time.monotonic(), 0
+    until("both are aborted", lambda: not scene.server.unfinished(scene.outputs), 60, 0.2)
+    took = time.monotonic() - recovered
+    check(tried >= 2, f"{tried} aborts were tried while none could work")
+    worker.signal(signal.SIGTERM)
+    worker.expect(8, 30)
+    check("could not be aborted; discard" not in worker.words(), "it tells of uploads that are gone")
+    check(not scene.server.keys(scene.outputs), "something was published")
+    return {"aborted_after": took}
+
+
+@scenario("F34")
+def what_could_not_be_aborted_is_aborted_at_the_end_at_the_latest(scene):
+    scene.jobs(2, size=PART + 1, receives=2, visibility=60)
+    scene.fault("status", "CompleteMultipartUpload", status=400, code="InvalidRequest", text="no")
+    rule = scene.fault("status", "AbortMultipartUpload", status=500, code="InternalError")
+    worker = scene.worker("--max-receives", "1", settings=CALM)
+    until("two dead letters", lambda: sum(scene.server.counts(f"{scene.queue}-dlq")) == 2, 60)
+    check(len(scene.server.unfinished(scene.outputs)) == 2, "nothing was left: the scenario does not reach its point")
+    rule.times = 0
+    worker.signal(signal.SIGTERM)
+    worker.expect(8, 30)
+    check(not scene.server.unfinished(scene.outputs), "it ended with uploads that could have been aborted")
+
+
 @scenario("F36")
 def etags_that_are_no_checksums_are_taken_for_none(scene):
     scene.jobs(4, size=2 * PART + 1)
@@ -843,6 +888,44 @@ def a_queue_that_answers_nothing_at_once_is_not_asked_in_a_hot_loop(scene):
     worker.signal(signal.SIGTERM)
     worker.expect(0, 10)
     check(asked < 60, f"{asked} receives in 4 s")
+
+
+@scenario("F1 F19 F39")
+def groups_stay_in_order_whatever_happens_to_their_worker(scene):
+    """The messages of a group write to one object: at no time may an older one replace what a newer one wrote."""
+    scene.queue += ".fifo"
+    scene.server.make_queue(scene.queue, visibility=4)
+    groups, length = 3, 20
+    order = {}
+    for group in range(groups):
+        bodies = []
+        for number in range(length):
+            key = f"g{group}-{number:02d}"
+            body = f"{key} ".encode() * 50
+            scene.server.put(f"{scene.inputs}/{key}", body)
+            order[hashlib.md5(body).hexdigest()] = number
+            bodies.append(json.dumps({"v": 1, "input": f"s3://{scene.inputs}/{key}", "output": f"s3://{scene.outputs}/g{group}"}))
+        scene.objects[f"g{group}"] = body
+        scene.server.send(scene.queue, bodies, group=f"g{group}")
+    scene.fault("reset-after", "DeleteMessageBatch PutObject", share=0.1)
+    scene.fault("partial", "DeleteMessageBatch", share=0.1)
+    settings = {"--visibility-timeout": "4s"}
+    for point in ("CP3:4", "CP9:5", "CP11:3", "CP10:6", "CP7:2"):
+        worker = scene.worker(name=point.replace(":", "-"), crash=point, settings=settings)
+        check(worker.wait(40) == -signal.SIGKILL, f"{point} was not reached: {worker.words()[-300:]}")
+    worker = scene.worker("--until-empty", name="last", settings=settings)
+    worker.expect(0, 60)
+    scene.whole()
+    written = {}
+    for op in scene.ops("PutObject"):
+        if op.served == 200:
+            written.setdefault(op.key, []).append(order[op.md5])
+    for key, numbers in written.items():
+        check(numbers == sorted(numbers), f"{key} was written out of order: {numbers}")
+        check(set(numbers) == set(range(length)), f"{key}: some were never written: {numbers}")
+    many = max(len(op.messages) for op in scene.ops("ReceiveMessage"))
+    check(many > groups, f"no receive brought two messages of a group: at most {many}")
+    return {"writes": sum(map(len, written.values()))}
 
 
 @scenario("F38")
