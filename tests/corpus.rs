@@ -58,3 +58,8 @@ fn every_transfer_of_the_corpus_moves_each_byte_once() {
 fn every_answer_of_the_corpus_gives_what_was_asked_or_an_error() {
     replay("range", |bytes| text(bytes, any_input::range::check));
 }
+
+#[test]
+fn every_letter_of_the_corpus_is_one_that_a_queue_takes() {
+    replay("letter", |bytes| text(bytes, any_input::letter::check));
+}
