@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -27,6 +27,7 @@ use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::meter::Meters;
 use crate::queue::{JobQueue, Message, Receipt};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{task, watchdog};
 
 /// The longest a message can be held, counted from its receive; extending beyond is an error, not a clamp

@@ -54,6 +54,7 @@ pub mod stages;
 pub mod status;
 pub mod store;
 pub mod submit;
+mod sync;
 mod task;
 pub mod testing;
 pub mod tuner;

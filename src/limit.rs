@@ -7,14 +7,15 @@
 //! A call holds its place only while the service has it: not while it waits for its next attempt, and not while its
 //! bytes wait for another stage. So places always come back, and waiting for one can't deadlock.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::error::{ServiceError, ServiceErrorKind};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 
 /// How many may be in flight.
 #[derive(Debug)]

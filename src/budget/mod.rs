@@ -20,12 +20,13 @@
 //! for its next use lies in room that is free, or in its job's own, and goes when that room is given to something else.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::link;
+use crate::sync::{Mutex, MutexGuard};
 
 /// What a link between a processor and an upload can hold, counted as part of the write room.
 pub const LINK_BYTES: u64 = ((link::DEPTH + 1) * link::WRITE_CHUNK) as u64;

@@ -208,7 +208,7 @@ async fn send_part(target: Target, upload: Arc<dyn Upload>, number: u32, body: B
     Ok(part)
 }
 
-type Joined = Result<Result<Part, ServiceError>, tokio::task::JoinError>;
+type Joined = Result<Result<Part, ServiceError>, task::JoinError>;
 
 fn sent(joined: Option<Joined>) -> Result<Option<Part>, JobError> {
     match joined {

@@ -1,0 +1,281 @@
+//! The memory budget, under real downloads and uploads joined by real links.
+//!
+//! The property: whatever jobs come together, and whoever of them fails or is cut at whatever moment,
+//!
+//! - every job ends (a wake-up that is lost, or room that two jobs wait for each other with, is a standstill);
+//! - the bytes that calls carry at once are never more than the budget, nor is what is granted;
+//! - in the end everything has been given back, and what nobody waits for is free;
+//! - an output that is there is whole.
+//!
+//! Not in here: filters and programs, which run on threads and processes of their own; a script is in their place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use batchpipe::error::{ErrorKind, Stage};
+use batchpipe::leftovers::Leftovers;
+use batchpipe::limit::Lane;
+use batchpipe::link::{Disconnected, Inlet, Outlet, link};
+use batchpipe::meter::Meters;
+use batchpipe::origin::Origin;
+use batchpipe::pipeline::Transfer;
+use batchpipe::processor::{ProcessError, Script, Work};
+use batchpipe::retry::Retry;
+use batchpipe::shutdown::{Phase, Shutdown};
+use batchpipe::stages::process;
+use batchpipe::store::{ObjectStore, Writing};
+use batchpipe::{Job, Location};
+use batchpipe_schedules::budget::{Budget, LINK_BYTES, Room};
+use batchpipe_schedules::cut::Cut;
+use batchpipe_schedules::download::{Source, download};
+use batchpipe_schedules::upload::{Target, upload};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use shuttle::future::{block_on, spawn};
+use tokio::sync::{Notify, Semaphore};
+
+use super::store::Slow;
+use super::{draw, others};
+
+/// Small beside a link, so that little is copied; the budgets below make up for it.
+const PART: u64 = 64 * 1024;
+
+/// A processor's chunks are smaller than a part: those are a part as they are, and hold no room but that of the link.
+const PIECE: usize = PART as usize / 2;
+
+/// Budgets from the least there can be to one that holds several whole write parts.
+const TOTALS: [u64; 6] =
+    [2 * PART, 3 * PART, 5 * PART, LINK_BYTES + 2 * PART, LINK_BYTES + 4 * PART, 3 * (LINK_BYTES + PART)];
+
+/// Steps within which tasks that were ended have ended: far more than there are tasks.
+const LATER: usize = 1000;
+
+/// What a job is like.
+struct Planned {
+    size: u64,
+    /// The message tells the size.
+    told: bool,
+    /// Its room is reserved first, as for a job that is to come with a receive.
+    polled: bool,
+    /// How often a processor repeats each chunk; none for a copy.
+    repeats: Option<usize>,
+    parallel: usize,
+    /// After how many steps it is cut, if it is.
+    cut: Option<usize>,
+}
+
+impl Planned {
+    fn draw() -> Self {
+        let sizes = [0, 1, PART / 8, PART / 2, PART, PART + 1, 3 * PART];
+        Self {
+            size: sizes[draw(0..sizes.len())],
+            told: draw(0..2) == 0,
+            polled: draw(0..2) == 0,
+            repeats: (draw(0..2) == 0).then(|| draw(1..6)),
+            parallel: draw(1..4),
+            cut: (draw(0..4) == 0).then(|| draw(0..60)),
+        }
+    }
+
+    fn work(&self) -> Work {
+        self.repeats.map_or(Work::Copy, |times| Work::Script(Arc::new(Repeat(times))))
+    }
+
+    fn output(&self) -> u64 {
+        self.size * self.repeats.unwrap_or(1) as u64
+    }
+}
+
+pub(super) fn model() {
+    block_on(async {
+        let budget = Budget::new(TOTALS[draw(0..TOTALS.len())], PART);
+        let store = Slow::new(&budget, if draw(0..2) == 0 { 0 } else { 12 });
+        let working = Arc::new(Working::default());
+        let jobs: Vec<_> = (0..draw(2..5))
+            .map(|number| {
+                let planned = Planned::draw();
+                store.store.insert_pattern(place("in", number), planned.size);
+                spawn(work(Arc::clone(&budget), store.clone(), number, planned, Arc::clone(&working)))
+            })
+            .collect();
+        let poll = spawn(poll(Arc::clone(&budget), working));
+        for job in jobs {
+            job.await.unwrap();
+        }
+        poll.await.unwrap();
+        // Reads and parts of a job that was cut end a little later than it does.
+        for _ in 0..LATER {
+            if budget.reserved() == 0 {
+                break;
+            }
+            shuttle::future::yield_now().await;
+        }
+        assert_eq!(budget.reserved(), 0, "not all was given back");
+        assert_eq!(store.store.uploads(), 0, "an upload was neither completed nor aborted");
+        all_is_free(&budget);
+    });
+}
+
+/// Nothing is counted any more as waiting, growing or granted: one job alone may have all there is.
+fn all_is_free(budget: &Arc<Budget>) {
+    let room = budget.try_admit(Some(0)).expect("the room of an empty job");
+    let mut claims: Vec<_> = std::iter::from_fn(|| room.try_more(PART)).collect();
+    let rest = budget.total() - budget.reserved();
+    // What stays free is what the job itself may need to reach a whole write part.
+    let full = (PART + LINK_BYTES).min(budget.total() - PART);
+    assert_eq!(rest / PART, (full - PART.min(full)) / PART, "{} parts were granted", claims.len());
+    claims.clear();
+}
+
+/// Jobs that have their room.
+#[derive(Default)]
+struct Working {
+    jobs: AtomicUsize,
+    ended: Notify,
+}
+
+/// A poll of an empty queue, which holds the room of one job for as long as any job works: none of them may need that room.
+async fn poll(budget: Arc<Budget>, working: Arc<Working>) {
+    let room = budget.reserve().await;
+    loop {
+        let ended = working.ended.notified();
+        if working.jobs.load(SeqCst) == 0 {
+            break;
+        }
+        ended.await;
+    }
+    assert!(budget.reserved() <= budget.total());
+    drop(room);
+}
+
+fn place(what: &str, number: usize) -> Location {
+    Location::s3("bucket", format!("{what}/{number}"))
+}
+
+async fn work(budget: Arc<Budget>, store: Slow, number: usize, planned: Planned, working: Arc<Working>) {
+    let size = planned.told.then_some(planned.size);
+    let room = if planned.polled {
+        let room = budget.reserve().await;
+        others(3).await;
+        room.begin();
+        room
+    } else {
+        budget.admit(size).await
+    };
+    working.jobs.fetch_add(1, SeqCst);
+    let shutdown = Shutdown::default();
+    let cutting = planned.cut.map(|steps| {
+        let shutdown = shutdown.clone();
+        spawn(async move {
+            others(steps).await;
+            shutdown.advance(Phase::Cutting);
+        })
+    });
+    let to = place("out", number);
+    let result = transfer(&store, number, &planned, &room, &shutdown).await;
+    match result {
+        Ok(written) => assert_eq!((written, store.store.size(&to)), (planned.output(), Some(written))),
+        Err(ErrorKind::Stopped) => assert!(planned.cut.is_some()),
+        Err(ErrorKind::Denied | ErrorKind::Disconnected) => {}
+        Err(ErrorKind::Rejected) => assert_eq!(planned.size, 0),
+        Err(kind) => panic!("job {number} ended with {kind:?}"),
+    }
+    drop(room);
+    working.jobs.fetch_sub(1, SeqCst);
+    working.ended.notify_one();
+    if let Some(cutting) = cutting {
+        cutting.await.unwrap();
+    }
+}
+
+/// The bytes of one job, as `Pipeline::transfer` moves them.
+async fn transfer(
+    store: &Slow,
+    number: usize,
+    planned: &Planned,
+    room: &Room,
+    shutdown: &Shutdown,
+) -> Result<u64, ErrorKind> {
+    let meters = Arc::new(Meters::default());
+    let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
+    let store: Arc<dyn ObjectStore> = Arc::new(store.clone());
+    let transfer = Transfer {
+        part: PART,
+        parallel: planned.parallel,
+        retry: Retry::default(),
+        reads: Lane::default(),
+        writes: Lane::default(),
+    };
+    let job = Job {
+        input: place("in", number),
+        output: place("out", number),
+        size: planned.told.then_some(planned.size),
+        ..job()
+    };
+    let work = planned.work();
+    let origin = Origin::new(&job, &work);
+    let slots = Arc::new(Semaphore::new(1));
+    let target = Target {
+        store: Arc::clone(&store),
+        transfer: transfer.clone(),
+        meters: Arc::clone(&meters),
+        to: job.output.clone(),
+        how: Writing::default(),
+        leftovers: Arc::new(Leftovers::new(Arc::clone(&store), Retry::default(), Arc::clone(&meters))),
+        origin: None,
+    };
+    let cut = Cut { lease: None, shutdown, deadline: None };
+    let (raw_out, raw_in) = link(&reads, &works);
+    let (cooked_out, cooked_in) = link(&works, &writes);
+    let source = Source::new(store, transfer, meters, &job);
+    let (downloaded, _, uploaded) = tokio::join!(
+        cut.or(download(source, room, &job, &origin, raw_out)),
+        cut.or(process(&work, slots, &job, raw_in, cooked_out)),
+        upload(target, room, &cut, cooked_in),
+    );
+    // The upload's failure may be the echo of the download's.
+    uploaded.map_err(|echo| match downloaded {
+        Err(error) if echo.kind == ErrorKind::Disconnected => error.kind,
+        _ => echo.kind,
+    })
+}
+
+/// A processor that hands on each chunk so many times.
+#[derive(Debug)]
+struct Repeat(usize);
+
+impl Script for Repeat {
+    fn run<'a>(
+        &'a self,
+        _job: &'a Job,
+        input: &'a mut Inlet,
+        output: &'a Outlet,
+    ) -> BoxFuture<'a, Result<Result<(), ProcessError>, Disconnected>> {
+        async move {
+            while let Some(chunk) = input.recv().await? {
+                for _ in 0..self.0 {
+                    for piece in chunk.chunks(PIECE) {
+                        output.send(Bytes::copy_from_slice(piece)).await?;
+                    }
+                }
+            }
+            Ok(Ok(()))
+        }
+        .boxed()
+    }
+}
+
+fn job() -> Job {
+    Job {
+        id: "job".into(),
+        input: place("in", 0),
+        output: place("out", 0),
+        batch: None,
+        size: None,
+        etag: None,
+        version_id: None,
+        args: Vec::new(),
+        attempt: 1,
+    }
+}
