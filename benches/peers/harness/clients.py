@@ -59,8 +59,9 @@ def batchpipe(jobs, concurrency, *work, memory=None):
         concurrency, "--metrics-addr", "none", "--config", "none", *options, *work])
 
 
-def bare(jobs, concurrency):
-    return Client(jobs, lambda server, count: [Built.programs / "bare_sdk_loop", server.endpoint, "jobs", concurrency, count])
+def bare(jobs, concurrency, *how):
+    """`raw` has it bypass the SDK in its calls of S3."""
+    return Client(jobs, lambda server, count: [Built.programs / "bare_sdk_loop", server.endpoint, "jobs", concurrency, count, *how])
 
 
 def loop2013(jobs, threads, *command):

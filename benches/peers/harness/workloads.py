@@ -8,7 +8,7 @@ from pathlib import Path
 from . import clients
 from .clients import batchpipe, bare, consumer, loop2013, s5cmd_loop
 from .measure import contest, measure
-from .place import GIB, KIB, MIB, Built, say, show
+from .place import ENV, GIB, KIB, MIB, Built, say, show
 from .servers import Fauxqs, Sink
 
 
@@ -57,6 +57,7 @@ def small():
     contestants = {"batchpipe": batchpipe(count, 64), "bare SDK loop": bare(count, 64)}
     if not Size.smoke:
         contestants |= {
+            "bare loop, S3 without the SDK": bare(count, 64, "raw"),
             "sqs-consumer × 8": consumer(6 * few, 8),
             "s5cmd cat | s5cmd pipe": s5cmd_loop(few // 5, "cat"),
             "2013 loop": loop2013(few, 1, "cp"),
@@ -110,16 +111,37 @@ def zstd():
     cores = os.cpu_count()
     levels = {f"zstd:{level}, {threads} {'thread' if threads == 1 else 'threads'}": (level, threads, max(10, count // share))
               for level, share in ((1, 4), (9, 32)) for threads in (1, cores)}
+    # And what becomes of the codec when others use the caches, and the other half of the cores: copies that know nothing of it.
+    beside = ", beside copies"
+    levels |= {name + beside: how for name, how in levels.items() if how[1] == cores}
 
     def codec(name):
         level, threads, each = levels[name]
-        said = subprocess.run([Built.programs / "codec_speed", str(level), str(threads), str(each)], check=True, capture_output=True)
+        command = [Built.programs / "codec_speed", str(level), str(threads), str(each)]
+        if name.endswith(beside):
+            said = during_copies(command)
+        else:
+            said = subprocess.run(command, check=True, capture_output=True)
         wall, cpu = map(float, said.stdout.split())
         return {"wall": wall, "cpu": cpu, "served": 0.0, "rss": 0, "jobs": threads * each, "bytes": threads * each * MIB,
                 "working": None}
 
     alone = contest("zstd in memory", levels, Size.repeat, codec)
     return results | {"zstd in memory": {**alone, "server": "none", "size": MIB}}
+
+
+def during_copies(command):
+    # More than it can do meanwhile.
+    copies = bare(20_000, 8)
+    with Sink() as server:
+        server.prepare(copies.jobs, MIB)
+        copying = subprocess.Popen([str(word) for word in copies.of(server)], env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        said = subprocess.run(command, check=True, capture_output=True)
+        if copying.poll() is not None:
+            raise SystemExit("the copies ended before the codec")
+        copying.kill()
+        copying.wait()
+    return said
 
 
 def large():
