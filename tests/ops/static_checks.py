@@ -324,6 +324,11 @@ def kubernetes_counts_jobs_in_flight_and_drains():
     drain = int(settings["BATCHPIPE_DRAIN_TIMEOUT"].removesuffix("s"))
     assert drain + 5 < pod["terminationGracePeriodSeconds"]
     assert "replicas" not in objects["Deployment"]["spec"], "an apply would set it"
+    probe = container["livenessProbe"]
+    assert probe["httpGet"] == {"path": "/healthz", "port": "metrics"}, "what the program serves, at the port it has"
+    assert [port["name"] for port in container["ports"]] == ["metrics"]
+    # The worker's own watchdog, after 600 s of which /healthz fails for 300, tells more than a kill does.
+    assert probe["periodSeconds"] * probe["failureThreshold"] > 300, "the watchdog must come first"
     scaled = objects["ScaledObject"]["spec"]
     assert scaled["minReplicaCount"] == 0
     assert scaled["scaleTargetRef"]["name"] == objects["Deployment"]["metadata"]["name"]
