@@ -5,7 +5,7 @@
 //! large objects are one scale. Long polls follow the job slots by themselves (`receive`).
 //!
 //! It never goes beyond the ceilings that the settings allow, holds no memory of its own (room is the budget's, and is
-//! reserved before a message is asked for), and moves nothing while jobs wait for a processor, while the cores are busy,
+//! reserved before a job begins), and moves nothing while jobs wait for a processor, while the cores are busy,
 //! or while the queue brings less than was asked for. Every change is logged with its reason and counted. Driven by the
 //! runtime's clock; not there at all with a fixed `--concurrency`.
 

@@ -11,8 +11,8 @@ LINE = 0.9
 PUTS = 3500
 # What one connection to S3 carries, in MiB/s (the same page says 85-90 MB/s), and how long a small request takes, in seconds.
 CONNECTION, REQUEST = 82, 0.03
-# A small job is a receive, a GET and a PUT long: its message's slot is taken before the message is asked for.
-JOB = 3 * REQUEST
+# A small job is a GET and a PUT long: its message is asked for while its slot is still at work.
+JOB = 2 * REQUEST
 # Dollars for a million requests, list prices of us-east-1 without volume discounts; a job has 0.3 requests of SQS (batches of ten).
 PUT_PRICE, GET_PRICE, SQS_PRICE = 5.0, 0.4, 0.3 * 0.4
 MACHINES, LINES = (16, 48, 192), (25, 50, 100, 200)
