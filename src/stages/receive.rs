@@ -218,6 +218,10 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
     let wait = how.idle_exit.map_or(wait, |idle| wait.min(idle));
     let (mut failures, mut outages) = (0, 0);
     loop {
+        // First of all: whoever got the last message may be no longer due, and nobody else would say so.
+        if shared.has_all(how.max_messages) {
+            return stop(&intake, Why::Enough);
+        }
         if !shared.is_due(&intake, how, number) {
             // Not a turn that waits: it would look as if there were a poll.
             drop(turn);
@@ -225,9 +229,6 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
                 return;
             }
             turn = intake.meters.turn(Stage::Receive);
-        }
-        if shared.has_all(how.max_messages) {
-            return stop(&intake, Why::Enough);
         }
         if let Some(error) = intake.leases.refused() {
             // A message that can't be kept is done by everybody and finished by nobody.

@@ -119,3 +119,15 @@ async fn what_waits_behind_jobs_that_became_slow_is_given_back_and_not_counted()
     rig.faults.cease(On::Get);
     assert_eq!(running.end().await.done, 200, "and they are made up for");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_so_many_jobs_ends_though_the_receiver_of_the_last_is_no_longer_due() {
+    let mut rig = rig(64, 50);
+    rig.most = 65;
+    rig.receive.max_messages = Some(50);
+    let running = rig.start(Work::Copy);
+    // Five receivers have asked for all there is to be.
+    sleep(TRIP / 2).await;
+    running.slots.set(1);
+    assert_eq!(running.end().await.done, 50);
+}
