@@ -18,8 +18,8 @@ use std::time::Instant;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
-/// Schedules of a usual run, of each model: a few seconds in a debug build, and each break that was tried by hand was found
-/// within some hundred.
+/// Schedules of a usual run, of each model: a few seconds in a debug build. Of the breaks that were tried by hand those that
+/// are found at all are found within some hundred.
 const SCHEDULES: usize = 2000;
 
 /// Steps at which priorities change: most bugs of concurrency need one or two.
