@@ -226,7 +226,7 @@ def submit():
     return upload(shapes, Sink) | upload(tls, lambda: Sink(tls=True))
 
 
-# Takes a hundred times as long for a small file: it gets a twentieth of them.
+# Takes ten times as long for a small file and more: it gets a twentieth of them.
 SLOW = "aws s3 cp"
 
 
