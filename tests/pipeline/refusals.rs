@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batchpipe::error::Code;
-use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::error::ServiceErrorKind::{Credentials, Denied, Unavailable};
 use batchpipe::pipeline::IfExists;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
@@ -62,6 +62,26 @@ async fn missing_inputs_stop_no_worker_that_can_read_what_lies_beside_them() {
     let letters = rig.dead_letters.peek();
     assert!(letters.iter().all(|letter| letter.attributes["batchpipe-code"] == "BP313"), "{letters:?}");
     assert!(letters[0].attributes["batchpipe-reason"].contains("s3:ListBucket"), "{letters:?}");
+}
+
+/// Though another object could be read: by then they may have been renewed, or only one server has heard of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_are_never_one_objects_matter() {
+    let mut rig = Rig::new();
+    rig.concurrency = 1;
+    rig.receive.until_empty = false;
+    rig.receive.max_messages = Some(2);
+    ["day/a", "day/b"].iter().for_each(|name| drop(rig.job(name, 10)));
+    let faults = rig.faults.clone();
+    let work = filter(move |job, input, output| {
+        std::io::copy(input, output)?;
+        if job.input.key() == "day/a" {
+            faults.next(On::Get, Fault::Fail(Credentials), 1);
+        }
+        Ok(())
+    });
+    assert_eq!(rig.run(work).await, Settled { done: 1, released: 1, ..Settled::default() });
+    assert_eq!(rig.faults.calls(On::Get), 2, "nobody else was asked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

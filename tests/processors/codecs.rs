@@ -203,6 +203,16 @@ fn a_bomb_is_an_error_and_never_a_shorter_object() {
     rejected(apply(&chain, "x", &encode(Codec::Gzip, &sample(1001))), 304, "more than 1000 bytes");
 }
 
+/// At tens of thousands to one, and harmless.
+#[test]
+fn a_small_file_of_one_byte_is_no_bomb() {
+    let mut zeros = BufReader::with_capacity(MIB, std::io::repeat(0).take(60 << 20));
+    let mut small = Vec::new();
+    Chain::parse("zstd:1").unwrap().process(&job("x"), &mut zeros, &mut small).unwrap();
+    assert!(small.len() < (60 << 20) / 10_000, "{} bytes", small.len());
+    Chain::parse("decompress").unwrap().process(&job("x"), &mut &*small, &mut std::io::sink()).unwrap();
+}
+
 #[test]
 fn a_window_larger_than_allowed_is_refused() {
     let data = sample(MIB);
