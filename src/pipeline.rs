@@ -26,7 +26,7 @@ use crate::limit::Lane;
 use crate::link::link;
 use crate::message::{self, Parsed, Rules};
 use crate::origin::Origin;
-use crate::processor::{Work, panics};
+use crate::processor::{Slots, Work, panics};
 use crate::queue::Message;
 use crate::refusal::Readable;
 use crate::retry::Retry;
@@ -205,7 +205,7 @@ impl Pipeline {
 
         let source = Source::new(Arc::clone(&self.store), transfer.clone(), Arc::clone(meters), job);
         let downloaded = download(source, room, job, &origin, raw_out);
-        let processed = process(&self.plan.work, Arc::clone(&self.processors), job, raw_in, cooked_out);
+        let processed = process(&self.plan.work, Slots::of(&self.processors, room), job, raw_in, cooked_out);
         let uploaded = upload(target, room, cut, cooked_in);
 
         // Every stage runs to its own end, so that each can clean up. A stage that fails breaks its links, which ends

@@ -177,3 +177,42 @@ fn a_small_buffer_is_made_to_measure() {
     let room = budget.try_admit(Some(100)).unwrap();
     assert!(room.try_read(100).unwrap().buffer(100).capacity() < PART as usize);
 }
+
+#[tokio::test]
+async fn what_is_lent_comes_back_unless_it_was_needed() {
+    let part = 1 << 20;
+    let budget = Budget::new(16 << 20, part);
+    let full = part + LINK_BYTES;
+    let room = budget.admit(Some(10)).await;
+    let own = budget.reserved();
+    let lent = room.try_lend().unwrap();
+    assert_eq!(budget.reserved(), own + full - SMALLEST_WRITE);
+    assert_eq!(room.write_size(), SMALLEST_WRITE / 2, "what is not needed is not filled");
+    drop(lent);
+    assert_eq!(budget.reserved(), own);
+    let lent = room.try_lend().unwrap();
+    room.grow().await;
+    assert_eq!(room.write_size(), part);
+    drop(lent);
+    assert_eq!(budget.reserved(), own + full - SMALLEST_WRITE, "used");
+    drop(room);
+    assert_eq!(budget.reserved(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_lent_that_is_not_free_and_the_largest_can_always_have_it() {
+    let part = 1 << 20;
+    // Two whole minimums, and a tiny one.
+    let budget = Budget::new(2 * (2 * part + LINK_BYTES) + SMALLEST_WRITE + 10, part);
+    let small = budget.admit(Some(10)).await;
+    let (large, reserved) = (budget.reserve().await, budget.try_reserve());
+    assert!(reserved.is_none(), "the small one must be able to grow");
+    large.begin();
+    let larger = budget.reserve().await;
+    larger.begin();
+    assert!(small.try_lend().is_none());
+    let at_work = large.try_lend().unwrap();
+    assert!(small.try_lend().is_none());
+    drop((at_work, large));
+    assert!(small.try_lend().is_some());
+}

@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(shared("copy", 18, 80), Some((80, 129)));
         assert_eq!(shared("gzip", 64, 3), Some((3, 129)));
         assert_eq!(shared("gzip", 64, 80), Some((42, 129)));
-        assert_eq!(shared("zstd:3", 256, 80), Some((25, 129)));
+        assert_eq!(shared("zstd:3", 256, 80), Some((18, 129)));
         assert_eq!(shared("zstd:19", 256, 3), Some((1, 129)));
         assert_eq!(shared("zstd:19", 1024, 3), Some((3, 129)));
         assert_eq!(shared("xz:9", 700, 3), Some((1, 129)), "one may have more than half");

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::budget::{Lent, Room};
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
 use crate::link::{Disconnected, Inlet, Outlet};
@@ -173,12 +174,59 @@ impl std::fmt::Debug for Work {
     }
 }
 
-/// Waits for one of the `--processors`.
-pub(crate) async fn take_slot(slots: &Arc<Semaphore>, turn: &Turn) -> Result<OwnedSemaphorePermit, JobError> {
-    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-        return Ok(slot);
+/// The `--processors`, as a job comes to them.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    free: Arc<Semaphore>,
+    room: Option<Room>,
+}
+
+/// One of the processors, and the memory to work there without waiting for more. Both go with it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _room: Option<Lent>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Slots {
+    /// The processors for a job with this room.
+    pub fn of(free: &Arc<Semaphore>, room: &Room) -> Self {
+        Self { free: Arc::clone(free), room: Some(room.clone()) }
     }
-    let _waiting = turn.waits(State::WaitPermit);
-    let slot = Arc::clone(slots).acquire_owned().await;
-    slot.map_err(|closed| JobError::new(Stage::Process, ErrorKind::Stopped, Code(602), closed.to_string()))
+
+    /// Waits for one. A job for which there is no memory lets the next go first: it may be one that holds it.
+    pub(crate) async fn take(&self, turn: &Turn) -> Result<Slot, JobError> {
+        let (mut waiting, mut growing) = (None, None);
+        loop {
+            // Registered before looking, as in the budget.
+            let changed = self.room.as_ref().map(Room::changed);
+            let place = match Arc::clone(&self.free).try_acquire_owned() {
+                Ok(place) => place,
+                Err(_) => {
+                    waiting.get_or_insert_with(|| turn.waits(State::WaitPermit));
+                    let place = Arc::clone(&self.free).acquire_owned().await;
+                    place.map_err(|closed| {
+                        JobError::new(Stage::Process, ErrorKind::Stopped, Code(602), closed.to_string())
+                    })?
+                }
+            };
+            let (Some(room), Some(changed)) = (&self.room, changed) else {
+                return Ok(Slot { _room: None, _place: place });
+            };
+            if let Some(lent) = room.try_lend() {
+                return Ok(Slot { _room: Some(lent), _place: place });
+            }
+            drop(place);
+            waiting.get_or_insert_with(|| turn.waits(State::WaitPermit));
+            growing.get_or_insert_with(|| room.growing());
+            changed.await;
+        }
+    }
+}
+
+/// Processors for a job whose memory nobody counts.
+impl From<Arc<Semaphore>> for Slots {
+    fn from(free: Arc<Semaphore>) -> Self {
+        Self { free, room: None }
+    }
 }

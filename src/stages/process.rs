@@ -7,25 +7,17 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use tokio::sync::Semaphore;
-
 use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
 use crate::link::{Disconnected, Inlet, Outlet};
-use crate::processor::{ProcessError, Processor, Script, Work, panics, take_slot};
+use crate::processor::{ProcessError, Processor, Script, Slots, Work, panics};
 
 /// Runs `work` on one job.
 ///
 /// Dropping the future stops a program at once, with its whole process group. A filter can't be stopped from
 /// outside: it ends by itself when its next read or write finds the link cut, and keeps its slot until then.
-pub async fn process(
-    work: &Work,
-    slots: Arc<Semaphore>,
-    job: &Job,
-    input: Inlet,
-    output: Outlet,
-) -> Result<(), JobError> {
+pub async fn process(work: &Work, slots: Slots, job: &Job, input: Inlet, output: Outlet) -> Result<(), JobError> {
     match work {
         Work::Copy => copy(input, output).await.map_err(|gone| gone.at(Process)),
         Work::Filter(processor) => filter(Arc::clone(processor), &slots, job.clone(), input, output).await,
@@ -44,14 +36,14 @@ async fn copy(mut input: Inlet, output: Outlet) -> Result<(), Disconnected> {
 
 async fn filter(
     processor: Arc<dyn Processor>,
-    slots: &Arc<Semaphore>,
+    slots: &Slots,
     job: Job,
     mut input: Inlet,
     output: Outlet,
 ) -> Result<(), JobError> {
     input.ready().await.map_err(|gone| gone.at(Process))?;
     let job = Job { size: input.total().or(job.size), ..job };
-    let slot = take_slot(slots, input.turn()).await?;
+    let slot = slots.take(input.turn()).await?;
     let run = move || {
         // Moved in: a job that is cut must not free the slot of a thread that still runs.
         let _slot = slot;
@@ -75,13 +67,13 @@ fn run_filter(processor: &dyn Processor, job: &Job, input: Inlet, output: Outlet
 
 async fn follow(
     script: &dyn Script,
-    slots: &Arc<Semaphore>,
+    slots: &Slots,
     job: &Job,
     mut input: Inlet,
     output: Outlet,
 ) -> Result<(), JobError> {
     input.ready().await.map_err(|gone| gone.at(Process))?;
-    let _slot = take_slot(slots, input.turn()).await?;
+    let _slot = slots.take(input.turn()).await?;
     let mut running = script.run(job, &mut input, &output);
     let ended = std::future::poll_fn(|context| match panics::catch(|| running.as_mut().poll(context)) {
         Ok(polled) => polled.map(|ended| ended.map(Ok)),

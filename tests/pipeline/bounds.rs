@@ -75,23 +75,36 @@ async fn outputs_that_outgrow_their_inputs_finish_in_the_smallest_budget() {
 async fn a_job_at_work_never_waits_for_room_of_jobs_that_wait_for_its_processor() {
     let mut rig = Rig::new();
     (rig.concurrency, rig.processors) = (3, 1);
-    rig.memory = 2 * (2 * PART + batchpipe::budget::LINK_BYTES) + PART + 100;
+    // The rooms of two large objects and of a tiny one, and not a byte to grow into.
+    let part = 1 << 20;
+    rig.transfer.part = part;
+    rig.memory = 2 * (2 * part + batchpipe::budget::LINK_BYTES) + PART + 100;
+    (rig.receive.until_empty, rig.receive.max_messages) = (false, Some(3));
     rig.patience = Duration::from_secs(10);
     rig.job("small", 10);
-    rig.job("large", 4 * PART);
-    rig.job("larger", 5 * PART);
-    let settled = rig.run(filter(|job, input, output| {
+    let (begun, waiting) = (Arc::new(AtomicU64::new(0)), rig.faults.clone());
+    let seen = Arc::clone(&begun);
+    let running = rig.start(filter(move |job, input, output| {
         if job.input.key() != "small" {
             std::io::copy(input, output)?;
             return Ok(());
         }
         std::io::copy(input, &mut std::io::sink())?;
-        // Long enough for the others to come and to take what is free.
-        std::thread::sleep(Duration::from_millis(200));
+        seen.store(1, SeqCst);
+        // Both of the others have read what they can.
+        while waiting.calls(On::Get) < 3 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(50));
         (0..100).try_for_each(|_| output.write_all(&[7; 40_000]))?;
         Ok(())
     }));
-    assert_eq!(settled.await.done, 3);
+    while begun.load(SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    rig.job("large", 8 * part);
+    rig.job("larger", 9 * part);
+    assert_eq!(running.end().await.done, 3);
 }
 
 /// A receiver that waits for messages holds room for them: a job that needs more than it began with must not wait

@@ -31,7 +31,7 @@ async fn a_chain_crosses_the_stage_in_whole_chunks() {
     let mut ends = joined();
     let work = work_from_steps("zstd:1,decompress").unwrap();
     let job = job("x");
-    let stage = process(&work, Arc::new(Semaphore::new(1)), &job, ends.input, ends.output);
+    let stage = process(&work, Arc::new(Semaphore::new(1)).into(), &job, ends.input, ends.output);
     let sizes = async {
         let mut sizes = Vec::new();
         while let Some(chunk) = ends.from_process.recv().await.unwrap() {
@@ -97,7 +97,7 @@ async fn a_broken_download_is_never_the_end_of_the_input_whatever_the_filter_mak
         let ends = joined();
         ends.to_process.send(Bytes::from_static(b"half")).await.unwrap();
         drop(ends.to_process);
-        let said = process(&work, Arc::new(Semaphore::new(1)), &job("x"), ends.input, ends.output).await;
+        let said = process(&work, Arc::new(Semaphore::new(1)).into(), &job("x"), ends.input, ends.output).await;
         assert_eq!(said.unwrap_err().kind, ErrorKind::Disconnected);
         assert_eq!(super::collect(ends.from_process).await, Err(Disconnected));
     }
@@ -117,7 +117,7 @@ async fn a_slot_is_taken_with_the_first_chunk_and_stays_with_the_thread() {
     let ends = joined();
     let task = {
         let slots = Arc::clone(&slots);
-        tokio::spawn(async move { process(&stuck, slots, &job("x"), ends.input, ends.output).await })
+        tokio::spawn(async move { process(&stuck, slots.into(), &job("x"), ends.input, ends.output).await })
     };
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(slots.available_permits(), 1, "a slot was taken before there was anything to do");
@@ -137,7 +137,7 @@ async fn a_filter_whose_job_is_cut_ends_by_itself_and_frees_its_slot() {
     ends.to_process.send(Bytes::from_static(b"first")).await.unwrap();
     let task = {
         let (slots, work) = (Arc::clone(&slots), work_from_steps("sha256").unwrap());
-        tokio::spawn(async move { process(&work, slots, &job("x"), ends.input, ends.output).await })
+        tokio::spawn(async move { process(&work, slots.into(), &job("x"), ends.input, ends.output).await })
     };
     while slots.available_permits() == 1 {
         tokio::time::sleep(Duration::from_millis(2)).await;

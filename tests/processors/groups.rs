@@ -50,7 +50,7 @@ async fn a_stubborn_program_and_its_children_die_with_the_job() {
     ends.to_process.send(Bytes::from_static(b"x")).await.unwrap();
     let task = {
         let slots = Arc::clone(&slots);
-        tokio::spawn(async move { process(&work, slots, &job("x"), ends.input, ends.output).await })
+        tokio::spawn(async move { process(&work, slots.into(), &job("x"), ends.input, ends.output).await })
     };
     let pids = pids(&file).await;
     assert!(pids.len() == 2 && pids.iter().all(|pid| lives(*pid)));
@@ -68,7 +68,7 @@ async fn a_program_dies_when_the_upload_does_though_it_writes_nothing() {
     let ends = joined();
     ends.to_process.send(Bytes::from_static(b"x")).await.unwrap();
     let job = job("x");
-    let stage = process(&work, Arc::new(Semaphore::new(1)), &job, ends.input, ends.output);
+    let stage = process(&work, Arc::new(Semaphore::new(1)).into(), &job, ends.input, ends.output);
     let upload = async {
         let pids = pids(&file).await;
         drop(ends.from_process);
@@ -90,7 +90,7 @@ async fn a_broken_download_never_looks_like_the_end_of_stdin() {
     let ends = joined();
     ends.to_process.send(Bytes::from_static(b"half")).await.unwrap();
     let job = job("x");
-    let stage = process(&work, Arc::new(Semaphore::new(1)), &job, ends.input, ends.output);
+    let stage = process(&work, Arc::new(Semaphore::new(1)).into(), &job, ends.input, ends.output);
     let download = async {
         pids(&ready).await;
         drop(ends.to_process);

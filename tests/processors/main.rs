@@ -81,7 +81,7 @@ async fn collect(mut inlet: Inlet) -> Result<Vec<u8>, Disconnected> {
 async fn run(work: &Work, job: &Job, data: Vec<u8>) -> (Result<(), JobError>, Result<Vec<u8>, Disconnected>) {
     let ends = joined();
     let slots = Arc::new(Semaphore::new(1));
-    let stage = process(work, Arc::clone(&slots), job, ends.input, ends.output);
+    let stage = process(work, Arc::clone(&slots).into(), job, ends.input, ends.output);
     let all = async { tokio::join!(stage, collect(ends.from_process), feed(ends.to_process, data)) };
     let (said, seen, ()) = tokio::time::timeout(Duration::from_secs(60), all).await.expect("the stage hangs");
     assert_eq!(slots.available_permits(), 1, "a slot was not given back");

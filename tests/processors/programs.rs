@@ -61,7 +61,7 @@ async fn a_program_that_ends_does_not_wait_for_the_rest_of_a_slow_download() {
     let ends = joined();
     ends.to_process.send(Bytes::from_static(b"first")).await.unwrap();
     let (work, job) = (sh("exec true"), job("x"));
-    let stage = process(&work, Arc::new(Semaphore::new(1)), &job, ends.input, ends.output);
+    let stage = process(&work, Arc::new(Semaphore::new(1)).into(), &job, ends.input, ends.output);
     tokio::time::timeout(Duration::from_secs(10), stage).await.unwrap().unwrap();
     assert_eq!(collect(ends.from_process).await, Ok(vec![]));
     drop(ends.to_process);
@@ -189,7 +189,7 @@ async fn a_program_with_a_file_begins_when_the_file_is_complete_and_never_on_hal
     let (work, slots, job) =
         (Work::Program(Arc::new(work.with_scratch(scratch))), Arc::new(Semaphore::new(1)), job("x"));
     let ends = joined();
-    let stage = process(&work, Arc::clone(&slots), &job, ends.input, ends.output);
+    let stage = process(&work, Arc::clone(&slots).into(), &job, ends.input, ends.output);
     let download = async {
         ends.to_process.send(Bytes::from_static(b"half")).await.unwrap();
         while meters.temp_bytes.load(std::sync::atomic::Ordering::Relaxed) == 0 {
@@ -225,7 +225,7 @@ async fn how_fast_bytes_go_through_a_program() {
         let ends = joined();
         let (work, job) = (program(&["cat"]), job("x"));
         let began = Instant::now();
-        let stage = process(&work, Arc::new(Semaphore::new(1)), &job, ends.input, ends.output);
+        let stage = process(&work, Arc::new(Semaphore::new(1)).into(), &job, ends.input, ends.output);
         let feeding = async {
             for _ in 0..64 {
                 ends.to_process.send(chunk.clone()).await.unwrap();
@@ -246,7 +246,7 @@ async fn programs_wait_for_a_slot_and_begin_when_there_is_work() {
     let (work, job) = (program(&["cat"]), job("x"));
     let ends = joined();
     let meters = Arc::clone(&ends.meters);
-    let stage = process(&work, Arc::clone(&slots), &job, ends.input, ends.output);
+    let stage = process(&work, Arc::clone(&slots).into(), &job, ends.input, ends.output);
     let rest = async {
         feed(ends.to_process, b"data".to_vec()).await;
         tokio::time::sleep(Duration::from_millis(30)).await;

@@ -231,7 +231,7 @@ async fn transfer(
     let source = Source::new(store, transfer, meters, &job);
     let (downloaded, _, uploaded) = tokio::join!(
         cut.or(download(source, room, &job, &origin, raw_out)),
-        cut.or(process(&work, slots, &job, raw_in, cooked_out)),
+        cut.or(process(&work, slots.into(), &job, raw_in, cooked_out)),
         upload(target, room, &cut, cooked_in),
     );
     // The upload's failure may be the echo of the download's.

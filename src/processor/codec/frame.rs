@@ -14,7 +14,7 @@ use super::pull::{FIRST, FULL, Source};
 
 /// An input of at most so many bytes is compressed in one call, if it is there. The window of the default level: what
 /// zstd would hold of it otherwise, and the output takes no more than that.
-const WHOLE: usize = 2 << 20;
+pub(super) const WHOLE: usize = 2 << 20;
 
 /// Reads as `source`, compressed.
 pub(super) struct Frame<'a> {

@@ -5,6 +5,7 @@
 //! knows beforehand that they won't be touched. What a *decoder* needs is written in data that is somebody else's, so
 //! there the bound comes first ([`Limits::decoder_bytes`](super::Limits)), and data that asks for more is refused.
 
+use super::frame::WHOLE;
 use super::step::{Codec, Step};
 use crate::link;
 
@@ -90,9 +91,10 @@ fn encoder(codec: Codec, level: i32) -> u64 {
         Codec::Zstd => {
             let (window, chain, hash) = ZSTD_LEVELS[level.min(ZSTD_LEVELS.len() - 1)];
             // The tables hold 4 bytes an entry, and at the levels that search in rows one more; beside them two blocks, their
-            // sequences, and from level 18 on a table of 512 KiB for matches of three bytes.
+            // sequences, and from level 18 on a table of 512 KiB for matches of three bytes; and the whole output of an
+            // input that is short enough to be compressed in one call.
             let rows = if (5..=12).contains(&level) { 1 << hash } else { 0 };
-            (1 << window) + (4 << chain) + (4 << hash) + rows + 2 * MIB
+            (1 << window) + (4 << chain) + (4 << hash) + rows + 2 * MIB + zstd::zstd_safe::compress_bound(WHOLE) as u64
         }
         // 400 KB and eight times the block, which is 900 KB at the most (bzip2(1)).
         Codec::Bzip2 => 8 * MIB,

@@ -7,13 +7,11 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
 use nix::fcntl::{FcntlArg, fcntl};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::Semaphore;
 
 use super::group::Group;
 use super::pumps::{Cut, Drain, feed, fill, send_file, tail};
@@ -22,7 +20,7 @@ use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
 use crate::link::{Inlet, Outlet, WRITE_CHUNK};
-use crate::processor::take_slot;
+use crate::processor::Slots;
 use crate::scratch::ScratchFile;
 
 /// How long a program's stdout may be silent after the program is gone. What is in the pipe comes at once; this is
@@ -34,13 +32,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl Program {
     /// Runs the program on one job. Dropping the future kills it, with its whole process group.
-    pub async fn run(
-        &self,
-        job: &Job,
-        mut input: Inlet,
-        output: Outlet,
-        slots: &Arc<Semaphore>,
-    ) -> Result<(), JobError> {
+    pub async fn run(&self, job: &Job, mut input: Inlet, output: Outlet, slots: &Slots) -> Result<(), JobError> {
         refuse_nul(job)?;
         let mut given = self.reserve(self.template.input.as_deref())?;
         let mut left = self.reserve(self.template.output.as_deref())?;
@@ -48,7 +40,7 @@ impl Program {
             Some(file) => fill(file, &mut input).await?,
             None => input.ready().await.map_err(|gone| gone.at(Process))?,
         }
-        let slot = take_slot(slots, input.turn()).await?;
+        let slot = slots.take(input.turn()).await?;
         let command = self.command(job, given.as_ref(), left.as_ref());
         let stream = given.is_none().then_some(&mut input);
         crash::during("CP4", self.drive(command, &job.id, stream, &output)).await?;
