@@ -22,6 +22,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<Exit, UserError> {
+    // Before anything else: whoever looks in time keeps what was seen.
+    let concealed = machine::conceal();
     let typing = match cli::parse(std::env::args_os())? {
         Parsed::Typing(typing) => *typing,
         Parsed::Text(text) => return output::print(&text).map(|()| Exit::Done),
@@ -38,6 +40,9 @@ fn run() -> Result<Exit, UserError> {
     let screen = Screen::default();
     log::start(&global.log, global.color, &screen)?;
     global.notes.iter().for_each(|note| tracing::warn!("{}", output::escaped(note)));
+    if let Err(error) = concealed {
+        tracing::warn!(%error, "other processes of this user, programs among them, can read our keys");
+    }
     machine::prepare();
     let files = files.into_iter().map(|(path, _)| path).collect();
     let context = Context { global, layers, files, machine: Machine::look(), screen };

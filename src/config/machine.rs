@@ -1,8 +1,10 @@
-//! What the machine has: cores, memory, open files. Measured once, and handed to the pure part as numbers.
+//! What the machine has: cores, memory, open files. Measured once, and handed to the pure part as numbers. And what this
+//! process lets others of the machine see of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The machine as this process may use it.
@@ -37,7 +39,19 @@ impl Machine {
     }
 }
 
-/// Raises the limit of open files as far as we may, and forbids core files: they would hold credentials.
+/// Keeps what this process holds, keys among it, from every other process of the same user: above all from the programs
+/// that it runs, whose own environment has none. They could read `/proc/PID/environ` and `/proc/PID/mem`, or attach as a
+/// debugger does; Linux refuses all of that, and any core, of a process that is not dumpable. What a process may read of
+/// itself stays as it was. Only whoever has `CAP_SYS_PTRACE` still may: root outside a container
+/// (<https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html>).
+///
+/// Programs inherit the limit of core files, and lose the rest of it with their exec.
+pub fn conceal() -> nix::Result<()> {
+    set_dumpable(false)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)
+}
+
+/// Raises the limit of open files as far as we may.
 pub fn prepare() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
@@ -45,7 +59,6 @@ pub fn prepare() {
         // Refused only where the kernel's own maximum is lower; then the soft limit stays as it was, and is counted.
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap_or(());
     }
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap_or(());
 }
 
 /// The least of what the machine has and what the cgroups above this process allow. `root` is `/` but in tests.

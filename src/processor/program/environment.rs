@@ -1,5 +1,8 @@
 //! The environment of a program: the worker's, less what a program has no business knowing, plus the job's names.
 //!
+//! That is no secret kept from a program which may look into the worker itself: the binary does not let it
+//! (`config::machine::conceal`). The host of the library is not ours to hide.
+//!
 //! A key is data. In a variable no shell reads it unless the program's author writes one that does.
 
 use std::ffi::{OsStr, OsString};
