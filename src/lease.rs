@@ -137,7 +137,7 @@ impl Leases {
     }
 
     /// Leases, and the work of keeping them, which ends when they are gone.
-    fn kept(
+    pub(crate) fn kept(
         queue: Arc<dyn JobQueue>,
         visibility: Duration,
         longest: Duration,
@@ -327,10 +327,11 @@ async fn keep(keeper: Keeper, longest: Duration) {
 
 async fn extend(keeper: Keeper, batch: Vec<(String, Receipt)>) {
     let Keeper { queue, held, meters, refused, visibility } = keeper;
-    // This batch may have waited for its turn, and some of its messages been settled meanwhile.
+    // This batch may have waited for its turn, and some of its messages been settled or delivered again meanwhile.
     let batch: Vec<_> = {
         let held = lock(&held);
-        batch.into_iter().filter(|(id, _)| held.get(id).is_some_and(|entry| !entry.settling)).collect()
+        let stands = |entry: &Entry, receipt: &Receipt| !entry.settling && entry.receipt == *receipt;
+        batch.into_iter().filter(|(id, receipt)| held.get(id).is_some_and(|entry| stands(entry, receipt))).collect()
     };
     if batch.is_empty() {
         return;

@@ -6,9 +6,13 @@
 //! in a rare order (PCT). A standstill is a failure: every lost wake-up is one.
 //!
 //! `BATCHPIPE_SCHEDULES=100000 cargo test --test schedules budget` explores more; seeds are counted from the same number, so what
-//! failed fails again. A failure prints its schedule: `BATCHPIPE_SCHEDULE=91… cargo test --test schedules budget` runs that alone.
+//! failed fails again. A failure prints its schedule: `BATCHPIPE_SCHEDULE=91… cargo test --test schedules budget` runs that alone (all lines
+//! of it, in quotes; the seed that is printed as well is shuttle's own and of no use here).
 
 mod budget;
+mod checked;
+mod clock;
+mod leases;
 mod store;
 
 use std::any::Any;
@@ -32,8 +36,9 @@ const STACK: usize = 512 * 1024;
 fn explore(name: &str, model: fn()) {
     let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     // Never dropped: it would wake the tasks of a schedule that failed.
-    let clock = Box::leak(Box::new(clock));
+    let clock: &tokio::runtime::Runtime = Box::leak(Box::new(clock));
     let _entered = clock.enter();
+    clock::install(clock);
     if let Ok(schedule) = std::env::var("BATCHPIPE_SCHEDULE") {
         let mut replay = ReplayScheduler::new_from_encoded(&schedule);
         replay.set_allow_incomplete();
@@ -77,4 +82,9 @@ fn draw(range: std::ops::Range<usize>) -> usize {
 #[test]
 fn budget_grants_nothing_beyond_it_and_every_job_ends() {
     explore("budget", budget::model);
+}
+
+#[test]
+fn leases_are_kept_while_they_are_held_and_not_a_moment_longer() {
+    explore("leases", leases::model);
 }

@@ -9,6 +9,9 @@
 
 #![allow(dead_code, reason = "whether something is used is judged where the files belong")]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 pub use batchpipe::{
     circuit, crash, error, job, leftovers, letter, link, meter, origin, pipeline, queue, retry, shutdown, store,
 };
@@ -27,6 +30,19 @@ pub mod lease;
 pub mod limit;
 #[path = "../../../src/stages/upload.rs"]
 pub mod upload;
+
+/// Leases whose keeper is a task of the scheduler.
+pub fn kept(
+    queue: Arc<dyn queue::JobQueue>,
+    visibility: Duration,
+    longest: Duration,
+    meters: Arc<meter::Meters>,
+) -> Arc<lease::Leases> {
+    let (leases, keeping) = lease::Leases::kept(queue, visibility, longest, meters);
+    // Not awaited: it ends when the leases are gone, and a schedule ends when all its tasks have.
+    drop(shuttle::future::spawn(busy::Watched::new(keeping)));
+    leases
+}
 
 /// In the place of batchpipe's: the same names, from the scheduler.
 mod sync {
@@ -49,7 +65,7 @@ mod task {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Task(shuttle::future::spawn(future))
+        Task(shuttle::future::spawn(super::busy::Watched::new(future)))
     }
 
     impl<T> Future for Task<T> {
@@ -63,6 +79,101 @@ mod task {
     impl<T> Drop for Task<T> {
         fn drop(&mut self) {
             self.0.abort();
+        }
+    }
+}
+
+/// Whether the files' own tasks have anything left to do, for whoever moves time.
+pub mod busy {
+    use std::cell::Cell;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    thread_local! {
+        /// A schedule runs on one thread.
+        static BUSY: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many of the tasks could go on.
+    pub fn tasks() -> usize {
+        BUSY.get()
+    }
+
+    /// Counted for as long as it exists.
+    struct Counted;
+
+    impl Counted {
+        fn new() -> Self {
+            BUSY.set(BUSY.get() + 1);
+            Self
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            BUSY.set(BUSY.get() - 1);
+        }
+    }
+
+    /// A task that counts from when it is woken until it waits again.
+    pub(crate) struct Watched<F> {
+        future: Pin<Box<F>>,
+        woken: Arc<Woken>,
+    }
+
+    #[derive(Default)]
+    struct Woken {
+        counts: AtomicBool,
+        task: Mutex<Option<Waker>>,
+    }
+
+    impl Woken {
+        fn set(&self, counts: bool) {
+            match (self.counts.swap(counts, SeqCst), counts) {
+                (false, true) => std::mem::forget(Counted::new()),
+                (true, false) => drop(Counted),
+                _ => {}
+            }
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            let task = self.task.lock().expect("nothing panics with it").clone();
+            // Without a task it has not been polled yet, and counts already; or it has ended.
+            if let Some(task) = task {
+                self.set(true);
+                task.wake();
+            }
+        }
+    }
+
+    impl<F> Watched<F> {
+        pub(crate) fn new(future: F) -> Self {
+            let woken = Arc::new(Woken::default());
+            woken.set(true);
+            Self { future: Box::pin(future), woken }
+        }
+    }
+
+    impl<F: Future> Future for Watched<F> {
+        type Output = F::Output;
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+            let _going = Counted::new();
+            *self.woken.task.lock().expect("nothing panics with it") = Some(cx.waker().clone());
+            self.woken.set(false);
+            let waker = Waker::from(Arc::clone(&self.woken));
+            self.future.as_mut().poll(&mut Context::from_waker(&waker))
+        }
+    }
+
+    impl<F> Drop for Watched<F> {
+        fn drop(&mut self) {
+            *self.woken.task.lock().expect("nothing panics with it") = None;
+            self.woken.set(false);
         }
     }
 }
