@@ -38,6 +38,7 @@ struct Counts {
     answered: AtomicU64,
     bytes: AtomicU64,
     busy: AtomicU64,
+    waited: AtomicU64,
     throttled: AtomicU64,
 }
 
@@ -54,6 +55,8 @@ pub struct Seen {
     pub bytes: u64,
     /// Time that calls took, summed.
     pub busy: Duration,
+    /// Time that calls waited for a place, summed.
+    pub waited: Duration,
     /// Calls that were throttled.
     pub throttled: u64,
 }
@@ -147,13 +150,14 @@ impl Limit {
     /// What has been seen so far.
     pub fn seen(&self) -> Seen {
         let get = |number: &AtomicU64| number.load(Relaxed);
-        let Counts { pressed, asked, answered, bytes, busy, throttled } = &self.seen;
+        let Counts { pressed, asked, answered, bytes, busy, waited, throttled } = &self.seen;
         Seen {
             pressed: get(pressed),
             asked: get(asked),
             answered: get(answered),
             bytes: get(bytes),
             busy: Duration::from_micros(get(busy)),
+            waited: Duration::from_micros(get(waited)),
             throttled: get(throttled),
         }
     }
@@ -199,7 +203,10 @@ impl Lane {
             }
             None => {
                 limit.press(1, 1);
-                limit.acquire().await
+                let since = Instant::now();
+                let permit = limit.acquire().await;
+                limit.seen.waited.fetch_add(micros(since.elapsed()), Relaxed);
+                permit
             }
         };
         Passing(Some((permit, Instant::now())))
@@ -219,7 +226,7 @@ impl Passing {
             Ok(_) => {
                 seen.answered.fetch_add(1, Relaxed);
                 seen.bytes.fetch_add(bytes, Relaxed);
-                seen.busy.fetch_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Relaxed);
+                seen.busy.fetch_add(micros(since.elapsed()), Relaxed);
             }
             Err(error) if error.kind == ServiceErrorKind::Throttled => {
                 seen.throttled.fetch_add(1, Relaxed);
@@ -227,6 +234,10 @@ impl Passing {
             Err(_) => {}
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -301,5 +312,6 @@ mod tests {
         let seen = limit.seen();
         assert_eq!((seen.pressed, seen.asked, seen.answered, seen.bytes, seen.throttled), (1, 2, 1, 5, 1));
         assert!(seen.busy < Duration::from_millis(10), "waiting for a place is no latency");
+        assert_eq!(seen.waited, Duration::from_millis(20));
     }
 }

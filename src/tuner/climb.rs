@@ -34,6 +34,8 @@ pub(super) struct Sight {
     pub throttled: f64,
     /// How many were in flight on average.
     pub in_flight: f64,
+    /// How many waited for a place on average.
+    pub waiting: f64,
     /// Seconds that a call took.
     pub latency: f64,
 }
@@ -98,6 +100,8 @@ const COSTS: f64 = 0.08;
 const SLOWER: f64 = 2.0;
 /// The share of a limit in flight from which it would soon be in the way of the other calls.
 const NEAR: f64 = 0.7;
+/// The share of the places to be added that calls which wait for one must fill for the trial to show what the places bring.
+const ENOUGH: f64 = 0.5;
 /// The share of calls throttled that cuts a limit: S3 answers a few with 503 at any time.
 const THROTTLED: f64 = 0.01;
 /// What a throttle leaves, of what was in flight.
@@ -308,17 +312,31 @@ impl Climb {
         }
     }
 
-    /// The next trial, if one is due. Reads and writes are moved together where both are in the way, or nearly:
-    /// of one alone nothing would come. Jobs that wait for a read or a write are not too few.
+    /// Which limits move together in the next trial. Reads and writes where both are in the way, or nearly, for of one alone
+    /// nothing would come. Jobs of which enough wait for a read or a write are not too few; but 128 jobs that do nothing
+    /// else fill 64 reads and 64 writes, and none waits: there more jobs find no places, and more places no jobs, so all
+    /// move. That is so for more only: fewer are tried of jobs alone, and of calls without them.
+    fn group(&self, seen: &Window) -> [bool; KINDS] {
+        let pressed = seen.sights.map(|sight| sight.pressed);
+        let near = |kind: usize| seen.sights[kind].in_flight >= NEAR * self.spots[kind].now as f64;
+        if pressed == [false; KINDS] || (pressed[0] && self.spots[0].fewer) {
+            return [pressed[0], false, false];
+        }
+        let calls = [1, 2].map(|kind| pressed[kind] || near(kind));
+        let (mut wanted, mut waiting, mut fewer) = (0.0, 0.0, false);
+        for kind in [1, 2].into_iter().filter(|kind| calls[kind - 1]) {
+            let spot = &self.spots[kind];
+            wanted += spot.now as f64 * (STRIDES[spot.stride] - 1.0);
+            waiting += seen.sights[kind].waiting;
+            fewer |= spot.fewer;
+        }
+        [pressed[0] && !fewer && waiting <= ENOUGH * wanted, calls[0], calls[1]]
+    }
+
+    /// The next trial, if one is due.
     fn next(&mut self, seen: &Window, gained: bool) -> Vec<Change> {
         let Some(level) = self.level else { return Vec::new() };
-        let calls = [1, 2].map(|kind| seen.sights[kind].pressed);
-        let near = |kind: usize| seen.sights[kind].in_flight >= NEAR * self.spots[kind].now as f64;
-        let group = if calls.contains(&true) {
-            [false, calls[0] || near(1), calls[1] || near(2)]
-        } else {
-            [seen.sights[0].pressed, false, false]
-        };
+        let group = self.group(seen);
         let mut due = false;
         for ((spot, sight), in_the_way) in self.spots.iter_mut().zip(&seen.sights).zip(group) {
             spot.latency.get_or_insert(sight.latency);

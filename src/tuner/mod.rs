@@ -190,6 +190,7 @@ fn window(then: &Sample, now: &Sample, stuck: bool) -> Window {
             pressed: pressed > 0.0 && pressed >= asked * share,
             throttled: if throttled > 0.0 { throttled / (answered + throttled) } else { 0.0 },
             in_flight: busy / seconds,
+            waiting: (now.waited - then.waited).as_secs_f64() / seconds,
             latency: if answered > 0.0 { busy / answered } else { 0.0 },
         };
         if kind == 0 {

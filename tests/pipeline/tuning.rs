@@ -43,8 +43,23 @@ async fn auto_is_as_quick_as_the_best_fixed_number_where_latency_is_all() {
     let best = run(rig(1_000_000, jobs), 300, 300, jobs.into()).await.0;
     let (auto, limits) = run(rig(1_000_000, jobs), 16, 300, jobs.into()).await;
     assert!(auto > 3.0 * fixed, "{auto} jobs/s, {fixed} with 16");
-    // The second that it takes to find it is a fifth of the run.
-    assert!(auto > 0.75 * best, "{auto} jobs/s, {best} with 300; {limits:?} at the end");
+    // The second that it takes to find it is a part of the run.
+    assert!(auto > 0.8 * best, "{auto} jobs/s, {best} with 300; {limits:?} at the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_goes_on_where_so_many_jobs_make_just_so_many_calls() {
+    // With room for all, 128 jobs fill 64 reads and 64 writes: neither jobs nor calls would bring more alone.
+    let jobs = 12_000;
+    let roomy = || {
+        let mut rig = rig(1_000_000, jobs);
+        rig.memory = 8 << 30;
+        rig
+    };
+    let best = run(roomy(), 300, 300, jobs.into()).await.0;
+    let (auto, limits) = run(roomy(), 16, 300, jobs.into()).await;
+    // It is there after a second, a third of the run; stuck at 128 it would be at 0.4.
+    assert!(auto > 0.6 * best, "{auto} jobs/s, {best} with 300; {limits:?} at the end");
 }
 
 #[tokio::test(start_paused = true)]
