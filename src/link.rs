@@ -48,8 +48,15 @@ impl From<Disconnected> for io::Error {
 enum Frame {
     /// How many bytes there will be in all; comes first, if it comes.
     Total(u64),
-    Data(Bytes),
+    Data(Chunk),
     End,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    /// The bytes hold their room in the budget themselves.
+    counted: bool,
 }
 
 /// The writing end of a link.
@@ -66,6 +73,8 @@ pub struct Inlet {
     /// A chunk looked at by [`ready`](Inlet::ready) and not yet taken.
     peeked: Option<Bytes>,
     total: Option<u64>,
+    /// The chunk received last holds its room.
+    counted: bool,
     ended: bool,
     turn: Arc<Turn>,
 }
@@ -75,7 +84,7 @@ pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
     let (tx, rx) = mpsc::channel(DEPTH);
     (
         Outlet { frames: tx, turn: Arc::clone(from) },
-        Inlet { frames: rx, peeked: None, total: None, ended: false, turn: Arc::clone(to) },
+        Inlet { frames: rx, peeked: None, total: None, counted: false, ended: false, turn: Arc::clone(to) },
     )
 }
 
@@ -85,9 +94,18 @@ impl Outlet {
         self.frames.send(Frame::Total(total)).await.map_err(|_| Disconnected)
     }
 
-    /// Sends one chunk, waiting while the link is full.
+    /// Sends one chunk, waiting while the link is full. It lies in the link's own room, and in none beyond it.
     pub async fn send(&self, chunk: Bytes) -> Result<(), Disconnected> {
-        let length = chunk.len() as u64;
+        self.transmit(Chunk { bytes: chunk, counted: false }).await
+    }
+
+    /// The same for a chunk that [holds](crate::budget::Claim::hold) its room wherever it goes.
+    pub async fn send_counted(&self, chunk: Bytes) -> Result<(), Disconnected> {
+        self.transmit(Chunk { bytes: chunk, counted: true }).await
+    }
+
+    async fn transmit(&self, chunk: Chunk) -> Result<(), Disconnected> {
+        let length = chunk.bytes.len() as u64;
         match self.frames.try_send(Frame::Data(chunk)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Disconnected),
@@ -122,7 +140,7 @@ impl Outlet {
 
     fn blocking_send(&self, chunk: Bytes) -> Result<(), Disconnected> {
         let length = chunk.len() as u64;
-        match self.frames.try_send(Frame::Data(chunk)) {
+        match self.frames.try_send(Frame::Data(Chunk { bytes: chunk, counted: false })) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Disconnected),
             Err(mpsc::error::TrySendError::Full(frame)) => {
@@ -154,6 +172,12 @@ impl Inlet {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the chunk that came last holds its room wherever it goes; another is in the link's own, for as long as it
+    /// takes to use it up.
+    pub fn counted(&self) -> bool {
+        self.counted
     }
 
     /// How many bytes there will be in all, if the writer has said it before what was received so far.
@@ -199,9 +223,10 @@ impl Inlet {
     /// `None` for an empty chunk, the total or the end; `ended` tells the last.
     fn accept(&mut self, frame: Option<Frame>) -> Result<Option<Bytes>, Disconnected> {
         match frame {
-            Some(Frame::Data(chunk)) => {
-                self.turn.meter().bytes_in.fetch_add(chunk.len() as u64, Relaxed);
-                Ok((!chunk.is_empty()).then_some(chunk))
+            Some(Frame::Data(Chunk { bytes, counted })) => {
+                self.turn.meter().bytes_in.fetch_add(bytes.len() as u64, Relaxed);
+                self.counted = counted;
+                Ok((!bytes.is_empty()).then_some(bytes))
             }
             Some(Frame::Total(total)) => {
                 self.total = Some(total);

@@ -365,6 +365,12 @@ impl Room {
         if write == self.shared.budget.full { self.shared.budget.part } else { write / 2 }
     }
 
+    /// Whether `bytes` fit into the job's own write room, if nothing else is in it. What is lent goes before they do.
+    pub fn has(&self, bytes: u64) -> bool {
+        let held = self.shared.lock();
+        bytes <= held.lent.unwrap_or(held.write)
+    }
+
     /// Waits until the job's own write room is a whole part. Some job can always do this; see the module.
     pub async fn grow(&self) {
         let budget = &self.shared.budget;

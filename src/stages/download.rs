@@ -95,7 +95,7 @@ pub async fn download(
 }
 
 async fn send(output: &Outlet, bytes: Bytes) -> Result<(), JobError> {
-    output.send(bytes).await.map_err(|gone| gone.at(Download))
+    output.send_counted(bytes).await.map_err(|gone| gone.at(Download))
 }
 
 /// An object that was replaced while it was read is read again, unless the message means the version that is gone.

@@ -5,6 +5,7 @@
 
 mod acknowledge;
 mod ahead;
+mod body;
 mod download;
 mod process;
 mod read;

@@ -29,7 +29,10 @@ pub async fn process(work: &Work, slots: Slots, job: &Job, input: Inlet, output:
 async fn copy(mut input: Inlet, output: Outlet) -> Result<(), Disconnected> {
     while let Some(chunk) = input.recv().await? {
         crash::point("CP4");
-        output.send(chunk).await?;
+        match input.counted() {
+            true => output.send_counted(chunk).await?,
+            false => output.send(chunk).await?,
+        }
     }
     output.finish().await
 }

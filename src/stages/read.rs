@@ -40,7 +40,7 @@ pub async fn read(path: PathBuf, size: u64, part: u64, room: &Room, output: Outl
         }
         sent += length;
         open = Some(file);
-        output.send(claim.hold(Bytes::from(chunk))).await.map_err(|gone| gone.at(Read))?;
+        output.send_counted(claim.hold(Bytes::from(chunk))).await.map_err(|gone| gone.at(Read))?;
         if sent == size {
             break;
         }

@@ -3,8 +3,7 @@
 //! The object appears only if the input link was finished, and only if the message is still ours at that moment. An
 //! upload that does not complete is aborted, on every path. What fits in one part is written with one request.
 //!
-//! Bytes are not copied where a chunk already is what is to be sent: a small object's only chunk, or a range that is as
-//! long as a part. Bounded by the job's room: one part always, more while more is free, at most `parallel` parts.
+//! Bounded by the job's room: one part always, more while more is free, at most `parallel` parts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +27,8 @@ use crate::pipeline::Transfer;
 use crate::retry::{self, Call};
 use crate::store::{ObjectStore, Part, Upload, Writing};
 use crate::task;
+
+use super::body::Body;
 
 /// Parts after which the next may be twice as long, so that an output of unknown length does not run out of part
 /// numbers: 10,000 parts of 8 MiB end at 78 GiB, doubled each thousand they pass 8 TiB.
@@ -65,7 +66,7 @@ pub struct Target {
 
 /// Writes what `input` yields to the target; returns the number of bytes. `cut` is asked before anything appears.
 pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) -> Result<u64, JobError> {
-    let mut body = Body { input, rest: None, ended: false, begun: false };
+    let mut body = Body::new(input);
     let size = target.transfer.part;
     let first = cut.or(body.part(room, size)).await?.unwrap_or_default();
     body.begun = true;
@@ -120,7 +121,7 @@ async fn settle(mut sending: Sending) -> bool {
 }
 
 fn count(body: &Body, written: u64) {
-    body.input.turn().meter().bytes_out.fetch_add(written, Relaxed);
+    body.turn().meter().bytes_out.fetch_add(written, Relaxed);
 }
 
 /// An upload begun, counted for as long as it is open.
@@ -269,93 +270,5 @@ async fn abort(target: &Target, upload: &dyn Upload) {
         meters.abort_failures.fetch_add(1, Relaxed);
         tracing::warn!(code = ?error.code, cause = ?error.message, "an unfinished upload could not be aborted; it is tried again later");
         leftovers.remember(upload.unfinished());
-    }
-}
-
-/// The output, cut into parts.
-struct Body {
-    input: Inlet,
-    /// A chunk, or the end of one, that belongs to the next part. Never empty.
-    rest: Option<Bytes>,
-    ended: bool,
-    /// The first part is out.
-    begun: bool,
-}
-
-impl Body {
-    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells whether
-    /// the first part was the last, unless that can't be known yet; further parts go out without looking ahead.
-    async fn part(&mut self, room: &Room, size: u64) -> Result<Option<Bytes>, JobError> {
-        let whole = size as usize;
-        let Some(mut first) = self.take().await? else { return Ok(None) };
-        if first.len() >= whole {
-            let part = first.split_to(whole);
-            self.rest = (!first.is_empty()).then_some(first);
-            if !self.begun {
-                self.look_ahead(room).await?;
-            }
-            return Ok(Some(part));
-        }
-        self.look_ahead(room).await?;
-        if self.ended {
-            return Ok(Some(first));
-        }
-        self.gather(room, first, whole).await.map(Some)
-    }
-
-    /// Sees whether there is more. What we hold may be in the room that the next chunk is waiting for: then there is, and
-    /// it won't come before we go on.
-    async fn look_ahead(&mut self, room: &Room) -> Result<(), JobError> {
-        if self.rest.is_none() {
-            tokio::select! {
-                biased;
-                next = self.take() => self.rest = next?,
-                () = room.starved() => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies chunks together until they are `whole` bytes long, or the stream has ended.
-    async fn gather(&mut self, room: &Room, first: Bytes, whole: usize) -> Result<Bytes, JobError> {
-        let usual = room.part() as usize;
-        // A part that is longer than usual needs room that nobody else wants; else it stays as long as it was.
-        let (mut claim, whole) = match (whole > usual).then(|| room.try_more(whole as u64)).flatten() {
-            Some(claim) => (claim, whole),
-            None => (room.write(usual as u64).await, usual),
-        };
-        let mut fits = if whole > usual { whole } else { whole.min(room.write_size() as usize) };
-        let mut buffer = claim.buffer(fits);
-        buffer.extend_from_slice(&first);
-        drop(first);
-        while buffer.len() < whole {
-            let Some(mut chunk) = self.take().await? else { break };
-            let chunk = if chunk.len() > whole - buffer.len() {
-                let part = chunk.split_to(whole - buffer.len());
-                self.rest = Some(chunk);
-                part
-            } else {
-                chunk
-            };
-            if buffer.len() + chunk.len() > fits {
-                room.grow().await;
-                fits = whole;
-                buffer.reserve(whole - buffer.len());
-            }
-            buffer.extend_from_slice(&chunk);
-        }
-        if !self.begun {
-            self.look_ahead(room).await?;
-        }
-        Ok(claim.hold(buffer.freeze()))
-    }
-
-    async fn take(&mut self) -> Result<Option<Bytes>, JobError> {
-        if let Some(rest) = self.rest.take() {
-            return Ok(Some(rest));
-        }
-        let chunk = self.input.recv().await.map_err(|gone| gone.at(UPLOAD))?;
-        self.ended = chunk.is_none();
-        Ok(chunk)
     }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use batchpipe::error::{ErrorKind, Stage};
 use batchpipe::leftovers::Leftovers;
 use batchpipe::limit::Lane;
-use batchpipe::link::{Disconnected, Inlet, Outlet, link};
+use batchpipe::link::{Disconnected, Inlet, Outlet, WRITE_CHUNK, link};
 use batchpipe::meter::Meters;
 use batchpipe::origin::Origin;
 use batchpipe::pipeline::Transfer;
@@ -38,11 +38,12 @@ use tokio::sync::{Notify, Semaphore};
 use super::store::Slow;
 use super::{draw, others};
 
-/// Small beside a link, so that little is copied; the budgets below make up for it.
-const PART: u64 = 64 * 1024;
+/// Small beside a link, so that little is copied; the budgets below make up for it. Twice the write room of a tiny input, so
+/// that one chunk may be too long for that.
+const PART: u64 = 128 * 1024;
 
-/// A processor's chunks are smaller than a part: those are a part as they are, and hold no room but that of the link.
-const PIECE: usize = PART as usize / 2;
+/// Bytes in a processor's chunks: less than a part, a part, and as much as a chunk may have.
+const PIECES: [usize; 3] = [PART as usize / 2, PART as usize, WRITE_CHUNK];
 
 /// Budgets from the least there can be to one that holds several whole write parts.
 const TOTALS: [u64; 6] =
@@ -58,8 +59,8 @@ struct Planned {
     told: bool,
     /// Its room is reserved first, as for a job that is to come with a receive.
     polled: bool,
-    /// How often a processor repeats each chunk; none for a copy.
-    repeats: Option<usize>,
+    /// What a processor makes; none for a copy.
+    makes: Option<Make>,
     parallel: usize,
     /// After how many steps it is cut, if it is.
     cut: Option<usize>,
@@ -72,18 +73,18 @@ impl Planned {
             size: sizes[draw(0..sizes.len())],
             told: draw(0..2) == 0,
             polled: draw(0..2) == 0,
-            repeats: (draw(0..2) == 0).then(|| draw(1..6)),
+            makes: (draw(0..2) == 0).then(Make::draw),
             parallel: draw(1..4),
             cut: (draw(0..4) == 0).then(|| draw(0..60)),
         }
     }
 
     fn work(&self) -> Work {
-        self.repeats.map_or(Work::Copy, |times| Work::Script(Arc::new(Repeat(times))))
+        self.makes.map_or(Work::Copy, |make| Work::Script(Arc::new(make)))
     }
 
     fn output(&self) -> u64 {
-        self.size * self.repeats.unwrap_or(1) as u64
+        self.makes.map_or(self.size, |make| self.size.div_ceil(PART) * make.bytes as u64)
     }
 }
 
@@ -241,11 +242,22 @@ async fn transfer(
     })
 }
 
-/// A processor that hands on each chunk so many times.
-#[derive(Debug)]
-struct Repeat(usize);
+/// A processor that makes so many bytes of each chunk, in chunks of `piece`.
+#[derive(Clone, Copy, Debug)]
+struct Make {
+    bytes: usize,
+    piece: usize,
+}
 
-impl Script for Repeat {
+impl Make {
+    fn draw() -> Self {
+        let part = PART as usize;
+        let bytes = [1, part / 2, part - 1, part, 2 * part - 1, 5 * part];
+        Self { bytes: bytes[draw(0..bytes.len())], piece: PIECES[draw(0..PIECES.len())] }
+    }
+}
+
+impl Script for Make {
     fn run<'a>(
         &'a self,
         _job: &'a Job,
@@ -254,10 +266,12 @@ impl Script for Repeat {
     ) -> BoxFuture<'a, Result<Result<(), ProcessError>, Disconnected>> {
         async move {
             while let Some(chunk) = input.recv().await? {
-                for _ in 0..self.0 {
-                    for piece in chunk.chunks(PIECE) {
-                        output.send(Bytes::copy_from_slice(piece)).await?;
-                    }
+                drop(chunk);
+                let mut left = self.bytes;
+                while left > 0 {
+                    let piece = left.min(self.piece);
+                    output.send(Bytes::from(vec![7; piece])).await?;
+                    left -= piece;
                 }
             }
             Ok(Ok(()))

@@ -18,6 +18,8 @@ pub use batchpipe::{
 
 #[path = "../../../src/stages/acknowledge.rs"]
 pub mod acknowledge;
+#[path = "../../../src/stages/body.rs"]
+pub mod body;
 #[path = "../../../src/budget/mod.rs"]
 pub mod budget;
 #[path = "../../../src/cut.rs"]
