@@ -380,7 +380,7 @@ impl Upload for MemoryUpload {
         async move {
             let mut inside = self.store.lock();
             let pending = inside.uploads.get(&self.id).ok_or_else(|| missing("NoSuchUpload"))?;
-            let ordered = parts.is_sorted_by_key(|part| part.number) && !parts.is_empty();
+            let ordered = parts.is_sorted_by(|a, b| a.number < b.number) && !parts.is_empty();
             let mut all = Vec::new();
             let mut size = 0;
             for part in parts {

@@ -296,7 +296,7 @@ async fn an_upload_that_ended_takes_no_more() {
     let part = upload.part(1, Bytes::from_static(b"newer")).await.unwrap();
     for wrong in [vec![], vec![old], vec![part.clone(), part.clone()]] {
         let error = upload.complete(&wrong).await.unwrap_err();
-        assert_eq!(error.kind, ServiceErrorKind::Invalid, "{error}");
+        assert_eq!(error.kind, ServiceErrorKind::Unavailable, "beginning anew is the cure: {error}");
     }
     assert_eq!(upload.part(0, piece.clone()).await.unwrap_err().kind, ServiceErrorKind::Invalid);
     assert_eq!(upload.part(10_001, piece.clone()).await.unwrap_err().kind, ServiceErrorKind::Invalid);

@@ -26,6 +26,9 @@ const SENTENCES: &[Sentence] = &[
     ("takes parts in any order", |store, at| Box::pin(takes_parts_in_any_order(store, at))),
     ("takes parts of growing sizes", |store, at| Box::pin(takes_parts_of_growing_sizes(store, at))),
     ("counts the last write of a part", |store, at| Box::pin(counts_the_last_write_of_a_part(store, at))),
+    ("asks for an upload to begin anew whose parts are others", |store, at| {
+        Box::pin(asks_for_an_upload_to_begin_anew_whose_parts_are_others(store, at))
+    }),
     ("shows nothing before complete", |store, at| Box::pin(shows_nothing_before_complete(store, at))),
     ("leaves nothing after an abort", |store, at| Box::pin(leaves_nothing_after_an_abort(store, at))),
     ("replaces an object whole", |store, at| Box::pin(replaces_an_object_whole(store, at))),
@@ -263,6 +266,23 @@ async fn counts_the_last_write_of_a_part(store: Arc<dyn ObjectStore>, base: Loca
         upload.complete(&[one, last]).await.expect("complete");
         same(&read(&store, &at).await, &[&right[..], &tail[..]].concat(), &format!("{again} bytes over {first}"));
     }
+}
+
+/// A completion that names a part as it is no more, or one that never came, is no fault of the job: made anew, the upload
+/// succeeds. So it is `Unavailable`, which is tried again, and never `Invalid`, which rejects. What failed can still be right.
+async fn asks_for_an_upload_to_begin_anew_whose_parts_are_others(store: Arc<dyn ObjectStore>, base: Location) {
+    let at = base.join("others");
+    let upload = store.begin(&at, &Writing::default()).await.expect("begin");
+    let old = upload.part(1, bytes(11, 1)).await.expect("part");
+    let new = upload.part(1, bytes(11, 2)).await.expect("the part again");
+    let never = Part { number: 2, ..new.clone() };
+    for parts in [&[old][..], &[new.clone(), never]] {
+        let error = upload.complete(parts).await.expect_err("completed with parts that it does not have");
+        assert_eq!(error.kind, ServiceErrorKind::Unavailable, "{error}: {parts:?}");
+        assert!(store.head(&at).await.expect("head").is_none(), "an object of {parts:?}");
+    }
+    upload.complete(&[new]).await.expect("complete");
+    same(&read(&store, &at).await, &bytes(11, 2), "the part that was written last");
 }
 
 /// An upload under way is nowhere to be seen, and what was there before stays until it completes.

@@ -20,7 +20,7 @@ use super::layout::{Layout, Place, Written};
 use super::list::{Found, Walk};
 use super::paths::{self, Roots};
 use super::{Caller, MAX_PART, MAX_PARTS, blocking, staging};
-use crate::error::ServiceError;
+use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
 use crate::store::{Part, Unfinished, Upload, Writing};
@@ -116,7 +116,8 @@ impl Staging {
         }
         let name = self.to.to_string_lossy();
         if parts.is_empty() || !parts.is_sorted_by(|a, b| a.number < b.number) {
-            return Err(invalid("InvalidPartOrder", &name, "the parts are none, or not in the order of their numbers"));
+            let said = format!("{name:?}: the parts are none, or not in the order of their numbers");
+            return Err(ServiceError::new(ServiceErrorKind::Unavailable, "InvalidPartOrder", said));
         }
         let size = self.assemble(parts)?;
         self.data.set_len(size).map_err(|error| self.failed(&error))?;
@@ -135,7 +136,11 @@ impl Staging {
     /// Puts every part where it belongs and returns the size of the whole. May be repeated after a failure.
     fn assemble(&self, parts: &[Part]) -> Result<u64, ServiceError> {
         let mut layout = self.layout();
-        let unknown = || invalid("InvalidPart", &self.to.to_string_lossy(), "a part was never written, or since again");
+        // The parts are not as we thought, which is no fault of the job: beginning anew is the cure, as it is with S3.
+        let unknown = || {
+            let said = format!("{:?}: a part was never written, or since again", self.to.to_string_lossy());
+            ServiceError::new(ServiceErrorKind::Unavailable, "InvalidPart", said)
+        };
         let destinations = layout.destinations(parts.iter().map(|part| part.number)).ok_or_else(unknown)?;
         let known = |(part, (number, written, _)): (&Part, &(u32, Written, u64))| {
             part.etag == format!("{number}-{}", written.writing)
