@@ -51,8 +51,8 @@ fn no_credentials_are_told_before_anything_is_sent() {
     assert!(text.starts_with(expected), "{text}");
 }
 
-/// The metadata service of a machine with a role, which fails the first five times that it is asked for the keys.
-fn metadata() -> String {
+/// The metadata service of a machine with a role, which answers `refusal` the first `times` that it is asked for the keys.
+fn metadata(times: u32, refusal: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -72,7 +72,7 @@ fn metadata() -> String {
                 first if first.starts_with("PUT") => ("200 OK", "token"),
                 first if first.contains("/security-credentials/role") => {
                     asked += 1;
-                    if asked <= 5 { ("500 Internal Server Error", "") } else { ("200 OK", keys) }
+                    if asked <= times { (refusal, "") } else { ("200 OK", keys) }
                 }
                 _ => ("200 OK", "role"),
             };
@@ -86,12 +86,20 @@ fn metadata() -> String {
 
 #[test]
 fn a_metadata_service_that_fails_for_a_moment_is_not_no_credentials() {
-    let url = metadata();
+    let url = metadata(5, "500 Internal Server Error");
     let role = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
     let text =
         told("jobs", &[role[0], role[1], ("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]);
     // It found the keys, and went on to the queue.
     assert!(text.starts_with("error[BP107]"), "{text}");
+}
+
+#[test]
+fn a_metadata_service_that_refuses_is_told_in_plain_words() {
+    let url = metadata(u32::MAX, "403 Forbidden");
+    let role = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
+    let text = told("jobs", &[role[0], role[1], ("AWS_REGION", "eu-west-1")]);
+    assert!(text.contains("\n  cause: the machine's metadata service answered with status 403\n"), "{text}");
 }
 
 #[test]

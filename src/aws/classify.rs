@@ -225,8 +225,16 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (**error).source())
 }
 
-fn deepest(error: &(dyn Error + 'static)) -> String {
-    chain(error).last().map(ToString::to_string).unwrap_or_default()
+/// The words of the innermost cause. The metadata service's own are its whole answer as Rust writes it.
+pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
+    let answered = chain(error).find_map(|error| match error.downcast_ref::<ImdsError>()? {
+        ImdsError::ErrorResponse(answer) => Some(answer.response().status().as_u16()),
+        _ => None,
+    });
+    match answered {
+        Some(status) => format!("the machine's metadata service answered with status {status}"),
+        None => chain(error).last().map(ToString::to_string).unwrap_or_default(),
+    }
 }
 
 fn unreachable(code: &str, error: &(dyn Error + 'static)) -> ServiceError {

@@ -2,7 +2,7 @@
 
 use aws_credential_types::provider::error::CredentialsError;
 
-use super::classify::one_line;
+use super::classify::{deepest, one_line};
 use crate::backends::AwsSettings;
 use crate::error::{Code, Exit, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
@@ -179,13 +179,7 @@ pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsE
             "looked at environment, profile \"{}\", container role, instance role; none gave a key",
             profile(settings)
         ),
-        Some(error) => {
-            let mut deepest: &dyn std::error::Error = error;
-            while let Some(source) = deepest.source() {
-                deepest = source;
-            }
-            one_line(&deepest.to_string())
-        }
+        Some(error) => one_line(&deepest(error)),
     };
     let help = credentials_help(settings);
     UserError { code: Code(101), what: "no AWS credentials found".to_owned(), cause, help, exit: Exit::Credentials }
