@@ -27,6 +27,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::cli::output;
+use crate::config::values::show;
 use crate::error::{Code, Exit, Stage, UserError};
 use crate::lease::Leases;
 use crate::meter::{Meters, State};
@@ -222,7 +223,7 @@ impl Quiet {
 fn end(what: What, quiet: Duration, watched: &Watched, signs: &Signs) -> ! {
     let error = UserError {
         code: Code(701),
-        what: format!("{what}, for {} and beyond every deadline", humantime::format_duration(quiet)),
+        what: format!("{what}, for {} and beyond every deadline", show(quiet)),
         cause: dump(signs, watched.leases.held()),
         help: "start it again; the messages come back by their visibility timeout. Please report this with the cause"
             .into(),
@@ -317,6 +318,62 @@ mod tests {
             quiet.look(&Signs { in_hand: true, ..alive(second) }, SECOND);
         }
         assert_eq!(quiet.look(&Signs { in_hand: true, jobs: 1, ..alive(11) }, SECOND).0, Duration::ZERO);
+    }
+
+    /// A worker whose runtime never runs a task: nobody beats.
+    fn stuck(patience: Duration, waits: Duration) -> Watched {
+        let meters = Arc::new(Meters::default());
+        let queue = Arc::new(crate::testing::MemoryQueue::new("jobs"));
+        let leases = Leases::new(queue, Duration::from_secs(60), Arc::clone(&meters)).unwrap();
+        Watched { meters, leases, patience, waits }
+    }
+
+    /// Says to its own process that it is the one to be ended.
+    const TO_BE_ENDED: &str = "BATCHPIPE_TEST_WATCHDOG";
+
+    /// Not a test by itself: the process that [`a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before`] starts.
+    #[test]
+    #[ignore = "runs in a process of its own, which it ends"]
+    fn watches_a_stuck_worker() {
+        if std::env::var_os(TO_BE_ENDED).is_none() {
+            return;
+        }
+        let (stop, stopped) = channel();
+        // A watchdog that never ends the process is an end with another code.
+        std::thread::spawn(move || {
+            std::thread::sleep(20 * SECOND);
+            drop(stop);
+        });
+        watch(&stuck(SECOND, SECOND), &AtomicU64::new(0), &Stall::default(), &stopped);
+    }
+
+    #[test]
+    fn a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "watchdog::tests::watches_a_stuck_worker"])
+            .env(TO_BE_ENDED, "yes")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert_eq!(child.status.code(), Some(7), "{said}");
+        // Looks are counted: the third is the first beyond a patience of one second and waits of another.
+        assert!(said.contains("error[BP701]: the runtime runs no task, for 3s and beyond every deadline"), "{said}");
+    }
+
+    #[test]
+    fn what_may_take_long_is_all_in_the_limit() {
+        let (watched, stall) = (stuck(100 * SECOND, 20 * SECOND), Stall::default());
+        watched.meters.allowed(2 * SECOND);
+        let (stop, stopped) = channel();
+        let shown = stall.clone();
+        let watching = std::thread::spawn(move || watch(&watched, &AtomicU64::new(0), &shown, &stopped));
+        while stall.0.limit.load(Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(stop);
+        watching.join().unwrap();
+        // A call of two seconds may be in its third.
+        assert_eq!(stall.0.limit.load(Relaxed), 123);
     }
 
     #[test]
