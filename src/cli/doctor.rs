@@ -17,6 +17,7 @@ use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, ServiceError, UserError};
 use crate::job::Location;
 use crate::queue::{JobQueue, Policy};
+use crate::status::words::things;
 use crate::store::{ObjectStore, Writing};
 
 /// Shown at the top of the help.
@@ -293,8 +294,8 @@ fn report(findings: &[Finding], json: bool) -> Result<Exit, UserError> {
             page.push_str(&format!("{:27}fix: {fix}\n", ""));
         }
     }
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    page.push_str(&format!("{}, {}.  exit {}\n", plural(failures, "failure"), plural(warnings, "warning"), exit as u8));
+    let [failures, warnings] = [things(failures as u64, "failure"), things(warnings as u64, "warning")];
+    page.push_str(&format!("{failures}, {warnings}.  exit {}\n", exit as u8));
     print(&page)?;
     Ok(exit)
 }

@@ -28,6 +28,7 @@ use crate::queue::{Counts, JobQueue, Outgoing};
 use crate::retry::Retry;
 use crate::shutdown::{Phase, Shutdown};
 use crate::source::{self, Found, Place, Select};
+use crate::status::words::things;
 use crate::status::{self, Screen, Totals};
 use crate::store::ObjectStore;
 use crate::submit::{Item, Submit, Submitted};
@@ -252,13 +253,12 @@ async fn dry_run(config: &SubmitConfig, select: Select, store: &Arc<dyn ObjectSt
     } else {
         let size = status::words::bytes(bytes as f64, " ");
         let upload = match &config.source {
-            Source::Prefix(prefix) => format!("find {files} objects ({size}) under {prefix} and"),
-            _ => format!("upload {files} files ({size}) to {} and", config.input),
+            Source::Prefix(prefix) => format!("find {} ({size}) under {prefix} and", things(files, "object")),
+            _ => format!("upload {} ({size}) to {} and", things(files, "file"), config.input),
         };
         let queue = &config.queue;
-        output::print(&format!(
-            "(dry run) would {upload} send {files} jobs in {batches} batches to queue {queue:?}.\n"
-        ))?;
+        let (jobs, batches) = (things(files, "job"), things(batches, "batch"));
+        output::print(&format!("(dry run) would {upload} send {jobs} in {batches} to queue {queue:?}.\n"))?;
     }
     failures
         .iter()
@@ -288,8 +288,8 @@ fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> U
         _ => "the submit was refused".to_owned(),
     };
     let help = format!(
-        "the role needs what ops/submit-role.json holds.  Sent {} jobs; the same command goes on where it was",
-        submitted.sent
+        "the role needs what ops/submit-role.json holds.  Sent {}; the same command goes on where it was",
+        things(submitted.sent, "job")
     );
     UserError { code: tripped.code, what, cause: output::escaped(&tripped.cause), help, exit }
 }
@@ -299,7 +299,7 @@ fn next_step(config: &SubmitConfig, submitted: &Submitted, batch: &str, exit: Ex
         0 => String::new(),
         before => format!(" ({before} of them by an earlier run)"),
     };
-    let sent = format!("Sent {} jobs{before} (batch {batch}).", submitted.sent);
+    let sent = format!("Sent {}{before} (batch {batch}).", things(submitted.sent, "job"));
     if exit != Exit::Done {
         return format!("{sent} The same command goes on where it was.");
     }
@@ -316,7 +316,7 @@ async fn wait(
     mut names: Vec<String>,
 ) -> Result<Exit, UserError> {
     let Some(output) = &config.output else { return Ok(Exit::Done) };
-    screen.print(&format!("Waiting for {} outputs under {output}", names.len()));
+    screen.print(&format!("Waiting for {} under {output}", things(names.len() as u64, "output")));
     let mut was_empty = false;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -331,8 +331,8 @@ async fn wait(
             for name in names.iter().take(Submitted::NAMED) {
                 screen.print(&format!("no output: {}", output::escaped(name)));
             }
-            let (failed, queue) = (names.len(), &config.queue);
-            screen.print(&format!("{failed} jobs failed. See them:  batchpipe dlq list --queue {queue}"));
+            let (failed, queue) = (things(names.len() as u64, "job"), &config.queue);
+            screen.print(&format!("{failed} failed. See them:  batchpipe dlq list --queue {queue}"));
             return Ok(Exit::SomeFailed);
         }
         was_empty = is_empty;

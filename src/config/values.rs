@@ -120,9 +120,9 @@ pub fn duration(text: &str, least: Duration, most: Duration, code: u16) -> Resul
     }
 }
 
-/// Writes a duration the way it is read.
+/// Writes a duration the way it is read, and typed: `4d 6h`.
 pub fn show(time: Duration) -> String {
-    humantime::format_duration(time).to_string()
+    humantime::format_duration(time).to_string().replace("days", "d").replace("day", "d")
 }
 
 /// A value as an error shows it: its beginning, without what in a web address may be secret (a password, the signature

@@ -45,6 +45,16 @@ pub fn count(count: u64) -> String {
     text
 }
 
+/// `1 job`, `12 jobs`: a number of things in a sentence; the word is given as it is for one.
+pub fn things(count: u64, one: &str) -> String {
+    let ending = match one {
+        _ if count == 1 => "",
+        one if one.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{count} {one}{ending}")
+}
+
 /// `412`, `0.3`: a number of things a second, without its unit.
 pub fn rate(rate: f64) -> String {
     if rate > 0.0 && rate < 9.95 { format!("{rate:.1}") } else { format!("{:.0}", rate.max(0.0)) }
@@ -84,6 +94,12 @@ pub fn percent(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_not_called_things() {
+        assert_eq!([0, 1, 2].map(|count| things(count, "job")), ["0 jobs", "1 job", "2 jobs"]);
+        assert_eq!([1, 2].map(|count| things(count, "batch")), ["1 batch", "2 batches"]);
+    }
 
     #[test]
     fn numbers_read_as_people_write_them() {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::letters::{Letters, attempts, code, fact, reason, subject};
 use super::{Queues, download};
 use crate::cli::output::{escaped, event, print};
-use crate::config::Global;
+use crate::config::{Global, values};
 use crate::error::{Exit, UserError};
 use crate::letter;
 use crate::message::{Rules, understand};
@@ -74,8 +74,7 @@ fn columns([id, attempts, code, age, worker]: [&str; 5]) -> String {
 
 /// A letter in three lines: what it is, what it is about, why it is dead.
 fn row(letter: &Message) -> String {
-    let age = age(letter)
-        .map_or("-".to_owned(), |age| humantime::format_duration(Duration::from_secs(rough(age))).to_string());
+    let age = age(letter).map_or("-".to_owned(), |age| values::show(Duration::from_secs(rough(age))));
     let attempts = attempts(letter).map_or("-".to_owned(), |attempts| attempts.to_string());
     let worker = fact(letter, letter::WORKER).unwrap_or_default();
     let [id, code, age, worker] = [(letter.id.as_str(), 36), (code(letter), 6), (&age, 10), (worker, WIDTH - 64)]
@@ -125,15 +124,28 @@ fn age(letter: &Message) -> Option<Duration> {
 /// Shows one letter.
 pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let mut letters = Letters::of(queues.dead.as_ref());
-    let mut found = None;
+    let mut found: Option<Message> = None;
+    let mut other = None;
+    // To the end, unless the id is whole: of two that begin alike the queue hands out any first.
     while let Some(letter) = letters.next().await? {
         letters.keep(&letter);
-        if letter.id.starts_with(&args.id) {
-            found = Some(letter);
+        if letter.id == args.id {
+            (found, other) = (Some(letter), None);
             break;
+        }
+        if letter.id.starts_with(&args.id) {
+            match &found {
+                None => found = Some(letter),
+                Some(_) => other = Some(letter),
+            }
         }
     }
     letters.give_back().await;
+    if let (Some(one), Some(other)) = (&found, &other) {
+        let what = format!("more than one dead letter's id begins with {:?}", args.id);
+        let cause = format!("{:?} does, and {:?}", one.id, other.id);
+        return Err(UserError::usage(110, what, cause, "give more of the id, or all of it"));
+    }
     let letter = found.ok_or_else(|| {
         let what = format!("no dead letter {:?} in \"{}\"", args.id, escaped(queues.dead.name()));
         let help = format!("see what there is:  batchpipe dlq list --queue {}", escaped(queues.jobs.name()));
@@ -225,7 +237,7 @@ mod tests {
     #[test]
     fn what_the_queue_moved_says_so_and_claims_no_attempts() {
         let row = row(&letter(&[], "hello"));
-        assert!(row.contains(" - -      13days 23h\n"), "{row}");
+        assert!(row.contains(" - -         13d 23h\n"), "{row}");
         assert!(row.ends_with("  hello\n  moved by the queue: received too often\n"), "{row}");
     }
 

@@ -17,6 +17,7 @@ use crate::config::{Global, argument, values};
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
 use crate::letter::redriven;
 use crate::queue::{JobQueue, Message};
+use crate::status::words::things;
 
 /// The arguments of `redrive`.
 #[derive(Debug, clap::Args)]
@@ -89,7 +90,7 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
         return Ok(Exit::Done);
     }
     let verb = if args.dry_run { "(dry run) would move" } else { "moved" };
-    print(&format!("{verb} {total} messages from {} to {}{moved}.\n", escaped(from), escaped(to)))?;
+    print(&format!("{verb} {} from {} to {}{moved}.\n", things(total, "message"), escaped(from), escaped(to)))?;
     Ok(Exit::Done)
 }
 
@@ -180,11 +181,11 @@ pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) ->
         if global.json {
             event("summary", json!({ "dry_run": true, "deleted": counts.visible, "queue": dead.name() }))?;
         } else {
-            print(&format!("(dry run) would delete {} messages from {name}.\n", counts.visible))?;
+            print(&format!("(dry run) would delete {} from {name}.\n", things(counts.visible, "message")))?;
         }
         return Ok(Exit::Done);
     }
-    confirm(&format!("delete all {} messages of {name}", counts.visible), dead.name(), global)?;
+    confirm(&format!("delete everything in {name}, now {}", things(counts.visible, "message")), dead.name(), global)?;
     let mut letters = Letters::of(dead);
     let mut deleted = 0u64;
     while let Some(letter) = letters.next().await? {
@@ -199,7 +200,7 @@ pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) ->
     if global.json {
         event("summary", json!({ "dry_run": false, "deleted": deleted, "queue": dead.name() }))?;
     } else {
-        print(&format!("deleted {deleted} messages from {name}.\n"))?;
+        print(&format!("deleted {} from {name}.\n", things(deleted, "message")))?;
     }
     Ok(Exit::Done)
 }

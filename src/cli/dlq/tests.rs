@@ -53,6 +53,22 @@ async fn letters_that_were_looked_at_are_there_again_at_once() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_several_ids_shows_none_of_them_and_a_whole_id_its_own() {
+    let (_guard, queues) = fifteen().await;
+    let error = dlq(&["show", ""], &queues).await.unwrap_err();
+    assert_eq!((error.code.0, error.exit), (110, Exit::Usage), "{error}");
+    assert!(error.to_string().contains("more than one dead letter's id begins with \"\""), "{error}");
+    assert_eq!(visible(queues.dead.as_ref()).await, 15);
+    let letters = queues.dead.receive(10, Duration::ZERO, Duration::from_secs(5)).await.unwrap();
+    let receipts: Vec<_> = letters.iter().map(|letter| letter.receipt.clone()).collect();
+    queues.dead.extend(&receipts, Duration::ZERO).await.unwrap();
+    for letter in &letters[..2] {
+        assert_eq!(dlq(&["show", &letter.id], &queues).await.unwrap(), Exit::Done);
+    }
+    assert_eq!(visible(queues.dead.as_ref()).await, 15);
+}
+
+#[tokio::test]
 async fn a_filter_and_a_maximum_move_no_more_than_they_say() {
     let (_guard, queues) = fifteen().await;
     dlq(&["redrive", "--filter", "code=BP401"], &queues).await.unwrap();
