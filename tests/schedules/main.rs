@@ -9,6 +9,7 @@
 //! failed fails again. A failure prints its schedule: `BATCHPIPE_SCHEDULE=91… cargo test --test schedules budget` runs that alone (all lines
 //! of it, in quotes; the seed that is printed as well is shuttle's own and of no use here).
 
+mod acknowledge;
 mod budget;
 mod checked;
 mod clock;
@@ -87,4 +88,9 @@ fn budget_grants_nothing_beyond_it_and_every_job_ends() {
 #[test]
 fn leases_are_kept_while_they_are_held_and_not_a_moment_longer() {
     explore("leases", leases::model);
+}
+
+#[test]
+fn acknowledge_deletes_or_gives_back_each_message_once_and_counts_it_as_that() {
+    explore("acknowledge", acknowledge::model);
 }

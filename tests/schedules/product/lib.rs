@@ -12,12 +12,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
+
+use batched::Batched;
 pub use batchpipe::{
     circuit, crash, error, job, leftovers, letter, link, meter, origin, pipeline, queue, retry, shutdown, store,
 };
 
 #[path = "../../../src/stages/acknowledge.rs"]
 pub mod acknowledge;
+#[path = "../../../src/batched.rs"]
+mod batched;
 #[path = "../../../src/stages/body.rs"]
 pub mod body;
 #[path = "../../../src/budget/mod.rs"]
@@ -44,6 +49,21 @@ pub fn kept(
     // Not awaited: it ends when the leases are gone, and a schedule ends when all its tasks have.
     drop(shuttle::future::spawn(busy::Watched::new(keeping)));
     leases
+}
+
+/// The end of the pipeline, put together as `Pipeline::run` does it.
+pub async fn acknowledged(
+    finished: impl Stream<Item = acknowledge::Finished>,
+    settling: &acknowledge::Settling,
+    linger: Duration,
+    at_once: usize,
+) -> acknowledge::Settled {
+    finished
+        .batched(settling.max_batch(), linger)
+        .map(|batch| settling.acknowledge(batch))
+        .buffer_unordered(at_once)
+        .fold(acknowledge::Settled::default(), |sum, settled| async move { sum + settled })
+        .await
 }
 
 /// In the place of batchpipe's: the same names, from the scheduler.
