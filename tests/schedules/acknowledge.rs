@@ -91,10 +91,11 @@ pub(super) fn model() {
         let (finished, all) = unbounded();
         let messages = draw(1..8);
         (0..messages).for_each(|number| drop(checked.real.push(number.to_string())));
+        let mut jobs = Vec::new();
         let asked = tokio::time::Instant::now();
         for message in checked.receive(messages, Duration::ZERO, VISIBILITY).await.expect("messages") {
             let lease = leases.grant(&message, asked).expect("a lease on a message that nobody has");
-            spawn(job(Arc::clone(&ledger), message, lease, finished.clone()));
+            jobs.push(spawn(job(Arc::clone(&ledger), message, lease, finished.clone())));
         }
         drop(finished);
         if draw(0..4) == 0 {
@@ -102,6 +103,10 @@ pub(super) fn model() {
             checked.meddle(true);
         }
         let settled = acknowledged(all, &settling, LINGER, AT_ONCE).await;
+        // One that died may still be letting go of its lease.
+        for job in jobs {
+            job.await.unwrap();
+        }
         done.store(true, SeqCst);
         clock.await.unwrap();
         ledger.balance(settled);
