@@ -4,6 +4,7 @@
 //! compressible text. What is written is summed (CRC-64) and thrown away, and `GET /_check` compares each sum with the
 //! ring's, so every byte that arrives is checked though none is kept. No MD5, no signatures, one constant ETag.
 //! `--delay MS` makes it answer as late as a service in the same region does: half to one and a half of that.
+//! `--late SHARE MS` makes every so manieth read of an object late (`0.01 2000`: each hundredth by 2 s): a service's tail.
 //! `--tls CERTIFICATE KEY` (PEM) makes it speak TLS 1.3.
 //!
 //! Bounded by the benchmark: it remembers a sum for each object and the text of each message.
@@ -14,6 +15,7 @@ mod sqs;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,15 +41,34 @@ struct Server {
     s3: s3::Objects,
     sqs: sqs::Queues,
     delay: Duration,
+    late: Option<Late>,
+    /// Reads of objects that were asked for.
+    reads: AtomicU64,
+}
+
+/// Which reads are late, and by how much. By number and not by chance, so that runs can be compared.
+struct Late {
+    share: f64,
+    by: Duration,
 }
 
 impl Server {
     fn lateness(&self) -> Duration {
         self.delay.mul_f64(0.5 + fastrand::f64())
     }
+
+    /// Counts a read, and tells how much later than others it is.
+    fn read(&self) -> Duration {
+        let number = self.reads.fetch_add(1, Relaxed);
+        let due = |reads: u64, share: f64| (reads as f64 * share) as u64;
+        match &self.late {
+            Some(Late { share, by }) if due(number + 1, *share) > due(number, *share) => *by,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
-const USAGE: &str = "usage: null_sink PORT [--delay MILLISECONDS] [--tls CERTIFICATE KEY]";
+const USAGE: &str = "usage: null_sink PORT [--delay MILLISECONDS] [--late SHARE MILLISECONDS] [--tls CERTIFICATE KEY]";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -55,18 +76,22 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let port: u16 = arguments.next().ok_or(USAGE)?.parse()?;
-    let (mut delay, mut tls) = (Duration::ZERO, None);
+    let (mut delay, mut late, mut tls) = (Duration::ZERO, None, None);
     while let Some(option) = arguments.next() {
         let mut value = || arguments.next().ok_or(USAGE);
         match option.as_str() {
             "--delay" => delay = Duration::from_millis(value()?.parse()?),
+            "--late" => {
+                late = Some(Late { share: value()?.parse()?, by: Duration::from_millis(value()?.parse()?) });
+            }
             "--tls" => tls = Some(acceptor(&value()?, &value()?)?),
             _ => return Err(USAGE.into()),
         }
     }
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
     println!("listening on {}", listener.local_addr()?);
-    let server = Arc::new(Server { s3: s3::Objects::new(), sqs: sqs::Queues::default(), delay });
+    let (s3, sqs, reads) = (s3::Objects::new(), sqs::Queues::default(), AtomicU64::new(0));
+    let server = Arc::new(Server { s3, sqs, delay, late, reads });
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -108,14 +133,18 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
         sqs::fill(&server.sqs, request).await
     } else if path == "/_check" {
         let mut found = server.s3.check();
+        found["reads"] = server.reads.load(Relaxed).into();
         found["working"] = server.sqs.working("jobs").map(|time| time.as_secs_f64()).into();
         Ok(json(StatusCode::OK, &found))
     } else if path == "/_reset" && request.method() == Method::POST {
         server.s3.reset();
+        server.reads.store(0, Relaxed);
         server.sqs.reset();
         Ok(text(StatusCode::OK, ""))
     } else {
-        tokio::time::sleep(server.lateness()).await;
+        let read = request.method() == Method::GET && path.trim_matches('/').contains('/');
+        let late = if read { server.read() } else { Duration::ZERO };
+        tokio::time::sleep(server.lateness() + late).await;
         s3::answer(&server.s3, request).await
     };
     Ok(answered.unwrap_or_else(|error| text(StatusCode::BAD_REQUEST, &error.to_string())))
