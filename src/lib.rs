@@ -29,6 +29,7 @@ pub mod config;
 pub mod crash;
 pub mod cut;
 pub mod error;
+pub mod hedge;
 pub mod job;
 pub mod journal;
 pub mod lease;

@@ -19,6 +19,7 @@ use crate::budget::Room;
 use crate::crash;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::hedge::Hedge;
 use crate::job::Job;
 use crate::lease::Lease;
 use crate::leftovers::Leftovers;
@@ -48,6 +49,8 @@ pub struct Transfer {
     pub reads: Lane,
     /// What bounds the writes of all jobs together.
     pub writes: Lane,
+    /// What has a late read asked for again.
+    pub hedge: Arc<Hedge>,
 }
 
 /// What to do about an output that is there already.

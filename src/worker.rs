@@ -183,6 +183,7 @@ pub fn join(
             retry: Retry { attempts: PATIENT_ATTEMPTS, ..retry },
             reads,
             writes,
+            hedge: Arc::default(),
         },
         if_exists: settings.if_exists,
         job_timeout: settings.job_timeout,

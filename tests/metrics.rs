@@ -37,6 +37,7 @@ fn record_all(sources: &Sources) {
     metrics::output_size(1024);
     metrics::http_request("store", "get", "ok");
     metrics::retry("s3", "GetObject", "throttled");
+    metrics::hedge("won");
     metrics::throttle("s3");
     metrics::concurrency_changed("jobs", "gain");
     metrics::bad_input(Code(303));

@@ -84,6 +84,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
             retry: Retry::default(),
             reads: Lane::default(),
             writes: Lane::default(),
+            hedge: Arc::default(),
         },
         concurrency: config.concurrency.get(),
         linger: worker::LINGER,

@@ -137,6 +137,12 @@ pub const ALL: &[Metric] = &[
         &["service", "op", "reason"],
         "Calls to a service that were tried again.",
     ),
+    counter(
+        "batchpipe_hedges_total",
+        Count,
+        &["outcome"],
+        "Late reads that were asked for a second time: the second answer won, lost or failed. At most 5 % of all reads.",
+    ),
     counter("batchpipe_throttles_total", Count, &["service"], "Calls that a service throttled."),
     gauge(
         "batchpipe_concurrency_limit",

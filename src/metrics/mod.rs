@@ -241,6 +241,11 @@ pub fn retry(service: &'static str, op: &'static str, reason: &'static str) {
     counter!("batchpipe_retries_total", "service" => service, "op" => op, "reason" => reason).increment(1);
 }
 
+/// A late read was asked for again: the second answer `won`, `lost` or `failed`.
+pub fn hedge(outcome: &'static str) {
+    counter!("batchpipe_hedges_total", "outcome" => outcome).increment(1);
+}
+
 /// A service throttled a call.
 pub fn throttle(service: &'static str) {
     counter!("batchpipe_throttles_total", "service" => service).increment(1);

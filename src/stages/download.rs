@@ -140,8 +140,8 @@ impl Source {
             let before = buffer.len();
             let passing = transfer.reads.enter().await;
             let attempt = async {
-                let call = store.get(from, from_byte..range.end, &pin);
-                let reading = transfer.retry.attempt(GET, call).await?;
+                let call = || transfer.retry.attempt(GET, store.get(from, from_byte..range.end, &pin));
+                let reading = transfer.hedge.first(&transfer.reads, call).await?;
                 checked = reading.checked;
                 let (size, version) = known.get_or_insert((reading.size, reading.version));
                 if *size != reading.size {

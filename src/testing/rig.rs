@@ -142,6 +142,7 @@ impl Rig {
                 retry: IMPATIENT,
                 reads: Lane::default(),
                 writes: Lane::default(),
+                hedge: Arc::default(),
             },
             memory: 16 * (PART + LINK_BYTES),
             concurrency: 8,

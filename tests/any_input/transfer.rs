@@ -90,7 +90,8 @@ async fn check_transfer(mut dice: Dice<'_>) {
     let faulty: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(store.clone()), faults));
     // More attempts than there are faults: what fails here fails for want of something else.
     let retry = Retry { attempts: 64, ..Retry::default() };
-    let transfer = Transfer { part, parallel, retry, reads: Lane::default(), writes: Lane::default() };
+    let (reads, writes, hedge) = (Lane::default(), Lane::default(), Arc::default());
+    let transfer = Transfer { part, parallel, retry, reads, writes, hedge };
     let meters = Arc::new(Meters::default());
     let [reads, writes] = [Stage::Download, Stage::Upload].map(|stage| meters.turn(stage));
     let (outlet, inlet) = link(&reads, &writes);

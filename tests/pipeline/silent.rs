@@ -35,8 +35,14 @@ async fn downloaded(size: u64, faults: &Faults) -> Result<Vec<u8>, JobError> {
         attempt: 1,
     };
     let meters = Arc::new(Meters::default());
-    let transfer =
-        Transfer { part: PART, parallel: 2, retry: Retry::default(), reads: Lane::default(), writes: Lane::default() };
+    let transfer = Transfer {
+        part: PART,
+        parallel: 2,
+        retry: Retry::default(),
+        reads: Lane::default(),
+        writes: Lane::default(),
+        hedge: Arc::default(),
+    };
     let room = Budget::new(64 << 20, PART).admit(None).await;
     let (outlet, mut inlet) = link(&meters.turn(Stage::Download), &meters.turn(Stage::Upload));
     let store = Arc::new(Faulty::new(Arc::new(store), faults.clone()));
@@ -71,6 +77,22 @@ async fn a_body_that_ends_early_is_resumed_and_never_a_short_object() {
     assert!(downloaded(3 * PART, &faults).await.unwrap() == pattern(0..3 * PART));
     faults.always(On::Get, Fault::End(2 * PART + 9));
     assert_eq!(downloaded(3 * PART, &faults).await.unwrap_err().stage, Stage::Download);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_is_late_is_asked_for_again_and_only_that_one() {
+    let faults = Faults::none();
+    faults.pace(On::Get, Duration::from_millis(20), 1_000_000);
+    let one_late = async {
+        // In the middle of a download of 60 ranges, two at a time.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        faults.next(On::Get, Fault::Late(Duration::from_secs(5)), 1);
+    };
+    let begun = Instant::now();
+    let (bytes, ()) = tokio::join!(downloaded(60 * PART, &faults), one_late);
+    assert!(bytes.unwrap() == pattern(0..60 * PART));
+    assert_eq!(faults.calls(On::Get), 61);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

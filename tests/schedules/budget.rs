@@ -207,6 +207,7 @@ async fn transfer(
         retry: Retry::default(),
         reads: Lane::default(),
         writes: Lane::default(),
+        hedge: Arc::default(),
     };
     let job = Job {
         input: place("in", number),
