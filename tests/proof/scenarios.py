@@ -345,7 +345,9 @@ def heartbeats_hold_while_the_processors_are_starved(scene):
     late = Lateness()
     burners = [subprocess.Popen(["sh", "-c", "while :; do :; done"], start_new_session=True) for _ in range(2 * os.cpu_count())]
     try:
-        worker = scene.worker("--process", "xz:9", settings={"--visibility-timeout": "4s", "--concurrency": 6, "--processors": os.cpu_count()})
+        # An xz:9 is given 691 MiB: so much that all processors may run.
+        worker = scene.worker("--process", "xz:9", settings={"--visibility-timeout": "4s", "--concurrency": 6, "--processors": os.cpu_count(),
+                                                             "--memory": f"{256 + 700 * os.cpu_count()}MiB"})
         time.sleep(16)
     finally:
         for burner in burners:
