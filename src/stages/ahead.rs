@@ -18,7 +18,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, futures::Notified, mpsc};
 use tokio::time::Instant;
 
-use super::receive::{Delivery, GATHER, Intake, Shared, give_back, place};
+use super::receive::{Delivery, Intake, give_back};
+use super::receivers::Shared;
+use super::seat::{GATHER, place};
 use crate::lease::Lease;
 use crate::queue::Message;
 use crate::shutdown::Phase;

@@ -10,6 +10,8 @@ mod download;
 mod process;
 mod read;
 pub(crate) mod receive;
+mod receivers;
+mod seat;
 mod send;
 mod upload;
 

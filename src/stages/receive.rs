@@ -17,7 +17,9 @@ use futures::{FutureExt, Stream, stream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::ahead::{self, Ahead, Ticket, Waiting};
+use super::ahead::{self, Ahead, Waiting};
+use super::receivers::Shared;
+use super::seat::{Seat, reserve};
 use crate::budget::{Budget, Room};
 use crate::circuit::Circuit;
 use crate::crash;
@@ -109,13 +111,6 @@ const EMPTY_PAUSE: Duration = Duration::from_millis(200);
 /// some of SQS's servers (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a receiver of a busy pipeline waits for more places than one. Beside a job's two or three requests to S3, 30 ms
-/// and more, it is nothing; without it each job that ends costs a call of its own, and ten places cost the same call.
-pub(super) const GATHER: Duration = Duration::from_millis(5);
-
-/// The share of the slots that may be empty while a receiver waits for more.
-const IDLE_SHARE: usize = 4;
-
 /// The slots that one long poll fills: it brings ten messages in about 20 ms, and jobs of two requests take 40 ms.
 const SLOTS_A_POLL: usize = 16;
 
@@ -173,33 +168,6 @@ impl Delivery {
         shared.ahead.begun();
         self.room.begin();
     }
-}
-
-/// What the receivers share.
-pub(super) struct Shared {
-    /// Messages wanted, if that is limited.
-    limit: Option<u64>,
-    /// What bounds messages that have no slot yet.
-    ahead: Arc<Ahead>,
-    /// Held by the receiver that gathers places: two would share them out, and make two small calls.
-    gathering: tokio::sync::Mutex<()>,
-    /// Messages asked for or got, when there is a limit.
-    asked: AtomicU64,
-    /// Messages got.
-    got: AtomicU64,
-    /// A receiver has got less than it asked for.
-    answered: Notify,
-    /// Places that the next call should ask for. A long poll holds their room: on an empty queue one, so that the jobs
-    /// that run may have the rest.
-    worth: AtomicUsize,
-    /// The last answer brought something.
-    plenty: AtomicBool,
-    /// An answer has.
-    brought: Notify,
-    /// Empty answers in a row of a queue that counts messages which nobody can receive.
-    unreachable: AtomicU64,
-    /// When there was last something to do.
-    last: std::sync::Mutex<Instant>,
 }
 
 /// A receiver that panicked must not look like the end of the queue: the worker drains, and fails.
@@ -303,145 +271,12 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
     }
 }
 
-impl Shared {
-    /// Waits until there is something left to ask for; at most `room`.
-    async fn want(&self, room: usize) -> usize {
-        let Some(limit) = self.limit else { return room };
-        loop {
-            // Registered before looking, as in the budget.
-            let answered = self.answered.notified();
-            let more = |asked: u64| Some((asked + room as u64).min(limit));
-            let before = self.asked.fetch_update(Relaxed, Relaxed, more).unwrap_or(limit);
-            if before < limit {
-                return (limit - before).min(room as u64) as usize;
-            }
-            answered.await;
-        }
-    }
-
-    /// Notes that `taken` came of `wanted`.
-    fn got(&self, wanted: usize, taken: usize) {
-        self.got.fetch_add(taken as u64, Relaxed);
-        self.plenty.store(taken > 0, Relaxed);
-        // An answer that was full shows a queue with more. One that was not may be a sample of its servers.
-        self.worth.store(if taken >= wanted { usize::MAX } else { (2 * taken).max(1) }, Relaxed);
-        if taken > 0 {
-            self.unreachable.store(0, Relaxed);
-            self.brought.notify_waiters();
-        }
-        if self.limit.is_some() {
-            self.asked.fetch_sub(wanted.saturating_sub(taken) as u64, Relaxed);
-            self.answered.notify_waiters();
-        }
-    }
-
-    /// Notes that messages which were taken have been given back untried.
-    pub(super) fn gone(&self, messages: usize) {
-        self.got.fetch_sub(messages as u64, Relaxed);
-        if self.limit.is_some() {
-            self.asked.fetch_sub(messages as u64, Relaxed);
-            self.answered.notify_waiters();
-        }
-    }
-
-    /// Whether receiver `number` is to poll: with a number given all do, else as many as the slots call for, and only the
-    /// first while the queue has nothing.
-    fn is_due(&self, intake: &Intake, how: Receive, number: usize) -> bool {
-        let wanted =
-            if how.receivers.is_some() || self.plenty.load(Relaxed) { how.polls(intake.slots.now()) } else { 1 };
-        number < wanted
-    }
-
-    /// Waits until receiver `number` is to poll; false when there will be no more to receive.
-    async fn due(&self, intake: &Intake, how: Receive, number: usize) -> bool {
-        loop {
-            // Registered before looking. The first receiver always polls, so there is somebody to wake the others.
-            let brought = self.brought.notified();
-            if self.is_due(intake, how, number) {
-                return true;
-            }
-            tokio::select! {
-                biased;
-                () = brought => {}
-                () = intake.shutdown.reached(Phase::Draining) => return false,
-            }
-        }
-    }
-
-    fn has_all(&self, limit: Option<u64>) -> bool {
-        limit.is_some_and(|limit| self.got.load(Relaxed) >= limit)
-    }
-
-    fn touch(&self) {
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
-    }
-
-    fn idle(&self) -> Duration {
-        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed()
-    }
-}
-
-/// Waits for a seat, and takes what else is free, up to a batch. Where that is little, waits a moment for more.
-async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<Seat> {
-    let mut seats = Vec::with_capacity(intake.queue.max_batch());
-    let most = intake.queue.max_batch().min(shared.worth.load(Relaxed)).max(1);
-    let goal = (intake.slots.now() / IDLE_SHARE).clamp(1, most);
-    let _waiting = turn.waits(State::WaitDownstream);
-    let _gathering = shared.gathering.lock().await;
-    seats.push(seat(intake, shared).await);
-    let until = Instant::now() + GATHER;
-    while seats.len() < most {
-        // What is free is taken at once, what is not is worth a wait only while there are few.
-        let until = if seats.len() < goal { until } else { Instant::now() };
-        let Ok(more) = tokio::time::timeout_at(until, seat(intake, shared)).await else { break };
-        seats.push(more);
-    }
-    seats
-}
-
-/// What a message is asked for on.
-enum Seat {
-    /// A slot and the memory of a job: it begins at once.
-    Place(Permit, Room),
-    /// Nothing: it waits for its place.
-    Ahead(Ticket),
-}
-
 /// A message that came, what it was asked for on, and those of its group behind it.
 struct Arrived {
     seat: Seat,
     message: Message,
     lease: Lease,
     behind: Vec<(Message, Lease)>,
-}
-
-/// Ahead where that may be: a place that is held through a receive is empty meanwhile. What waits has the next place
-/// before all that is still to be asked for.
-async fn seat(intake: &Intake, shared: &Shared) -> Seat {
-    loop {
-        // Registered before looking.
-        let changed = shared.ahead.changed();
-        if let Some(ticket) = shared.ahead.ticket(intake.slots.now()) {
-            return Seat::Ahead(ticket);
-        }
-        let free = async {
-            if !shared.ahead.is_clear() {
-                std::future::pending::<()>().await;
-            }
-            place(intake).await
-        };
-        tokio::select! {
-            biased;
-            () = changed => {}
-            (slot, room) = free => return Seat::Place(slot, room),
-        }
-    }
-}
-
-/// A slot and the memory of a job.
-pub(super) async fn place(intake: &Intake) -> (Permit, Room) {
-    let slot = intake.slots.acquire().await;
-    (slot, intake.budget.reserve().await)
 }
 
 /// Leases messages and sends them on their way; returns how many, without those held already.
