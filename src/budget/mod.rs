@@ -23,14 +23,21 @@
 //! of 8 MiB fragment the heap: `-- cat` under 128 MiB took 225 MiB and 1.9 CPU-s/GiB before (measured). A buffer that waits
 //! for its next use lies in room that is free, or in its job's own, and goes when that room is given to something else.
 
+mod claim;
+mod room;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use bytes::BytesMut;
+use tokio::sync::Notify;
 
 use crate::link;
 use crate::sync::{Mutex, MutexGuard};
+pub use claim::Claim;
+use claim::Extra;
+use room::Held;
+pub use room::{Lent, Room};
 
 /// What a link between a processor and an upload can hold, counted as part of the write room.
 pub const LINK_BYTES: u64 = ((link::DEPTH + 1) * link::WRITE_CHUNK) as u64;
@@ -161,9 +168,7 @@ impl Budget {
         }
         drop(state);
         spare.truncate(self.parts(read, write));
-        let held = Mutex::new(Held { read, write, begun, kept: false, lent: None, spare });
-        let shared = Arc::new(Shared { budget: Arc::clone(self), held, starved: Notify::new() });
-        Some(Room { read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)), shared })
+        Some(Room::new(Arc::clone(self), Held { read, write, begun, kept: false, lent: None, spare }))
     }
 
     /// What must stay free so that some job can reach a whole write part, with one more that has `write`.
@@ -192,7 +197,7 @@ impl Budget {
         let mut spare = state.take(bytes, self.part);
         let buffer = spare.pop().or_else(|| state.spare.pop());
         drop(state);
-        Some(Extra { budget: Arc::clone(self), bytes, buffer })
+        Some(Extra::new(Arc::clone(self), bytes, buffer))
     }
 
     /// Makes a job's write room a whole part, if that much is free.
@@ -236,287 +241,6 @@ impl Budget {
     }
 }
 
-/// What one job holds.
-#[derive(Clone, Debug)]
-pub struct Room {
-    shared: Arc<Shared>,
-    /// One permit: whose bytes are in the read room now.
-    read: Arc<Semaphore>,
-    /// One permit: whose bytes are in the write room now.
-    write: Arc<Semaphore>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    budget: Arc<Budget>,
-    held: Mutex<Held>,
-    /// A read waits for the bytes in the read room to be used up.
-    starved: Notify,
-}
-
-#[derive(Debug)]
-struct Held {
-    read: u64,
-    write: u64,
-    /// The job has come. Until then it does not count as one that can go on and end.
-    begun: bool,
-    /// Nothing is given back before the end.
-    kept: bool,
-    /// The write room is full for as long as the processor is at work, and this is its own size.
-    lent: Option<u64>,
-    /// Buffers of a part, empty, in the job's own room.
-    spare: Vec<BytesMut>,
-}
-
-#[derive(Debug)]
-struct Extra {
-    budget: Arc<Budget>,
-    bytes: u64,
-    /// An empty buffer in this room.
-    buffer: Option<BytesMut>,
-}
-
-/// The right to hold the bytes of one part. Give it to the bytes with [`hold`](Claim::hold).
-#[derive(Debug)]
-pub struct Claim(Source);
-
-#[derive(Debug)]
-enum Source {
-    /// The job's own room; the room lives as long as any bytes in it.
-    Own(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit, Arc<Shared>),
-    /// Room that was free.
-    Extra(Extra),
-}
-
-impl Room {
-    /// The job of a [reserved](Budget::reserve) room has come.
-    pub fn begin(&self) {
-        let mut held = self.shared.lock();
-        if !std::mem::replace(&mut held.begun, true) {
-            self.shared.budget.lock().add(held.write);
-        }
-    }
-
-    /// From now on [`fit`](Self::fit) gives nothing back: several jobs use the room in turn, and the next may be larger.
-    pub fn keep(&self) {
-        self.shared.lock().kept = true;
-    }
-
-    /// Gives back what a job does not need whose input turned out to have `size` bytes.
-    pub fn fit(&self, size: u64) {
-        let budget = &self.shared.budget;
-        let (read, write) = budget.minimum(Some(size));
-        let mut held = self.shared.lock();
-        if held.kept || held.lent.is_some() {
-            return;
-        }
-        let (read, write) = (read.min(held.read), write.min(held.write));
-        let spare = held.read - read + held.write - write;
-        if spare == 0 {
-            return;
-        }
-        let mut state = budget.lock();
-        if held.begun {
-            state.remove(held.write);
-            state.add(write);
-        }
-        state.free += spare;
-        (held.read, held.write) = (read, write);
-        let fitting = held.spare.len().min(budget.parts(read, write));
-        held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer, budget.part));
-        drop((state, held));
-        budget.changed.notify_waiters();
-    }
-
-    /// Waits for room for `bytes` (at most a part) to read into: the job's own, or more if more is free.
-    pub async fn read(&self, bytes: u64) -> Claim {
-        if let Some(claim) = self.try_read(bytes) {
-            return claim;
-        }
-        self.shared.starved.notify_one();
-        self.claim(&self.read, bytes).await
-    }
-
-    /// Resolves when a read waits for room, so there is more to come and it comes when the bytes read before have been
-    /// used up. Whoever holds such bytes must not wait for the next ones without watching this.
-    pub async fn starved(&self) {
-        self.shared.starved.notified().await;
-    }
-
-    /// Room to read ahead into, if it is free.
-    pub fn try_read(&self, bytes: u64) -> Option<Claim> {
-        self.try_claim(&self.read, bytes)
-    }
-
-    /// Waits for room for one write part: the job's own, which may begin small, or a whole one if that is free.
-    pub async fn write(&self, bytes: u64) -> Claim {
-        self.claim(&self.write, bytes).await
-    }
-
-    /// The usual length of a part, in bytes.
-    pub fn part(&self) -> u64 {
-        self.shared.budget.part
-    }
-
-    /// Bytes of output that fit into the job's own write room before it must [`grow`](Self::grow).
-    pub fn write_size(&self) -> u64 {
-        let held = self.shared.lock();
-        let write = held.lent.unwrap_or(held.write);
-        if write == self.shared.budget.full { self.shared.budget.part } else { write / 2 }
-    }
-
-    /// Whether `bytes` fit into the job's own write room, if nothing else is in it. What is lent goes before they do.
-    pub fn has(&self, bytes: u64) -> bool {
-        let held = self.shared.lock();
-        bytes <= held.lent.unwrap_or(held.write)
-    }
-
-    /// Waits until the job's own write room is a whole part. Some job can always do this; see the module.
-    pub async fn grow(&self) {
-        let budget = &self.shared.budget;
-        let mut waiting = None;
-        loop {
-            let changed = budget.changed.notified();
-            {
-                let mut held = self.shared.lock();
-                let mut state = budget.lock();
-                // What was lent is used, and stays.
-                held.lent = None;
-                if budget.try_fill(&mut held, &mut state) {
-                    return;
-                }
-            }
-            waiting.get_or_insert_with(|| Growing::new(budget));
-            changed.await;
-        }
-    }
-
-    /// Fills the write room up to a whole part for as long as the result lives, or for good if [`grow`](Self::grow) is called
-    /// meanwhile; `None` if that much is not free.
-    pub fn try_lend(&self) -> Option<Lent> {
-        let mut held = self.shared.lock();
-        let (own, mut state) = (held.write, self.shared.budget.lock());
-        if !self.shared.budget.try_fill(&mut held, &mut state) {
-            return None;
-        }
-        held.lent = (held.write > own).then_some(own);
-        Some(Lent(Arc::clone(&self.shared)))
-    }
-
-    /// Resolves when something has been given back since this was called.
-    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.shared.budget.changed.notified()
-    }
-
-    /// Counts as waiting to grow for as long as the result lives.
-    pub(crate) fn growing(&self) -> Growing<'_> {
-        Growing::new(&self.shared.budget)
-    }
-
-    /// Room for `bytes` beyond what is this job's, if it is free: for a part that is larger than usual.
-    pub fn try_more(&self, bytes: u64) -> Option<Claim> {
-        self.shared.budget.try_extra(bytes).map(|extra| Claim(Source::Extra(extra)))
-    }
-
-    fn try_claim(&self, own: &Arc<Semaphore>, bytes: u64) -> Option<Claim> {
-        match Arc::clone(own).try_acquire_owned() {
-            Ok(permit) => Some(Claim(Source::Own(permit, Arc::clone(&self.shared)))),
-            Err(_) => self.try_more(bytes),
-        }
-    }
-
-    async fn claim(&self, own: &Arc<Semaphore>, bytes: u64) -> Claim {
-        if let Some(claim) = self.try_claim(own, bytes) {
-            return claim;
-        }
-        // The permit comes back when the bytes in the room have been used up, by a stage that waits for nothing of ours.
-        match Arc::clone(own).acquire_owned().await {
-            Ok(permit) => Claim(Source::Own(permit, Arc::clone(&self.shared))),
-            Err(_) => unreachable!("the semaphore is never closed"),
-        }
-    }
-}
-
-impl Claim {
-    /// An empty buffer for the bytes, with room for at least `capacity` of them: for most of a part, one that was used
-    /// before, if there is one.
-    pub fn buffer(&mut self, capacity: usize) -> BytesMut {
-        let (budget, used) = match &mut self.0 {
-            Source::Own(_, shared) => (&shared.budget, shared.lock().spare.pop()),
-            Source::Extra(extra) => (&extra.budget, extra.buffer.take()),
-        };
-        let bytes = capacity as u64;
-        if bytes > budget.part || bytes <= budget.part / 2 {
-            // It goes with what else was in the room.
-            return BytesMut::with_capacity(capacity);
-        }
-        used.or_else(|| budget.lock().spare.pop()).unwrap_or_else(|| BytesMut::with_capacity(budget.part as usize))
-    }
-
-    /// Keeps a buffer that has been used up for the next claim.
-    fn keep(&mut self, mut buffer: BytesMut) {
-        buffer.clear();
-        match &mut self.0 {
-            Source::Own(_, shared) if shared.budget.is_usual(&buffer) => {
-                let mut held = shared.lock();
-                if held.spare.len() < shared.budget.parts(held.read, held.write) {
-                    held.spare.push(buffer);
-                }
-            }
-            Source::Extra(extra) if extra.budget.is_usual(&buffer) => extra.buffer = Some(buffer),
-            _ => {}
-        }
-    }
-
-    /// The bytes, holding their claim for as long as any clone or slice of them lives.
-    pub fn hold(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Counted { bytes, claim: self })
-    }
-}
-
-struct Counted {
-    bytes: Bytes,
-    claim: Claim,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if let Ok(buffer) = std::mem::take(&mut self.bytes).try_into_mut() {
-            self.claim.keep(buffer);
-        }
-    }
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Held { read, write, begun, .. } = *held;
-        if begun {
-            self.budget.lock().remove(write);
-        }
-        self.budget.release(read + write, std::mem::take(&mut held.spare));
-    }
-}
-
-impl Drop for Extra {
-    fn drop(&mut self) {
-        self.budget.lock().extra -= self.bytes;
-        self.budget.release(self.bytes, self.buffer.take());
-    }
-}
-
 /// One job waiting for its minimum, counted for as long as it waits.
 struct Waiting<'a>(&'a Budget);
 
@@ -530,29 +254,6 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.lock().waiting -= 1;
-    }
-}
-
-/// The full write room of a job at its processor.
-#[derive(Debug)]
-pub struct Lent(Arc<Shared>);
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let mut held = self.0.lock();
-        let Some(own) = held.lent.take() else { return };
-        let budget = &self.0.budget;
-        let mut state = budget.lock();
-        if held.begun {
-            state.remove(held.write);
-            state.add(own);
-        }
-        state.free += held.write - own;
-        held.write = own;
-        let fitting = held.spare.len().min(budget.parts(held.read, held.write));
-        held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer, budget.part));
-        drop((state, held));
-        budget.changed.notify_waiters();
     }
 }
 
