@@ -2,17 +2,24 @@
 //!
 //! As strict as SQS may be: only the newest receipt extends or deletes, and a message that is visible again can't be
 //! extended. One whose name ends in `.fifo` is a FIFO queue: every message has a group, a receive may bring several of one,
-//! in order, and no more of it until those are deleted or visible again. Cheap, so that benches measure the pipeline and not this: a receive costs what it returns, and there is no
-//! timer but while a long poll waits.
+//! in order, and no more of it until those are deleted or visible again. Cheap, so that benches measure the pipeline and
+//! not this: a receive costs what it returns, and there is no timer but while a long poll waits.
+
+mod behind;
+mod hasty;
+mod state;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use hasty::Hasty;
+use state::{Entry, State, lost};
 
 use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
@@ -30,29 +37,6 @@ pub struct MemoryQueue {
     state: Mutex<State>,
     /// Something became visible.
     arrived: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    next: u64,
-    entries: BTreeMap<u64, Entry>,
-    ready: VecDeque<u64>,
-    /// When which message becomes visible again, as far as that still holds.
-    hidden: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// The messages of each group of a FIFO queue, in order.
-    groups: BTreeMap<String, BTreeSet<u64>>,
-    /// When which deduplication id was last taken, on a FIFO queue. Grows with the test.
-    recent: BTreeMap<String, Instant>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    outgoing: Outgoing,
-    sent: SystemTime,
-    /// How often it was delivered, which also numbers its receipts.
-    delivered: u32,
-    /// While it is hidden: until when.
-    hidden: Option<Instant>,
 }
 
 impl MemoryQueue {
@@ -142,72 +126,6 @@ impl MemoryQueue {
         ids
     }
 
-    /// Messages that are neither deleted nor moved.
-    pub fn len(&self) -> usize {
-        self.lock().entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Messages that can be received now.
-    pub fn visible(&self) -> usize {
-        let mut state = self.lock();
-        state.wake(Instant::now());
-        state.entries.values().filter(|entry| entry.hidden.is_none()).count()
-    }
-
-    /// Bodies and attributes of all messages, oldest first, without receiving them.
-    pub fn peek(&self) -> Vec<Outgoing> {
-        self.lock().entries.values().map(|entry| entry.outgoing.clone()).collect()
-    }
-
-    /// Delivers what is in flight to somebody else: for `hidden` it is theirs, and receipts given out before are void.
-    /// Returns the number of messages.
-    pub fn steal(&self, hidden: Duration) -> usize {
-        self.steal_if(hidden, |_| true)
-    }
-
-    /// Like [`steal`](Self::steal), but only one message; whether it was in flight.
-    pub fn steal_one(&self, id: &str, hidden: Duration) -> bool {
-        self.steal_if(hidden, |there| self.id(there) == id) == 1
-    }
-
-    fn steal_if(&self, hidden: Duration, which: impl Fn(u64) -> bool) -> usize {
-        let until = Instant::now() + hidden;
-        self.change_in_flight(which, |entry| {
-            entry.delivered += 1;
-            entry.hidden = Some(until);
-        })
-    }
-
-    /// Makes what is in flight visible, as if its timeout had passed or the queue had forgotten. Its receipts are good
-    /// until it is delivered again. Returns the number of messages.
-    pub fn forget(&self) -> usize {
-        self.change_in_flight(|_| true, |entry| entry.hidden = None)
-    }
-
-    fn change_in_flight(&self, which: impl Fn(u64) -> bool, change: impl Fn(&mut Entry)) -> usize {
-        let mut state = self.lock();
-        state.wake(Instant::now());
-        let State { entries, ready, hidden, .. } = &mut *state;
-        let mut changed = 0;
-        let in_flight = |entry: &Entry| entry.hidden.is_some() && entry.delivered > 0;
-        for (id, entry) in entries.iter_mut().filter(|(id, entry)| in_flight(entry) && which(**id)) {
-            change(entry);
-            changed += 1;
-            match entry.hidden {
-                Some(until) => hidden.push(Reverse((until, *id))),
-                None => ready.push_back(*id),
-            }
-        }
-        drop(state);
-        self.arrived.notify_waiters();
-        changed
-    }
-
     fn id(&self, id: u64) -> String {
         format!("{}-{id}", self.name)
     }
@@ -271,61 +189,6 @@ impl MemoryQueue {
     }
 }
 
-impl State {
-    /// Makes visible what has been hidden long enough.
-    fn wake(&mut self, now: Instant) {
-        while let Some(Reverse((until, id))) = self.hidden.peek().copied().filter(|Reverse((until, _))| *until <= now) {
-            self.hidden.pop();
-            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.hidden == Some(until)) {
-                entry.hidden = None;
-                self.ready.push_back(id);
-            }
-        }
-    }
-
-    /// The message to hand out where `id` is visible: the first of its group, if it has one, and none while one of the group
-    /// is in flight that was not `taken` just now.
-    fn next_of_group(&self, id: u64, taken: &BTreeSet<u64>) -> Option<u64> {
-        let group = self.entries.get(&id).and_then(|entry| self.groups.get(entry.outgoing.group.as_ref()?));
-        let Some(group) = group else { return Some(id) };
-        let hidden = |id: &u64| self.entries.get(id).is_some_and(|entry| entry.hidden.is_some());
-        if group.iter().any(|id| hidden(id) && !taken.contains(id)) {
-            return None;
-        }
-        group.iter().copied().find(|id| !hidden(id))
-    }
-
-    /// Whether a message repeats one of the last five minutes, as SQS counts. Notes it if not.
-    fn repeats(&mut self, message: &Outgoing) -> bool {
-        let Some(name) = &message.deduplication else { return false };
-        let now = Instant::now();
-        match self.recent.get(name) {
-            Some(then) if now - *then < Duration::from_secs(5 * 60) => true,
-            _ => {
-                self.recent.insert(name.clone(), now);
-                false
-            }
-        }
-    }
-
-    /// The message of a receipt, `None` if it is gone; an error if the receipt is not its newest.
-    fn held(&self, receipt: &Receipt) -> Result<(u64, Option<&Entry>), ServiceError> {
-        let parsed = receipt
-            .0
-            .split_once('#')
-            .and_then(|(id, delivery)| Some((id.parse::<u64>().ok()?, delivery.parse::<u32>().ok()?)));
-        let Some((id, delivery)) = parsed else {
-            let said = "this is no receipt of this queue";
-            return Err(ServiceError::new(ServiceErrorKind::Invalid, "ReceiptHandleIsInvalid", said));
-        };
-        let entry = self.entries.get(&id);
-        if entry.is_some_and(|entry| entry.delivered != delivery) {
-            return Err(lost("the message was delivered again"));
-        }
-        Ok((id, entry))
-    }
-}
-
 /// Why SQS would not take a message.
 fn refused(message: &Outgoing, fifo: bool) -> Option<ServiceError> {
     let said = match () {
@@ -337,10 +200,6 @@ fn refused(message: &Outgoing, fifo: bool) -> Option<ServiceError> {
         () => return None,
     };
     Some(ServiceError::new(ServiceErrorKind::Invalid, "InvalidParameterValue", said))
-}
-
-fn lost(said: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::LeaseLost, "MessageNotInflight", said)
 }
 
 impl JobQueue for MemoryQueue {
@@ -445,51 +304,5 @@ impl JobQueue for MemoryQueue {
     fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
         let dead_letters = self.dead_letters.clone().map(|queue| queue as Arc<dyn JobQueue>);
         async move { Ok(dead_letters) }.boxed()
-    }
-}
-
-/// A queue whose back-off is short.
-#[derive(Debug)]
-struct Hasty {
-    queue: Arc<MemoryQueue>,
-    longest: Duration,
-}
-
-impl JobQueue for Hasty {
-    fn name(&self) -> &str {
-        self.queue.name()
-    }
-
-    fn max_batch(&self) -> usize {
-        self.queue.max_batch()
-    }
-
-    fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
-        self.queue.send(messages)
-    }
-
-    fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
-        self.queue.receive(max, wait, visibility)
-    }
-
-    fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
-        let until = Instant::now() + timeout.min(self.longest);
-        async move { Ok(self.queue.hide(receipts, timeout, until)) }.boxed()
-    }
-
-    fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
-        self.queue.delete(receipts)
-    }
-
-    fn counts(&self) -> ServiceFuture<'_, Counts> {
-        self.queue.counts()
-    }
-
-    fn policy(&self) -> ServiceFuture<'_, Policy> {
-        self.queue.policy()
-    }
-
-    fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
-        self.queue.dead_letters()
     }
 }

@@ -1,0 +1,92 @@
+//! What the queue holds: its messages, which of them are visible, and the order within groups.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::error::{ServiceError, ServiceErrorKind};
+use crate::queue::{Outgoing, Receipt};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) next: u64,
+    pub(super) entries: BTreeMap<u64, Entry>,
+    pub(super) ready: VecDeque<u64>,
+    /// When which message becomes visible again, as far as that still holds.
+    pub(super) hidden: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// The messages of each group of a FIFO queue, in order.
+    pub(super) groups: BTreeMap<String, BTreeSet<u64>>,
+    /// When which deduplication id was last taken, on a FIFO queue. Grows with the test.
+    recent: BTreeMap<String, Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) outgoing: Outgoing,
+    pub(super) sent: SystemTime,
+    /// How often it was delivered, which also numbers its receipts.
+    pub(super) delivered: u32,
+    /// While it is hidden: until when.
+    pub(super) hidden: Option<Instant>,
+}
+
+impl State {
+    /// Makes visible what has been hidden long enough.
+    pub(super) fn wake(&mut self, now: Instant) {
+        while let Some(Reverse((until, id))) = self.hidden.peek().copied().filter(|Reverse((until, _))| *until <= now) {
+            self.hidden.pop();
+            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.hidden == Some(until)) {
+                entry.hidden = None;
+                self.ready.push_back(id);
+            }
+        }
+    }
+
+    /// The message to hand out where `id` is visible: the first of its group, if it has one, and none while one of the group
+    /// is in flight that was not `taken` just now.
+    pub(super) fn next_of_group(&self, id: u64, taken: &BTreeSet<u64>) -> Option<u64> {
+        let group = self.entries.get(&id).and_then(|entry| self.groups.get(entry.outgoing.group.as_ref()?));
+        let Some(group) = group else { return Some(id) };
+        let hidden = |id: &u64| self.entries.get(id).is_some_and(|entry| entry.hidden.is_some());
+        if group.iter().any(|id| hidden(id) && !taken.contains(id)) {
+            return None;
+        }
+        group.iter().copied().find(|id| !hidden(id))
+    }
+
+    /// Whether a message repeats one of the last five minutes, as SQS counts. Notes it if not.
+    pub(super) fn repeats(&mut self, message: &Outgoing) -> bool {
+        let Some(name) = &message.deduplication else { return false };
+        let now = Instant::now();
+        match self.recent.get(name) {
+            Some(then) if now - *then < Duration::from_secs(5 * 60) => true,
+            _ => {
+                self.recent.insert(name.clone(), now);
+                false
+            }
+        }
+    }
+
+    /// The message of a receipt, `None` if it is gone; an error if the receipt is not its newest.
+    pub(super) fn held(&self, receipt: &Receipt) -> Result<(u64, Option<&Entry>), ServiceError> {
+        let parsed = receipt
+            .0
+            .split_once('#')
+            .and_then(|(id, delivery)| Some((id.parse::<u64>().ok()?, delivery.parse::<u32>().ok()?)));
+        let Some((id, delivery)) = parsed else {
+            let said = "this is no receipt of this queue";
+            return Err(ServiceError::new(ServiceErrorKind::Invalid, "ReceiptHandleIsInvalid", said));
+        };
+        let entry = self.entries.get(&id);
+        if entry.is_some_and(|entry| entry.delivered != delivery) {
+            return Err(lost("the message was delivered again"));
+        }
+        Ok((id, entry))
+    }
+}
+
+pub(super) fn lost(said: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::LeaseLost, "MessageNotInflight", said)
+}
