@@ -4,23 +4,27 @@
 //! size and no bytes, and a store made with [`sink`](MemoryStore::sink) keeps the sizes of what is written but not the
 //! bytes. What is kept is copied once, because bytes that are uploaded count against a budget for as long as they live.
 
+mod content;
+mod upload;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
+use content::Content;
+pub use content::pattern;
+use upload::MemoryUpload;
+
 use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
-use crate::store::{Condition, ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
-
-/// The frames that a body comes in: about what one read of a socket brings.
-const FRAME: u64 = 256 * 1024;
+use crate::store::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]
@@ -48,50 +52,12 @@ struct Object {
     metadata: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug)]
-enum Content {
-    Kept(Bytes),
-    /// [`pattern`], made as it is read.
-    Pattern,
-}
-
 #[derive(Debug)]
 struct Pending {
     to: Location,
     how: Writing,
     begun: SystemTime,
     parts: BTreeMap<u32, (String, Bytes, u64)>,
-}
-
-/// The length after which [`pattern`] repeats: a prime, so that no part or frame of any usual size is like another.
-const PERIOD: usize = 1_000_003;
-
-fn block() -> &'static Bytes {
-    static BLOCK: OnceLock<Bytes> = OnceLock::new();
-    BLOCK.get_or_init(|| {
-        let mut bytes = vec![0; PERIOD];
-        fastrand::Rng::with_seed(2013).fill(&mut bytes);
-        bytes.into()
-    })
-}
-
-/// Bytes of which no two stretches nearby are alike; those of a larger size begin with those of a smaller.
-pub fn pattern(range: Range<u64>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
-    let mut at = range.start;
-    while at < range.end {
-        let piece = piece(at, range.end);
-        bytes.extend_from_slice(&piece);
-        at += piece.len() as u64;
-    }
-    bytes
-}
-
-/// As much of [`pattern`] from `at` on as there is in one piece, ending at `end`.
-fn piece(at: u64, end: u64) -> Bytes {
-    let from = (at % PERIOD as u64) as usize;
-    let length = (PERIOD - from).min((end - at) as usize);
-    block().slice(from..from + length)
 }
 
 impl MemoryStore {
@@ -189,24 +155,6 @@ impl MemoryStore {
         let content = if self.sink { Content::Pattern } else { Content::Kept(body) };
         inside.insert(to.clone(), size, content, how.metadata.clone());
         Ok(())
-    }
-}
-
-impl Content {
-    fn slice(&self, range: Range<u64>) -> Bytes {
-        match self {
-            Self::Kept(bytes) => bytes.slice(range.start as usize..range.end as usize),
-            Self::Pattern => pattern(range).into(),
-        }
-    }
-
-    /// The next frame of a body that is to end at `end`.
-    fn frame(&self, at: u64, end: u64) -> Bytes {
-        let end = end.min(at + FRAME);
-        match self {
-            Self::Kept(bytes) => bytes.slice(at as usize..end as usize),
-            Self::Pattern => piece(at, end),
-        }
     }
 }
 
@@ -350,71 +298,5 @@ impl MemoryStore {
         if let Some(pending) = inside.uploads.remove(&id) {
             self.note(|| Operation::Abort { at: pending.to });
         }
-    }
-}
-
-#[derive(Debug)]
-struct MemoryUpload {
-    store: MemoryStore,
-    to: Location,
-    id: u64,
-}
-
-impl Upload for MemoryUpload {
-    fn part(&self, number: u32, body: Bytes) -> ServiceFuture<'_, Part> {
-        async move {
-            let size = body.len() as u64;
-            let kept = self.store.keep(&body);
-            let mut inside = self.store.lock();
-            let etag = format!("{:016x}", inside.number());
-            let pending = inside.uploads.get_mut(&self.id).ok_or_else(|| missing("NoSuchUpload"))?;
-            pending.parts.insert(number, (etag.clone(), kept, size));
-            let at = pending.to.clone();
-            self.store.note(|| Operation::Part { at, number, size });
-            Ok(Part { number, etag, size, checksum: None })
-        }
-        .boxed()
-    }
-
-    fn complete<'a>(&'a self, parts: &'a [Part]) -> ServiceFuture<'a, ()> {
-        async move {
-            let mut inside = self.store.lock();
-            let pending = inside.uploads.get(&self.id).ok_or_else(|| missing("NoSuchUpload"))?;
-            let ordered = parts.is_sorted_by(|a, b| a.number < b.number) && !parts.is_empty();
-            let mut all = Vec::new();
-            let mut size = 0;
-            for part in parts {
-                match pending.parts.get(&part.number) {
-                    Some((etag, bytes, length)) if *etag == part.etag && ordered => {
-                        all.extend_from_slice(bytes);
-                        size += length;
-                    }
-                    _ => {
-                        // As S3's is understood: a part that was sent twice may have arrived in the other order, and
-                        // beginning anew is the cure.
-                        let said = "a part is missing, out of order or not the last of its number";
-                        return Err(ServiceError::new(ServiceErrorKind::Unavailable, "InvalidPart", said));
-                    }
-                }
-            }
-            let (to, how) = (pending.to.clone(), pending.how.clone());
-            self.store.write(&mut inside, &to, all.into(), size, &how)?;
-            inside.uploads.remove(&self.id);
-            self.store.note(|| Operation::Complete { at: to });
-            Ok(())
-        }
-        .boxed()
-    }
-
-    fn abort(&self) -> ServiceFuture<'_, ()> {
-        async move {
-            self.store.discard_upload(self.id);
-            Ok(())
-        }
-        .boxed()
-    }
-
-    fn unfinished(&self) -> Unfinished {
-        Unfinished { location: self.to.clone(), id: self.id.to_string(), begun: None, bytes: None }
     }
 }
