@@ -18,7 +18,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, futures::Notified, mpsc};
 use tokio::time::Instant;
 
-use super::receive::{Delivery, Intake, give_back};
+use super::deliver::{Delivery, give_back};
+use super::receive::Intake;
 use super::receivers::Shared;
 use super::seat::{GATHER, place};
 use crate::lease::Lease;

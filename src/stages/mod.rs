@@ -6,6 +6,7 @@
 mod acknowledge;
 mod ahead;
 mod body;
+mod deliver;
 mod download;
 mod process;
 mod read;
@@ -16,9 +17,10 @@ mod send;
 mod upload;
 
 pub use acknowledge::{Finished, Settled, Settling};
+pub use deliver::Delivery;
 pub use download::{Source, download};
 pub use process::process;
 pub use read::read;
-pub use receive::{Delivery, Intake, Receive, Why, receive};
+pub use receive::{Intake, Receive, Why, receive};
 pub use send::send;
 pub use upload::{Target, part_size, upload};

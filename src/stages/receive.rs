@@ -6,7 +6,6 @@
 //! nothing is asked for one message. Each receiver is a task of its own, so that a response is read the moment it arrives.
 //! Bounded by the slots, twice, and by the budget. Messages of one group share a place, in a line.
 
-use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -17,18 +16,19 @@ use futures::{FutureExt, Stream, stream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::ahead::{self, Ahead, Waiting};
+use super::ahead::{self, Ahead};
+use super::deliver::{Delivery, Outlet, deliver, refuse};
 use super::receivers::Shared;
 use super::seat::{Seat, reserve};
-use crate::budget::{Budget, Room};
+use crate::budget::Budget;
 use crate::circuit::Circuit;
 use crate::crash;
 use crate::error::{Code, ServiceError, ServiceErrorKind, Stage};
-use crate::lease::{Lease, Leases};
-use crate::limit::{Limit, Permit};
+use crate::lease::Leases;
+use crate::limit::Limit;
 use crate::meter::{Meters, State, Turn};
 use crate::processor::panics;
-use crate::queue::{JobQueue, Message, Receipt};
+use crate::queue::JobQueue;
 use crate::retry::{Call, Retry};
 use crate::shutdown::{Phase, Shutdown};
 use crate::task::{self, Task};
@@ -72,21 +72,6 @@ pub struct Intake {
     pub filling: Arc<AtomicBool>,
     /// Whether messages may be asked for ahead. One that is then given back untried has one receive more on its count.
     pub ahead: bool,
-}
-
-/// A leased message with all that its job needs to begin. Dropping it lets the message come back.
-#[derive(Debug)]
-pub struct Delivery {
-    /// The message.
-    pub message: Message,
-    /// Our right to it.
-    pub lease: Lease,
-    /// The job's memory.
-    pub room: Room,
-    /// The job's slot.
-    pub slot: Permit,
-    /// Messages of the same group that came with it, in order: their turn comes after it.
-    pub behind: Vec<(Message, Lease)>,
 }
 
 /// How receiving ended by itself.
@@ -151,23 +136,6 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
     stream::unfold((deliveries, receivers), |(mut deliveries, receivers)| async move {
         Some((deliveries.recv().await?, (deliveries, receivers)))
     })
-}
-
-/// Where deliveries go: those that begin, and those that wait.
-struct Outlet {
-    output: mpsc::Sender<Delivery>,
-    line: mpsc::UnboundedSender<Waiting>,
-}
-
-impl Delivery {
-    /// The job, or the first of the line, begins.
-    pub(super) fn begin(&self, intake: &Intake, shared: &Shared) {
-        for message in [&self.message].into_iter().chain(self.behind.iter().map(|(message, _)| message)) {
-            intake.meters.received(message.sent, message.attempt, 1);
-        }
-        shared.ahead.begun();
-        self.room.begin();
-    }
 }
 
 /// A receiver that panicked must not look like the end of the queue: the worker drains, and fails.
@@ -268,91 +236,6 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
                 }
             }
         }
-    }
-}
-
-/// A message that came, what it was asked for on, and those of its group behind it.
-struct Arrived {
-    seat: Seat,
-    message: Message,
-    lease: Lease,
-    behind: Vec<(Message, Lease)>,
-}
-
-/// Leases messages and sends them on their way; returns how many, without those held already.
-async fn deliver(
-    intake: &Intake,
-    shared: &Shared,
-    asked: Instant,
-    messages: Vec<Message>,
-    mut seats: Vec<Seat>,
-    outlet: &Outlet,
-) -> usize {
-    // Those that begin at once come first.
-    seats.sort_by_key(|seat| matches!(seat, Seat::Place(..)));
-    let mut lines: Vec<Arrived> = Vec::with_capacity(messages.len());
-    // Groups of which a message is at work here already, and what came behind those.
-    let (mut at_work, mut early) = (HashSet::new(), Vec::new());
-    for message in messages {
-        // Held already: its newest receipt is noted, and the job that runs goes on.
-        let Some(lease) = intake.leases.grant(&message, asked) else {
-            intake.meters.received(message.sent, message.attempt, 0);
-            at_work.extend(message.group);
-            continue;
-        };
-        let first =
-            message.group.as_ref().and_then(|_| lines.iter_mut().find(|line| line.message.group == message.group));
-        if let Some(line) = first {
-            line.behind.push((message, lease));
-        } else if message.group.as_ref().is_some_and(|group| at_work.contains(group)) {
-            early.push(message);
-        } else if let Some(seat) = seats.pop() {
-            lines.push(Arrived { seat, message, lease, behind: Vec::new() });
-        } else {
-            // A queue that hands out more than was asked for gets the rest back by its visibility timeout.
-            intake.meters.received(message.sent, message.attempt, 0);
-        }
-    }
-    drop(seats);
-    refuse(intake, &early).await;
-    let mut taken = 0;
-    for Arrived { seat, message, lease, behind } in lines {
-        let messages = 1 + behind.len();
-        let sent = match seat {
-            Seat::Place(slot, room) => {
-                let delivery = Delivery { message, lease, room, slot, behind };
-                delivery.begin(intake, shared);
-                outlet.output.send(delivery).await.is_ok()
-            }
-            Seat::Ahead(ticket) => {
-                let (ticket, since) = (ticket.arrived(), Instant::now());
-                outlet.line.send(Waiting { message, lease, behind, ticket, since }).is_ok()
-            }
-        };
-        if !sent {
-            break;
-        }
-        taken += messages;
-    }
-    taken
-}
-
-/// Refuses what may not begin: what a long poll brought after the stop, and what came behind a message of its group that
-/// is still at work here.
-async fn refuse(intake: &Intake, messages: &[Message]) {
-    messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
-    give_back(intake, messages.iter().map(|message| message.receipt.clone()).collect()).await;
-}
-
-/// Gives back messages that have not begun. The one exception to settling in `acknowledge`: there is no job.
-pub(super) async fn give_back(intake: &Intake, receipts: Vec<Receipt>) {
-    if receipts.is_empty() {
-        return;
-    }
-    let call =
-        intake.retry.run(&intake.meters, Call::queue("extend"), || intake.queue.extend(&receipts, Duration::ZERO));
-    if let Err(error) = call.await {
-        tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
     }
 }
 
