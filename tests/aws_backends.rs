@@ -6,7 +6,7 @@
 mod lab;
 #[path = "backends/queue_conformance.rs"]
 mod queue_conformance;
-#[path = "backends/store_conformance.rs"]
+#[path = "backends/store_conformance/mod.rs"]
 mod store_conformance;
 
 use std::collections::BTreeMap;
