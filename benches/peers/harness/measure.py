@@ -19,9 +19,10 @@ LOOK = 0.02
 
 
 def measure(command, server, cwd=None, extra=None):
+    """`server` is None where there is none."""
     command = [str(word) for word in command]
-    trust = {"SSL_CERT_FILE": server.certificate} if server.certificate else {}
-    served = server.cpu()
+    trust = {"SSL_CERT_FILE": server.certificate} if server and server.certificate else {}
+    served = server.cpu() if server else 0.0
     with tempfile.TemporaryFile() as said:
         began = time.monotonic()
         child = subprocess.Popen(command, env={**ENV, **trust, **(extra or {})}, cwd=cwd, stdout=subprocess.DEVNULL,
@@ -38,7 +39,8 @@ def measure(command, server, cwd=None, extra=None):
         if child.returncode != 0:
             said.seek(0)
             raise SystemExit(f"{command} ended with {child.returncode}: {said.read()[-2000:].decode(errors='replace')}")
-    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "served": server.cpu() - served, "rss": peak}
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "served": server.cpu() - served if server else 0.0,
+            "rss": peak}
 
 
 def high_water(pid):

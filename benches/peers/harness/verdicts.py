@@ -81,6 +81,9 @@ def judge(results):
             at_once = ratios(ours, alone[f"zstd:{level}, {cores} threads"], speed)
             verdicts.append(at_least(f"1 MiB zstd:{level}: MiB/s beside {cores} cores × zstd in memory",
                                      [each / cores for each in codec], 0.95, f"; {statistics.median(at_once):.2f} × of {cores} threads at once"))
+            if files := runs(f"1 MiB zstd:{level} on files"):
+                at_once = ratios(files["batchpipe map"], alone[f"zstd:{level}, {cores} threads"], speed)
+                verdicts.append(at_least(f"1 MiB zstd:{level} on files: MiB/s beside {cores} threads of zstd in memory", at_once, 0.95))
     for title, result in results.items():
         if title.startswith("Submit") and "s5cmd cp" in result["runs"]:
             ours, theirs = result["runs"]["batchpipe submit"], result["runs"]["s5cmd cp"]

@@ -106,6 +106,8 @@ def zstd():
     # The same at a level that costs eight times as much: what moving the bytes costs stands beside that.
     results |= race("1 MiB zstd:9", Sink, MIB, {
         "batchpipe --process zstd:9": batchpipe(count // 4, 32, "--process", "zstd:9")}, decode=decode)
+    # And with neither a network nor a server on the same cores: what is left is the codec, and the pipeline around it.
+    results |= on_files({1: count, 9: count // 4}, decode)
     # What the halves of such a job cost by themselves: the bytes' way in and out, and the codec in memory.
     results |= race("1 MiB copies", Sink, MIB, {"batchpipe": batchpipe(count, 32), "bare SDK loop": bare(count, 32)})
     cores = os.cpu_count()
@@ -128,6 +130,36 @@ def zstd():
 
     alone = contest("zstd in memory", levels, Size.repeat, codec)
     return results | {"zstd in memory": {**alone, "server": "none", "size": MIB}}
+
+
+def on_files(counts, decode):
+    """`map` over files in memory, for each level so many of 1 MiB. Every output is decompressed and compared."""
+    results = {}
+    with Sink() as server:
+        content = server.content(MIB)
+    for level, count in counts.items():
+        with tempfile.TemporaryDirectory(dir=in_memory()) as source:
+            write_files(Path(source) / "in", content, MIB, count)
+
+            def run(_, level=level, count=count, source=source):
+                with tempfile.TemporaryDirectory(dir=in_memory()) as place:
+                    home = {"HOME": place, "XDG_STATE_HOME": place}
+                    command = [Built.batchpipe, "map", f"{source}/in", f"{place}/out", "--process", f"zstd:{level}",
+                               "--metrics-addr", "none", "--config", "none"]
+                    result = measure(command, None, source, home)
+                    outputs = [output.read_bytes() for output in Path(place, "out").glob("*.zst")]
+                if len(outputs) != count or any(decode(output) != content for output in set(outputs)):
+                    raise SystemExit("wrong outputs")
+                return {**result, "jobs": count, "bytes": count * MIB, "working": None}
+
+            title = f"1 MiB zstd:{level} on files"
+            result = contest(title, ["batchpipe map"], Size.repeat, run)
+        results[title] = {**result, "server": "none", "size": MIB}
+    return results
+
+
+def in_memory():
+    return "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 def during_copies(command):
@@ -235,7 +267,7 @@ def upload(shapes, server_of):
     """Files of a directory into a bucket; batchpipe also announces each to a queue."""
     results = {}
     for shape, (size, whole) in shapes.items():
-        place = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        place = in_memory()
         few = whole // 20 if whole >= 1_000 else whole
         with tempfile.TemporaryDirectory(dir=place) as source, tempfile.TemporaryDirectory(dir=place) as part, server_of() as server:
             piece = server.content(min(size, RING))
