@@ -59,12 +59,13 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, UserError> {
 }
 
 /// What is logged at each number of `-v` less `-q`. Other crates stay at warnings until everything is asked for:
-/// the SDK and hyper would write several lines a request, some with parts of it.
+/// the SDK and hyper would write several lines a request, some with parts of it. The search for credentials and a region warns
+/// of each place that has none, in hundreds of characters; what matters of it stands in our own error.
 const fn levels(verbosity: i32) -> &'static str {
     match verbosity {
         ..=-2 => "error",
-        -1 => "warn",
-        0 => "warn,batchpipe=info",
+        -1 => "warn,aws_config=error",
+        0 => "warn,aws_config=error,batchpipe=info",
         1 => "warn,batchpipe=debug",
         2 => "warn,batchpipe=trace",
         3.. => "debug,batchpipe=trace",
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn more_v_logs_more_and_the_sdk_stays_quiet_until_everything_is_asked_for() {
-        assert_eq!(filter(&settings(0, None)).unwrap().to_string(), "batchpipe=info,warn");
+        assert_eq!(filter(&settings(0, None)).unwrap().to_string(), "aws_config=error,batchpipe=info,warn");
         assert_eq!(filter(&settings(2, None)).unwrap().to_string(), "batchpipe=trace,warn");
         assert_eq!(filter(&settings(-9, None)).unwrap().to_string(), "error");
         assert_eq!(filter(&settings(9, None)).unwrap().to_string(), "batchpipe=trace,debug");

@@ -125,7 +125,7 @@ async fn files_go_up_are_worked_on_and_come_out_under_every_kind_of_name() {
         assert_eq!(zstd::decode_all(&compressed[..]).unwrap(), bytes(size), "{name}");
     }
     let repeat = world.run(&submit);
-    assert!(text(&repeat).contains("4 of them by an earlier run"), "{}", text(&repeat));
+    assert!(text(&repeat).contains("Nothing new: 4 jobs, all sent by an earlier run"), "{}", text(&repeat));
     let status = world.run(&["status", "--queue", &world.queue]);
     assert!(text(&status).contains("0 waiting"), "{}", text(&status));
 }
@@ -399,4 +399,52 @@ async fn a_queue_that_is_not_there_is_named_with_what_may_have_been_meant() {
         said.starts_with("error[BP103]: queue") && said.contains(&format!("did you mean {:?}", world.queue)),
         "{said}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn a_bucket_that_is_not_there_is_one_error_with_its_remedy() {
+    let world = world().await;
+    (0..5).for_each(|nth| world.file(&nth.to_string(), b"x"));
+    let nowhere = format!("s3://{}-not/in/", world.bucket);
+    let submitted = world.run(&["submit", "in", "--input", &nowhere, "--queue", &world.queue]);
+    let told = format!("error[BP301]: the bucket of {nowhere} does not exist\n");
+    assert!(submitted.status.code() == Some(4) && text(&submitted).contains(&told), "{}", text(&submitted));
+    assert!(text(&submitted).contains("create it, or correct --input"), "{}", text(&submitted));
+    for words in [&["map", &nowhere, "out"][..], &["submit", &nowhere, "--queue", &world.queue]] {
+        let refused = world.run(words);
+        let told = format!("error[BP301]: cannot read {nowhere}\n");
+        assert!(refused.status.code() == Some(4) && text(&refused).starts_with(&told), "{}", text(&refused));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn the_same_files_are_sent_to_another_queue_of_the_same_name() {
+    let world = world().await;
+    (0..3).for_each(|nth| world.file(&nth.to_string(), b"x"));
+    let ireland = world.aws.sqs("eu-west-1", None);
+    ireland.create_queue().queue_name(&world.queue).send().await.unwrap();
+    let input = world.uri("in/");
+    for region in ["us-east-1", "eu-west-1"] {
+        let arn = format!("arn:aws:sqs:{region}:000000000000:{}", world.queue);
+        for said in ["Sent 3 jobs", "Nothing new: 3 jobs"] {
+            let sent = world.run(&["submit", "in", "--input", &input, "--queue", &arn]);
+            assert!(sent.status.success() && text(&sent).contains(said), "{region}: {}", text(&sent));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn without_dead_letters_nobody_is_sent_to_look_at_them() {
+    let world = world().await;
+    let sqs = world.aws.sqs("us-east-1", None);
+    let bare = format!("{}-bare", world.queue);
+    let url = sqs.create_queue().queue_name(&bare).send().await.unwrap().queue_url.unwrap();
+    sqs.send_message().queue_url(url).message_body("no job").send().await.unwrap();
+    let worked = world.run(&["run", "--queue", &bare, "--until-empty", "--metrics-addr", "none", "--process", "copy"]);
+    assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
+    let next = format!("They stay in the queue, which has no dead letters:  batchpipe doctor --queue {bare}");
+    assert!(text(&worked).contains(&next) && !text(&worked).contains("dlq list"), "{}", text(&worked));
 }

@@ -159,7 +159,7 @@ fn submit_then_run_on_the_embedded_queue_and_a_repeat_sends_nothing_twice() {
     let first = run(folder.path(), &submit);
     assert!(first.status.success() && stderr(&first).contains("Sent 12 jobs"), "{}", stderr(&first));
     let repeat = run(folder.path(), &submit);
-    assert!(stderr(&repeat).contains("12 of them by an earlier run"), "{}", stderr(&repeat));
+    assert!(stderr(&repeat).contains("Nothing new: 12 jobs, all sent by an earlier run"), "{}", stderr(&repeat));
     let allow = at("store/");
     let work = ["run", "--queue", "sqlite:jobs.db", "--allow", &allow, "--until-empty", "--metrics-addr", "none"];
     let worked = run(folder.path(), &[&work[..], &["--process", "copy"]].concat());
@@ -219,6 +219,27 @@ fn a_sigterm_lets_the_job_finish_and_exits_0() {
     assert_eq!(ended(child), Some(0));
     assert_eq!(fs::read(folder.path().join("o/deeper/0")).unwrap(), content(0));
     assert!(counts(folder.path()).contains("0 waiting   0 in flight"), "{}", counts(folder.path()));
+}
+
+#[test]
+fn a_source_that_cannot_be_listed_is_one_error_with_its_own_exit_code() {
+    let folder = folder(1);
+    let told = |environment: &[(&str, &str)]| {
+        let mut command = batchpipe(folder.path(), &["map", "s3://acme-in/", "out"]);
+        command
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_REGION", "eu-west-1")
+            .envs(environment.iter().copied());
+        command.output().unwrap()
+    };
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")];
+    let away = told(&keys);
+    assert!(stderr(&away).starts_with("error[BP107]: cannot read s3://acme-in/\n"), "{}", stderr(&away));
+    assert_eq!(away.status.code(), Some(1));
+    let without = told(&[]);
+    assert!(stderr(&without).starts_with("error[BP101]: cannot read s3://acme-in/\n"), "{}", stderr(&without));
+    assert_eq!(without.status.code(), Some(6));
+    assert!(!folder.path().join("out").exists(), "nothing was begun");
 }
 
 #[test]

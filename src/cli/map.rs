@@ -63,6 +63,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let (work, suffix) = assemble::work(working, &meters)?;
     let input = input(&config.source);
     let store = backends::open_store(aws, &worker::roots([&input, &config.dest]))?;
+    service::readable(&config.source, &store).await?;
     let totals = count(&config, &select, &store).await?;
     if config.dry_run {
         return dry_run(&config, totals);
@@ -314,7 +315,8 @@ fn queue_name(state: &Path) -> Result<String, UserError> {
 /// The journal of this source and this process: with another process everything is to be done again.
 fn open_journal(config: &MapConfig) -> Result<Arc<Journal>, UserError> {
     use md5::Digest;
-    let identity = format!("{:?}", (&config.source, &config.working.process, &config.working.output_suffix));
+    let identity =
+        format!("{:?}", (&config.source, &config.server, &config.working.process, &config.working.output_suffix));
     let digest = md5::Md5::digest(identity.as_bytes());
     let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let path = config.state.join(format!("map-{name}.journal"));

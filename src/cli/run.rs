@@ -69,9 +69,14 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         Exit::Done if pipeline.intake.circuit.why() == Some(Why::Idle) => Exit::Idle,
         exit => exit,
     };
-    let failed = format!("See them:  batchpipe dlq list --queue {}", config.queue);
-    let next = (settled.rejected > 0 && pipeline.settling.dead_letters.is_some()).then_some(failed.as_str());
-    Ok(session.end(exit, next).await)
+    let next = (settled.rejected > 0).then(|| match pipeline.settling.dead_letters {
+        Some(_) => format!("See them:  batchpipe dlq list --queue {}", config.queue),
+        None => format!(
+            "The log above says why. They stay in the queue, which has no dead letters:  batchpipe doctor --queue {}",
+            config.queue
+        ),
+    });
+    Ok(session.end(exit, next.as_deref()).await)
 }
 
 /// Opens the backends and joins them. Fails before the first message is taken if the queue can't be used.

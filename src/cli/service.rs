@@ -1,7 +1,13 @@
 //! What a service's failure looks like to the person at the command line.
 
+use std::sync::Arc;
+
+use futures::StreamExt;
+
 use super::output::escaped;
+use crate::config::Source;
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::store::ObjectStore;
 
 /// Which kind of service failed: the same failure has another remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,10 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
             "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes",
         ),
         Denied => (106, Exit::Access, "run  batchpipe doctor  to see the missing rights"),
+        _ if error.code == "NoCredentials" => {
+            (101, Exit::Credentials, "set AWS_PROFILE=<name>, or run on a machine with a role")
+        }
+        _ if error.code == "NoRegion" => (102, Exit::Usage, "add  --region eu-west-1"),
         Credentials => (108, Exit::Credentials, "set AWS_PROFILE=<name>, or log in again:  aws sso login"),
         WrongRegion => (105, Exit::Access, "add  --region  with the region named above"),
         Throttled => (308, Exit::Failed, "wait a moment and repeat the command"),
@@ -34,4 +44,13 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
     };
     let cause = format!("{}: {}", escaped(&error.code), escaped(&error.message));
     UserError::usage(code, format!("cannot {what}"), cause, help).exit(exit)
+}
+
+/// Fails if a prefix that is to be read can't be listed: then no single object is to blame, and there is one thing to repair.
+pub async fn readable(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<(), UserError> {
+    let Source::Prefix(prefix) = source else { return Ok(()) };
+    match store.list(prefix).next().await {
+        Some(Err(error)) => Err(failed(Service::Store, &format!("read {}", escaped(&prefix.to_string())), &error)),
+        _ => Ok(()),
+    }
 }

@@ -59,11 +59,12 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let aws = &config.global.aws;
     let select = Select::new(&config.include, &config.exclude)?;
     let store = backends::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
+    service::readable(&config.source, &store).await?;
     if config.dry_run {
         return dry_run(&config, select, &store).await;
     }
     let queue = backends::open_queue(&config.queue, aws).await?;
-    let journal = open_journal(&config)?;
+    let journal = open_journal(&config, &queue.address())?;
     let batch = journal.as_ref().map_or_else(|| batch_name(&config), |journal| journal.batch().to_owned());
     let totals = count(&config.source, &select, &store).await;
 
@@ -211,9 +212,9 @@ pub(super) fn new_batch() -> String {
     format!("{time}-{:04x}", fraction >> 14)
 }
 
-fn open_journal(config: &SubmitConfig) -> Result<Option<Arc<Journal>>, UserError> {
-    let Some(path) = &config.journal else { return Ok(None) };
-    Journal::open(path, &batch_name(config)).map(|journal| Some(Arc::new(journal))).map_err(|error| UserError {
+fn open_journal(config: &SubmitConfig, queue: &str) -> Result<Option<Arc<Journal>>, UserError> {
+    let Some(path) = config.journal.path(queue) else { return Ok(None) };
+    Journal::open(&path, &batch_name(config)).map(|journal| Some(Arc::new(journal))).map_err(|error| UserError {
         code: Code(110),
         what: format!("cannot write the journal {:?}", path.display().to_string()),
         cause: error.to_string(),
@@ -286,16 +287,29 @@ fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> U
         103 => format!("queue {:?} does not exist", config.queue),
         104 => format!("not allowed to send to queue {:?}", config.queue),
         106 => format!("cannot write to {}", config.input),
+        301 => format!("the bucket of {} does not exist", config.input),
+        105 => "the bucket or the queue is in another region".to_owned(),
+        101 | 108 => "the AWS credentials are missing or have expired".to_owned(),
         _ => "the submit was refused".to_owned(),
     };
-    let help = format!(
-        "the role needs what ops/submit-role.json holds.  Sent {}; the same command goes on where it was",
-        things(submitted.sent, "job")
-    );
+    let help = match tripped.code.0 {
+        103 => "check its name:  aws sqs list-queues",
+        101 | 108 => "use a profile or a role instead of pasted keys",
+        301 => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
+        105 => "add  --region  with the region it is in",
+        _ => "the role needs what ops/submit-role.json holds",
+    };
+    let help = format!("{help}.  Sent {}; the same command goes on where it was", things(submitted.sent, "job"));
     UserError { code: tripped.code, what, cause: output::escaped(&tripped.cause), help, exit }
 }
 
 fn next_step(config: &SubmitConfig, submitted: &Submitted, batch: &str, exit: Exit) -> String {
+    if exit == Exit::Done && submitted.sent > 0 && submitted.before == submitted.sent {
+        let all = things(submitted.sent, "job");
+        return format!(
+            "Nothing new: {all}, all sent by an earlier run (batch {batch}). To send them again:  --journal none"
+        );
+    }
     let before = match submitted.before {
         0 => String::new(),
         before => format!(" ({before} of them by an earlier run)"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
-use super::{Global, Machine, Source, Working, argument, digest, glob, refuse_nested, state_directory};
+use super::{Global, Machine, Source, Working, argument, digest, glob, refuse_nested, s3_server, state_directory};
 use crate::error::UserError;
 use crate::job::Location;
 
@@ -27,6 +27,8 @@ pub struct MapConfig {
     pub exclude: Vec<String>,
     /// Whether to only say what would be done.
     pub dry_run: bool,
+    /// The server that stands in for S3 where objects are read from or written to it.
+    pub server: Option<String>,
     /// Where the queue and the journal are kept, so that a killed run goes on where it was: below a directory that is
     /// written to, else in the user's own state directory.
     pub state: PathBuf,
@@ -61,10 +63,12 @@ impl MapConfig {
         // The queue is our own and has no policy. Three tries, 2 and 4 seconds apart, tell a hiccup from a program that
         // always fails before somebody who looks on loses patience.
         working.max_receives = working.max_receives.or(NonZeroU32::new(3));
+        let in_s3 = matches!((&input, &dest), (Some(Location::S3 { .. }), _) | (_, Location::S3 { .. }));
+        let server = if in_s3 { s3_server(&global.aws, layers) } else { None };
         let state = match &dest {
             Location::File { path } => Path::new(path).join(crate::source::OWN_FOLDER),
             Location::S3 { .. } => {
-                let name = format!("map-{}", digest(&format!("{:?}", (&from, &dest))));
+                let name = format!("map-{}", digest(&format!("{:?}", (&from, &dest, &server))));
                 state_directory(read.layers).unwrap_or_else(|| PathBuf::from(crate::source::OWN_FOLDER)).join(name)
             }
         };
@@ -74,6 +78,7 @@ impl MapConfig {
             dry_run: read.on("dry-run")?,
             source: from,
             dest,
+            server,
             working,
             global,
             state,

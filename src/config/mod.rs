@@ -30,7 +30,7 @@ pub use machine::Machine;
 pub use map::MapConfig;
 pub use run::RunConfig;
 pub use source::Source;
-pub use submit::{Format, SubmitConfig};
+pub use submit::{Format, Journaling, SubmitConfig};
 pub use working::{IfExists, Process, SLACK, SMALLEST_PART, Working};
 
 use crate::error::UserError;
@@ -85,6 +85,12 @@ pub fn state_directory(layers: &Layers) -> Option<PathBuf> {
     Some(base.join("batchpipe"))
 }
 
+/// The server that stands in for S3, as far as flags and variables say: two servers may have buckets of one name.
+fn s3_server(aws: &crate::backends::AwsSettings, layers: &Layers) -> Option<String> {
+    let variable = |name| layers.variable(name).map(str::to_owned);
+    aws.endpoint_url.clone().or_else(|| variable("AWS_ENDPOINT_URL_S3")).or_else(|| variable("AWS_ENDPOINT_URL"))
+}
+
 /// A mistake in an argument that has no flag.
 pub(crate) fn argument(name: &str, text: &str, wrong: Wrong) -> UserError {
     let text = values::shown(text);
@@ -114,7 +120,14 @@ fn refuse_nested(read: &Reading<'_>, output: &Location, input: &Location) -> Res
         113,
         format!("the output {} lies inside the input {}", shown.escape_debug(), input.escape_debug()),
         "each result would become a new job, for ever",
-        "use another bucket or prefix; if the event rule excludes it, add  --allow-nested-output",
+        match output {
+            Location::S3 { .. } => {
+                "use another bucket or prefix; if the event rule excludes it, add  --allow-nested-output"
+            }
+            Location::File { .. } => {
+                "use a directory outside it, or leave it out with  --exclude  and add  --allow-nested-output"
+            }
+        },
     ))
 }
 

@@ -7,8 +7,8 @@ use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
 use super::{
-    Global, Machine, Source, argument, digest, glob, missing, missing_queue, refuse_nested, state_directory, text,
-    working,
+    Global, Machine, Source, argument, digest, glob, missing, missing_queue, refuse_nested, s3_server, state_directory,
+    text, working,
 };
 use crate::error::UserError;
 use crate::job::Location;
@@ -46,7 +46,7 @@ pub struct SubmitConfig {
     /// The form of the messages.
     pub format: Format,
     /// Where acknowledged work is noted, if anywhere: the same submit finds the same file again.
-    pub journal: Option<PathBuf>,
+    pub journal: Journaling,
     /// Files in flight.
     pub concurrency: NonZeroUsize,
     /// Requests in flight for each file.
@@ -123,7 +123,7 @@ impl SubmitConfig {
             exclude: read.many("exclude", glob)?,
             batch: read.one("batch", batch)?,
             dry_run: read.on("dry-run")?,
-            journal: None,
+            journal: Journaling::None,
             global,
             source,
             input,
@@ -138,18 +138,47 @@ impl SubmitConfig {
         Ok(Self { journal: config.journal(&read)?, ..config })
     }
 
-    /// The journal that was named, or one whose name says what is submitted, so that the same command typed
-    /// again after a kill goes on where it was.
-    fn journal(&self, read: &Reading<'_>) -> Result<Option<PathBuf>, UserError> {
+    fn journal(&self, read: &Reading<'_>) -> Result<Journaling, UserError> {
         match read.one("journal", text)?.as_deref() {
-            Some("none") => return Ok(None),
-            Some(path) => return Ok(Some(read.machine.directory.join(path))),
+            Some("none") => return Ok(Journaling::None),
+            Some(path) => return Ok(Journaling::File(read.machine.directory.join(path))),
             None => {}
         }
+        let server = s3_server(&self.global.aws, read.layers);
         let identity =
-            format!("{:?}", (&self.source, &self.input, &self.output, &self.queue, &self.batch, self.format as u8));
-        let name = digest(&identity);
-        Ok(state_directory(read.layers).map(|directory| directory.join(format!("submit-{name}.journal"))))
+            format!("{:?}", (&self.source, &self.input, &self.output, &self.batch, self.format as u8, server));
+        let own = |directory| Journaling::Own { directory, identity };
+        Ok(state_directory(read.layers).map_or(Journaling::None, own))
+    }
+}
+
+/// Where a submit notes what it has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Journaling {
+    /// Nowhere.
+    None,
+    /// In the file that was named.
+    File(PathBuf),
+    /// In one whose name says what is submitted and to which queue, so that the same command typed again after a kill goes
+    /// on where it was, and to another queue of the same name (in another region, account or server) begins anew.
+    Own {
+        /// Where the journals of all submits are.
+        directory: PathBuf,
+        /// What is submitted.
+        identity: String,
+    },
+}
+
+impl Journaling {
+    /// The file, for the queue at this [address](crate::queue::JobQueue::address).
+    pub fn path(&self, queue: &str) -> Option<PathBuf> {
+        match self {
+            Self::None => None,
+            Self::File(path) => Some(path.clone()),
+            Self::Own { directory, identity } => {
+                Some(directory.join(format!("submit-{}.journal", digest(&format!("{identity}\n{queue}")))))
+            }
+        }
     }
 }
 

@@ -289,8 +289,16 @@ fn submit_knows_what_it_needs() {
     let there = submit("s3://acme-in/x/", &[queue]).unwrap();
     assert_eq!(there.input, Location::s3("acme-in", "x/"));
     assert_eq!(submit("-", &[queue, input]).unwrap().source, Source::Names);
-    let journal = |flags: &[_]| submit("/", flags).unwrap().journal;
+    let journal = |flags: &[_]| submit("/", flags).unwrap().journal.path("https://sqs/1/jobs");
     assert_eq!(journal(&[queue, input]), journal(&[queue, input]));
+    let elsewhere = submit("/", &[queue, input]).unwrap().journal.path("https://sqs/2/jobs");
+    assert_ne!(journal(&[queue, input]), elsewhere, "a queue of the same name in another account");
+    let server = ("endpoint-url", "http://127.0.0.1:9000");
+    assert_ne!(
+        journal(&[queue, input]),
+        journal(&[queue, input, server]),
+        "a bucket of the same name on another server"
+    );
     assert!(journal(&[queue, input]).unwrap().starts_with("/home/me/.local/state/batchpipe"));
     assert_ne!(journal(&[queue, input]), journal(&[queue, ("input", "s3://acme-in/2/")]));
     assert_eq!(journal(&[queue, input, ("journal", "none")]), None);
@@ -306,6 +314,14 @@ fn map_refuses_lists_and_results_among_its_sources() {
     assert_eq!(config.dest, Location::file("/home/me/out/"));
     assert!(config.working.max_receives.is_some(), "its queue has no policy that could give a job up");
     assert_eq!(config.working.metrics_addr, None);
+    assert_eq!(config.server, None, "no server has a part in it");
+    let of = |url: &str| {
+        let layers = layers(&[("endpoint-url", url)], &[], &[]).unwrap();
+        MapConfig::resolve(&layers, "s3://acme-in/", "s3://acme-out/", Vec::new(), &machine()).unwrap()
+    };
+    let (one, other) = (of("http://127.0.0.1:9000"), of("http://127.0.0.1:9001"));
+    assert_ne!(one.state, other.state, "what one server has, another has not");
+    assert_ne!(one.server, other.server);
 }
 
 #[test]

@@ -113,6 +113,11 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// The name people know the queue by.
     fn name(&self) -> &str;
 
+    /// Where the queue is: what tells it from others of its name.
+    fn address(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// Whether it is a FIFO queue, in which every message has a group. SQS tells by the name, and so do we.
     fn is_fifo(&self) -> bool {
         self.name().ends_with(".fifo")

@@ -123,6 +123,11 @@ impl JobQueue for LocalQueue {
         &self.name
     }
 
+    fn address(&self) -> String {
+        let path = self.name.trim_start_matches("sqlite:");
+        std::path::absolute(path).map_or_else(|_no_directory| self.name.clone(), |path| path.display().to_string())
+    }
+
     fn keeps_groups(&self) -> bool {
         true
     }

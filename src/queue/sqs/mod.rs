@@ -229,6 +229,12 @@ impl JobQueue for SqsQueue {
         &self.name
     }
 
+    /// The URL, which at AWS names region and account; at a server that stands in for it, not always the region.
+    fn address(&self) -> String {
+        let region = self.client.config().region().map_or("", |region| region.as_ref());
+        format!("{region} {}", self.url)
+    }
+
     fn max_batch(&self) -> usize {
         MAX_BATCH
     }
