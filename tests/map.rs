@@ -222,6 +222,19 @@ fn a_sigterm_lets_the_job_finish_and_exits_0() {
 }
 
 #[test]
+fn a_closed_terminal_is_a_sigterm_and_leaves_no_program_behind() {
+    let folder = folder(1);
+    let child = busy_worker(folder.path(), "60 & echo $! >program; wait", "1s");
+    signal(&child, Signal::SIGHUP);
+    assert_eq!(ended(child), Some(5));
+    let program = fs::read_to_string(folder.path().join("program")).unwrap();
+    eventually("the program is gone", || {
+        kill(Pid::from_raw(program.trim().parse().unwrap()), None) == Err(nix::errno::Errno::ESRCH)
+    });
+    assert!(counts(folder.path()).contains("1 waiting   0 in flight"), "{}", counts(folder.path()));
+}
+
+#[test]
 fn a_source_that_cannot_be_listed_is_one_error_with_its_own_exit_code() {
     let folder = folder(1);
     let told = |environment: &[(&str, &str)]| {
@@ -240,6 +253,21 @@ fn a_source_that_cannot_be_listed_is_one_error_with_its_own_exit_code() {
     assert!(stderr(&without).starts_with("error[BP101]: cannot read s3://acme-in/\n"), "{}", stderr(&without));
     assert_eq!(without.status.code(), Some(6));
     assert!(!folder.path().join("out").exists(), "nothing was begun");
+}
+
+#[test]
+fn under_nohup_a_closed_terminal_is_nothing() {
+    let folder = folder(1);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let mut nohup = Command::new("nohup");
+    let script = "touch began; sleep 1; cat";
+    nohup.args([env!("CARGO_BIN_EXE_batchpipe"), "map", "in", &at("o"), "--", "sh", "-c", script]);
+    nohup.current_dir(folder.path()).env("HOME", folder.path()).stdin(Stdio::null());
+    let child = nohup.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the job begins", || folder.path().join("began").exists());
+    signal(&child, Signal::SIGHUP);
+    assert_eq!(ended(child), Some(0));
+    assert_eq!(fs::read(at("o/deeper/0")).unwrap(), content(0));
 }
 
 #[test]

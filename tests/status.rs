@@ -125,7 +125,7 @@ fn the_last_lines_say_how_it_ended_and_what_to_do() {
     );
     assert_eq!(lines::next_step(&Snapshot { jobs: Ledger::default(), ..moment() }), None);
     assert_eq!(
-        lines::draining(16, Duration::from_secs(90)),
+        lines::draining(16, Duration::from_secs(90), true),
         "Draining 16 jobs (up to 90 s). Press Ctrl-C again to stop now; nothing will be lost."
     );
 }

@@ -68,18 +68,18 @@ impl Session {
         patience: Duration,
         work: impl Future<Output = T>,
     ) -> Result<Option<T>, UserError> {
-        let mut signals = [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?];
+        let mut signals = listen_all()?;
         self.ready.send_replace(true);
         tokio::pin!(work);
-        tokio::select! {
+        let told = tokio::select! {
             ended = &mut work => return Ok(Some(ended)),
-            () = any(&mut signals) => {}
-            () = self.shutdown.reached(Phase::Draining) => {}
-        }
+            () = any(&mut signals) => true,
+            () = self.shutdown.reached(Phase::Draining) => false,
+        };
         self.ready.send_replace(false);
         let jobs = self.in_flight();
         if jobs > 0 {
-            screen.print(&status::lines::draining(jobs, patience));
+            screen.print(&status::lines::draining(jobs, patience, told));
         }
         let shutdown = self.shutdown.clone();
         let _draining = task::spawn(async move { shutdown.drain(patience).await });
@@ -112,6 +112,23 @@ impl Session {
     }
 }
 
+/// A terminal that is closed ends the work as SIGTERM does: left to itself the signal would end us and leave the programs of
+/// our jobs running, each in a group of its own. Whoever started us under `nohup` wants neither.
+fn listen_all() -> Result<Vec<Signal>, UserError> {
+    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+    if !ignores_hangups(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        kinds.push(SignalKind::hangup());
+    }
+    kinds.into_iter().map(listen).collect()
+}
+
+/// Whether SIGHUP, the first of the signals, is ignored by a process with this `/proc/PID/status`. Other systems have none;
+/// there `nohup` is not honoured.
+fn ignores_hangups(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 fn listen(kind: SignalKind) -> Result<Signal, UserError> {
     signal(kind).map_err(|error| UserError {
         code: Code(119),
@@ -122,12 +139,8 @@ fn listen(kind: SignalKind) -> Result<Signal, UserError> {
     })
 }
 
-async fn any(signals: &mut [Signal; 2]) {
-    let [interrupt, terminate] = signals;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+async fn any(signals: &mut [Signal]) {
+    futures::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
 }
 
 fn mode(global: &Global) -> Mode {

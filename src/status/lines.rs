@@ -86,8 +86,9 @@ pub fn next_step(end: &Snapshot) -> Option<String> {
     })
 }
 
-/// What Ctrl-C says.
-pub fn draining(jobs: usize, limit: Duration) -> String {
+/// What Ctrl-C says, or whatever else told the worker to stop; one that stops by itself has been `told` nothing.
+pub fn draining(jobs: usize, limit: Duration, told: bool) -> String {
     let noun = if jobs == 1 { "job" } else { "jobs" };
-    format!("Draining {jobs} {noun} (up to {}). Press Ctrl-C again to stop now; nothing will be lost.", about(limit))
+    let again = if told { "again " } else { "" };
+    format!("Draining {jobs} {noun} (up to {}). Press Ctrl-C {again}to stop now; nothing will be lost.", about(limit))
 }
