@@ -88,15 +88,19 @@ pub(super) fn watch(
     poll: Duration,
     stall: &Stall,
 ) -> Result<Option<Watchdog>, UserError> {
-    let Some(patience) = working.stuck_timeout else { return Ok(None) };
+    let Some(watched) = watched(pipeline, working, poll) else { return Ok(None) };
+    watchdog::start(watched, stall.clone()).map(Some).map_err(worker::no_thread)
+}
+
+fn watched(pipeline: &Pipeline, working: &Working, poll: Duration) -> Option<Watched> {
+    let patience = working.stuck_timeout?;
     pipeline.intake.meters.allowed(pipeline.plan.transfer.retry.carrying(working.part_size as usize).deadline);
-    let watched = Watched {
+    Some(Watched {
         meters: Arc::clone(&pipeline.intake.meters),
         leases: Arc::clone(&pipeline.intake.leases),
         patience,
         waits: working.visibility + poll + receive::LONGEST_PAUSE,
-    };
-    watchdog::start(watched, stall.clone()).map(Some).map_err(worker::no_thread)
+    })
 }
 
 /// What a screen shows of a pipeline.
@@ -119,4 +123,42 @@ pub(super) fn sources(pipeline: &Pipeline, working: &Working, how: Receive, abou
         status::Leases { held: health.held, shortest_remaining: health.shortest }
     });
     sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, Machine, RunConfig, Typed};
+    use crate::testing::{MemoryQueue, MemoryStore};
+
+    /// What is watched in a worker with these flags.
+    fn watched_with(flags: &[(&str, &str)]) -> Option<Watched> {
+        let mut typed = Typed::new();
+        for (name, text) in [("queue", "jobs")].iter().chain(flags) {
+            typed.entry((*name).to_owned()).or_default().push((*text).to_owned());
+        }
+        let layers = Layers::new(typed, &std::collections::BTreeMap::new(), &[]).unwrap();
+        let config = RunConfig::resolve(&layers, Vec::new(), &Machine::look()).unwrap();
+        let jobs: Arc<dyn crate::queue::JobQueue> = Arc::new(MemoryQueue::new("jobs"));
+        let queues = Queues { leases: Arc::clone(&jobs), jobs, dead_letters: None, max_receives: None };
+        let (store, meters) = (Arc::new(MemoryStore::default()), Arc::default());
+        let pipeline = pipeline(&config.working, queues, store, Rules::default(), Work::Copy, meters).unwrap();
+        watched(&pipeline, &config.working, config.wait_time)
+    }
+
+    #[tokio::test]
+    async fn a_worker_is_stuck_only_beyond_a_lease_a_poll_and_a_pause_together() {
+        let flags = [("stuck-timeout", "7m"), ("visibility-timeout", "90s"), ("wait-time", "11s")];
+        let watched = watched_with(&flags).unwrap();
+        // A lease that is confirmed, a long poll that brings nothing, and the pause after a receive that failed.
+        assert_eq!((watched.patience.as_secs(), watched.waits.as_secs()), (7 * 60, 90 + 11 + 30));
+        assert!(watched_with(&[("stuck-timeout", "none")]).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_carries_a_large_part_may_take_longer_before_a_worker_is_stuck() {
+        let longest = |part| watched_with(&[("part-size", part), ("memory", "1GiB")]).unwrap().meters.longest_call();
+        let (small, large) = (longest("5MiB"), longest("128MiB"));
+        assert!(small > Duration::ZERO && large > small + Duration::from_secs(10), "{small:?} and {large:?}");
+    }
 }

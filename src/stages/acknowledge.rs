@@ -350,3 +350,17 @@ fn delay(attempt: u32) -> Duration {
     let longest = FIRST_DELAY.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_DELAY);
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_often_a_job_failed_it_is_tried_again_within_a_quarter_of_an_hour() {
+        for attempt in [10, 40, u32::MAX] {
+            let (delay, longest) = (delay(attempt), Duration::from_secs(15 * 60));
+            assert!(delay >= longest / 2 && delay <= longest, "{delay:?} after {attempt}");
+        }
+        assert!(delay(0) <= FIRST_DELAY && delay(0) >= FIRST_DELAY / 2, "a queue that counts nothing");
+    }
+}

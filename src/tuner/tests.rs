@@ -214,3 +214,57 @@ fn windows_that_differ_by_a_quarter_cost_little() {
         }
     }
 }
+
+#[test]
+fn a_trial_that_was_cut_short_is_no_failure_and_is_made_again_as_it_was() {
+    let nothing = Window::default();
+    let few = Window { rate: 1.0, empty: true, ..nothing };
+    for quiet in [nothing, few, Window { rate: 0.0, ..few }] {
+        let (mut run, plant) = (Run::new(5), Plant::default());
+        run.on(plant, 2, 1.0);
+        assert_eq!(run.limits[0], 64, "under trial");
+        for change in run.climb.step(&quiet) {
+            run.limits[change.kind] = change.to;
+        }
+        assert_eq!(run.limits[0], 32, "nobody knows whether more help");
+        run.on(plant, 1, 1.0);
+        assert_eq!(run.limits[0], 64, "neither shorter nor later: {quiet:?}");
+    }
+}
+
+/// Where the cores are all busy, from whenever the first asks.
+fn four_busy_cores() -> Option<f64> {
+    static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    Some(4.0 * BEGAN.get_or_init(Instant::now).elapsed().as_secs_f64())
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_limit_moves_while_jobs_wait_for_a_processor_or_all_cores_are_busy() {
+    let idle: Cpu = || Some(0.0);
+    for (cpu, waits, moves) in [(idle, false, true), (idle, true, false), (four_busy_cores as Cpu, false, false)] {
+        let meters = Arc::new(Meters::default());
+        let turn = meters.turn(Stage::Process);
+        let waiting = waits.then(|| turn.waits(State::WaitPermit));
+        let tuner = Tuner::new(16, 300, 4, cpu, Arc::clone(&meters));
+        let before = tuner.now();
+        // More jobs than there may ever be, each of which reads for 20 ms and begins anew.
+        let jobs: Vec<_> = (0..300)
+            .map(|_| {
+                let (slots, reads) = (Arc::clone(tuner.jobs()), tuner.reads());
+                crate::task::spawn(async move {
+                    loop {
+                        let _slot = slots.acquire().await;
+                        slots.press(1, 1);
+                        let passing = reads.enter().await;
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        passing.ended(&Ok(()), 0);
+                    }
+                })
+            })
+            .collect();
+        let running = crate::task::spawn(tuner.clone().run());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(tuner.now() != before, moves, "{before:?} became {:?}", tuner.now());
+        drop((running, jobs, waiting));
+    }
+}

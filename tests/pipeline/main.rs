@@ -15,5 +15,6 @@ mod refusals;
 mod settling;
 mod silent;
 mod stopping;
+mod told;
 mod tuning;
 mod work;

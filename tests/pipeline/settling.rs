@@ -282,9 +282,7 @@ async fn a_message_that_went_to_another_before_its_delete_is_left_to_it() {
 /// On one thread, so that the log of the test's own subscriber has everything.
 #[tokio::test]
 async fn a_dead_letter_whose_message_stays_is_sent_again_and_that_is_said() {
-    let said = Said::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(said.clone()).with_ansi(false).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (said, _listening) = Said::listen();
     let rig = Rig::new();
     rig.job("a", 10);
     rig.faults.next(On::Delete, Fault::Fail(Unavailable), 5);
@@ -298,10 +296,17 @@ async fn a_dead_letter_whose_message_stays_is_sent_again_and_that_is_said() {
 
 /// What was logged.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Said(Arc<Mutex<Vec<u8>>>);
 
 impl Said {
-    fn text(&self) -> String {
+    /// What is logged on this thread from now on, for as long as the guard is held.
+    pub(super) fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let said = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(said.clone()).with_ansi(false).finish();
+        (said, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }
