@@ -19,4 +19,4 @@ pub use memory_queue::MemoryQueue;
 pub use memory_store::{MemoryStore, pattern};
 pub use one::{Outcome, Report, run_one};
 pub use rig::{Rig, Running};
-pub use wire::Wire;
+pub use wire::{Reads, Wire};

@@ -4,7 +4,7 @@
 //! late, when workers are killed, told to stop or cut off. Workers are the real pipeline, with the leases kept on its own
 //! runtime; queue and store are the twins in memory, at the end of wires that take time. All on one thread, with a clock
 //! that jumps to the next moment at which something happens: an hour takes milliseconds, and one seed is one run.
-//! At the end the model (`model.rs`) says from the plan alone what must be there.
+//! At the end the model (`model.rs`) says from the plan alone what must be there, and `groups.rs` what must have come after what.
 //!
 //! Not in here: blocking threads and programs (their clock does not stand still), so of the process stage only the slots,
 //! the verdicts and the panics; the services' real clients; more than one thread. `tests/faults.rs`, `tests/pipeline`
@@ -13,9 +13,11 @@
 //! `BATCHPIPE_SEEDS=5000 cargo test --test simulation` runs more, `BATCHPIPE_SEED=17` one again,
 //! and says what happened at the services when.
 
+mod groups;
 mod model;
 mod plan;
 mod script;
+mod tally;
 mod world;
 
 use std::panic::AssertUnwindSafe;
@@ -23,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use plan::Plan;
+use tally::Tally;
 use world::Outcome;
 
 /// Seeds of a usual run: some ten seconds of them on two cores, in a debug build.
@@ -36,7 +39,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// One run, on a runtime of its own.
-fn simulate(seed: u64) -> Outcome {
+fn simulate(seed: u64) -> (Outcome, Tally) {
     let plan = Plan::draw(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let outcome = runtime.block_on(async {
@@ -45,11 +48,12 @@ fn simulate(seed: u64) -> Outcome {
             outcome.history.iter().for_each(|(at, operation)| println!("{:>10.3} {operation:?}", at.as_secs_f64()));
         }
         model::check(&plan, &outcome);
+        let tally = Tally::of(&outcome, groups::check(&plan, &outcome));
         world::collect_garbage(&outcome.store).await;
         assert_eq!(outcome.store.uploads(), 0, "uploads left after the garbage was collected");
-        outcome
+        (outcome, tally)
     });
-    assert!(outcome.history.len() > plan.messages.len());
+    assert!(outcome.0.history.len() > plan.messages.len());
     outcome
 }
 
@@ -58,7 +62,7 @@ fn no_job_is_lost_and_no_output_is_wrong_whatever_comes_together() {
     let single = number("BATCHPIPE_SEED");
     let seeds = single.map_or(0..number("BATCHPIPE_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let (next, failed) = (AtomicU64::new(seeds.start), std::sync::Mutex::new(Vec::new()));
-    let (kills, ends, operations) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let all = std::sync::Mutex::new(Tally::default());
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
@@ -71,11 +75,7 @@ fn no_job_is_lost_and_no_output_is_wrong_whatever_comes_together() {
                     let started = Instant::now();
                     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| simulate(seed)));
                     match ended {
-                        Ok(outcome) if started.elapsed() < BOUND => {
-                            kills.fetch_add(outcome.kills as u64, SeqCst);
-                            ends.fetch_add(outcome.ends as u64, SeqCst);
-                            operations.fetch_add(outcome.history.len() as u64, SeqCst);
-                        }
+                        Ok((_, tally)) if started.elapsed() < BOUND => *all.lock().unwrap() += tally,
                         _ => {
                             eprintln!("again:  BATCHPIPE_SEED={seed} cargo test --test simulation");
                             failed.lock().unwrap().push(seed);
@@ -86,25 +86,19 @@ fn no_job_is_lost_and_no_output_is_wrong_whatever_comes_together() {
         }
     });
     let failed = failed.into_inner().unwrap();
-    println!(
-        "{} seeds, {} failed, {} kills, {} workers that ended, {} operations, {:.1?}",
-        seeds.end - seeds.start,
-        failed.len(),
-        kills.into_inner(),
-        ends.into_inner(),
-        operations.into_inner(),
-        begun.elapsed()
-    );
+    let all = all.into_inner().unwrap();
+    println!("{} seeds, {} failed, {all}, {:.1?}", seeds.end - seeds.start, failed.len(), begun.elapsed());
     assert!(failed.is_empty(), "seeds that failed: {failed:?}; BATCHPIPE_SEED=n runs one again");
+    all.covers_all();
 }
 
 #[test]
 fn the_same_seed_is_the_same_run_operation_by_operation() {
     // A tenth of the seeds are enough to see chance at work.
     for seed in 0..number("BATCHPIPE_SEEDS").unwrap_or(SEEDS) / 10 {
-        let first = simulate(seed);
+        let (first, _) = simulate(seed);
         // On a thread of its own, which shares nothing with the first.
-        let second = std::thread::spawn(move || simulate(seed)).join().unwrap();
+        let (second, _) = std::thread::spawn(move || simulate(seed)).join().unwrap();
         assert_eq!(first.history.len(), second.history.len(), "seed {seed}");
         for (number, (one, other)) in first.history.iter().zip(&second.history).enumerate() {
             assert_eq!(one, other, "seed {seed}, operation {number}");

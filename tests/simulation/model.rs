@@ -11,6 +11,9 @@ use super::plan::{Object, Pinned, Plan, Planned, What};
 use super::script::{Trouble, reason};
 use super::world::Outcome;
 
+/// Reads of one worker that pay for one that is asked again.
+const PRICE: usize = 20;
+
 /// What one object may end as.
 struct Verdict {
     /// The bytes that its output may have. None: there must be no output but what was there before.
@@ -48,6 +51,11 @@ pub(super) fn check(plan: &Plan, outcome: &Outcome) {
     let open = outcome.store.uploads();
     assert!(open <= outcome.explained, "{open} uploads are open, {} of them for a reason", outcome.explained);
     assert_eq!(outcome.extended_after_delete, 0, "leases extended after their message's delete was sent");
+
+    for reads in &outcome.reads {
+        assert!(reads.again * PRICE <= reads.first, "too many reads were asked again: {reads:?}");
+        assert_eq!(reads.beside_another, 0, "a body is read while the same is still asked for: {reads:?}");
+    }
 
     let mut letters: BTreeMap<&str, Vec<&Outgoing>> = BTreeMap::new();
     for letter in &outcome.letters {

@@ -11,6 +11,8 @@ use super::script::{Behaviour, Shape, Trouble};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) messages: Vec<Planned>,
+    /// The queue is a FIFO queue, and each message has a group.
+    pub(super) fifo: bool,
     /// Whether scripts process the objects, or they are copied as they are.
     pub(super) scripted: bool,
     pub(super) part: u64,
@@ -22,6 +24,8 @@ pub(super) struct Plan {
     pub(super) faults: f64,
     /// The part of all ways that take long.
     pub(super) long: f64,
+    /// The part of all reads that begin late.
+    pub(super) late: f64,
     pub(super) workers: Vec<Slot>,
     pub(super) events: Vec<(Duration, Event)>,
     /// From then on nothing goes wrong any more, and every worker ends when the queue is empty.
@@ -54,6 +58,8 @@ pub(super) enum Ends {
 #[derive(Debug)]
 pub(super) struct Planned {
     pub(super) at: Duration,
+    /// Its group, on a FIFO queue.
+    pub(super) group: Option<String>,
     pub(super) what: What,
 }
 
@@ -121,9 +127,12 @@ impl Plan {
         let max_receives = dice.bool().then(|| dice.u32(2..8));
         let calm = seconds(dice, 20..400);
         let if_exists = [IfExists::Overwrite, IfExists::Overwrite, IfExists::Skip, IfExists::Fail][dice.usize(..4)];
+        // From one line of all messages to many of a few.
+        let groups = if dice.u8(..3) == 0 { dice.usize(1..6) } else { 0 };
         let messages = (0..dice.usize(1..16))
             .map(|number| Planned {
                 at: if dice.bool() { Duration::ZERO } else { calm.mul_f64(dice.f64()) },
+                group: (groups > 0).then(|| format!("group-{}", dice.usize(..groups))),
                 what: draw_message(dice, number, part, scripted, calm, if_exists),
             })
             .collect();
@@ -132,6 +141,7 @@ impl Plan {
             (0..dice.usize(..8)).map(|_| (calm.mul_f64(dice.f64()), draw_event(dice, workers.len()))).collect();
         Self {
             messages,
+            fifo: groups > 0,
             scripted,
             part,
             if_exists,
@@ -140,6 +150,8 @@ impl Plan {
             job_timeout: (dice.u8(..4) == 0).then(|| seconds(dice, 120..300)),
             faults: if dice.u8(..4) == 0 { 0.0 } else { dice.f64() * 0.08 },
             long: if dice.bool() { 0.0 } else { dice.f64() * 0.03 },
+            // About the twentieth of all reads that may be asked again.
+            late: if dice.bool() { 0.0 } else { dice.f64() * 0.1 },
             workers,
             events,
             calm,

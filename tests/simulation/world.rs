@@ -12,7 +12,7 @@ use batchpipe::retry::Retry;
 use batchpipe::shutdown::{Phase, Shutdown};
 use batchpipe::stages::Receive;
 use batchpipe::store::ObjectStore;
-use batchpipe::testing::{Faults, MemoryQueue, MemoryStore, Operation, Rig, Wire};
+use batchpipe::testing::{Faults, MemoryStore, Operation, Reads, Rig, Wire};
 use tokio::time::Instant;
 
 use super::plan::{Ends, Event, Object, Pinned, Plan, Planned, What};
@@ -40,6 +40,10 @@ pub(super) struct Outcome {
     pub(super) forgotten: usize,
     pub(super) explained: usize,
     pub(super) extended_after_delete: usize,
+    /// Messages of which a worker was told that they are gone, and when, in order.
+    pub(super) said_gone: Vec<(Duration, String)>,
+    /// What each worker read.
+    pub(super) reads: Vec<Reads>,
     pub(super) kills: usize,
     pub(super) ends: usize,
 }
@@ -70,11 +74,7 @@ pub(super) async fn run(seed: u64, plan: &Plan) -> Outcome {
     // The jitter of back-off, too.
     fastrand::seed(seed);
     let begun = Instant::now();
-    let mut rig = Rig::new();
-    let dead_letters = Arc::new(MemoryQueue::new("dead").with_log(rig.log.clone()));
-    let queue = MemoryQueue::new("jobs").with_log(rig.log.clone());
-    rig.queue = Arc::new(queue.with_dead_letters(Arc::clone(&dead_letters)));
-    rig.dead_letters = dead_letters;
+    let mut rig = if plan.fifo { Rig::fifo() } else { Rig::new() };
     rig.longest_back_off = LONGEST;
     rig.rules.output = Some(Rig::output(""));
     rig.transfer.part = plan.part;
@@ -133,7 +133,10 @@ impl World<'_> {
         let sending = self.plan.messages.iter().map(|planned| async {
             self.until(planned.at).await;
             let names: Vec<&str> = planned.objects().map(|object| object.name.as_str()).collect();
-            self.rig.body(planned.body(), &names)
+            match &planned.group {
+                Some(group) => self.rig.body_in(group, planned.body(), &names),
+                None => self.rig.body(planned.body(), &names),
+            }
         });
         futures::future::join_all(sending).await
     }
@@ -211,8 +214,8 @@ impl World<'_> {
         let (plan, planned) = (self.plan, &self.plan.workers[slot]);
         let calm = self.is_calm();
         let mut current = self.current(slot);
-        let long = if calm { 0.0 } else { plan.long };
-        current.wire = Wire::new(self.seed.wrapping_mul(31) ^ (life << 8) ^ slot as u64, long);
+        let (long, late) = if calm { (0.0, 0.0) } else { (plan.long, plan.late) };
+        current.wire = Wire::new(self.seed.wrapping_mul(31) ^ (life << 8) ^ slot as u64, long).with_late_reads(late);
         current.shutdown = Shutdown::default();
         current.dies = Arc::default();
         let mut rig = self.rig.clone();
@@ -224,6 +227,8 @@ impl World<'_> {
         rig.processors = planned.processors;
         rig.memory = planned.memory;
         rig.transfer.parallel = planned.parallel;
+        // What is known of reads is a worker's own.
+        rig.transfer.hedge = Arc::default();
         rig.transfer.retry = Retry { attempts: planned.attempts, ..Retry::default() };
         rig.receive = Receive {
             receivers: Some(planned.receivers),
@@ -253,7 +258,12 @@ impl World<'_> {
         let begins = rig.log.count(|operation| matches!(operation, Operation::Begin { .. }));
         let told: usize = wires.iter().map(|(wire, _)| wire.told_uploads()).sum();
         let loose: usize = wires.iter().map(|(wire, _)| wire.loose_uploads()).sum();
+        let said_gone = wires.iter().flat_map(|(wire, _)| wire.said_gone());
+        let mut said_gone: Vec<(Duration, String)> =
+            said_gone.map(|(at, receipt)| (at - begun, rig.queue.id_of(&receipt))).collect();
+        said_gone.sort();
         Outcome {
+            said_gone,
             history: rig.log.timed().into_iter().map(|(at, operation)| (at - begun, operation)).collect(),
             letters: rig.dead_letters.peek(),
             left: rig.queue.len(),
@@ -261,6 +271,7 @@ impl World<'_> {
             forgotten: wires.iter().filter(|(_, ended)| *ended).map(|(wire, _)| wire.forgotten_uploads()).sum(),
             explained: begins - told + loose,
             extended_after_delete: wires.iter().map(|(wire, _)| wire.extended_after_delete().len()).sum(),
+            reads: wires.iter().map(|(wire, _)| wire.reads()).collect(),
             kills: kills.into_inner(),
             ends: ends.into_inner(),
             store: rig.store,

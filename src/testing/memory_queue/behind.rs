@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::MemoryQueue;
 use super::state::{Entry, State};
-use crate::queue::Outgoing;
+use crate::queue::{Outgoing, Receipt};
 
 impl MemoryQueue {
     /// Messages that are neither deleted nor moved.
@@ -26,6 +26,12 @@ impl MemoryQueue {
         let mut state = self.lock();
         state.wake(Instant::now());
         state.entries.values().filter(|entry| entry.hidden.is_none()).count()
+    }
+
+    /// The id of the message that a receipt was given out for.
+    pub fn id_of(&self, receipt: &Receipt) -> String {
+        let number = receipt.0.split_once('#').map_or("", |(number, _)| number);
+        format!("{}-{number}", self.name)
     }
 
     /// Bodies and attributes of all messages, oldest first, without receiving them.

@@ -198,6 +198,11 @@ impl Rig {
         self.send(outputs, || self.queue.push(body))
     }
 
+    /// Like [`body`](Self::body), in a group.
+    pub fn body_in(&self, group: &str, body: impl Into<String>, outputs: &[&str]) -> String {
+        self.send(outputs, || self.queue.push_in(group, body))
+    }
+
     fn send(&self, outputs: &[&str], push: impl FnOnce() -> String) -> String {
         // Locked first: the run may be under way.
         let mut all = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);

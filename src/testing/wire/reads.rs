@@ -1,0 +1,83 @@
+//! Which reads of one worker were under way at the same time: what a hedge did, seen from outside.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::Wire;
+use crate::job::Location;
+
+/// What a worker asked for to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// All calls, but those asked again.
+    pub first: usize,
+    /// Those of a range that the worker was waiting for already.
+    pub again: usize,
+    /// Those of them that answered first.
+    pub overtook: usize,
+    /// Bodies that the worker began to read while another call for the same range was kept: what is in them may be used
+    /// twice.
+    pub beside_another: usize,
+}
+
+/// The same, and what is asked for now.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    so_far: Reads,
+    next: u64,
+    /// Calls that the worker has not let go of, by number, and whether they were asked again.
+    kept: BTreeMap<u64, (Location, Range<u64>, bool)>,
+}
+
+impl Asked {
+    pub(super) fn so_far(&self) -> Reads {
+        self.so_far
+    }
+
+    /// Whether another call for the same range is kept.
+    fn twice(&self, number: u64) -> bool {
+        let Some((at, range, _)) = self.kept.get(&number) else { return false };
+        self.kept.iter().any(|(other, (there, ranged, _))| *other != number && (there, ranged) == (at, range))
+    }
+}
+
+/// One call for a range, for as long as the worker keeps it or its body.
+pub(super) struct Ask {
+    wire: Wire,
+    number: u64,
+}
+
+impl Wire {
+    /// Notes a call that begins.
+    pub(super) fn ask(&self, at: &Location, range: &Range<u64>) -> Ask {
+        let reads = &mut self.lock().reads;
+        let number = reads.next;
+        reads.next += 1;
+        reads.kept.insert(number, (at.clone(), range.clone(), false));
+        let again = reads.twice(number);
+        reads.kept.insert(number, (at.clone(), range.clone(), again));
+        *(if again { &mut reads.so_far.again } else { &mut reads.so_far.first }) += 1;
+        Ask { wire: self.clone(), number }
+    }
+}
+
+impl Ask {
+    /// The worker has its answer.
+    pub(super) fn answered(&self) {
+        let reads = &mut self.wire.lock().reads;
+        let again = reads.kept.get(&self.number).is_some_and(|(.., again)| *again);
+        reads.so_far.overtook += usize::from(again && reads.twice(self.number));
+    }
+
+    /// The worker has a frame of its body.
+    pub(super) fn read(&self) {
+        let reads = &mut self.wire.lock().reads;
+        reads.so_far.beside_another += usize::from(reads.twice(self.number));
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        self.wire.lock().reads.kept.remove(&self.number);
+    }
+}
