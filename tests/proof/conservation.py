@@ -24,6 +24,8 @@ VISIBILITY = 6
 AFTER_DELETE = VISIBILITY / 2 / 3
 # A crash point that is not reached by then gets another try later; the worker is killed all the same.
 PATIENCE = 12.0
+# Kills of `submit` in each round.
+KILLS_OF_SUBMIT = 3
 # Points that only an output of several parts passes.
 LARGE_ONLY = {"CP5", "CP6"}
 
@@ -118,19 +120,22 @@ class Round:
             path.write_bytes(body)
 
     def submit(self):
-        """Submits all of them, through three kills; the same command goes on."""
+        """Submits all of them, through kills in the middle; the same command goes on."""
         arguments = ["submit", self.folder, "--input", f"s3://{self.inputs}/i/", "--output", f"s3://{self.outputs}/o/", "--queue",
                      self.queue, "--part-size", "5MiB", "--memory", "256MiB", "--progress", "none"]
         for attempt in range(12):
             worker = self.lab.start(f"submit-{self.mode.name}-{attempt}", arguments)
-            if attempt < 3:
-                self.pause(worker, self.chance.uniform(0.3, 1.5))
-                if worker.ended() is None:
-                    self.kills["submit"] += 1
+            if attempt < KILLS_OF_SUBMIT:
+                # By what it has done, not by the clock: a quick machine would be through, and nothing killed.
+                began = self.lab.proxy.mark()
+                wanted = self.chance.randint(1, max(1, len(self.files) // (2 * KILLS_OF_SUBMIT)))
+                self.until(worker, lambda began=began, wanted=wanted: self.lab.proxy.mark() - began >= wanted)
+                self.kills["submit"] += worker.ended() is None
                 worker.kill()
                 continue
             if worker.wait(180) == 0:
                 break
+        check(self.kills["submit"] == KILLS_OF_SUBMIT, f"only {self.kills['submit']} submits were killed")
         check(worker.ended() == 0, f"submit never succeeded: {worker.words()[-500:]}")
         self.bodies = {}
         put = {}
@@ -157,6 +162,11 @@ class Round:
         end = time.monotonic() + seconds
         while time.monotonic() < end and worker.ended() is None:
             time.sleep(0.02)
+
+    def until(self, worker, reached):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and worker.ended() is None and not reached():
+            time.sleep(0.002)
 
     def start(self, slot, crash):
         name = f"w{slot}-{self.lab.next()}"
