@@ -7,8 +7,10 @@
 //! therefore spreads along a job exactly as end-of-file does, and no stage needs to know the others.
 //!
 //! Links count the bytes and the waiting of the stages they join, so stages need no counters of their own.
-//! A link holds at most [`DEPTH`] chunks, of at most [`WRITE_CHUNK`] bytes where a blocking writer makes them.
+//! A link holds at most [`DEPTH`] chunks, of at most [`WRITE_CHUNK`] bytes where a blocking writer makes them. Chunks that hold no
+//! room of their own lie in the room that their writer was given, and the link [keeps](Outlet::keep) that until they are used up.
 
+use std::any::Any;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,8 +26,11 @@ use crate::meter::{State, Turn};
 pub const WRITE_CHUNK: usize = 256 * 1024;
 
 /// Chunks a link holds. Depths of 1 to 8 measured alike; this decouples two stages and no more, prefetching is the
-/// download's business.
-pub const DEPTH: usize = 4;
+/// download's business. Each costs every job a chunk of its memory.
+pub const DEPTH: usize = 2;
+
+/// What lives as long as a chunk that is in it: the writer's room.
+pub type Kept = Arc<dyn Any + Send + Sync>;
 
 /// The other end of a link went away before the stream was finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,7 @@ impl From<Disconnected> for io::Error {
 enum Frame {
     /// How many bytes there will be in all; comes first, if it comes.
     Total(u64),
+    Keep(Kept),
     Data(Chunk),
     End,
 }
@@ -73,6 +79,8 @@ pub struct Inlet {
     /// A chunk looked at by [`ready`](Inlet::ready) and not yet taken.
     peeked: Option<Bytes>,
     total: Option<u64>,
+    /// What the chunks lie in.
+    kept: Option<Kept>,
     /// The chunk received last holds its room.
     counted: bool,
     ended: bool,
@@ -84,7 +92,7 @@ pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
     let (tx, rx) = mpsc::channel(DEPTH);
     (
         Outlet { frames: tx, turn: Arc::clone(from) },
-        Inlet { frames: rx, peeked: None, total: None, counted: false, ended: false, turn: Arc::clone(to) },
+        Inlet { frames: rx, peeked: None, total: None, kept: None, counted: false, ended: false, turn: Arc::clone(to) },
     )
 }
 
@@ -92,6 +100,12 @@ impl Outlet {
     /// Says, before the first chunk, how many bytes there will be.
     pub async fn announce(&self, total: u64) -> Result<(), Disconnected> {
         self.frames.send(Frame::Total(total)).await.map_err(|_| Disconnected)
+    }
+
+    /// Keeps what the chunks that follow lie in until the reader has [used them up](Inlet::used_up), or is gone: the writer may end
+    /// long before.
+    pub async fn keep(&self, kept: Kept) -> Result<(), Disconnected> {
+        self.frames.send(Frame::Keep(kept)).await.map_err(|_| Disconnected)
     }
 
     /// Sends one chunk, waiting while the link is full. It lies in the link's own room, and in none beyond it.
@@ -185,6 +199,11 @@ impl Inlet {
         self.total
     }
 
+    /// The stream has ended and nothing of its chunks is left: what they lay in goes.
+    pub fn used_up(&mut self) {
+        self.kept = None;
+    }
+
     /// Waits until there is a chunk to take, or the stream has ended.
     pub async fn ready(&mut self) -> Result<(), Disconnected> {
         self.peeked = self.recv().await?;
@@ -230,6 +249,10 @@ impl Inlet {
             }
             Some(Frame::Total(total)) => {
                 self.total = Some(total);
+                Ok(None)
+            }
+            Some(Frame::Keep(kept)) => {
+                self.kept = Some(kept);
                 Ok(None)
             }
             Some(Frame::End) => {
@@ -313,6 +336,13 @@ impl Writer {
 impl Write for Writer {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let amount = data.len().min(WRITE_CHUNK - self.buffer.len());
+        let needed = self.buffer.len() + amount;
+        if needed > self.buffer.capacity() {
+            // Twice as long, as any buffer grows, but no longer than a chunk: no more is counted.
+            let mut longer = BytesMut::with_capacity((2 * self.buffer.capacity()).clamp(needed, WRITE_CHUNK));
+            longer.extend_from_slice(&self.buffer);
+            self.buffer = longer;
+        }
         self.buffer.extend_from_slice(&data[..amount]);
         if self.buffer.len() == WRITE_CHUNK {
             self.flush()?;
@@ -371,6 +401,16 @@ mod tests {
         drop(inlet);
         assert_eq!(outlet.send(Bytes::from_static(b"x")).await, Err(Disconnected));
         outlet.closed().await;
+    }
+
+    #[test]
+    fn a_writers_buffer_is_never_longer_than_a_chunk() {
+        let (outlet, _inlet) = joined();
+        let mut writer = outlet.into_writer();
+        for length in [200_000, 40_000, 40_000, 1] {
+            writer.write_all(&vec![7; length]).unwrap();
+            assert!(writer.buffer.capacity() <= WRITE_CHUNK, "{} bytes", writer.buffer.capacity());
+        }
     }
 
     #[tokio::test]

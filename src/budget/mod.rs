@@ -17,7 +17,8 @@
 //!
 //! A job that waits for a processor waits for others as well, and those must not wait for it: a job at its processor has
 //! its full write room [lent](Room::try_lend), and gives up the turn where that is not free. So whoever has a processor never
-//! waits for memory, and of those who wait for one, the job with the most room can always go.
+//! waits for memory, and of those who wait for one, the job with the most room can always go. What is lent goes when the
+//! upload has used up the processor's last chunk, which waits for nobody.
 //!
 //! Buffers of a whole part are used again instead of being freed. A fresh one costs a page fault for each 4 KiB, and blocks
 //! of 8 MiB fragment the heap: `-- cat` under 128 MiB took 225 MiB and 1.9 CPU-s/GiB before (measured). A buffer that waits
@@ -39,8 +40,9 @@ use claim::Extra;
 use room::Held;
 pub use room::{Lent, Room};
 
-/// What a link between a processor and an upload can hold, counted as part of the write room.
-pub const LINK_BYTES: u64 = ((link::DEPTH + 1) * link::WRITE_CHUNK) as u64;
+/// What there is between a processor and the parts of its output, counted as part of the write room: the chunk that the
+/// processor fills, those in the link, and two at the upload, which may look ahead by one.
+pub const LINK_BYTES: u64 = ((1 + link::DEPTH + 2) * link::WRITE_CHUNK) as u64;
 
 /// The write room of a job whose input is tiny: most outputs of tiny inputs fit, and a thousand such jobs take 64 MiB.
 const SMALLEST_WRITE: u64 = 64 * 1024;

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::budget::{Lent, Room};
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
-use crate::link::{Disconnected, Inlet, Outlet};
+use crate::link::{Disconnected, Inlet, Kept, Outlet};
 use crate::meter::{State, Turn};
 
 pub mod codec;
@@ -181,10 +181,11 @@ pub struct Slots {
     room: Option<Room>,
 }
 
-/// One of the processors, and the memory to work there without waiting for more. Both go with it.
+/// One of the processors, and the memory to work there without waiting for more. The one goes with it, the other when the
+/// output is used up, too.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    _room: Option<Lent>,
+    _room: Option<Arc<Lent>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -194,8 +195,9 @@ impl Slots {
         Self { free: Arc::clone(free), room: Some(room.clone()) }
     }
 
-    /// Waits for one. A job for which there is no memory lets the next go first: it may be one that holds it.
-    pub(crate) async fn take(&self, turn: &Turn) -> Result<Slot, JobError> {
+    /// Waits for one, for work that goes to `output`. A job for which there is no memory lets the next go first: it may be one
+    /// that holds it.
+    pub(crate) async fn take(&self, turn: &Turn, output: &Outlet) -> Result<Slot, JobError> {
         let (mut waiting, mut growing) = (None, None);
         loop {
             // Registered before looking, as in the budget.
@@ -213,7 +215,9 @@ impl Slots {
             let (Some(room), Some(changed)) = (&self.room, changed) else {
                 return Ok(Slot { _room: None, _place: place });
             };
-            if let Some(lent) = room.try_lend() {
+            if let Some(lent) = room.try_lend().map(Arc::new) {
+                let kept: Kept = Arc::clone(&lent) as Kept;
+                output.keep(kept).await.map_err(|gone| gone.at(Stage::Process))?;
                 return Ok(Slot { _room: Some(lent), _place: place });
             }
             drop(place);

@@ -5,7 +5,8 @@
 //! lies in may be longer than what is sent of it. That takes parts of no more than 256 KiB, which is a choice.
 //!
 //! Bounded by the job's room: what is on its way to the store holds a claim, but for an only chunk, which has the room to
-//! itself. Beside it at most two chunks are in hand: the next, and one that was looked at.
+//! itself. Beside it at most two chunks are in hand: the next, and one that was looked at. What the processor was lent is
+//! given back when the last of them is in room of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,6 +49,14 @@ impl Body {
     /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells whether
     /// the first part was the last, unless that can't be known yet; further parts go out without looking ahead.
     pub(super) async fn part(&mut self, room: &Room, size: u64) -> Result<Option<Bytes>, JobError> {
+        let part = self.cut(room, size).await;
+        if self.ended && self.rest.is_empty() {
+            self.input.used_up();
+        }
+        part
+    }
+
+    async fn cut(&mut self, room: &Room, size: u64) -> Result<Option<Bytes>, JobError> {
         let whole = size as usize;
         let Some(mut first) = self.take().await? else { return Ok(None) };
         if first.counted && first.bytes.len() >= whole {
@@ -148,9 +157,9 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::budget::Budget;
+    use crate::budget::{Budget, LINK_BYTES};
     use crate::error::Stage;
-    use crate::link::{Outlet, WRITE_CHUNK, link};
+    use crate::link::{Kept, Outlet, WRITE_CHUNK, link};
     use crate::meter::Meters;
 
     const CHUNK: u64 = WRITE_CHUNK as u64;
@@ -164,6 +173,17 @@ mod tests {
 
     fn chunk(length: u64) -> Bytes {
         Bytes::from(vec![7; length as usize])
+    }
+
+    /// A processor that ends when its upload has taken these, at its first chance.
+    async fn sends(outlet: Outlet, chunks: Vec<Bytes>) {
+        tokio::spawn(async move {
+            for chunk in chunks {
+                outlet.send(chunk).await.unwrap();
+            }
+            outlet.finish().await.unwrap();
+        });
+        tokio::task::yield_now().await;
     }
 
     /// The next part, if it is there without waiting.
@@ -187,10 +207,7 @@ mod tests {
         let budget = Budget::new(2 * SMALL, SMALL);
         let room = budget.admit(None).await;
         let (outlet, mut body) = joined();
-        outlet.send(chunk(CHUNK)).await.unwrap();
-        outlet.send(chunk(SMALL)).await.unwrap();
-        outlet.send(chunk(10)).await.unwrap();
-        outlet.finish().await.unwrap();
+        sends(outlet, vec![chunk(CHUNK), chunk(SMALL), chunk(10)]).await;
         let mut part = next(&mut body, &room).unwrap().unwrap();
         let mut written = part.len() as u64;
         while !body.ended {
@@ -246,14 +263,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_processor_is_ahead_of_its_upload_by_what_is_counted_for_it_and_no_more() {
+        let budget = Budget::new(64 * CHUNK, 4 * CHUNK);
+        let (room, _others) = all_but(&budget, 16 * CHUNK);
+        let _on_its_way = room.write(CHUNK).await;
+        let (outlet, mut body) = joined();
+        let mut part = Box::pin(body.part(&room, room.part()));
+        let mut made = CHUNK;
+        while outlet.send(chunk(CHUNK)).now_or_never().is_some() {
+            made += CHUNK;
+            assert!((&mut part).now_or_never().is_none(), "two parts are on their way in room for one");
+        }
+        assert_eq!(made, LINK_BYTES);
+    }
+
+    #[tokio::test]
+    async fn what_a_processor_was_lent_goes_when_its_output_is_used_up_and_not_when_it_ends() {
+        for (size, is_small) in [(10, true), (CHUNK, false)] {
+            let budget = Budget::new(24 * CHUNK, 4 * CHUNK);
+            let room = budget.admit(Some(10)).await;
+            let (small, lent) = (budget.reserved(), Arc::new(room.try_lend().unwrap()));
+            let (outlet, mut body) = joined();
+            outlet.keep(Arc::clone(&lent) as Kept).await.unwrap();
+            outlet.send(chunk(size)).await.unwrap();
+            let mut part = Box::pin(body.part(&room, room.part()));
+            assert!((&mut part).now_or_never().is_none(), "there is no telling whether it is the last");
+            if !is_small {
+                outlet.send(chunk(CHUNK)).await.unwrap();
+            }
+            let before = budget.reserved();
+            outlet.finish().await.unwrap();
+            drop(lent);
+            assert_eq!(budget.reserved(), before, "given back while its chunks are in the link");
+            let part = part.now_or_never().expect("it has its room").unwrap().unwrap();
+            assert_eq!(part.len() as u64, if is_small { size } else { 2 * CHUNK });
+            assert_eq!(budget.reserved() == small, is_small, "{} bytes", budget.reserved());
+        }
+    }
+
+    #[tokio::test]
     async fn a_first_chunk_that_is_too_long_is_not_copied_before_there_is_room_for_it() {
         let budget = Budget::new(24 * CHUNK, 4 * CHUNK);
         let (room, others) = all_but(&budget, 10);
         let (outlet, mut body) = joined();
         let first = chunk(CHUNK);
-        outlet.send(first.clone()).await.unwrap();
-        outlet.send(chunk(CHUNK)).await.unwrap();
-        outlet.finish().await.unwrap();
+        sends(outlet, vec![first.clone(), chunk(CHUNK)]).await;
         {
             let mut part = Box::pin(body.part(&room, room.part()));
             assert!((&mut part).now_or_never().is_none());

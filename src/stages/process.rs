@@ -46,7 +46,7 @@ async fn filter(
 ) -> Result<(), JobError> {
     input.ready().await.map_err(|gone| gone.at(Process))?;
     let job = Job { size: input.total().or(job.size), ..job };
-    let slot = slots.take(input.turn()).await?;
+    let slot = slots.take(input.turn(), &output).await?;
     let run = move || {
         // Moved in: a job that is cut must not free the slot of a thread that still runs.
         let _slot = slot;
@@ -76,7 +76,7 @@ async fn follow(
     output: Outlet,
 ) -> Result<(), JobError> {
     input.ready().await.map_err(|gone| gone.at(Process))?;
-    let _slot = slots.take(input.turn()).await?;
+    let _slot = slots.take(input.turn(), &output).await?;
     let mut running = script.run(job, &mut input, &output);
     let ended = std::future::poll_fn(|context| match panics::catch(|| running.as_mut().poll(context)) {
         Ok(polled) => polled.map(|ended| ended.map(Ok)),

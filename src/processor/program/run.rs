@@ -40,7 +40,7 @@ impl Program {
             Some(file) => fill(file, &mut input).await?,
             None => input.ready().await.map_err(|gone| gone.at(Process))?,
         }
-        let slot = slots.take(input.turn()).await?;
+        let slot = slots.take(input.turn(), &output).await?;
         let command = self.command(job, given.as_ref(), left.as_ref());
         let stream = given.is_none().then_some(&mut input);
         crash::during("CP4", self.drive(command, &job.id, stream, &output)).await?;
