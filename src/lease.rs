@@ -9,7 +9,8 @@
 //! Only simulated time needs it on the runtime of the work, which has the one clock there is ([`Leases::here`]).
 //!
 //! A message that is delivered again while we hold it (normal on SQS) never runs twice here at once: its newest
-//! receipt takes the place of the old one, which may no longer work.
+//! receipt takes the place of the old one, which may no longer work. Which is the newest tells the queue's count of receives:
+//! with several receivers an earlier delivery's answer may be the later one, and a long poll that was asked first the last.
 //!
 //! Bounded by the messages in flight. Time is monotonic; a wall clock that jumps costs no lease.
 
@@ -85,6 +86,8 @@ type Refused = Arc<OnceLock<ServiceError>>;
 #[derive(Debug)]
 struct Entry {
     receipt: Receipt,
+    /// The receive that the receipt is of.
+    attempt: u32,
     received: Instant,
     deadline: Instant,
     /// A delete is under way: no extension may follow it.
@@ -190,19 +193,25 @@ impl Leases {
         self.visibility
     }
 
-    /// A lease on a message asked for at `asked`; `None` if it is held here already, which then has the new receipt.
+    /// A lease on a message asked for at `asked`; `None` if it is held here already, by the newer receipt then.
     pub fn grant(self: &Arc<Self>, message: &Message, asked: Instant) -> Option<Lease> {
         let deadline = asked + self.visibility;
         let mut held = lock(&self.held);
         if let Some(entry) = held.get_mut(&message.id) {
             self.meters.duplicates.fetch_add(1, Relaxed);
-            entry.receipt = message.receipt.clone();
-            entry.deadline = deadline;
+            // The count is approximate on SQS: where it does not tell them apart, the answer that came last is taken.
+            if message.attempt >= entry.attempt {
+                (entry.receipt, entry.attempt) = (message.receipt.clone(), message.attempt);
+                entry.deadline = deadline;
+            }
             return None;
         }
         let (tx, lost) = watch::channel(None);
-        let receipt = message.receipt.clone();
-        held.insert(message.id.clone(), Entry { receipt, received: asked, deadline, settling: false, lost: tx });
+        let (receipt, attempt) = (message.receipt.clone(), message.attempt);
+        held.insert(
+            message.id.clone(),
+            Entry { receipt, attempt, received: asked, deadline, settling: false, lost: tx },
+        );
         Some(Lease { id: message.id.clone(), leases: Arc::clone(self), lost })
     }
 

@@ -187,6 +187,25 @@ async fn a_duplicate_delivery_gives_its_receipt_to_the_lease() {
     assert_eq!(bench.queue.visible(), 0);
 }
 
+/// Two receivers: the answer to the first delivery is on its way while the second has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_late_never_takes_a_newer_receipt_away() {
+    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let lease = bench.take(1).await.remove(0);
+    bench.queue.forget();
+    let asked_first = tokio::time::Instant::now();
+    let late = bench.receive().await.remove(0);
+    bench.queue.forget();
+    let asked = tokio::time::Instant::now();
+    let newest = bench.receive().await.remove(0);
+    for (message, asked) in [(&newest, asked), (&late, asked_first)] {
+        assert!(bench.leases.grant(message, asked).is_none());
+        assert_eq!(lease.receipt().as_ref(), Some(&newest.receipt));
+    }
+    sleep(VISIBILITY * 2).await;
+    assert!(!lease.is_lost() && bench.queue.visible() == 0, "it is extended by the receipt that works");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_somebody_else_is_lost_with_its_code() {
     let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
