@@ -79,7 +79,6 @@ impl Attributes {
 /// The message as it was, with what is known of its failure, for the queue `to`.
 pub fn letter(message: &Message, error: &JobError, to: &dyn JobQueue) -> Outgoing {
     let job = error.job.as_deref();
-    let uri = Location::to_string;
     // Dead letters that are no FIFO queue hold it as a fact: there is no order among letters, and one that is looked at should
     // not hide the others of its group.
     let group = message.group.clone().filter(|_| !to.is_fifo());
@@ -89,8 +88,8 @@ pub fn letter(message: &Message, error: &JobError, to: &dyn JobQueue) -> Outgoin
         (MESSAGE_ID, Keep::All, message.id.clone()),
         (REASON, Keep::Head, error.cause.clone()),
         (ATTEMPT, Keep::All, message.attempt.to_string()),
-        (INPUT, Keep::All, job.map(|job| uri(&job.input)).unwrap_or_default()),
-        (OUTPUT, Keep::All, job.map(|job| uri(&job.output)).unwrap_or_default()),
+        (INPUT, Keep::All, job.map(|job| named(&job.input)).unwrap_or_default()),
+        (OUTPUT, Keep::All, job.map(|job| named(&job.output)).unwrap_or_default()),
         (GROUP, Keep::All, group.unwrap_or_default()),
         (STAGE, Keep::All, error.stage.as_str().to_owned()),
         (WORKER, Keep::All, this_worker()),
@@ -143,13 +142,30 @@ fn this_worker() -> String {
     format!("{}:{}", host.as_deref().unwrap_or("unknown"), std::process::id())
 }
 
+/// A place as a letter names it. What a queue would refuse is escaped, as a list prints it, so that no two places of a message
+/// have one name.
+pub fn named(place: &Location) -> String {
+    place.to_string().chars().fold(String::new(), |mut name, character| {
+        if clean(character) == character {
+            name.push(character)
+        } else {
+            name.extend(character.escape_debug())
+        }
+        name
+    })
+}
+
+/// The character, or the one in the place of what a queue would refuse.
+fn clean(character: char) -> char {
+    match character {
+        '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => character,
+        _ => '\u{FFFD}',
+    }
+}
+
 /// As much of a text as fits, with no character that a queue would refuse
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
 fn fitting(text: &str, keep: Keep, most: usize) -> String {
-    let clean = |character: char| match character {
-        '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => character,
-        _ => '\u{FFFD}',
-    };
     let mut bytes = 0;
     let mut fits = |character: &char| {
         bytes += character.len_utf8();

@@ -102,7 +102,7 @@ pub(super) fn attempts(letter: &Message) -> Option<u32> {
 pub(super) fn request(letter: &Message) -> Option<Request> {
     let Ok(Parsed::Jobs(mut requests)) = message::parse(&letter.body) else { return None };
     let input = fact(letter, letter::INPUT);
-    let failed = requests.iter().position(|request| input.is_some_and(|input| request.input.to_string() == input));
+    let failed = requests.iter().position(|request| input.is_some_and(|input| letter::named(&request.input) == input));
     (!requests.is_empty()).then(|| requests.swap_remove(failed.unwrap_or(0)))
 }
 

@@ -250,6 +250,15 @@ mod tests {
         let body = json!({"Records": [record("a"), record("b")]}).to_string();
         assert_eq!(subject(&letter(&[(letter::INPUT, "s3://input/b")], &body)), "s3://input/b");
         assert_eq!(subject(&letter(&[], &body)), "s3://input/a");
+
+        // As a worker names what a queue would refuse.
+        let body = json!({"Records": [record("%01"), record("%02"), record("%1F")]}).to_string();
+        for (key, name) in [("\u{1}", r"\u{1}"), ("\u{2}", r"\u{2}"), ("\u{1f}", r"\u{1f}")] {
+            let place = crate::job::Location::s3("input", key);
+            assert_eq!(letter::named(&place), format!("s3://input/{name}"));
+            let about = subject(&letter(&[(letter::INPUT, &letter::named(&place))], &body));
+            assert_eq!(escaped(&about), letter::named(&place));
+        }
     }
 
     #[test]
