@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{JobError, Stage};
 use crate::meter::{State, Turn};
@@ -69,6 +69,8 @@ struct Chunk {
 #[derive(Debug)]
 pub struct Outlet {
     frames: mpsc::Sender<Frame>,
+    /// Told when the stream is finished; dropped before, the link is broken.
+    whole: oneshot::Sender<()>,
     turn: Arc<Turn>,
 }
 
@@ -76,6 +78,7 @@ pub struct Outlet {
 #[derive(Debug)]
 pub struct Inlet {
     frames: mpsc::Receiver<Frame>,
+    whole: Option<oneshot::Receiver<()>>,
     /// A chunk looked at by [`ready`](Inlet::ready) and not yet taken.
     peeked: Option<Bytes>,
     total: Option<u64>,
@@ -90,10 +93,18 @@ pub struct Inlet {
 /// Joins the stages of two turns.
 pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
     let (tx, rx) = mpsc::channel(DEPTH);
-    (
-        Outlet { frames: tx, turn: Arc::clone(from) },
-        Inlet { frames: rx, peeked: None, total: None, kept: None, counted: false, ended: false, turn: Arc::clone(to) },
-    )
+    let (finished, whole) = oneshot::channel();
+    let inlet = Inlet {
+        frames: rx,
+        whole: Some(whole),
+        peeked: None,
+        total: None,
+        kept: None,
+        counted: false,
+        ended: false,
+        turn: Arc::clone(to),
+    };
+    (Outlet { frames: tx, whole: finished, turn: Arc::clone(from) }, inlet)
 }
 
 impl Outlet {
@@ -134,7 +145,10 @@ impl Outlet {
 
     /// Declares the stream complete. An outlet dropped without this breaks the link.
     pub async fn finish(self) -> Result<(), Disconnected> {
-        self.frames.send(Frame::End).await.map_err(|_| Disconnected)
+        self.frames.send(Frame::End).await.map_err(|_| Disconnected)?;
+        // A reader that is gone by now has taken the end, or wants none.
+        self.whole.send(()).unwrap_or_default();
+        Ok(())
     }
 
     /// Resolves when the reader has gone away.
@@ -197,6 +211,19 @@ impl Inlet {
     /// How many bytes there will be in all, if the writer has said it before what was received so far.
     pub fn total(&self) -> Option<u64> {
         self.total
+    }
+
+    /// Resolves when the writer has gone without finishing, also while what it sent before lies in the link: for a reader that
+    /// waits for something else. Never if the stream was finished. To be asked once.
+    pub fn broken(&mut self) -> impl Future<Output = Disconnected> + Send + use<> {
+        let whole = self.whole.take();
+        async move {
+            let is_whole = match whole {
+                Some(whole) => whole.await.is_ok(),
+                None => true,
+            };
+            if is_whole { std::future::pending().await } else { Disconnected }
+        }
     }
 
     /// The stream has ended and nothing of its chunks is left: what they lay in goes.
@@ -329,7 +356,11 @@ impl Writer {
     /// Flushes and declares the stream complete.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
-        self.outlet.frames.blocking_send(Frame::End).map_err(|_| Disconnected.into())
+        let Outlet { frames, whole, .. } = self.outlet;
+        frames.blocking_send(Frame::End).map_err(|_| Disconnected)?;
+        // A reader that is gone by now has taken the end, or wants none.
+        whole.send(()).unwrap_or_default();
+        Ok(())
     }
 }
 
@@ -368,6 +399,8 @@ impl Write for Writer {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
     use crate::meter::Meters;
 
@@ -393,6 +426,23 @@ mod tests {
         inlet.ready().await.unwrap();
         assert_eq!(inlet.recv().await, Ok(None));
         assert_eq!(inlet.recv().await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_gone_is_noticed_before_what_it_sent_has_been_read_unless_it_had_finished() {
+        for finishes in [false, true] {
+            let (outlet, mut inlet) = joined();
+            let mut broken = Box::pin(inlet.broken());
+            outlet.send(Bytes::from_static(b"half")).await.unwrap();
+            assert!((&mut broken).now_or_never().is_none());
+            if finishes {
+                outlet.finish().await.unwrap();
+            } else {
+                drop(outlet);
+            }
+            assert_eq!(broken.now_or_never().is_some(), !finishes);
+            assert!(inlet.recv().await.unwrap().is_some());
+        }
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 
 use crate::budget::Room;
 use crate::error::JobError;
@@ -39,6 +40,11 @@ struct Chunk {
 impl Body {
     pub(super) fn new(input: Inlet) -> Self {
         Self { input, rest: VecDeque::new(), ended: false, begun: false }
+    }
+
+    /// Resolves when there will be no whole output; to be asked once.
+    pub(super) fn broken(&mut self) -> impl Future<Output = JobError> + Send + use<> {
+        self.input.broken().map(|gone| gone.at(UPLOAD))
     }
 
     /// The turn of the stage that uploads.
@@ -154,8 +160,6 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
-
     use super::*;
     use crate::budget::{Budget, LINK_BYTES};
     use crate::error::Stage;

@@ -68,7 +68,9 @@ pub struct Target {
 pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet) -> Result<u64, JobError> {
     let mut body = Body::new(input);
     let size = target.transfer.part;
-    let first = cut.or(body.part(room, size)).await?.unwrap_or_default();
+    // A part that waits for its turn, or for room, would not see that there is no more to come of this.
+    let mut broken = std::pin::pin!(body.broken());
+    let first = cut.or(unless(broken.as_mut(), body.part(room, size))).await?.unwrap_or_default();
     body.begun = true;
     if let Some(origin) = target.origin.take() {
         target.how.metadata.extend(origin.marks());
@@ -87,7 +89,8 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
     let upload = Arc::clone(&begun.upload);
     let mut sending = Sending::new();
     let sent = async {
-        let (parts, written) = cut.or(send_parts(&target, &upload, room, first, &mut body, &mut sending)).await?;
+        let sent = send_parts(&target, &upload, room, first, &mut body, &mut sending);
+        let (parts, written) = cut.or(unless(broken.as_mut(), sent)).await?;
         cut.confirm().await?;
         crash::point("CP7");
         crash::during("CP8", complete(&target, &*upload, &parts, written)).await?;
@@ -107,6 +110,18 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
             }
             Err(error)
         }
+    }
+}
+
+/// Drives `work` until the link breaks.
+async fn unless<T>(
+    broken: impl Future<Output = JobError>,
+    work: impl Future<Output = Result<T, JobError>>,
+) -> Result<T, JobError> {
+    tokio::select! {
+        biased;
+        error = broken => Err(error),
+        result = work => result,
     }
 }
 

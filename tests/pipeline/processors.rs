@@ -7,7 +7,7 @@ use std::time::Duration;
 use batchpipe::ProcessError;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
-use batchpipe::testing::{Outcome, Rig, pattern, run_one};
+use batchpipe::testing::{Fault, On, Outcome, Rig, pattern, run_one};
 
 use super::work::{after, copying, filter};
 
@@ -26,6 +26,28 @@ async fn a_processor_that_fails_after_writing_half_publishes_nothing() {
         assert_eq!(letter.attributes["batchpipe-reason"], "half way");
         assert_eq!(letter.attributes["batchpipe-stage"], "process");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_waits_for_its_parts_notices_that_its_processor_failed() {
+    let mut rig = Rig::new();
+    (rig.max_receives, rig.transfer.parallel) = (Some(1), 1);
+    // Nobody answers to the part for longer than this test waits.
+    rig.transfer.retry.deadline = Duration::from_secs(300);
+    rig.patience = Duration::from_secs(20);
+    rig.faults.always(On::Part, Fault::Silence);
+    rig.job("a", 10);
+    let faults = rig.faults.clone();
+    let settled = rig.run(filter(move |_, input, output| {
+        std::io::copy(input, &mut std::io::sink())?;
+        (0..20).try_for_each(|_| output.write_all(&[7; 20_000]))?;
+        while faults.calls(On::Part) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(ProcessError::retry("half way"))
+    }));
+    assert_eq!(settled.await, Settled { rejected: 1, ..Settled::default() });
+    assert_eq!(rig.dead_letters.peek()[0].attributes["batchpipe-reason"], "half way");
 }
 
 #[tokio::test(flavor = "multi_thread")]
