@@ -135,13 +135,27 @@ impl Sink {
     }
 }
 
-/// Every file below `root`. Links are followed: what is submitted is what a program would read.
+/// Every file below `root`. A link is followed as far as it stays there, as a store that is a directory does it: what lies
+/// elsewhere was not meant to leave, whoever has put the link there.
 fn walk(root: &Path, sink: &Sink) {
+    let whole = root.canonicalize();
+    let is_inside =
+        |path: &Path| whole.as_ref().is_ok_and(|whole| path.canonicalize().is_ok_and(|path| path.starts_with(whole)));
     // A killed writer's half-written files have names of our own, too, beside their places.
     let half = |entry: &walkdir::DirEntry| entry.file_name().as_bytes().starts_with(HALF_WRITTEN);
     let ours = |entry: &walkdir::DirEntry| (entry.depth() == 1 && entry.file_name() == OWN_FOLDER) || half(entry);
-    for entry in WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter().filter_entry(|e| !ours(e)) {
+    let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
+    let mut entries = walk.into_iter().filter_entry(|entry| !ours(entry));
+    while let Some(entry) = entries.next() {
         let goes_on = match entry {
+            Ok(entry) if entry.depth() > 0 && entry.path_is_symlink() && !is_inside(entry.path()) => {
+                if entry.file_type().is_dir() {
+                    entries.skip_current_dir();
+                }
+                let name = name_below(entry.path(), root);
+                let is_wanted = name.is_none_or(|name| sink.select.takes(&name));
+                !is_wanted || sink.failed(entry.path(), &io::Error::other("it is a link that leaves the directory"))
+            }
             Ok(entry) if entry.file_type().is_dir() => true,
             Ok(entry) => match name_below(entry.path(), root) {
                 Some(name) => sink.file(&name, entry.path()),
@@ -223,6 +237,33 @@ fn list(prefix: Location, select: Select, store: Arc<dyn ObjectStore>) -> BoxStr
 mod tests {
     use super::*;
     use crate::store::local::LocalStore;
+
+    #[tokio::test]
+    async fn a_link_is_followed_as_far_as_it_stays_in_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("in/real")).unwrap();
+        std::fs::create_dir_all(at("outside/deeper")).unwrap();
+        for name in ["in/real/a", "outside/secret", "outside/deeper/secret"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        for (to, from) in [("real", "inner"), ("real/a", "b"), ("../outside", "tree"), ("../outside/secret", "file")] {
+            std::os::unix::fs::symlink(to, at("in").join(from)).unwrap();
+        }
+        std::os::unix::fs::symlink("in", at("link")).unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::new(vec![folder.path().into()]));
+        for root in ["in", "link"] {
+            for (exclude, leaving) in [(vec![], 2), (vec!["file".to_owned()], 1)] {
+                let select = Select::new(&[], &exclude).unwrap();
+                let found: Vec<_> = find(&Source::Directory(at(root)), select, &store).collect().await;
+                let names: Vec<_> = found.iter().flatten().map(|found| found.name.as_str()).collect();
+                assert_eq!(names, ["b", "inner/a", "real/a"]);
+                let errors: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
+                assert!(errors.iter().all(|error| error.to_string().ends_with("leaves the directory")), "{errors:?}");
+                assert_eq!(errors.len(), leaving, "{errors:?}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn what_a_killed_writer_left_half_written_is_no_input() {

@@ -78,6 +78,27 @@ fn map_compresses_a_directory_and_says_what_to_do_next() {
 }
 
 #[test]
+fn a_link_that_leaves_the_source_is_neither_mapped_nor_submitted_and_is_told() {
+    let folder = folder(2);
+    fs::write(folder.path().join("secret"), "x").unwrap();
+    for (to, from) in [("../secret", "leaves"), ("1", "stays")] {
+        std::os::unix::fs::symlink(to, folder.path().join("in").join(from)).unwrap();
+    }
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(at("store")).unwrap();
+    let input = at("store/");
+    let submit = ["submit", "in", "--input", &input, "--queue", "sqlite:jobs.db"];
+    for (args, to) in [(&["map", "in", "out"][..], "out"), (&submit[..], "store")] {
+        let output = run(folder.path(), args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(8), "{said}");
+        assert!(said.contains("leaves\": it is a link that leaves the directory"), "{said}");
+        let to = folder.path().join(to);
+        assert!(to.join("stays").exists() && !to.join("leaves").exists(), "{said}");
+    }
+}
+
+#[test]
 fn a_second_map_does_only_what_is_new_changed_or_gone() {
     let folder = folder(6);
     let map = ["map", "in", "out", "--", "sh", "-c", "echo x >> ran; cat"];

@@ -45,6 +45,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A directory, a file or s3://bucket/prefix/
+    ///
+    /// Links in a directory are followed as far as they stay in it; one that leaves it is not worked, and told.
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// A directory or s3://bucket/prefix/

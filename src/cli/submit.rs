@@ -47,6 +47,9 @@ five minutes is dropped.";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A directory, a file, - (names on stdin), @FILE (names in a file) or s3://bucket/prefix/
+    ///
+    /// Links in a directory are followed as far as they stay in it; one that leaves it is not submitted, and told. Links
+    /// that are named one by one are followed.
     #[arg(value_name = "SOURCE")]
     pub source: String,
 }
