@@ -136,3 +136,28 @@ pub struct Job {
     /// How often the message was received, this time included.
     pub attempt: u32,
 }
+
+impl Job {
+    /// A job with its places and nothing else told, received for the first time: what a test of a processor begins with.
+    ///
+    /// ```
+    /// use batchpipe::{Job, Location};
+    ///
+    /// let job = Job::new("1", Location::s3("in", "a.csv"), Location::s3("out", "a.csv"));
+    /// let again = Job { attempt: 2, ..job.clone() };
+    /// assert_eq!((job.attempt, again.attempt), (1, 2));
+    /// ```
+    pub fn new(id: impl Into<String>, input: Location, output: Location) -> Self {
+        Self {
+            id: id.into(),
+            input,
+            output,
+            batch: None,
+            size: None,
+            etag: None,
+            version_id: None,
+            args: Vec::new(),
+            attempt: 1,
+        }
+    }
+}

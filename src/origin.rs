@@ -98,15 +98,8 @@ mod tests {
 
     fn job(key: &str, args: &[&str]) -> Job {
         Job {
-            id: "1".to_owned(),
-            input: Location::s3("in", key),
-            output: Location::s3("out", key),
-            batch: None,
-            size: None,
-            etag: None,
-            version_id: None,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            attempt: 1,
+            ..Job::new("1", Location::s3("in", key), Location::s3("out", key))
         }
     }
 

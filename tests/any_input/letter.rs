@@ -39,17 +39,7 @@ pub(crate) fn check(text: &str) {
     };
     let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), cause);
     let error = JobError { stderr: Some(stderr), ..error };
-    let job = Job {
-        id: "1".to_owned(),
-        input: Location::s3("input", key.clone()),
-        output: Location::s3("output", key),
-        batch: None,
-        size: None,
-        etag: None,
-        version_id: None,
-        args: Vec::new(),
-        attempt: 3,
-    };
+    let job = Job { attempt: 3, ..Job::new("1", Location::s3("input", key.clone()), Location::s3("output", key)) };
     let dead = MemoryQueue::new("dead");
     for error in [error.clone(), error.of(job)] {
         let whole = letter(&message, &error, &dead);

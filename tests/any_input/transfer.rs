@@ -97,17 +97,7 @@ async fn check_transfer(mut dice: Dice<'_>) {
     let (outlet, inlet) = link(&reads, &writes);
     let budget = Budget::new(4 * (part + LINK_BYTES), part);
     let room = budget.admit(known.then_some(size)).await;
-    let job = Job {
-        id: "a".into(),
-        input,
-        output: output.clone(),
-        batch: None,
-        size: known.then_some(size),
-        etag: None,
-        version_id: None,
-        args: vec![],
-        attempt: 1,
-    };
+    let job = Job { size: known.then_some(size), ..Job::new("a", input, output.clone()) };
     let shutdown = Shutdown::default();
     let cut = Cut { lease: None, shutdown: &shutdown, deadline: None };
     let target = Target {

@@ -337,17 +337,7 @@ async fn keeps_every_fact_of_a_dead_letter(queue: Arc<dyn JobQueue>) {
     let sent = Outgoing { body: "job".to_owned(), attributes: own.clone(), ..Outgoing::default() };
     queue.send(&[sent]).await.expect("send")[0].as_ref().expect("send of one message");
     let message = receive_one(&queue, LONG).await;
-    let job = Job {
-        id: "1".to_owned(),
-        input: Location::s3("input", "ä \u{202e}\r\n+%41.txt"),
-        output: Location::s3("output", "a"),
-        batch: None,
-        size: None,
-        etag: None,
-        version_id: None,
-        args: Vec::new(),
-        attempt: 1,
-    };
+    let job = Job::new("1", Location::s3("input", "ä \u{202e}\r\n+%41.txt"), Location::s3("output", "a"));
     let cause = "\u{1b}[31m no \0 good \u{fffe}";
     let mut error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), cause).of(job);
     error.stderr = Some("last\nwords\u{b}\n".repeat(400));

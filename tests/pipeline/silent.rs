@@ -23,17 +23,7 @@ const PART: u64 = 64 * 1024;
 async fn downloaded(size: u64, faults: &Faults) -> Result<Vec<u8>, JobError> {
     let store = MemoryStore::new();
     store.insert_pattern(Rig::input("a"), size);
-    let job = Job {
-        id: "j".into(),
-        input: Rig::input("a"),
-        output: Rig::output("a"),
-        batch: None,
-        size: None,
-        etag: None,
-        version_id: None,
-        args: Vec::new(),
-        attempt: 1,
-    };
+    let job = Job::new("j", Rig::input("a"), Rig::output("a"));
     let meters = Arc::new(Meters::default());
     let transfer = Transfer {
         part: PART,

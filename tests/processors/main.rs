@@ -19,15 +19,8 @@ use tokio::sync::Semaphore;
 
 fn job(key: &str) -> Job {
     Job {
-        id: "job-1".into(),
-        input: Location::s3("in-bucket", key),
-        output: Location::s3("out-bucket", format!("done/{key}")),
-        batch: None,
-        size: None,
-        etag: None,
-        version_id: None,
-        args: Vec::new(),
         attempt: 2,
+        ..Job::new("job-1", Location::s3("in-bucket", key), Location::s3("out-bucket", format!("done/{key}")))
     }
 }
 

@@ -824,14 +824,20 @@ def an_upload_that_cannot_be_aborted_is_collected_later(scene):
     check(not scene.server.unfinished(scene.outputs), "gc left some")
 
 
-@scenario("F34")
-def an_upload_that_cannot_be_aborted_is_aborted_when_the_service_recovers(scene):
+def with_two_uploads_that_cannot_be_aborted(scene):
+    """A worker whose two jobs are dead letters and whose uploads are left, and the rule that keeps them."""
     scene.jobs(2, size=PART + 1, receives=2, visibility=60)
     scene.fault("status", "CompleteMultipartUpload", status=400, code="InvalidRequest", text="no")
     rule = scene.fault("status", "AbortMultipartUpload", status=500, code="InternalError")
     worker = scene.worker("--max-receives", "1", settings=CALM)
     until("two dead letters", lambda: sum(scene.server.counts(f"{scene.queue}-dlq")) == 2, 60)
     check(len(scene.server.unfinished(scene.outputs)) == 2, "nothing was left: the scenario does not reach its point")
+    return worker, rule
+
+
+@scenario("F34")
+def an_upload_that_cannot_be_aborted_is_aborted_when_the_service_recovers(scene):
+    worker, rule = with_two_uploads_that_cannot_be_aborted(scene)
     tried = rule.acted
     # There is no more work for it: it tries by itself.
     recovered, rule.times = time.monotonic(), 0
@@ -847,12 +853,7 @@ def an_upload_that_cannot_be_aborted_is_aborted_when_the_service_recovers(scene)
 
 @scenario("F34")
 def what_could_not_be_aborted_is_aborted_at_the_end_at_the_latest(scene):
-    scene.jobs(2, size=PART + 1, receives=2, visibility=60)
-    scene.fault("status", "CompleteMultipartUpload", status=400, code="InvalidRequest", text="no")
-    rule = scene.fault("status", "AbortMultipartUpload", status=500, code="InternalError")
-    worker = scene.worker("--max-receives", "1", settings=CALM)
-    until("two dead letters", lambda: sum(scene.server.counts(f"{scene.queue}-dlq")) == 2, 60)
-    check(len(scene.server.unfinished(scene.outputs)) == 2, "nothing was left: the scenario does not reach its point")
+    worker, rule = with_two_uploads_that_cannot_be_aborted(scene)
     rule.times = 0
     worker.signal(signal.SIGTERM)
     worker.expect(8, 30)

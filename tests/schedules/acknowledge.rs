@@ -226,6 +226,7 @@ impl Ledger {
     }
 }
 
+// Each method stands here, also those that only pass on: a new one of the trait must be looked at.
 impl JobQueue for Ledger {
     fn name(&self) -> &str {
         self.queue.name()

@@ -282,15 +282,5 @@ impl Script for Make {
 }
 
 fn job() -> Job {
-    Job {
-        id: "job".into(),
-        input: place("in", 0),
-        output: place("out", 0),
-        batch: None,
-        size: None,
-        etag: None,
-        version_id: None,
-        args: Vec::new(),
-        attempt: 1,
-    }
+    Job::new("job", place("in", 0), place("out", 0))
 }

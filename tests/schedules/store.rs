@@ -19,7 +19,8 @@ use super::{draw, others};
 /// The longest a call takes, in steps of others.
 const STEPS: usize = 3;
 
-/// The twin in memory, behind time and failures.
+/// The twin in memory, behind time and failures. Not `testing::Faulty`: what fails here is the schedule's to draw, and the
+/// model must not lean on more of the product than it explores.
 #[derive(Clone, Debug)]
 pub(super) struct Slow {
     pub(super) store: MemoryStore,

@@ -72,7 +72,7 @@ mod sync {
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 }
 
-/// In the place of batchpipe's: work that is spawned on the scheduler, and ends with its owner.
+/// In the place of batchpipe's, and the same but for the scheduler: work that is spawned, and ends with its owner.
 mod task {
     use std::pin::Pin;
     use std::task::{Context, Poll};
