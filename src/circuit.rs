@@ -4,7 +4,7 @@
 //! mean that this worker lacks a right or its credentials have expired: the queue's whole content would fail the
 //! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{Code, ErrorKind, JobError, Stage};
@@ -17,12 +17,18 @@ const REFUSALS: u32 = 3;
 /// Failures of the store in a row that make an outage: a few jobs may meet one bad second.
 const OUTAGE: u32 = 4;
 
+/// Failures in a row for want of space where outputs go that stop a run which minds: jobs in flight at once may have filled what
+/// each alone would fit into, but of what is written there nothing goes away again.
+const FULL: u32 = 3;
+
 /// Watches how jobs and receives end.
 #[derive(Debug)]
 pub struct Circuit {
     shutdown: Shutdown,
     refused: AtomicU32,
     unavailable: AtomicU32,
+    full: AtomicU32,
+    minds_full: AtomicBool,
     tripped: Mutex<Option<Tripped>>,
     ended: OnceLock<Why>,
 }
@@ -43,9 +49,17 @@ impl Circuit {
             shutdown,
             refused: AtomicU32::new(0),
             unavailable: AtomicU32::new(0),
+            full: AtomicU32::new(0),
+            minds_full: AtomicBool::new(false),
             tripped: Mutex::new(None),
             ended: OnceLock::new(),
         }
+    }
+
+    /// Stops when there is no room for outputs, rather than wait until somebody has made some: for a run whose end somebody
+    /// waits for.
+    pub fn stop_when_full(&self) {
+        self.minds_full.store(true, SeqCst);
     }
 
     /// Notes how a job ended.
@@ -54,6 +68,13 @@ impl Circuit {
             Ok(_) => {
                 self.refused.store(0, SeqCst);
                 self.unavailable.store(0, SeqCst);
+                self.full.store(0, SeqCst);
+            }
+            // Scratch space is another thing: that of other jobs is given back.
+            Err(error) if error.kind == ErrorKind::NoSpace && error.stage == Stage::Upload => {
+                if self.full.fetch_add(1, SeqCst) + 1 >= FULL && self.minds_full.load(SeqCst) {
+                    self.trip(error.code, &error.cause);
+                }
             }
             Err(error) if error.kind == ErrorKind::Denied => {
                 if self.refused.fetch_add(1, SeqCst) + 1 >= REFUSALS {

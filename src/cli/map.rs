@@ -85,6 +85,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let queues = Queues { jobs: Arc::clone(&jobs), leases, dead_letters, max_receives };
     let rules = Rules { suffix: suffix.clone(), allow: vec![input.clone(), config.dest.clone()], ..Rules::default() };
     let pipeline = assemble::pipeline(working, queues, Arc::clone(&store), rules, work, Arc::clone(&meters))?;
+    pipeline.intake.circuit.stop_when_full();
     let known = Known { journal, suffix, store: Arc::clone(&store), look: fresh };
 
     let about = status::About {

@@ -179,6 +179,11 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             "create it, or correct --output; names of buckets are shown by  aws s3 ls",
             Exit::Access,
         ),
+        501 => (
+            "no space left where the outputs go",
+            "make room there; the same command goes on where it was",
+            Exit::Failed,
+        ),
         105 => ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access),
         702 => (
             "a part of batchpipe panicked",

@@ -49,10 +49,11 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         501,
-        "no space left in the work directory",
-        "The job was given back, not failed, and receiving is paused until there is space.",
-        "Programs with {input} or {output} need room for the whole object, for every job in flight.",
-        "Use a larger disk, lower --concurrency, or a program that reads stdin and writes stdout: it needs no disk.",
+        "no space left in the work directory, or where the outputs go",
+        "The job was given back, not failed, and is tried again when there is space. A map whose DEST is full ends, with 1.",
+        "Programs with {input} or {output} need room for the whole object, for every job in flight. So do outputs in a directory.",
+        "Make room, and type the command again. Or use a larger disk, lower --concurrency, or a program that reads stdin and \
+        writes stdout: it needs no work directory.",
         "batchpipe run --queue jobs --work-dir /mnt/big -- cp {input} {output}",
     ),
     Page::new(

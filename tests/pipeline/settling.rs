@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use batchpipe::ProcessError;
 use batchpipe::error::Code;
-use batchpipe::error::ServiceErrorKind::{Denied, Invalid, Unavailable};
+use batchpipe::error::ServiceErrorKind::{Denied, Invalid, NoSpace, Unavailable};
 use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
@@ -399,6 +399,29 @@ async fn three_refusals_in_a_row_stop_the_worker_which_gives_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_output_stops_the_run_that_minds_and_no_other() {
+    for minds in [true, false] {
+        let mut rig = Rig::new();
+        rig.concurrency = 1;
+        (0..6).for_each(|name| drop(rig.job(&name.to_string(), 10)));
+        // A success between two failures shows that there is room.
+        rig.faults.next(On::Put, Fault::Fail(NoSpace), 2);
+        rig.faults.next(On::Put, Fault::Delay(Duration::ZERO), 1);
+        rig.faults.next(On::Put, Fault::Fail(NoSpace), 3);
+        let running = rig.start(Work::Copy);
+        let circuit = Arc::clone(&running.circuit);
+        if minds {
+            circuit.stop_when_full();
+        }
+        let settled = running.end().await;
+        let full = minds.then_some(Code(501));
+        assert_eq!(circuit.tripped().map(|tripped| tripped.code), full);
+        assert_eq!((settled.done, rig.queue.len()), if minds { (1, 5) } else { (6, 0) }, "{settled:?}");
+        assert!(settled.released >= 5 && settled.rejected == 0, "{settled:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_refusals_with_a_success_between_them_stop_nobody() {
     let mut rig = Rig::new();
     rig.concurrency = 1;
@@ -416,7 +439,7 @@ async fn two_refusals_with_a_success_between_them_stop_nobody() {
 async fn a_full_disk_is_nobodys_failure_and_is_not_asked_again_at_once() {
     let rig = Rig::new();
     rig.job("a", 10);
-    rig.faults.next(On::Put, Fault::Fail(batchpipe::error::ServiceErrorKind::NoSpace), 1);
+    rig.faults.next(On::Put, Fault::Fail(NoSpace), 1);
     let settled = rig.run(Work::Copy).await;
     assert_eq!((settled.done, settled.released), (1, 1));
     assert!(given_back(&rig)[0] >= Duration::from_secs(1), "{:?}", given_back(&rig));
