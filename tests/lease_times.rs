@@ -151,3 +151,13 @@ async fn what_a_queue_said_that_lets_nothing_be_extended_is_kept_and_a_passing_f
         assert!(!lease.is_lost() && bench.extended() == [5 * SECOND], "asked again at the next look");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_lost_is_asked_for_no_more() {
+    let bench = Bench::new(VISIBILITY, HOUR);
+    let lease = bench.take().await;
+    assert_eq!(bench.queue.steal(HOUR), 1);
+    assert_eq!((lease.lost().await.code, bench.began.elapsed()), (Code(601), 4 * SECOND));
+    sleep(10 * VISIBILITY).await;
+    assert_eq!(bench.faults.calls(On::Extend), 1, "another has it");
+}
