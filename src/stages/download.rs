@@ -4,7 +4,9 @@
 //! All later ranges are pinned to that version. Each range is read by a task of its own, because a future that
 //! nobody polls makes no progress; a body that breaks or crawls is taken up again at the byte it reached.
 //!
-//! Bounded by the job's room: one part always, more while more is free, at most `parallel` ranges.
+//! Bounded by the job's room: one part always, more while more is free, at most `parallel` ranges. A message that tells the
+//! size shrinks the room before the first read, not after it; no more is asked for than it tells, and an object of another
+//! size is not the one that is meant.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -59,8 +61,13 @@ pub async fn download(
     let (part, parallel) = (source.transfer.part, source.transfer.parallel);
     let pin = Version { etag: job.etag.clone(), version_id: job.version_id.clone() };
 
-    let claim = room.read(part).await;
-    let first = source.clone().fetch(0..part, pin, claim).await.map_err(|error| replaced(job, error.at(Download)))?;
+    // An empty range can't be asked for.
+    let first = job.size.map_or(part, |told| told.clamp(1, part));
+    if let Some(told) = job.size {
+        room.fit(told);
+    }
+    let claim = room.read(first).await;
+    let first = source.clone().fetch(0..first, pin, claim).await.map_err(|error| replaced(job, error.at(Download)))?;
     let (size, version) = (first.size, first.version);
     if job.size.is_some_and(|expected| expected != size) {
         return Err(changed(job, size));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use batchpipe::limit::{Lane, Limit};
 use batchpipe::processor::Work;
 use batchpipe::testing::{Fault, MemoryStore, On, Operation, Rig};
 
@@ -192,4 +193,42 @@ async fn no_more_messages_are_asked_for_than_there_are_slots_and_as_many_ahead()
         }
         assert!(open == 0 && most >= 3, "{most} at once, {open} at the end");
     }
+}
+
+/// A read of 20 ms is nearly all of such a job: while it holds room for a part of any object, three fit.
+#[tokio::test(start_paused = true)]
+async fn jobs_whose_messages_tell_their_size_hold_no_more_while_they_read() {
+    let jobs = 200;
+    let mut took = Vec::new();
+    for size in ["", r#","size":100"#] {
+        let mut rig = Rig::new();
+        // The keeper of leases lives on a real clock, and has nothing to do here.
+        rig.visibility = Duration::from_secs(12 * 60 * 60);
+        (rig.concurrency, rig.memory) = (64, 3 * (2 * PART + batchpipe::budget::LINK_BYTES));
+        rig.faults.pace(On::Get, Duration::from_millis(20), 1_000_000);
+        for number in 0..jobs {
+            let name = number.to_string();
+            rig.store.insert_pattern(Rig::input(&name), 100);
+            let body = format!(r#"{{"v":1,"input":"s3://input/{name}","output":"s3://output/{name}"{size}}}"#);
+            rig.body(body, &[&name]);
+        }
+        let began = tokio::time::Instant::now();
+        assert_eq!(rig.run(Work::Copy).await.done, jobs);
+        took.push(began.elapsed());
+    }
+    assert!(took[1] * 2 < took[0], "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_larger_than_its_message_tells_is_not_read_into_the_room_of_what_was_told() {
+    let mut rig = Rig::new();
+    let reads = Limit::fixed(8);
+    rig.transfer.reads = Lane::through(&reads);
+    rig.store.insert_pattern(Rig::input("a"), PART);
+    for told in [0, 10] {
+        let body = format!(r#"{{"v":1,"input":"s3://input/a","output":"s3://output/a","size":{told}}}"#);
+        rig.body(body, &["a"]);
+    }
+    assert_eq!(rig.run(Work::Copy).await.rejected, 2);
+    assert_eq!((reads.seen().answered, reads.seen().bytes), (2, 11));
 }
