@@ -3,6 +3,7 @@
 //! It knows the keeper of the leases by its task: the one that asks how large a batch may be, at each look.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use batchpipe::error::{ServiceError, ServiceErrorKind};
 use batchpipe::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use batchpipe::testing::MemoryQueue;
 use batchpipe_schedules::lease::Lease;
+use batchpipe_schedules::task::Drawn;
 use futures::FutureExt;
 use shuttle::thread::{self, ThreadId};
 use tokio::time::{Instant, sleep};
@@ -163,7 +165,7 @@ impl Checked {
         if keeper {
             state.bad = Some(now);
         }
-        draw(1..5)
+        draw(1..if keeper { 7 } else { 5 })
     }
 
     async fn extended(&self, receipts: &[Receipt], timeout: Duration) -> Result<Vec<Outcome>, ServiceError> {
@@ -175,6 +177,13 @@ impl Checked {
         // Too late to be heard of: before it has arrived, or after.
         let late = |when| if trouble == when { GIVEN_UP + LOOK } else { STEP * draw(0..2) as u32 };
         self.wait(late(1)).await;
+        // The keeper panics while it extends, before the queue has its call or after.
+        let dies = |when| {
+            if trouble == when {
+                resume_unwind(Box::new(Drawn))
+            }
+        };
+        dies(5);
         if trouble == 2 {
             return Err(failure());
         }
@@ -195,6 +204,7 @@ impl Checked {
             }
         }
         self.wait(late(3)).await;
+        dies(6);
         if trouble == 4 { Err(failure()) } else { Ok(outcomes) }
     }
 }

@@ -3,7 +3,7 @@
 //! The property: in whatever order that comes,
 //!
 //! - a message that is held and that nobody meddled with is extended before its visibility ends, though the keeper's calls
-//!   fail or are slow now and then (one in a visibility timeout, as it has time for);
+//!   fail or are slow, and it panics itself, now and then (one of these in a visibility timeout, as it has time for);
 //! - a lease that was reported lost never confirms, and one that confirms is on a message that others can't see;
 //! - no extension is sent of a message whose settling has begun, or by a receipt that a newer one has replaced;
 //! - nothing is extended beyond the longest that a queue allows;
@@ -13,7 +13,7 @@
 //! may begin to settle in between, so one extension may still be sent a moment later than a delete, as one that was sent
 //! before may arrive later; it meets a message that is gone.
 //!
-//! Not in here: the keeper's thread and its new beginning after a panic; a process that stands still.
+//! Not in here: the keeper's thread; a process that stands still.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

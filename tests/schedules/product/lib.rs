@@ -73,28 +73,52 @@ mod sync {
 }
 
 /// In the place of batchpipe's, and the same but for the scheduler: work that is spawned, and ends with its owner.
-mod task {
+pub mod task {
+    use std::fmt;
+    use std::panic::{AssertUnwindSafe, resume_unwind};
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    pub(crate) use shuttle::future::{JoinError, JoinHandle};
+    use futures::FutureExt;
+
+    /// What a model unwinds a task with that is to panic. Any other panic is a failure of the model.
+    #[derive(Debug)]
+    pub struct Drawn;
+
+    /// Why there is no result.
+    #[derive(Debug)]
+    pub(crate) struct JoinError(String);
+
+    impl fmt::Display for JoinError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
 
     #[derive(Debug)]
-    pub(crate) struct Task<T>(JoinHandle<T>);
+    pub(crate) struct Task<T>(shuttle::future::JoinHandle<Result<T, Drawn>>);
 
     pub(crate) fn spawn<F>(future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Task(shuttle::future::spawn(super::busy::Watched::new(future)))
+        let caught = async {
+            let ended = AssertUnwindSafe(future).catch_unwind().await;
+            ended.map_err(|panic| panic.downcast::<Drawn>().map_or_else(|other| resume_unwind(other), |drawn| *drawn))
+        };
+        Task(shuttle::future::spawn(super::busy::Watched::new(caught)))
     }
 
     impl<T> Future for Task<T> {
         type Output = Result<T, JoinError>;
 
         fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-            Pin::new(&mut self.0).poll(cx)
+            Pin::new(&mut self.0).poll(cx).map(|ended| match ended {
+                Ok(Ok(ended)) => Ok(ended),
+                Ok(Err(Drawn)) => Err(JoinError("the model says so".to_owned())),
+                Err(cancelled) => Err(JoinError(cancelled.to_string())),
+            })
         }
     }
 
