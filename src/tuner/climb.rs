@@ -6,6 +6,10 @@
 //! it is put back and the next step is shorter and later. Now and then fewer are tried: if they do as much, fewer stay.
 //! A rise that pays needs a larger share of its step than a fall that costs, so between the two nothing moves.
 //!
+//! The first doublings are judged by short looks, since what they bring is plain: beside jobs that wait for 40 ms, the climb
+//! is all that a run of a few seconds loses. What a short look does not show gets one of the usual length, and when that
+//! shows nothing either, haste is over.
+//!
 //! A throttled call cuts the limit at once, and from there it grows by equal small steps, without a gain to show: the
 //! throttle itself is the signal (as TCP's congestion avoidance does).
 
@@ -94,6 +98,9 @@ const FEWER: f64 = 0.8;
 /// A rise stays if the work grows by this share of it. Twice as many must do 15 % more: less is noise on a shared
 /// machine (10 % between equal runs, measured), and costs connections and memory.
 const PAYS: f64 = 0.15;
+/// What a short look must show of a rise: windows so short differ by as much as 20 % by themselves, and with both of two
+/// that do, more than that is a gain.
+const PLAIN: f64 = 0.3;
 /// A fall stays if the work falls by less than this share of it.
 const COSTS: f64 = 0.08;
 /// Latency that has doubled without more work is a queue somewhere.
@@ -174,6 +181,28 @@ impl Spot {
     }
 }
 
+/// How long a window must be for the next judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Only a large gain is to be seen, of a doubling.
+    Quick,
+    /// A step as long as a doubling is to be told from noise.
+    Usual,
+    /// A shorter step is.
+    Fine,
+}
+
+/// Whether the search is still new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// Each rise has paid so far.
+    Quick,
+    /// A short look at the last rise showed nothing: once more, and longer.
+    Doubt,
+    /// Something did not pay.
+    Over,
+}
+
 /// Limits that were moved to see what comes of it.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
@@ -185,6 +214,18 @@ struct Trial {
     level: f64,
 }
 
+impl Trial {
+    /// Whether it is to stay, by the work a second that came of it.
+    fn pays(&self, rate: f64, haste: Haste) -> bool {
+        let share = match haste {
+            Haste::Quick => PLAIN,
+            _ if self.step > 0.0 => PAYS,
+            _ => COSTS,
+        };
+        rate / self.level - 1.0 >= self.step * share
+    }
+}
+
 /// The state of the search.
 #[derive(Clone, Debug)]
 pub(super) struct Climb {
@@ -192,6 +233,7 @@ pub(super) struct Climb {
     trial: Option<Trial>,
     /// The usual work a second with these limits.
     level: Option<f64>,
+    haste: Haste,
 }
 
 impl Climb {
@@ -210,15 +252,21 @@ impl Climb {
             latency: None,
             rose: true,
         };
-        Self { spots: limits.map(spot), trial: None, level: None }
+        Self { spots: limits.map(spot), trial: None, level: None, haste: Haste::Quick }
     }
 
-    /// Whether a window must be long: the next judgement is about a short step.
-    pub(super) fn is_fine(&self) -> bool {
+    /// How long the next window must be.
+    pub(super) fn pace(&self) -> Pace {
         let longest = STRIDES[STRIDES.len() - 1];
-        match self.trial {
+        let fine = match self.trial {
             Some(trial) => trial.step < longest - 1.0,
             None => self.spots.iter().all(|spot| spot.stride < STRIDES.len() - 1 || spot.hold > 0),
+        };
+        match self.haste {
+            Haste::Quick => Pace::Quick,
+            Haste::Doubt => Pace::Usual,
+            Haste::Over if fine => Pace::Fine,
+            Haste::Over => Pace::Usual,
         }
     }
 
@@ -231,7 +279,7 @@ impl Climb {
                 changes.iter().for_each(|cut| trial.from[cut.kind] = None);
                 changes.extend(self.back(trial, Reason::NoGain));
             }
-            self.level = None;
+            (self.level, self.haste) = (None, Haste::Over);
             return changes;
         }
         if seen.rate <= 0.0 || seen.empty {
@@ -242,7 +290,17 @@ impl Climb {
         let trial = self.trial.take();
         match trial {
             Some(trial) => {
-                if !self.judge(trial, seen) {
+                let pays = trial.pays(seen.rate, self.haste);
+                match self.haste {
+                    Haste::Quick if !pays => {
+                        (self.trial, self.haste) = (Some(trial), Haste::Doubt);
+                        return Vec::new();
+                    }
+                    Haste::Doubt => self.haste = if pays { Haste::Quick } else { Haste::Over },
+                    Haste::Quick | Haste::Over => {}
+                }
+                self.note(trial, seen, pays);
+                if !pays {
                     self.level = Some(trial.level);
                     let why = if trial.step > 0.0 { Reason::NoGain } else { Reason::Loss };
                     return self.back(trial, why);
@@ -269,10 +327,9 @@ impl Climb {
         self.set(kind, to, Reason::Throttled)
     }
 
-    /// Looks what a trial has brought: whether it stays.
-    fn judge(&mut self, trial: Trial, seen: &Window) -> bool {
+    /// Notes what a trial has brought, with each limit that it moved.
+    fn note(&mut self, trial: Trial, seen: &Window, stays: bool) {
         let up = trial.step > 0.0;
-        let stays = seen.rate / trial.level - 1.0 >= trial.step * if up { PAYS } else { COSTS };
         for kind in (0..KINDS).filter(|kind| trial.from[*kind].is_some()) {
             let spot = &mut self.spots[kind];
             if stays {
@@ -298,7 +355,11 @@ impl Climb {
                 spot.fewer = up;
             }
         }
-        stays
+        let jobs = &mut self.spots[0];
+        if stays && !up && trial.from[0].is_none() {
+            // Those that wait for the calls that are no more: nothing else would ever ask whether they are needed.
+            jobs.fewer = true;
+        }
     }
 
     /// Follows the level while nothing is tried.
@@ -361,6 +422,9 @@ impl Climb {
                 trial.step = if step.abs() > trial.step.abs() { step } else { trial.step };
             }
             changes.extend(self.set(kind, to, why));
+        }
+        if trial.step < 0.0 {
+            self.haste = Haste::Over;
         }
         if trial.step == 0.0 {
             self.level = if changes.is_empty() { self.level } else { None };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::climb::{Climb, KINDS, Sight, Window};
+use self::climb::{Climb, KINDS, Pace, Sight, Window};
 use crate::error::Stage;
 use crate::limit::{Lane, Limit, Seen};
 use crate::meter::{Meters, State};
@@ -30,14 +30,20 @@ pub const NAMES: [&str; KINDS] = ["jobs", "reads", "writes"];
 
 /// How often the meters are looked at: about a round trip to S3, so that a window ends soon after it may.
 const TICK: Duration = Duration::from_millis(25);
-/// The shortest window: some ten round trips to S3.
-const SHORTEST: Duration = Duration::from_millis(200);
-/// Short steps show only in longer windows; so many times longer.
-const FINE: u64 = 3;
+/// The shortest windows, in ticks. Usually some ten round trips to S3; short steps show only in three times as many; and of
+/// a doubling enough shows in two, although half of the jobs that came with it have no answer yet.
+const fn shortest(pace: Pace) -> u32 {
+    match pace {
+        Pace::Quick => 2,
+        Pace::Usual => 8,
+        Pace::Fine => 24,
+    }
+}
 /// The longest window, if it has seen anything: a part of 8 MiB at [`SLOWEST`](crate::retry::SLOWEST) takes longer, but
 /// then no number of them is right.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How often each place is used in a window, and how often before it, while a change takes effect.
+/// How often each place is used in a window, thrice that in one for a short step. Before it, while a change takes effect,
+/// once, and for at least a third of the ticks.
 const TURNS: u64 = 2;
 /// The least calls to judge by: their number varies by its root, so 16 tell a half from a whole.
 const LEAST: u64 = 16;
@@ -98,22 +104,23 @@ impl Tuner {
         let floors = [self.cores, 2, 2];
         let mut climb =
             Climb::new([0, 1, 2].map(|kind| (self.limits[kind].now(), floors[kind], self.limits[kind].ceiling())));
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut clock = tokio::time::interval(TICK);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut began = self.sample();
         // Until a change has taken effect, nothing is measured.
         let mut settling = true;
         let (mut looks, mut waiting) = (0_u32, 0_u32);
         loop {
-            ticks.tick().await;
+            clock.tick().await;
             looks += 1;
             waiting += u32::from(self.a_job_waits_for_a_processor());
             let now = self.sample();
-            let fine = if climb.is_fine() { FINE } else { 1 };
-            let (shortest, turns) = if settling { (SHORTEST / 3, 1) } else { (SHORTEST * fine as u32, TURNS * fine) };
+            let pace = climb.pace();
+            let usual = if pace == Pace::Fine { 3 * TURNS } else { TURNS };
+            let (ticks, turns) = if settling { (shortest(pace).div_ceil(3), 1) } else { (shortest(pace), usual) };
             let (elapsed, answered) = (now.at - began.at, now.answered() - began.answered());
             let places = self.limits.iter().map(|limit| limit.in_use()).max().unwrap_or(0) as u64;
-            let enough = elapsed >= shortest && answered >= (turns * places).max(LEAST);
+            let enough = looks >= ticks && answered >= (turns * places).max(LEAST);
             if !enough && elapsed < LONGEST {
                 continue;
             }
