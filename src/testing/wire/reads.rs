@@ -34,9 +34,12 @@ impl Asked {
         self.so_far
     }
 
-    /// Whether another call for the same range is kept.
+    /// Whether another call for the same range is kept. A call for no bytes is no job's read but a look at whether an object
+    /// can be read (`refusal.rs`), and two jobs may take the same look.
     fn twice(&self, number: u64) -> bool {
-        let Some((at, range, _)) = self.kept.get(&number) else { return false };
+        let Some((at, range, _)) = self.kept.get(&number).filter(|(_, range, _)| !range.is_empty()) else {
+            return false;
+        };
         self.kept.iter().any(|(other, (there, ranged, _))| *other != number && (there, ranged) == (at, range))
     }
 }
