@@ -315,16 +315,20 @@ fn the_ledger_balances_and_what_nobody_holds_is_lost() {
         meters.received(None, 1, 1);
         meters.ended(how);
     }
+    meters.received(None, 1, 1);
+    meters.ended(Ended::Failed);
+    meters.retried.fetch_add(1, Relaxed);
     meters.received(Some(SystemTime::now() - Duration::from_secs(5)), 2, 3);
     meters.duplicates.fetch_add(1, Relaxed);
     sources.leases = Arc::new(|| Leases { held: 1, shortest_remaining: None });
     let jobs = Sampler::new(sources.clone(), Duration::from_secs(1)).snapshot().jobs;
-    let ended = jobs.done + jobs.failed + jobs.released + jobs.lease_lost + jobs.skipped;
-    assert_eq!((jobs.received, ended + jobs.in_progress, jobs.in_progress, jobs.lost), (9, 9, 3, 0));
+    let ended = jobs.done + jobs.failed + jobs.retried + jobs.released + jobs.lease_lost + jobs.skipped;
+    assert_eq!((jobs.received, ended + jobs.in_progress, jobs.in_progress, jobs.lost), (10, 10, 3, 0));
+    assert_eq!((jobs.failed, jobs.retried), (1, 1), "an attempt that failed is not yet a job that did");
     sources.leases = Arc::new(Leases::default);
     let now = Sampler::new(sources, Duration::from_secs(1)).snapshot();
     assert_eq!(now.jobs.lost, 3, "in progress, and no lease is held");
-    assert_eq!(meters.messages.load(Relaxed), 7);
+    assert_eq!(meters.messages.load(Relaxed), 8);
     assert_eq!(meters.message_age.load(Relaxed), 5);
 }
 

@@ -35,6 +35,8 @@ pub struct Meters {
     pub duplicates: AtomicU64,
     /// Jobs by how they ended, in the order of [`Ended::ALL`].
     ended: [AtomicU64; Ended::ALL.len()],
+    /// Attempts among those that failed: the job comes again.
+    pub retried: AtomicU64,
     /// Leases extended.
     pub renewals: AtomicU64,
     /// Calls to a service that were tried again.
@@ -64,7 +66,7 @@ pub struct Meters {
 pub enum Ended {
     /// Its output is complete and its message deleted.
     Ok,
-    /// It was rejected, or failed and will be tried again; or its message could not be deleted, and it may be done again.
+    /// It was rejected, or failed and will be tried again (`Meters::retried`); or its message could not be deleted, and it may be done again.
     Failed,
     /// It was given back, not failed.
     Released,

@@ -85,7 +85,7 @@ pub const ALL: &[Metric] = &[
         "batchpipe_jobs_total",
         Count,
         &["outcome"],
-        "Jobs by how they ended: ok, failed, released, lease_lost, skipped.",
+        "Jobs by how they ended: ok, failed (each attempt), released, lease_lost, skipped.",
     ),
     counter("batchpipe_jobs_received_total", Count, &[], "Jobs that the received messages asked for."),
     counter("batchpipe_messages_received_total", Count, &[], "Messages received."),

@@ -176,6 +176,9 @@ impl Settling {
         };
         *number = 1;
         self.meters.ended(ended);
+        if fate == Disposition::Retry {
+            self.meters.retried.fetch_add(1, Relaxed);
+        }
         if let Err(error) = &finished.result {
             if fate == Disposition::Reject {
                 self.meters.rejected(error.code);

@@ -105,12 +105,14 @@ fn sample(sources: &Sources) -> Sample {
 fn ledger(sources: &Sources) -> Ledger {
     let meters = &sources.meters;
     // The ends are read before the beginnings, so that a job which passes between the two is in progress.
-    let [done, failed, released, lease_lost, skipped] = Ended::ALL.map(|how| meters.jobs(how));
+    let retried = get(&meters.retried);
+    let [done, attempts, released, lease_lost, skipped] = Ended::ALL.map(|how| meters.jobs(how));
     let received = get(&meters.jobs_received);
-    let ended = done + failed + released + lease_lost + skipped;
+    let failed = attempts.saturating_sub(retried);
+    let ended = done + attempts + released + lease_lost + skipped;
     let in_progress = received.saturating_sub(ended);
     let duplicates = get(&meters.duplicates);
-    Ledger { received, done, failed, released, lease_lost, skipped, in_progress, lost: 0, duplicates }
+    Ledger { received, done, failed, retried, released, lease_lost, skipped, in_progress, lost: 0, duplicates }
 }
 
 fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Snapshot {

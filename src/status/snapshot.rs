@@ -103,15 +103,17 @@ pub struct Bottleneck {
     pub hint: &'static str,
 }
 
-/// Received = done + failed + released + lease_lost + skipped + in_progress.
+/// Received = done + failed + retried + released + lease_lost + skipped + in_progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
     /// Jobs that the received messages asked for.
     pub received: u64,
     /// Done.
     pub done: u64,
-    /// Failed: rejected, or to be tried again.
+    /// Rejected: failed for good.
     pub failed: u64,
+    /// Attempts that failed; the job comes again.
+    pub retried: u64,
     /// Given back.
     pub released: u64,
     /// Went to somebody else.
