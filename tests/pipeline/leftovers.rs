@@ -5,12 +5,26 @@ use std::time::{Duration, Instant};
 
 use batchpipe::ProcessError;
 use batchpipe::error::ServiceErrorKind::Unavailable;
+use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 
-use super::work::{after, filter};
+use super::work::filter;
 
 const PART: u64 = 64 * 1024;
+
+/// Fails when so many parts are on their way: an upload that is told sooner has not begun, and leaves nothing to abort.
+fn fails_with_parts_on_their_way(rig: &Rig, parts: u64) -> Work {
+    let faults = rig.faults.clone();
+    filter(move |_, input, output| {
+        std::io::copy(&mut std::io::Read::take(input, 6 * PART), output)?;
+        let begun = Instant::now();
+        while faults.calls(On::Part) < parts && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(ProcessError::reject("never"))
+    })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_that_could_not_be_aborted_for_a_while_are_discarded_while_the_worker_runs() {
@@ -72,7 +86,8 @@ async fn an_upload_is_aborted_after_its_last_part_has_arrived() {
     (rig.max_receives, rig.transfer.parallel) = (Some(1), 8);
     rig.job("a", 10 * PART);
     rig.faults.always(On::Part, Fault::Delay(Duration::from_millis(300)));
-    let settled = rig.run(after(6 * PART, || Err(ProcessError::reject("never"))));
+    let processor = fails_with_parts_on_their_way(&rig, 3);
+    let settled = rig.run(processor);
     assert_eq!(settled.await.rejected, 1);
     let operations = rig.log.operations();
     let abort = operations.iter().position(|operation| matches!(operation, Operation::Abort { .. })).unwrap();
@@ -91,7 +106,8 @@ async fn an_upload_is_aborted_again_if_a_part_was_cut_on_its_way() {
     rig.transfer.retry.deadline = Duration::from_secs(20);
     rig.job("a", 10 * PART);
     rig.faults.always(On::Part, Fault::Silence);
-    let settled = rig.run(after(6 * PART, || Err(ProcessError::reject("never"))));
+    let processor = fails_with_parts_on_their_way(&rig, 3);
+    let settled = rig.run(processor);
     assert_eq!(settled.await.rejected, 1);
     assert_eq!((rig.faults.calls(On::Abort), rig.store.uploads()), (2, 0), "at once, and at the end");
     assert_eq!((rig.meters.abort_failures.load(Relaxed), rig.meters.unaborted.load(Relaxed)), (0, 0), "no failure");
