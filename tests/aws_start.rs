@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use batchpipe::backends::{AwsSettings, open_queue};
 
@@ -51,8 +52,11 @@ fn no_credentials_are_told_before_anything_is_sent() {
     assert!(text.starts_with(expected), "{text}");
 }
 
-/// The metadata service of a machine with a role, which answers `refusal` the first `times` that it is asked for the keys.
-fn metadata(times: u32, refusal: &'static str) -> String {
+/// What the metadata service is asked for its keys by.
+const KEYS_OF_ROLE: &str = "/security-credentials/role";
+
+/// The metadata service of a machine with a role, which answers `refusal` the first `times` that it is asked for `what`.
+fn metadata(what: &'static str, times: u32, refusal: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -68,12 +72,11 @@ fn metadata(times: u32, refusal: &'static str) -> String {
             }
             let keys = r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"AKID","SecretAccessKey":"SECRET",
                 "Token":"TOKEN","Expiration":"2999-01-01T00:00:00Z","LastUpdated":"2026-01-01T00:00:00Z"}"#;
+            asked += u32::from(first.contains(what));
             let (status, body) = match first.as_str() {
+                first if first.contains(what) && asked <= times => (refusal, ""),
                 first if first.starts_with("PUT") => ("200 OK", "token"),
-                first if first.contains("/security-credentials/role") => {
-                    asked += 1;
-                    if asked <= times { (refusal, "") } else { ("200 OK", keys) }
-                }
+                first if first.contains(KEYS_OF_ROLE) => ("200 OK", keys),
                 _ => ("200 OK", "role"),
             };
             let head = "X-aws-ec2-metadata-token-ttl-seconds: 21600\r\nConnection: close";
@@ -86,7 +89,7 @@ fn metadata(times: u32, refusal: &'static str) -> String {
 
 #[test]
 fn a_metadata_service_that_fails_for_a_moment_is_not_no_credentials() {
-    let url = metadata(5, "500 Internal Server Error");
+    let url = metadata(KEYS_OF_ROLE, 5, "500 Internal Server Error");
     let role = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
     let text =
         told("jobs", &[role[0], role[1], ("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]);
@@ -95,11 +98,17 @@ fn a_metadata_service_that_fails_for_a_moment_is_not_no_credentials() {
 }
 
 #[test]
-fn a_metadata_service_that_refuses_is_told_in_plain_words() {
-    let url = metadata(u32::MAX, "403 Forbidden");
-    let role = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
-    let text = told("jobs", &[role[0], role[1], ("AWS_REGION", "eu-west-1")]);
-    assert!(text.contains("\n  cause: the machine's metadata service answered with status 403\n"), "{text}");
+fn a_metadata_service_that_refuses_is_told_at_once_and_in_plain_words() {
+    for what in ["PUT /latest/api/token", KEYS_OF_ROLE] {
+        let url = metadata(what, u32::MAX, "403 Forbidden");
+        let role = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
+        let asked = Instant::now();
+        let text = told("jobs", &[role[0], role[1], ("AWS_REGION", "eu-west-1")]);
+        let cause = "\n  cause: the machine's metadata service answered with status 403: it is switched off";
+        assert!(text.starts_with("error[BP101]") && text.contains(cause), "{what}: {text}");
+        // A service that may recover is asked for 15 s.
+        assert!(asked.elapsed() < Duration::from_secs(10), "{what}: {:?}", asked.elapsed());
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::io;
 
-use aws_config::imds::client::error::ImdsError;
+use aws_config::imds::client::error::{ImdsError, TokenError};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_checksums::body::validate::Error as ChecksumError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -227,14 +227,24 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 
 /// The words of the innermost cause. The metadata service's own are its whole answer as Rust writes it.
 pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
-    let answered = chain(error).find_map(|error| match error.downcast_ref::<ImdsError>()? {
-        ImdsError::ErrorResponse(answer) => Some(answer.response().status().as_u16()),
-        _ => None,
-    });
-    match answered {
+    match metadata_status(error) {
+        Some(status @ 403) => format!(
+            "the machine's metadata service answered with status {status}: it is switched off, or closed to this program"
+        ),
         Some(status) => format!("the machine's metadata service answered with status {status}"),
         None => chain(error).last().map(ToString::to_string).unwrap_or_default(),
     }
+}
+
+/// The status with which a machine's metadata service refused its token, or what was asked for with it.
+fn metadata_status(error: &(dyn Error + 'static)) -> Option<u16> {
+    let answer = chain(error).find_map(|error| {
+        if let Some(ImdsError::ErrorResponse(answer)) = error.downcast_ref() {
+            return Some(answer.response());
+        }
+        error.downcast_ref::<SdkError<TokenError, HttpResponse>>()?.raw_response()
+    });
+    Some(answer?.status().as_u16())
 }
 
 fn unreachable(code: &str, error: &(dyn Error + 'static)) -> ServiceError {
@@ -251,9 +261,12 @@ fn no_credentials(error: &(dyn Error + 'static)) -> Option<ServiceError> {
 }
 
 /// Whether the keys could not be asked for, rather than there being none: a machine's metadata service fails at times, and
-/// for some seconds after a boot.
+/// for some seconds after a boot. One that refuses does so every time, but for a token that has run out (401)
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>).
 pub(super) fn is_passing(error: &CredentialsError) -> bool {
-    matches!(error, CredentialsError::ProviderTimedOut(_)) || chain(error).any(|error| error.is::<ImdsError>())
+    let refused = matches!(metadata_status(error), Some(400 | 403 | 404));
+    let asked = chain(error).any(|error| error.is::<ImdsError>());
+    matches!(error, CredentialsError::ProviderTimedOut(_)) || (asked && !refused)
 }
 
 fn broken_body(error: &(dyn Error + 'static)) -> Option<ServiceError> {
