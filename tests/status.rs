@@ -9,7 +9,7 @@ use batchpipe::meter::{Ended, Meters, State};
 use batchpipe::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use batchpipe::status::{
     About, Bottleneck, Errors, Leases, Ledger, Mode, Progress, QueueCounts, QueueNow, Sampler, Screen, Snapshot,
-    Sources, StageNow, ask_queue, bottleneck, events, lines, panel, show,
+    Sources, StageNow, Totals, ask_queue, bottleneck, events, lines, panel, show,
 };
 use tokio::sync::watch;
 
@@ -431,6 +431,27 @@ fn rates_are_about_the_window_only() {
     std::thread::sleep(Duration::from_millis(60));
     let later = sampler.snapshot();
     assert_eq!((later.bytes_in_per_second, later.bytes_in), (0.0, 1000));
+}
+
+#[test]
+fn what_was_not_uploaded_to_its_end_is_not_told_as_sent() {
+    let mut sources = Sources::new(Arc::new(Meters::default()), About { command: "submit", ..About::default() });
+    sources.totals = Some(Totals { files: 2, bytes: 1000 });
+    let mut sampler = Sampler::new(sources.clone(), Duration::from_secs(1));
+    let upload = sources.meters.stage(Stage::Upload);
+    let sent = |sampler: &mut Sampler| {
+        let now = sampler.snapshot();
+        (now.bytes_out, now.progress.map(|progress| progress.bytes))
+    };
+    let turn = sources.meters.turn(Stage::Upload);
+    upload.bytes_in.fetch_add(700, Relaxed);
+    assert_eq!(sent(&mut sampler), (700, Some(700)), "on its way");
+    turn.ended(false);
+    drop(turn);
+    assert_eq!(sent(&mut sampler), (0, Some(0)), "refused");
+    upload.bytes_in.fetch_add(300, Relaxed);
+    upload.bytes_out.fetch_add(300, Relaxed);
+    assert_eq!(sent(&mut sampler), (300, Some(300)));
 }
 
 #[tokio::test]

@@ -150,6 +150,7 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
     let jobs_per_second = per_second(then.ended, now.ended);
     let bytes_out_per_second = per_second(then.bytes_out, now.bytes_out);
     let queue = queue_now(sources, jobs_per_second);
+    let bytes_out = written(sources, now);
     let limits = sources.limits_now();
     Snapshot {
         command: sources.about.command,
@@ -164,7 +165,7 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
         jobs: Ledger { lost: now.unheld.min(last.unheld), ..ledger(sources) },
         jobs_per_second,
         bytes_in: now.bytes_in,
-        bytes_out: now.bytes_out,
+        bytes_out,
         bytes_in_per_second: per_second(then.bytes_in, now.bytes_in),
         bytes_out_per_second,
         queue,
@@ -180,7 +181,7 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
             abort_failures: get(&meters.abort_failures),
             ack_failures: get(&meters.ack_failures),
         },
-        progress: progress(sources, now, jobs_per_second, bytes_out_per_second),
+        progress: progress(sources, now, bytes_out, jobs_per_second, bytes_out_per_second),
         stages,
     }
 }
@@ -213,12 +214,24 @@ fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {
     })
 }
 
-fn progress(sources: &Sources, now: &Sample, jobs_per_second: f64, bytes_per_second: f64) -> Option<Progress> {
+/// Bytes written. Those of uploads on their way count as they go, so that large ones show; when none is, what failed does not.
+fn written(sources: &Sources, now: &Sample) -> u64 {
+    let uploads = sources.meters.stage(Stage::Upload);
+    if uploads.in_progress() == 0 { get(&uploads.bytes_out) } else { now.bytes_out }
+}
+
+fn progress(
+    sources: &Sources,
+    now: &Sample,
+    bytes_out: u64,
+    jobs_per_second: f64,
+    bytes_per_second: f64,
+) -> Option<Progress> {
     let totals = sources.totals?;
     let submitting = sources.about.command == "submit";
     let (files, bytes, files_per_second) = if submitting {
         let uploaded = &sources.meters.stage(Stage::Upload).items_out;
-        (get(uploaded), now.bytes_out, get(uploaded) as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
+        (get(uploaded), bytes_out, get(uploaded) as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
     } else {
         (now.ended, now.bytes_in, jobs_per_second)
     };
