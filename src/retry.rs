@@ -84,12 +84,12 @@ impl Retry {
         call: Call,
         attempt: impl Future<Output = Result<T, ServiceError>>,
     ) -> Result<T, ServiceError> {
+        let mut asked = Asked { call, code: DROPPED };
         let answer = match tokio::time::timeout(self.deadline, attempt).await {
             Ok(answer) => answer,
             Err(_) => Err(timed_out(self.deadline)),
         };
-        let code = answer.as_ref().err().map_or("ok", |error| error.kind.as_str());
-        crate::metrics::http_request(call.service, call.op, code);
+        asked.code = answer.as_ref().err().map_or("ok", |error| error.kind.as_str());
         answer
     }
 
@@ -150,6 +150,21 @@ impl Retry {
     }
 }
 
+/// How a call ends that nobody waits for any more: its read was overtaken, its job was cut.
+const DROPPED: &str = "dropped";
+
+/// A call under way, counted when it ends: a request that was sent costs, whatever became of it.
+struct Asked {
+    call: Call,
+    code: &'static str,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        crate::metrics::http_request(self.call.service, self.call.op, self.code);
+    }
+}
+
 /// The failure of a call that did not answer in time.
 pub fn timed_out(after: Duration) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Unavailable, "Timeout", format!("no answer within {after:?}"))
@@ -191,6 +206,36 @@ mod tests {
         };
         assert!(Retry::default().run(&Meters::default(), Call::store("get"), denied).await.is_err());
         assert_eq!(calls.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_call_is_counted_once_by_how_it_ended_and_one_that_is_dropped_too() {
+        let recorder = metrics_util::debugging::DebuggingRecorder::new();
+        let counted = || {
+            let counters = recorder.snapshotter().snapshot().into_vec();
+            let code =
+                |key: &metrics::Key| key.labels().find(|label| label.key() == "code").unwrap().value().to_owned();
+            let mut codes: Vec<_> = counters.iter().map(|(key, ..)| code(key.key())).collect();
+            codes.sort();
+            codes
+        };
+        // Not a guard: it would be held across an await.
+        let recorded = |future| metrics::with_local_recorder(&recorder, || futures::FutureExt::now_or_never(future));
+        let retry = Retry::default();
+        let attempt = |answer: Option<Result<(), ServiceError>>| async move {
+            let call = async {
+                match answer {
+                    Some(answer) => answer,
+                    None => std::future::pending().await,
+                }
+            };
+            retry.attempt(Call::store("get"), call).await
+        };
+        recorded(attempt(Some(Ok(()))));
+        assert_eq!(counted(), ["ok"]);
+        recorded(attempt(Some(Err(unavailable()))));
+        recorded(attempt(None));
+        assert_eq!(counted(), ["dropped", "ok", "unavailable"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,6 +37,8 @@ pub struct Meters {
     ended: [AtomicU64; Ended::ALL.len()],
     /// Attempts among those that failed: the job comes again.
     pub retried: AtomicU64,
+    /// Messages here that wait for a slot.
+    pub ahead: AtomicU64,
     /// Leases extended.
     pub renewals: AtomicU64,
     /// Calls to a service that were tried again.

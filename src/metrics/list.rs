@@ -107,6 +107,12 @@ pub const ALL: &[Metric] = &[
         "Time left on the shortest lease held; absent while none is held.",
     ),
     gauge("batchpipe_leases_held", Count, &[], "Leases held."),
+    gauge(
+        "batchpipe_messages_ahead",
+        Count,
+        &[],
+        "Messages asked for ahead that are here and wait for a slot; behind one of their FIFO group not counted.",
+    ),
     counter("batchpipe_lease_renewals_total", Count, &[], "Leases extended."),
     histogram("batchpipe_lease_renewal_lag_seconds", Seconds, &[], "How late after its due time a lease was extended."),
     gauge(
@@ -129,7 +135,7 @@ pub const ALL: &[Metric] = &[
         "batchpipe_http_requests_total",
         Count,
         &["service", "op", "code"],
-        "Calls to a service by operation and outcome: ok, or the kind of the failure.",
+        "Calls to a service by operation and outcome: ok, the kind of the failure, or dropped (overtaken, or its job was cut).",
     ),
     counter(
         "batchpipe_retries_total",

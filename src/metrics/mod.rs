@@ -115,6 +115,7 @@ pub fn export(sources: &Sources) {
     gauge!("batchpipe_stalled_seconds").set(sources.stall.quiet().as_secs() as f64);
     let leases = (sources.leases)();
     gauge!("batchpipe_leases_held").set(leases.held as f64);
+    gauge!("batchpipe_messages_ahead").set(meters.ahead.load(Relaxed) as f64);
     // NaN is how Prometheus is told "no value now"; zero would look like a lease about to be lost.
     gauge!("batchpipe_lease_remaining_seconds")
         .set(leases.shortest_remaining.map_or(f64::NAN, |left| left.as_secs_f64()));

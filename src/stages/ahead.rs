@@ -12,6 +12,7 @@
 //!
 //! Giving back counts as a receive. Where the first receive is the last, nothing is asked for ahead.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use super::receive::Intake;
 use super::receivers::Shared;
 use super::seat::{GATHER, place};
 use crate::lease::Lease;
+use crate::meter::Meters;
 use crate::queue::Message;
 use crate::shutdown::Phase;
 
@@ -47,6 +49,8 @@ pub(super) struct Ahead {
     state: Mutex<State>,
     /// One of them has begun, or has gone, or has arrived.
     changed: Notify,
+    /// Where they are counted.
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug)]
@@ -75,9 +79,9 @@ impl State {
 }
 
 impl Ahead {
-    pub(super) fn new(allowed: bool) -> Arc<Self> {
+    pub(super) fn new(allowed: bool, meters: Arc<Meters>) -> Arc<Self> {
         let state = State { out: 0, waiting: 0, begun: 0, since: Instant::now(), rate: 0.0, trip: 0.0 };
-        Arc::new(Self { allowed, state: Mutex::new(state), changed: Notify::new() })
+        Arc::new(Self { allowed, state: Mutex::new(state), changed: Notify::new(), meters })
     }
 
     /// The right to ask for one message more than there are places for.
@@ -132,6 +136,7 @@ impl Ticket {
     /// The message is here.
     pub(super) fn arrived(mut self) -> Self {
         self.ahead.lock().waiting += 1;
+        self.ahead.meters.ahead.fetch_add(1, Relaxed);
         self.here = true;
         self.ahead.changed.notify_waiters();
         self
@@ -144,6 +149,7 @@ impl Drop for Ticket {
         state.out -= 1;
         state.waiting -= usize::from(self.here);
         drop(state);
+        self.ahead.meters.ahead.fetch_sub(self.here.into(), Relaxed);
         self.ahead.changed.notify_waiters();
     }
 }

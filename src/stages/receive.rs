@@ -113,7 +113,7 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
     let (line, waiting) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         limit: how.max_messages,
-        ahead: Ahead::new(intake.ahead),
+        ahead: Ahead::new(intake.ahead, Arc::clone(&intake.meters)),
         gathering: tokio::sync::Mutex::new(()),
         asked: AtomicU64::new(0),
         got: AtomicU64::new(0),

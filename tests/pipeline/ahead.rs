@@ -63,6 +63,22 @@ async fn slots_are_at_work_while_the_next_messages_are_on_their_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_that_wait_for_a_slot_are_counted_while_they_do() {
+    let rig = rig(16, 1600);
+    let running = rig.start(Work::Copy);
+    let mut most = 0;
+    while begun(&rig) < 1600 {
+        let waiting = rig.meters.ahead.load(Relaxed);
+        assert!(waiting <= (received(&rig) - begun(&rig)) as u64, "no more than have come and not begun");
+        most = most.max(waiting);
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!((1..=16).contains(&most), "{most} at once");
+    // That none is left is seen to by the rig.
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_asked_for_ahead_of_jobs_that_take_long() {
     let rig = rig(4, 40);
     rig.faults.cease(On::Get);

@@ -131,6 +131,7 @@ impl Rig {
         let ended: u64 = Ended::ALL.iter().map(|how| self.meters.jobs(*how)).sum();
         assert_eq!(received, ended, "messages taken, and ended in one way or another");
         assert_eq!(self.meters.multipart_open.load(Relaxed), 0, "uploads counted as open");
+        assert_eq!(self.meters.ahead.load(Relaxed), 0, "messages counted as ahead");
         for stage in Stage::ALL {
             assert_eq!(self.meters.stage(stage).in_progress(), 0, "at work in {}", stage.as_str());
         }
