@@ -3,6 +3,9 @@
 //! One refused job may be a message that names the wrong bucket. Several in a row, with no success between them,
 //! mean that this worker lacks a right or its credentials have expired: the queue's whole content would fail the
 //! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
+//!
+//! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end somebody
+//! looks on. What counts there as away is found out by `refusal.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -21,6 +24,10 @@ const OUTAGE: u32 = 4;
 /// each alone would fit into, but of what is written there nothing goes away again.
 const FULL: u32 = 3;
 
+/// Jobs in a row whose store could not even be asked about their object that stop a run which minds: as many as the other two. Each
+/// was tried for some seconds, and one more call found nobody there.
+const AWAY: u32 = 3;
+
 /// Watches how jobs and receives end.
 #[derive(Debug)]
 pub struct Circuit {
@@ -28,7 +35,8 @@ pub struct Circuit {
     refused: AtomicU32,
     unavailable: AtomicU32,
     full: AtomicU32,
-    minds_full: AtomicBool,
+    away: AtomicU32,
+    minds: AtomicBool,
     tripped: Mutex<Option<Tripped>>,
     ended: OnceLock<Why>,
 }
@@ -50,16 +58,22 @@ impl Circuit {
             refused: AtomicU32::new(0),
             unavailable: AtomicU32::new(0),
             full: AtomicU32::new(0),
-            minds_full: AtomicBool::new(false),
+            away: AtomicU32::new(0),
+            minds: AtomicBool::new(false),
             tripped: Mutex::new(None),
             ended: OnceLock::new(),
         }
     }
 
-    /// Stops when there is no room for outputs, rather than wait until somebody has made some: for a run whose end somebody
-    /// waits for.
-    pub fn stop_when_full(&self) {
-        self.minds_full.store(true, SeqCst);
+    /// Stops when there is no room for outputs, or no store any more, rather than wait until there is: for a run whose end
+    /// somebody waits for.
+    pub fn stop_rather_than_wait(&self) {
+        self.minds.store(true, SeqCst);
+    }
+
+    /// Whether it does.
+    pub fn stops_rather_than_waits(&self) -> bool {
+        self.minds.load(SeqCst)
     }
 
     /// Notes how a job ended.
@@ -69,10 +83,11 @@ impl Circuit {
                 self.refused.store(0, SeqCst);
                 self.unavailable.store(0, SeqCst);
                 self.full.store(0, SeqCst);
+                self.away.store(0, SeqCst);
             }
             // Scratch space is another thing: that of other jobs is given back.
             Err(error) if error.kind == ErrorKind::NoSpace && error.stage == Stage::Upload => {
-                if self.full.fetch_add(1, SeqCst) + 1 >= FULL && self.minds_full.load(SeqCst) {
+                if self.full.fetch_add(1, SeqCst) + 1 >= FULL && self.stops_rather_than_waits() {
                     self.trip(error.code, &error.cause);
                 }
             }
@@ -91,6 +106,18 @@ impl Circuit {
     /// Whether the store seems to be away: job after job could not reach it, and none succeeded since.
     pub fn is_outage(&self) -> bool {
         self.unavailable.load(SeqCst) >= OUTAGE
+    }
+
+    /// Notes a job that failed because nobody answered, and nobody answers now; the run minds.
+    pub fn unanswered(&self, error: &JobError) {
+        if self.away.fetch_add(1, SeqCst) + 1 >= AWAY {
+            self.trip(error.code, &error.cause);
+        }
+    }
+
+    /// Whether the run was stopped because nobody answers: what failed for that alone has had no chance.
+    pub fn stopped_unanswered(&self) -> bool {
+        self.away.load(SeqCst) >= AWAY && self.tripped().is_some()
     }
 
     /// Stops the worker, which the queue has refused something that every job needs.

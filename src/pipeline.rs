@@ -94,7 +94,7 @@ pub struct Pipeline {
     pub store: Arc<dyn ObjectStore>,
     /// What takes charge of uploads that can't be aborted.
     pub leftovers: Arc<Leftovers>,
-    /// Inputs that were read, to tell a refused object from a missing right.
+    /// Inputs that were read, to tell one job's failure from everybody's.
     pub readable: Arc<Readable>,
     /// Processors that may run at once.
     pub processors: Arc<Semaphore>,
@@ -127,7 +127,7 @@ impl Pipeline {
         let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
         let worked = async {
             let mut done = false;
-            let jobs = self.jobs(&message)?;
+            let jobs = self.jobs(&message).map_err(|error| self.own(&message, error))?;
             if jobs.len() > 1 {
                 room.keep();
             }

@@ -1,6 +1,6 @@
-//! Whether a refused input is one object's matter or everybody's.
+//! Whether a failure is one job's matter or everybody's.
 //!
-//! S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker without that right must
+//! **A refused input.** //! S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker without that right must
 //! not stop because a few inputs in a row were deleted; and one that may not read at all must stop before it burns the
 //! queue. One answer can't tell the two apart, but another question can: an object beside it that was read before. If
 //! that can be read still, the refusal is about this object alone, and its job fails like any other, in the end to the
@@ -8,6 +8,13 @@
 //!
 //! Beside means in the same folder, for rights are given by prefix. Bounded: the last object of `FOLDERS` folders;
 //! one HEAD a refused input.
+//!
+//! **An output that nobody names.** A message without one is the sender's mistake, or that of a worker without `--output`. One that
+//! has done a job is well set up for this queue, and the message goes to the dead letters (BP210). Before that it counts as a refusal:
+//! three in a row stop the worker, which has burned nothing. A message that was received too often is not spared.
+//!
+//! **A store that does not answer** is waited for, or ends the run (`circuit.rs`). Before it does, the object is asked about once
+//! more by a plain HEAD: a store that fails on one object alone still answers that.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,12 +23,19 @@ use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::{Job, Location};
 use crate::pipeline::Pipeline;
+use crate::queue::Message;
 use crate::retry::Call;
 use crate::store::Version;
 
 /// Folders remembered: more than a batch that is split by day or by shard mixes at one time. With one more all are
 /// forgotten, and are known again from their next job on.
 const FOLDERS: usize = 64;
+
+/// The number of a message that names no output, where the worker has none.
+const NO_OUTPUT: Code = Code(210);
+
+/// The number of a service that failed or did not answer.
+const UNREACHABLE: Code = Code(107);
 
 /// The inputs that were read lately, one a folder.
 #[derive(Debug, Default)]
@@ -43,14 +57,32 @@ impl Readable {
         self.lock().get(&input.folder()).filter(|known| *known != input).cloned()
     }
 
+    /// Whether nothing was read at all.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Location, Location>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pipeline {
+    /// The error of a message that is no job here, as this worker's own matter if it may be.
+    pub(crate) fn own(&self, message: &Message, error: JobError) -> JobError {
+        let received_enough = self.settling.max_receives.is_some_and(|most| message.attempt >= most);
+        if error.code == NO_OUTPUT && self.readable.is_empty() && !received_enough {
+            return JobError { kind: ErrorKind::Denied, ..error };
+        }
+        error
+    }
+
     /// The error of a job, as one object's matter if it is.
     pub(crate) async fn weigh(&self, job: &Job, error: JobError, cut: &Cut<'_>) -> JobError {
+        if error.code == UNREACHABLE && self.intake.circuit.stops_rather_than_waits() {
+            self.ask_once_more(job, &error, cut).await;
+            return error;
+        }
         // 106 alone: expired credentials and a wrong region are everybody's matter.
         let refused = error.kind == ErrorKind::Denied && error.code == Code(106) && error.stage == Stage::Download;
         let Some(known) = refused.then(|| self.readable.beside(&job.input)).flatten() else { return error };
@@ -67,6 +99,20 @@ impl Pipeline {
                 JobError { kind: ErrorKind::Failed, code: Code(313), cause, ..error }
             }
             Err(_) => error,
+        }
+    }
+
+    /// Tells the circuit if the object that a job could not reach can't be asked about either.
+    async fn ask_once_more(&self, job: &Job, error: &JobError, cut: &Cut<'_>) {
+        let at = match error.stage {
+            Stage::Download => &job.input,
+            Stage::Upload => &job.output,
+            _ => return,
+        };
+        let asked = self.plan.transfer.retry.attempt(Call::store("head"), self.store.head(at));
+        match cut.or(async { asked.await.map_err(|error| error.at(Stage::Download)) }).await {
+            Err(again) if again.code == UNREACHABLE => self.intake.circuit.unanswered(error),
+            _ => {}
         }
     }
 }

@@ -64,7 +64,10 @@ fn every_command_has_a_short_and_a_long_help_on_stdout() {
     for command in ["run", "submit", "map", "status", "dlq", "doctor", "explain", "gc", "completions"] {
         let help = stdout(&output(&[command, "-h"]));
         let examples = help.find("Examples:").unwrap_or(usize::MAX);
-        assert!(examples < help.find("Usage:").unwrap(), "the examples of {command} come first");
+        let usage = help.find("Usage:").unwrap();
+        assert!(examples < usage, "the examples of {command} come first");
+        let longest = help[examples..usage].lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(79), "the examples of {command} wrap on a small terminal");
     }
     let version = output(&["--version"]);
     assert_eq!(stdout(&version), format!("batchpipe {}\n", env!("CARGO_PKG_VERSION")));

@@ -3,8 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/deploy.md", "docs/tuning.md"];
+const DOCUMENTS: [&str; 10] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/benchmarks.md",
+    "docs/deploy.md",
+    "docs/metrics.md",
+    "docs/reliability.md",
+    "docs/scaling.md",
+    "docs/tuning.md",
+];
 
 fn read(name: impl AsRef<Path>) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);

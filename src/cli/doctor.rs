@@ -24,7 +24,7 @@ use crate::store::{ObjectStore, Writing};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   batchpipe doctor --queue jobs --read s3://acme-in/ --output s3://acme-out/
-  batchpipe doctor --queue jobs --output s3://acme-out/gz/ --write       writes and leaves one small object";
+  batchpipe doctor --output s3://acme-out/ --write  (leaves one small object)";
 
 /// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]

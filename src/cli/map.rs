@@ -39,7 +39,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   batchpipe map ./in ./out --process zstd
   batchpipe map ./in ./out -- convert {input} -resize 800x {output}
-  batchpipe map s3://acme-logs/2026/ s3://acme-archive/2026/ --process decompress,zstd:19";
+  batchpipe map s3://acme-logs/ s3://acme-archive/ --process decompress,zstd:19";
 
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
@@ -85,7 +85,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let queues = Queues { jobs: Arc::clone(&jobs), leases, dead_letters, max_receives };
     let rules = Rules { suffix: suffix.clone(), allow: vec![input.clone(), config.dest.clone()], ..Rules::default() };
     let pipeline = assemble::pipeline(working, queues, Arc::clone(&store), rules, work, Arc::clone(&meters))?;
-    pipeline.intake.circuit.stop_when_full();
+    pipeline.intake.circuit.stop_rather_than_wait();
     let known = Known { journal, suffix, store: Arc::clone(&store), look: fresh };
 
     let about = status::About {

@@ -36,8 +36,9 @@ const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usag
 
 const EXAMPLES: &str = "\
 Examples:
-  batchpipe map ./in ./out --process zstd                        try it here, without an account
-  batchpipe submit ./photos --input s3://acme-in/ --output s3://acme-out/ --queue jobs
+  batchpipe map ./in ./out --process zstd        (here, without an account)
+  batchpipe submit ./photos --queue jobs \\
+      --input s3://acme-in/ --output s3://acme-out/
   batchpipe run --queue jobs -- convert {input} -resize 800x {output}";
 
 /// Turns any program into a fleet that works through S3 objects from an SQS queue, and never loses a job.

@@ -20,7 +20,7 @@ use crate::worker::{self, Queues, QueuesError};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   batchpipe run --queue jobs --output s3://acme-out/ --process zstd:9
-  batchpipe run --queue jobs -- gzip -9                             object on stdin, result on stdout
+  batchpipe run --queue jobs -- gzip -9    (object on stdin, result on stdout)
   batchpipe run --queue jobs -- convert {input} -resize 800x {output}";
 
 /// The arguments that are not settings.

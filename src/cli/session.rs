@@ -184,6 +184,16 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             "make room there; the same command goes on where it was",
             Exit::Failed,
         ),
+        107 => (
+            "the store can't be reached",
+            "check the network and the endpoint; the same command goes on where it was",
+            Exit::Failed,
+        ),
+        210 => (
+            "the messages name no output, and this worker has none",
+            "say where outputs go:  --output s3://bucket/prefix/",
+            Exit::Usage,
+        ),
         105 => ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access),
         702 => (
             "a part of batchpipe panicked",
@@ -196,7 +206,9 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             Exit::Access,
         ),
     };
-    let given_back = meters.jobs(crate::meter::Ended::Released);
+    // A store that did not answer is a failure of each job that it met; all of them are in the queue still.
+    let retried = if tripped.code == Code(107) { meters.retried.load(Relaxed) } else { 0 };
+    let given_back = meters.jobs(crate::meter::Ended::Released) + retried;
     UserError {
         code: tripped.code,
         what: what.into(),

@@ -38,11 +38,12 @@ use crate::worker;
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  batchpipe submit ./photos --input s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
+  batchpipe submit ./photos --queue jobs \\
+      --input s3://acme-in/2026/ --output s3://acme-out/2026/
   batchpipe submit s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
-  find . -name '*.csv' | batchpipe submit - --input s3://acme-in/ --queue jobs --wait
-On a FIFO queue each job is a group of its own, so that all are worked side by side, and a repeat of the same file within
-five minutes is dropped.";
+  find . -name '*.csv' | batchpipe submit - --input s3://acme-in/ --queue jobs
+On a FIFO queue each job is a group of its own, so that all are worked side by
+side, and a repeat of the same file within five minutes is dropped.";
 
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]

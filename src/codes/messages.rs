@@ -86,9 +86,9 @@ pub(super) const PAGES: &[Page] = &[
     Page::new(
         210,
         "nothing says where the output goes",
-        "The message moved to the dead letters: the message names no output and the worker has none.",
+        "The message names no output and the worker has none. It moved to the dead letters if the worker has done other jobs; a worker that has done none gives such messages back, and stops at the third in a row.",
         "Events name only the object that was created, so the worker must know where results go.",
-        "Give the worker an output prefix, then redrive.",
+        "Give the worker an output prefix, then redrive what is in the dead letters.",
         "batchpipe run --queue jobs --output s3://acme-out/gz/ --process gzip",
     ),
     Page::new(

@@ -150,8 +150,10 @@ impl Settling {
             return (Disposition::Abandon, Duration::ZERO);
         }
         let attempt = finished.message.attempt;
+        // Nobody was there to do the job with, and the run ends for that.
+        let spared = error.kind == ErrorKind::Unavailable && self.circuit.stopped_unanswered();
         match error.disposition() {
-            Disposition::Retry if self.max_receives.is_some_and(|most| attempt >= most) => {
+            Disposition::Retry if !spared && self.max_receives.is_some_and(|most| attempt >= most) => {
                 (Disposition::Reject, Duration::ZERO)
             }
             Disposition::Retry => (Disposition::Retry, error.retry_after.unwrap_or_else(|| delay(attempt))),

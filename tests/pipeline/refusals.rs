@@ -153,3 +153,79 @@ async fn a_worker_that_may_not_look_at_outputs_stops_before_it_replaces_one() {
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (6, 0), "nothing was burned");
     (0..6).for_each(|name| assert!(!rig.is_copied(&name.to_string())));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_an_output_stops_at_the_third_message_that_names_none_and_burns_nothing() {
+    let mut rig = Rig::new();
+    rig.max_receives = Some(5);
+    rig.concurrency = 1;
+    for number in 0..20 {
+        rig.body(format!(r#"{{"input":"s3://input/{number}"}}"#), &[]);
+    }
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    let settled = running.end().await;
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(210)));
+    assert_eq!(settled, Settled { released: settled.released, ..Settled::default() });
+    assert_eq!((rig.queue.len(), rig.dead_letters.len()), (20, 0), "nothing was burned");
+}
+
+/// Its sender's mistake: the other messages tell that the worker needs no output of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_name_no_output_stop_no_worker_that_has_done_a_job_without_one() {
+    let mut rig = Rig::new();
+    rig.max_receives = Some(5);
+    rig.concurrency = 1;
+    rig.job("first", 10);
+    for number in 0..6 {
+        rig.body(format!(r#"{{"input":"s3://input/{number}"}}"#), &[]);
+    }
+    rig.job("last", 10);
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    assert_eq!(running.end().await, Settled { done: 2, rejected: 6, ..Settled::default() });
+    assert_eq!(circuit.tripped(), None);
+    assert!(rig.dead_letters.peek().iter().all(|letter| letter.attributes["batchpipe-code"] == "BP210"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_an_output_that_was_received_too_often_is_not_spared() {
+    let mut rig = Rig::new();
+    rig.max_receives = Some(2);
+    rig.body(r#"{"input":"s3://input/a"}"#, &[]);
+    let settled = Settled { released: 1, rejected: 1, ..Settled::default() };
+    assert_eq!(rig.run(Work::Copy).await, settled);
+    assert_eq!(rig.dead_letters.peek()[0].attributes["batchpipe-code"], "BP210");
+}
+
+/// One job, or more than run at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_ends_the_run_that_minds_and_loses_no_job() {
+    for (jobs, on) in [(1, On::Get), (20, On::Get), (20, On::Put)] {
+        let mut rig = Rig::new();
+        rig.max_receives = Some(3);
+        (0..jobs).for_each(|name| drop(rig.job(&name.to_string(), 10)));
+        rig.faults.always(on, Fault::Fail(Unavailable));
+        rig.faults.always(On::Head, Fault::Fail(Unavailable));
+        let running = rig.start(Work::Copy);
+        let circuit = Arc::clone(&running.circuit);
+        circuit.stop_rather_than_wait();
+        let settled = running.end().await;
+        assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(107)), "{jobs} {on:?}");
+        assert_eq!((settled.done, settled.rejected), (0, 0), "{settled:?}");
+        assert_eq!((rig.queue.len(), rig.dead_letters.len()), (jobs, 0), "nothing was burned");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_on_some_objects_and_answers_is_not_away() {
+    let mut rig = Rig::new();
+    rig.max_receives = Some(3);
+    ["a", "b"].iter().for_each(|name| drop(rig.job(name, 10)));
+    rig.faults.always(On::Get, Fault::Fail(Unavailable));
+    let running = rig.start(Work::Copy);
+    let circuit = Arc::clone(&running.circuit);
+    circuit.stop_rather_than_wait();
+    assert_eq!(running.end().await.rejected, 2);
+    assert_eq!(circuit.tripped(), None);
+}

@@ -411,7 +411,7 @@ async fn a_full_output_stops_the_run_that_minds_and_no_other() {
         let running = rig.start(Work::Copy);
         let circuit = Arc::clone(&running.circuit);
         if minds {
-            circuit.stop_when_full();
+            circuit.stop_rather_than_wait();
         }
         let settled = running.end().await;
         let full = minds.then_some(Code(501));
