@@ -228,6 +228,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_fact_a_letter_keeps_the_end_that_tells_most() {
+        let cause = format!("at first{}", "é".repeat(5000));
+        let stderr = Some(format!("{}the end", "é".repeat(5000)));
+        let letter = letter(&message(100, &[]), &JobError { cause, stderr, ..failure() }, &MemoryQueue::new("dead"));
+        let (reason, stderr) = (&letter.attributes[REASON], &letter.attributes[STDERR]);
+        assert!(reason.len() == LONGEST && reason.starts_with("at first"), "{} bytes", reason.len());
+        assert!(
+            stderr.len() == LONGEST - 1 && stderr.ends_with("the end"),
+            "{} bytes, no half character",
+            stderr.len()
+        );
+    }
+
+    #[test]
     fn a_sender_cannot_write_our_part_of_a_letter() {
         let own = [("batchpipe-code", 5), ("batchpipe-later", 5), ("tenant", 5)];
         let message = Message { group: None, ..message(100, &own) };

@@ -1,6 +1,6 @@
 //! Whether a failure is one job's matter or everybody's.
 //!
-//! **A refused input.** //! S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker without that right must
+//! **A refused input.** S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker without that right must
 //! not stop because a few inputs in a row were deleted; and one that may not read at all must stop before it burns the
 //! queue. One answer can't tell the two apart, but another question can: an object beside it that was read before. If
 //! that can be read still, the refusal is about this object alone, and its job fails like any other, in the end to the
