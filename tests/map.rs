@@ -192,6 +192,20 @@ fn submit_then_run_on_the_embedded_queue_and_a_repeat_sends_nothing_twice() {
     assert_eq!(run(folder.path(), &idle).status.code(), Some(10));
 }
 
+/// What starts workers goes by the code, and a worker that has left must not be started again for the jobs that failed.
+#[test]
+fn a_worker_that_leaves_when_idle_says_so_even_if_jobs_have_failed() {
+    let folder = folder(2);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let submit = ["submit", "in", "--input", &at("s/in/"), "--output", &at("s/out/"), "--queue", "sqlite:jobs.db"];
+    assert!(run(folder.path(), &submit).status.success());
+    let allow = at("s/");
+    let work = ["run", "--queue", "sqlite:jobs.db", "--allow", &allow, "--metrics-addr", "none"];
+    let left = run(folder.path(), &[&work[..], &["--process", "decompress:gzip", "--idle-exit", "1s"]].concat());
+    assert_eq!(left.status.code(), Some(10), "{}", stderr(&left));
+    assert!(stderr(&left).contains("failed=2 ") && stderr(&left).contains("batchpipe dlq list"), "{}", stderr(&left));
+}
+
 /// A worker whose jobs take `seconds`, at work on one.
 fn busy_worker(folder: &Path, seconds: &str, drain: &str) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();

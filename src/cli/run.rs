@@ -66,7 +66,8 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         return Err(error);
     }
     let exit = match session::exit(&settled, &shutdown, &meters, working.fail_if_empty) {
-        Exit::Done if pipeline.intake.circuit.why() == Some(Why::Idle) => Exit::Idle,
+        // Whoever keeps a fleet must know that this one left. Failed jobs are told above, and are no reason to start it again.
+        Exit::Done | Exit::SomeFailed if pipeline.intake.circuit.why() == Some(Why::Idle) => Exit::Idle,
         exit => exit,
     };
     let next = (settled.rejected > 0).then(|| match pipeline.settling.dead_letters {

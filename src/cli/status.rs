@@ -21,7 +21,7 @@ use crate::queue::{Counts, JobQueue};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   batchpipe status --queue jobs
-  batchpipe status --queue jobs --batch 20261124T1204Z --output s3://acme-out/
+  batchpipe status --queue jobs --batch photos --output s3://acme-out/
   watch -n 10 batchpipe status --queue jobs";
 
 /// `status` has no arguments that are not settings.

@@ -1,5 +1,7 @@
 """The tables of docs/scaling.md: arithmetic on what docs/benchmarks.json says was measured."""
 
+import math
+
 from .measure import cpu_per_gib, cpu_per_job, median
 
 # Of the cores, what a worker may have: the rest is for network interrupts, which loopback hardly has, and for the system.
@@ -68,7 +70,7 @@ def small(job):
     lines = ["| vCPUs | jobs/s that the cores could do | `--concurrency` for it | prefixes to spread over |", "|--:|--:|--:|--:|"]
     for cores in MACHINES:
         rate = cores * CORES / job
-        lines.append(f"| {cores} | {rate:,.0f} | {rate * JOB:,.0f} | {rate / PUTS:.0f} |")
+        lines.append(f"| {cores} | {rate:,.0f} | {rate * JOB:,.0f} | {math.ceil(rate / PUTS)} |")
     return "\n".join(lines) + "\n"
 
 
