@@ -1,0 +1,108 @@
+//! What `submit` tells: what it would do, what failed, what was refused, and what to type next.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use crate::circuit::Tripped;
+use crate::cli::output;
+use crate::config::{Source, SubmitConfig};
+use crate::error::{Exit, UserError};
+use crate::source::{self, Select};
+use crate::status::Screen;
+use crate::status::words::{self, things};
+use crate::store::ObjectStore;
+use crate::submit::Submitted;
+
+/// Says what would be sent, and sends nothing.
+pub(super) async fn dry_run(
+    config: &SubmitConfig,
+    select: Select,
+    store: &Arc<dyn ObjectStore>,
+) -> Result<Exit, UserError> {
+    let (mut files, mut bytes, mut failures) = (0u64, 0u64, Vec::new());
+    let mut found = source::find(&config.source, select, store);
+    while let Some(found) = found.next().await {
+        match found {
+            Ok(found) => {
+                files += 1;
+                bytes += found.size;
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    let batches = files.div_ceil(10);
+    if config.global.json {
+        let uploads = !matches!(config.source, Source::Prefix(_));
+        let fields = serde_json::json!({"dry_run": true, "files": files, "bytes": bytes, "batches": batches,
+            "uploads": if uploads { files } else { 0 }, "queue": config.queue, "unreadable": failures.len()});
+        output::event("plan", fields)?;
+    } else {
+        let size = words::bytes(bytes as f64, " ");
+        let upload = match &config.source {
+            Source::Prefix(prefix) => format!("find {} ({size}) under {prefix} and", things(files, "object")),
+            _ => format!("upload {} ({size}) to {} and", things(files, "file"), config.input),
+        };
+        let queue = &config.queue;
+        let (jobs, batches) = (things(files, "job"), things(batches, "batch"));
+        output::print(&format!("(dry run) would {upload} send {jobs} in {batches} to queue {queue:?}.\n"))?;
+    }
+    failures
+        .iter()
+        .take(Submitted::NAMED)
+        .for_each(|failure| output::say(&format!("unreadable: {}", output::escaped(failure))));
+    Ok(if failures.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+/// Names what failed.
+pub(super) fn report(screen: &Screen, submitted: &Submitted) {
+    for (name, reason) in &submitted.failures {
+        screen.print(&format!("not submitted: {}: {}", output::escaped(name), output::escaped(reason)));
+    }
+    let unnamed = submitted.failed - submitted.failures.len() as u64;
+    if unnamed > 0 {
+        screen.print(&format!("not submitted: {unnamed} more"));
+    }
+}
+
+/// The error of a submit that a service refused.
+pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> UserError {
+    let exit = if matches!(tripped.code.0, 101 | 108) { Exit::Credentials } else { Exit::Access };
+    let what = match tripped.code.0 {
+        103 => format!("queue {:?} does not exist", config.queue),
+        104 => format!("not allowed to send to queue {:?}", config.queue),
+        106 => format!("cannot write to {}", config.input),
+        301 => format!("the bucket of {} does not exist", config.input),
+        105 => "the bucket or the queue is in another region".to_owned(),
+        101 | 108 => "the AWS credentials are missing or have expired".to_owned(),
+        _ => "the submit was refused".to_owned(),
+    };
+    let help = match tripped.code.0 {
+        103 => "check its name:  aws sqs list-queues",
+        101 | 108 => "use a profile or a role instead of pasted keys",
+        301 => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
+        105 => "add  --region  with the region it is in",
+        _ => "the role needs what ops/submit-role.json holds",
+    };
+    let help = format!("{help}.  Sent {}; the same command goes on where it was", things(submitted.sent, "job"));
+    UserError { code: tripped.code, what, cause: output::escaped(&tripped.cause), help, exit }
+}
+
+pub(super) fn next_step(config: &SubmitConfig, submitted: &Submitted, batch: &str, exit: Exit) -> String {
+    if exit == Exit::Done && submitted.sent > 0 && submitted.before == submitted.sent {
+        let all = things(submitted.sent, "job");
+        return format!(
+            "Nothing new: {all}, all sent by an earlier run (batch {batch}). To send them again:  --journal none"
+        );
+    }
+    let before = match submitted.before {
+        0 => String::new(),
+        before => format!(" ({before} of them by an earlier run)"),
+    };
+    let sent = format!("Sent {}{before} (batch {batch}).", things(submitted.sent, "job"));
+    if exit != Exit::Done {
+        return format!("{sent} The same command goes on where it was.");
+    }
+    let output = config.output.as_ref().map(|output| format!(" --output {output}")).unwrap_or_default();
+    format!("{sent} Watch them:  batchpipe status --queue {} --batch {batch}{output}", config.queue)
+}
