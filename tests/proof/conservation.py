@@ -1,7 +1,8 @@
 """Thousands of jobs, workers that are killed at every commit point and at random, a network in bad weather: nothing is lost.
 
 At the end each job has exactly its output, byte for byte, or its message is in the dead letters with the reason; there is
-nothing else. The log of the proxy then shows the order of things: no delete before the answer to the write it stands on.
+nothing else. The log of the proxy shows the order of things: no delete before the answer to the write it stands on. It is
+read as it comes (`order.py`).
 """
 
 import collections
@@ -12,16 +13,12 @@ import subprocess
 import time
 
 from lab import Failed, check, say, until
+from order import Order
 
 POINTS = [f"CP{number}" for number in range(1, 13)]
 PART = 5 << 20
 # How long a message stays a dead worker's: the least that is not itself a fault on a busy machine.
 VISIBILITY = 6
-# How much later than a delete an extension may be read that was decided on before it: they come from two threads, on two
-# connections, and a machine that has other work holds up either (0.5 s was not always enough). A keeper that went on after a
-# delete would extend at any moment of the half timeout that follows, two of three times later than this, and there are
-# thousands of deletes. That it never does, whatever the timing, is checked in simulated time (`tests/lease.rs`).
-AFTER_DELETE = VISIBILITY / 2 / 3
 # A crash point that is not reached by then gets another try later; the worker is killed all the same.
 PATIENCE = 12.0
 # Kills of `submit` in each round.
@@ -85,7 +82,7 @@ class Round:
         self.randoms = randoms
         self.kills = collections.Counter()
         self.missed = collections.Counter()
-        self.mark = 0
+        self.order = Order(self.queue, self.inputs, self.outputs, mode.suffix, VISIBILITY)
         self.peak = 0
 
     def run(self):
@@ -93,7 +90,6 @@ class Round:
         lab.server.make_bucket(self.inputs)
         lab.server.make_bucket(self.outputs)
         lab.server.make_queue(self.queue, receives=1000, visibility=VISIBILITY)
-        self.mark = lab.proxy.mark()
         self.make_files()
         self.submit()
         self.add_bad_ones()
@@ -127,9 +123,9 @@ class Round:
             worker = self.lab.start(f"submit-{self.mode.name}-{attempt}", arguments)
             if attempt < KILLS_OF_SUBMIT:
                 # By what it has done, not by the clock: a quick machine would be through, and nothing killed.
-                began = self.lab.proxy.mark()
+                began = self.lab.proxy.log.mark()
                 wanted = self.chance.randint(1, max(1, len(self.files) // (2 * KILLS_OF_SUBMIT)))
-                self.until(worker, lambda began=began, wanted=wanted: self.lab.proxy.mark() - began >= wanted)
+                self.until(worker, lambda began=began, wanted=wanted: self.lab.proxy.log.mark() - began >= wanted)
                 self.kills["submit"] += worker.ended() is None
                 worker.kill()
                 continue
@@ -137,18 +133,9 @@ class Round:
                 break
         check(self.kills["submit"] == KILLS_OF_SUBMIT, f"only {self.kills['submit']} submits were killed")
         check(worker.ended() == 0, f"submit never succeeded: {worker.words()[-500:]}")
-        self.bodies = {}
-        put = {}
-        for op in self.lab.proxy.since(self.mark):
-            if op.kind in ("PutObject", "CompleteMultipartUpload") and op.status == 200 and op.delivered:
-                put.setdefault(op.key, op.answered)
-            if op.kind == "SendMessageBatch" and op.queue == self.queue:
-                for body in op.bodies:
-                    job = json.loads(body)
-                    key = job["input"].removeprefix("s3://")
-                    # I7: a job is announced only when its object is complete. One that was put before a kill was answered then.
-                    check(put.get(key, op.asked) < op.asked, f"a job was sent before its object was complete: {key}")
-                    self.bodies.setdefault(key, body)
+        # What the killed ones left unanswered has nothing more to say.
+        self.note(to_the_end=True)
+        self.bodies = self.order.bodies
         wanted = {f"{self.inputs}/i/{name}" for name in self.files}
         check(set(self.bodies) == wanted, f"{len(wanted - set(self.bodies))} files have no job")
 
@@ -156,7 +143,13 @@ class Round:
         self.bad = {json.dumps({"v": 1, "input": f"s3://{self.inputs}/none/{number}", "output": f"s3://{self.outputs}/o/none{number}"}): "BP301"
                     for number in range(5)}
         self.bad.update({f"no job {number}": "BP201" for number in range(3)})
+        self.order.bad = set(self.bad)
         self.lab.server.send(self.queue, list(self.bad))
+
+    def note(self, **how):
+        """Reads on in the log."""
+        for op in self.lab.proxy.log.take(**how):
+            self.order.note(op)
 
     def pause(self, worker, seconds):
         end = time.monotonic() + seconds
@@ -228,6 +221,7 @@ class Round:
             if now - fed > 1.0:
                 fed = now
                 self.feed()
+                self.note()
         self.running = running
 
     def buried(self, worker, code, point):
@@ -263,8 +257,7 @@ class Round:
     def settle(self):
         """Lets the workers finish what there is, then stops them."""
         # The longest delay before another attempt is what a message gets that was received often: kills count, too.
-        until(f"{self.queue} is empty: {self.lab.server.counts(self.queue)}",
-              lambda: sum(self.lab.server.counts(self.queue)) == 0, 400, 0.3)
+        until(f"{self.queue} is empty: {self.lab.server.counts(self.queue)}", self.is_empty, 400, 0.3)
         for worker in self.running:
             self.peak = max(self.peak, worker.look())
             worker.signal(signal.SIGTERM)
@@ -276,6 +269,10 @@ class Round:
         self.lab.start("gc", ["gc", f"s3://{self.outputs}/", "--older-than", "0s"]).expect(0, 30)
         check(not self.lab.server.unfinished(self.outputs), "gc left unfinished uploads")
 
+    def is_empty(self):
+        self.note()
+        return sum(self.lab.server.counts(self.queue)) == 0
+
     def verify(self):
         outputs = self.lab.server.keys(self.outputs)
         wanted = {f"o/{name}{self.mode.suffix}": body for name, body in self.files.items()}
@@ -285,18 +282,17 @@ class Round:
         wrong = [key for key, body in wanted.items() if not self.is_right(self.lab.server.get(f"{self.outputs}/{key}"), body)]
         check(not wrong, f"{len(wrong)} outputs are wrong, such as {wrong[:3]}")
         self.verify_letters()
-        ops = self.lab.proxy.since(self.mark)
-        writes = self.verify_order(ops)
-        finished = {one for op in ops if op.kind == "ReceiveMessage" and op.fault != "bad-md5" for one, _, body in op.messages
-                    if body not in self.bad}
+        self.note(to_the_end=True)
+        order = self.order
+        order.nothing_torn()
         return {
             "jobs": len(self.files) + len(self.bad),
-            "messages": len({one for op in ops if op.kind == "ReceiveMessage" for one, _, _ in op.messages}),
+            "messages": len(order.messages),
             "kills": dict(self.kills),
             "orphans": self.orphans,
             # Work done more than once for the same message: what the kills and the lost answers cost.
-            "repeated": writes - len(finished),
-            "deletes": sum(len(op.good) for op in ops if op.kind == "DeleteMessageBatch"),
+            "repeated": order.writes() - len(order.finished),
+            "deletes": order.deletes,
             "peak": self.peak,
         }
 
@@ -314,52 +310,6 @@ class Round:
             check(told.get("batchpipe-reason", {}).get("StringValue"), f"a dead letter without its reason: {letter['Body'][:100]}")
         check(found == self.bad, f"dead letters: {found}, wanted {self.bad}")
 
-    def verify_order(self, ops):
-        """I2, I4 and I9 in the log; returns how often an output was written."""
-        owner, job = {}, {}
-        committed = collections.defaultdict(list)
-        written = collections.defaultdict(set)
-        count = collections.Counter()
-        deleting = {}
-        for op in ops:
-            if op.kind == "ReceiveMessage":
-                for message, handle, body in op.messages:
-                    owner[handle] = message
-                    # A spoiled body is nobody's job; the true one comes with another delivery.
-                    if op.fault != "bad-md5":
-                        job[message] = body
-        for op in ops:
-            done = op.kind in ("PutObject", "CompleteMultipartUpload") and op.served == 200
-            if done and op.key.startswith(self.outputs):
-                count[op.key] += 1
-                if op.kind == "PutObject" and op.fault != "flip-up":
-                    written[op.key].add(op.md5)
-            known = done and op.status == 200 and op.delivered and op.fault != "error-in-200"
-            # A completion whose answer was lost counts once a look has found the object.
-            looked = op.kind == "HeadObject" and op.status == 200 and op.delivered and count[op.key] > 0
-            if known or looked:
-                committed[op.worker, op.key].append(op.answered)
-            if op.kind == "SendMessageBatch" and op.queue == f"{self.queue}-dlq" and op.delivered and op.status == 200:
-                for place in op.good:
-                    committed[op.worker, op.bodies[place]].append(op.answered)
-        for op in ops:
-            if op.kind == "DeleteMessageBatch" and op.queue == self.queue:
-                for handle in op.handles:
-                    deleting.setdefault((op.worker, handle), op.begun)
-                    body = job.get(owner.get(handle))
-                    check(body is not None, f"{op.worker} deletes a message that nobody received")
-                    places = [body] if body in self.bad else [json.loads(body)["output"].removeprefix("s3://") + self.mode.suffix]
-                    ok = any(at < op.asked for place in places for at in committed[op.worker, place])
-                    check(ok, f"I2: {op.worker} deletes before the answer to its write: {places}")
-        for op in ops:
-            if op.kind == "ChangeMessageVisibilityBatch":
-                for handle in op.handles:
-                    late = op.begun - deleting.get((op.worker, handle), op.begun)
-                    check(late < AFTER_DELETE, f"I9: {op.worker} extends {late:.2f} s after it asked to delete")
-        torn = [key for key, sums in written.items() if len(sums) > 1]
-        check(not torn, f"I4: an output was written with different bytes: {torn[:3]}")
-        return sum(count.values())
-
 
 def conserve(lab, settings, name):
     """One mode; returns the figures."""
@@ -373,6 +323,7 @@ def conserve(lab, settings, name):
     finally:
         lab.proxy.calm()
         lab.stop_workers()
+        lab.proxy.forget(queue=part.queue)
     found["faults"] = dict(lab.proxy.faults)
     say(f"       {found['jobs']} jobs, {found['messages']} messages, {sum(found['kills'].values())} kills, {sum(found['faults'].values())} "
         f"faults, {found['repeated']} outputs written again, {found['orphans']} orphans collected, 0 lost ({time.monotonic() - begun:.0f} s)")

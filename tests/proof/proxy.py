@@ -1,6 +1,6 @@
 """A proxy between a worker and a server that speaks S3 and SQS: it writes down all that passes, and breaks it on demand.
 
-Every request gets a place in one log, with the number at which it was whole and the number at which its answer had been
+Every request gets a place in one log (`oplog.py`), with the number at which it was whole and the number at which its answer had been
 handed over. That order is what the proof reads: a delete must come after the answer to the write it stands on. Each
 worker has a port of its own, so that the log knows who asked.
 
@@ -23,6 +23,8 @@ import time
 import urllib.parse
 import zlib
 
+from oplog import Log
+
 HEAD_LIMIT = 1 << 17
 # What is done while the body of a request is still to come.
 BEFORE_BODY = ("slow-read", "early")
@@ -34,13 +36,15 @@ class Op:
     """One request and what became of it."""
 
     __slots__ = (
-        "worker", "kind", "key", "asked", "answered", "begun", "ended", "status", "served", "delivered", "fault", "md5",
+        "number", "over", "worker", "kind", "key", "asked", "answered", "begun", "ended", "status", "served", "delivered", "fault", "md5",
         "part", "upload", "messages", "handles", "timeout", "bodies", "good", "queue", "size", "visibility",
         "range", "access",
     )
 
     def __init__(self, worker, kind, key):
         self.worker, self.kind, self.key = worker, kind, key
+        # Its place in the log; nothing of it changes any more.
+        self.number, self.over = 0, False
         self.asked = self.answered = 0
         self.begun = self.ended = 0.0
         # What the client was told, and what the server did.
@@ -185,7 +189,7 @@ class Proxy:
         self.etags = {}
         self.changing = threading.Lock()
         self.frozen = set()
-        self.log = []
+        self.log = Log()
         self.number = 0
         self.faults = {}
         self.ports = {}
@@ -214,10 +218,16 @@ class Proxy:
             self.rules = self.rules + [rule]
         return rule
 
-    def forget(self, worker):
-        """No more faults for workers of this name."""
+    def forget(self, worker="", queue=None):
+        """Workers whose name begins like that have ended: no more is kept of them, no fault and no port."""
         with self.changing:
-            self.rules = [rule for rule in self.rules if rule.worker != worker]
+            self.rules = [rule for rule in self.rules if not (rule.worker or "").startswith(worker)]
+        for name in [name for name in self.ports if name.startswith(worker)]:
+            if name in self.servers:
+                self.down(name)
+            del self.ports[name]
+        self.log.drop(worker)
+        self.seen.pop(queue, None)
 
     def calm(self):
         """No faults from now on."""
@@ -234,15 +244,9 @@ class Proxy:
         """What is connected now is never answered again, and not told so: a router has forgotten it."""
         self.frozen |= set(self.writers.get(worker, ()))
 
-    def since(self, mark=0):
-        return self.log[mark:]
-
     def worked(self, worker):
         """Whether a worker has got as far as taking messages."""
-        return any(op.kind == "ReceiveMessage" and op.worker == worker for op in self.log)
-
-    def mark(self):
-        return len(self.log)
+        return worker in self.log.receivers
 
     # The event loop's side.
 
@@ -298,7 +302,13 @@ class Proxy:
             return False
         op = classify(worker, request)
         op.asked, op.begun = self._next(), time.monotonic()
-        self.log.append(op)
+        self.log.add(op)
+        try:
+            return await self._carry_out(op, request, reader, writer, upstream)
+        finally:
+            op.over = True
+
+    async def _carry_out(self, op, request, reader, writer, upstream):
         rule = await self._fault(op)
         action = rule.action if rule else "silence" if writer in self.frozen else None
         op.fault = action
@@ -441,7 +451,9 @@ class Proxy:
             return
         if op.kind == "ReceiveMessage":
             op.messages = [(m["MessageId"], m["ReceiptHandle"], m["Body"]) for m in told.get("Messages") or []]
-            self.seen[op.queue] = (self.seen.get(op.queue, []) + (told.get("Messages") or []))[-200:]
+            # A spoiled one that came again would look like a true one.
+            if op.fault != "bad-md5":
+                self.seen[op.queue] = (self.seen.get(op.queue, []) + (told.get("Messages") or []))[-200:]
         op.good = [int(entry["Id"]) for entry in told.get("Successful") or [] if entry.get("Id", "").isdigit()]
 
     def _duplicate(self, op, answer):
