@@ -107,6 +107,9 @@ pub(super) enum Event {
     Steal(Duration),
     /// The queue forgets that messages are in flight.
     Forget,
+    /// It forgets that as soon as some hold up others of their group, so many times: both come at once then. By chance they
+    /// hardly ever do, since most jobs are short beside the time in which all this happens.
+    Again(u32),
 }
 
 const STORE: &[On] = &[On::Get, On::Put, On::Begin, On::Part, On::Complete, On::Abort, On::Head];
@@ -129,16 +132,29 @@ impl Plan {
         let if_exists = [IfExists::Overwrite, IfExists::Overwrite, IfExists::Skip, IfExists::Fail][dice.usize(..4)];
         // From one line of all messages to many of a few.
         let groups = if dice.u8(..3) == 0 { dice.usize(1..6) } else { 0 };
-        let messages = (0..dice.usize(1..16))
+        let mut messages: Vec<Planned> = (0..dice.usize(1..16))
             .map(|number| Planned {
                 at: if dice.bool() { Duration::ZERO } else { calm.mul_f64(dice.f64()) },
                 group: (groups > 0).then(|| format!("group-{}", dice.usize(..groups))),
                 what: draw_message(dice, number, part, scripted, calm, if_exists),
             })
             .collect();
-        let workers: Vec<Slot> = (0..dice.usize(1..=2)).map(|_| draw_slot(dice, part)).collect();
-        let events =
+        let mut workers: Vec<Slot> = (0..dice.usize(1..=2)).map(|_| draw_slot(dice, part)).collect();
+        let mut events: Vec<(Duration, Event)> =
             (0..dice.usize(..8)).map(|_| (calm.mul_f64(dice.f64()), draw_event(dice, workers.len()))).collect();
+        if groups > 0 {
+            draw_followers(dice, &mut messages, calm);
+            // A worker that has places free asks for several at once.
+            for slot in &mut workers {
+                if dice.bool() {
+                    slot.concurrency = dice.usize(4..=8);
+                    slot.memory = (2 * part + batchpipe::budget::LINK_BYTES) * slot.concurrency as u64;
+                }
+            }
+            // Most often at the beginning, when most messages wait.
+            let at = |dice: &mut fastrand::Rng| if dice.bool() { Duration::ZERO } else { calm.mul_f64(dice.f64()) };
+            events.extend((0..dice.usize(1..4)).map(|_| (at(dice), Event::Again(dice.u32(1..8)))));
+        }
         Self {
             messages,
             fifo: groups > 0,
@@ -155,6 +171,17 @@ impl Plan {
             workers,
             events,
             calm,
+        }
+    }
+}
+
+/// Makes some messages follow the one before in its group, while that is at work.
+fn draw_followers(dice: &mut fastrand::Rng, messages: &mut [Planned], calm: Duration) {
+    for number in 1..messages.len() {
+        if dice.bool() {
+            let (before, group) = (messages[number - 1].at, messages[number - 1].group.clone());
+            let after = Duration::from_millis(dice.u64(50..1500));
+            (messages[number].at, messages[number].group) = (calm.min(before + after), group);
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Tally {
     held_up: usize,
     /// Seeds in which two groups were worked on at once.
     side_by_side: usize,
+    /// Seeds in which a message came again while it was at work, and one of its group behind it.
+    came_behind: usize,
     /// Seeds in which reads were asked again, and in which one of those answered first.
     hedged: usize,
     overtaken: usize,
@@ -40,6 +42,7 @@ impl Tally {
             lines: any(seen.lines),
             held_up: any(seen.held_up),
             side_by_side: any(seen.side_by_side),
+            came_behind: any(outcome.came_behind > 0),
             hedged: any(outcome.reads.iter().any(|reads| reads.again > 0)),
             overtaken: any(outcome.reads.iter().any(|reads| reads.overtook > 0)),
         }
@@ -58,6 +61,7 @@ impl Tally {
             ("lines", self.lines, 6),
             ("messages that held up their group", self.held_up, 7),
             ("groups side by side", self.side_by_side, 8),
+            ("messages behind one at work", self.came_behind, 4),
             ("reads asked again", self.hedged, 5),
             ("reads overtaken", self.overtaken, 5),
         ];
@@ -77,6 +81,7 @@ impl AddAssign for Tally {
         self.lines += other.lines;
         self.held_up += other.held_up;
         self.side_by_side += other.side_by_side;
+        self.came_behind += other.came_behind;
         self.hedged += other.hedged;
         self.overtaken += other.overtaken;
     }
@@ -84,9 +89,12 @@ impl AddAssign for Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { kills, ends, operations, groups, lines, held_up, side_by_side, hedged, overtaken, .. } = self;
+        let Self {
+            kills, ends, operations, groups, lines, held_up, side_by_side, came_behind, hedged, overtaken, ..
+        } = self;
         write!(f, "{kills} kills, {ends} workers that ended, {operations} operations; seeds with groups: {groups}, ")?;
         write!(f, "lines: {lines}, a group held up: {held_up}, groups side by side: {side_by_side}, ")?;
+        write!(f, "behind one at work: {came_behind}, ")?;
         write!(f, "reads asked again: {hedged}, overtaken: {overtaken}")
     }
 }

@@ -25,6 +25,12 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// and a job's own time.
 const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// How often it is looked whether a message holds up others: a job takes some calls, and each 25 ms.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Time for a receive and what comes of it.
+const BETWEEN: Duration = Duration::from_millis(300);
+
 /// What was left at the end, for the model to judge.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -44,6 +50,8 @@ pub(super) struct Outcome {
     pub(super) said_gone: Vec<(Duration, String)>,
     /// What each worker read.
     pub(super) reads: Vec<Reads>,
+    /// Messages that came to a worker behind one of their group that it had in hand.
+    pub(super) came_behind: usize,
     pub(super) kills: usize,
     pub(super) ends: usize,
 }
@@ -176,6 +184,15 @@ impl World<'_> {
             }
             Event::Steal(time) => drop(self.rig.queue.steal(time)),
             Event::Forget => drop(self.rig.queue.forget()),
+            Event::Again(times) => {
+                for _ in 0..times {
+                    while !self.rig.queue.holds_up() && !self.is_calm() {
+                        tokio::time::sleep(GLANCE).await;
+                    }
+                    self.rig.queue.forget();
+                    tokio::time::sleep(BETWEEN).await;
+                }
+            }
         }
     }
 
@@ -272,6 +289,7 @@ impl World<'_> {
             explained: begins - told + loose,
             extended_after_delete: wires.iter().map(|(wire, _)| wire.extended_after_delete().len()).sum(),
             reads: wires.iter().map(|(wire, _)| wire.reads()).collect(),
+            came_behind: wires.iter().map(|(wire, _)| wire.came_behind()).sum(),
             kills: kills.into_inner(),
             ends: ends.into_inner(),
             store: rig.store,

@@ -58,6 +58,15 @@ impl MemoryQueue {
         })
     }
 
+    /// Whether a message in flight holds up one of its group that nobody has.
+    pub fn holds_up(&self) -> bool {
+        let mut state = self.lock();
+        state.wake(Instant::now());
+        let State { entries, groups, .. } = &*state;
+        let hidden = |id: &u64| entries.get(id).is_some_and(|entry| entry.hidden.is_some());
+        groups.values().any(|group| group.iter().any(hidden) && !group.iter().all(hidden))
+    }
+
     /// Makes what is in flight visible, as if its timeout had passed or the queue had forgotten. Its receipts are good
     /// until it is delivered again. Returns the number of messages.
     pub fn forget(&self) -> usize {

@@ -5,9 +5,10 @@
 //! its second try, a delete after its sender's death, the answer to a begin when nobody is there to read it. A wire that
 //! is cut carries nothing, neither requests nor answers.
 //!
-//! It also knows what no log of the server can: which uploads a worker was told of, what it sent in which order, and which
-//! reads it asked for twice at a time.
+//! It also knows what no log of the server can: which uploads a worker was told of, what it sent in which order, which
+//! reads it asked for twice at a time, and which messages it has in hand.
 
+mod hand;
 mod queue;
 mod reads;
 mod store;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use hand::Hand;
 use queue::FarQueue;
 use reads::Asked;
 pub use reads::Reads;
@@ -42,6 +44,7 @@ struct State {
     late: f64,
     reads: Asked,
     cut: Option<Instant>,
+    hand: Hand,
     /// Receipts whose delete was sent.
     deleted: HashSet<Receipt>,
     /// Receipts of which the queue said that their message is gone, and when.
@@ -49,6 +52,21 @@ struct State {
     /// Receipts that were extended after their delete was sent.
     extended_after: Vec<Receipt>,
     uploads: Vec<Arc<Fate>>,
+}
+
+impl State {
+    fn sends_extend(&mut self, receipts: &[Receipt], timeout: Duration) {
+        self.hand.extend(receipts, timeout);
+        if !timeout.is_zero() {
+            let after = receipts.iter().filter(|receipt| self.deleted.contains(receipt));
+            self.extended_after.extend(after.cloned());
+        }
+    }
+
+    fn sends_delete(&mut self, receipts: &[Receipt]) {
+        self.hand.put_down(receipts);
+        self.deleted.extend(receipts.iter().cloned());
+    }
 }
 
 /// A usual way: of a request to a service in the same region, one half of it.
@@ -70,6 +88,7 @@ impl Wire {
             late: 0.0,
             reads: Asked::default(),
             cut: None,
+            hand: Hand::default(),
             deleted: HashSet::new(),
             gone: Vec::new(),
             extended_after: Vec::new(),
@@ -121,6 +140,11 @@ impl Wire {
     /// Receipts of which the queue said that their message is gone, and when it did. A faulty one may say so of one that is not.
     pub fn said_gone(&self) -> Vec<(Instant, Receipt)> {
         self.lock().gone.clone()
+    }
+
+    /// How many messages came to the worker together with one of their group that it had in hand already.
+    pub fn came_behind(&self) -> usize {
+        self.lock().hand.came_behind()
     }
 
     /// What the worker asked for to read.

@@ -31,18 +31,20 @@ impl JobQueue for FarQueue {
 
     fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>> {
         let queue = Arc::clone(&self.queue);
-        self.wire.carry(async move { queue.receive(max, wait, visibility).await }).boxed()
+        async move {
+            let answer = self.wire.carry(async move { queue.receive(max, wait, visibility).await }).await;
+            if let Ok(messages) = &answer {
+                self.wire.lock().hand.take(messages, visibility);
+            }
+            answer
+        }
+        .boxed()
     }
 
     fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
         let (queue, receipts) = (Arc::clone(&self.queue), receipts.to_vec());
         async move {
-            if !timeout.is_zero() {
-                let mut state = self.wire.lock();
-                let after: Vec<_> =
-                    receipts.iter().filter(|receipt| state.deleted.contains(receipt)).cloned().collect();
-                state.extended_after.extend(after);
-            }
+            self.wire.lock().sends_extend(&receipts, timeout);
             self.wire.carry(async move { queue.extend(&receipts, timeout).await }).await
         }
         .boxed()
@@ -51,7 +53,7 @@ impl JobQueue for FarQueue {
     fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
         let (queue, receipts) = (Arc::clone(&self.queue), receipts.to_vec());
         async move {
-            self.wire.lock().deleted.extend(receipts.iter().cloned());
+            self.wire.lock().sends_delete(&receipts);
             let wire = self.wire.clone();
             let call = async move {
                 let outcomes = queue.delete(&receipts).await?;
