@@ -3,7 +3,7 @@
 //! ```text
 //!             ┌──────────────── one job, streaming, × concurrency ────────────────┐
 //! receive ───▶│ download ───link───▶ process ───link───▶ upload                   │───▶ acknowledge
-//! ≤ 10 a call │ ranged GETs    4     blocking thread  4   one PUT, or parts       │     ≤ 10 a call
+//! ≤ 10 a call │ ranged GETs    2     blocking thread  2   one PUT, or parts       │     ≤ 10 a call
 //! room first  │ in order     chunks  or program    chunks several at a time       │     after the output
 //!             └──────────── bytes in memory ≤ the budget ─────────────────────────┘
 //! ```

@@ -73,14 +73,18 @@ fn the_front_page_tells_every_exit_code() {
 
 #[test]
 fn the_map_of_the_house_names_every_room() {
-    let map = read("ARCHITECTURE.md");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for entry in fs::read_dir(source).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let room = name.trim_end_matches(".rs");
-        // Three small files that a reader meets on the way.
-        if !["task", "batched", "mod"].contains(&room) {
-            assert!(map.contains(room), "ARCHITECTURE.md does not name {name}");
+    let house = read("ARCHITECTURE.md");
+    let maps: Vec<&str> = house.split("```").skip(1).step_by(2).collect();
+    for (map, floor) in maps.iter().zip(["src", "tests"]) {
+        assert!(map.contains(&format!("\n{floor}/\n")), "the maps of ARCHITECTURE.md are not those of src/ and tests/");
+        let named: Vec<&str> =
+            map.split(|letter: char| !(letter.is_alphanumeric() || "_./".contains(letter))).collect();
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(floor)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let name = if entry.path().is_dir() { name + "/" } else { name };
+            assert!(named.contains(&name.as_str()), "ARCHITECTURE.md does not name {floor}/{name}");
         }
     }
+    assert_eq!(maps.len(), 2);
 }

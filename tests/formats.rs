@@ -1,4 +1,4 @@
-//! What each format of FORMATS means: the examples as they arrive, the rules that are easy to get wrong, and
+//! What each format of messages means: the examples as they arrive, the rules that are easy to get wrong, and
 //! properties that hold for any text whatever.
 
 use base64::Engine as _;
