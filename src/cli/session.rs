@@ -241,3 +241,39 @@ pub(super) fn exit(
 pub(super) fn sources(meters: &Arc<Meters>, about: status::About) -> Sources {
     Sources::new(Arc::clone(meters), about)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Ended;
+
+    /// What is told of a worker that stopped for `code` with two jobs given back and three to be tried again.
+    fn told(code: u16) -> UserError {
+        let meters = Meters::default();
+        (0..2).for_each(|_| meters.ended(Ended::Released));
+        meters.retried.fetch_add(3, Relaxed);
+        stopped(&Tripped { code: Code(code), cause: "refused\u{1b}[2J".into() }, &meters)
+    }
+
+    #[test]
+    fn a_worker_that_stopped_by_itself_tells_why_what_to_do_and_what_became_of_its_jobs() {
+        let table = [
+            (108, Exit::Credentials, "credentials", "2 jobs given back"),
+            (104, Exit::Access, "queue", "2 jobs given back"),
+            (106, Exit::Access, "not allowed", "2 jobs given back"),
+            (
+                107,
+                Exit::Failed,
+                "the store can't be reached",
+                "goes on where it was.  Stopped receiving; 5 jobs given back",
+            ),
+            (210, Exit::Usage, "name no output", "--output s3://bucket/prefix/.  Stopped receiving; 2 jobs given back"),
+        ];
+        for (code, exit, what, help) in table {
+            let error = told(code);
+            assert_eq!((error.code, error.exit), (Code(code), exit));
+            assert!(error.what.contains(what) && error.help.contains(help), "{error}");
+            assert!(!error.to_string().contains('\u{1b}'), "{error:?}");
+        }
+    }
+}
