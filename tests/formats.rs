@@ -230,7 +230,7 @@ fn explain_shows_the_format_the_wrapping_and_where_the_job_goes() {
     let seen = understand(TEST_EVENT, &rules).to_string();
     assert_eq!(seen, "S3 test event\n  asks for nothing (S3 test event): a worker deletes it\n");
     let seen = understand(r#"{"input":"file:///etc/passwd"}"#, &rules).to_string();
-    assert!(seen.contains("refused  BP207: \"file:///etc/passwd\" is not in the allow-list\n"), "{seen}");
+    assert!(seen.contains("refused  BP207: \"file:///etc/passwd\" is not in the allow-list: files are allowed by --allow DIRECTORY/ only\n"), "{seen}");
     let seen = understand("{\"bucket\":\"photos\",\"key\":\"a\\u001b[2J\\nb\"}", &rules).to_string();
     assert!(seen.contains("s3://photos/a\\u{1b}[2J\\nb\n"), "{seen}");
 }

@@ -206,6 +206,17 @@ fn a_worker_that_leaves_when_idle_says_so_even_if_jobs_have_failed() {
     assert!(stderr(&left).contains("failed=2 ") && stderr(&left).contains("batchpipe dlq list"), "{}", stderr(&left));
 }
 
+#[test]
+fn the_counts_of_a_queue_and_of_its_dead_letters_stand_below_each_other() {
+    let folder = folder(1);
+    for queue in ["sqlite:q.db", "sqlite:a folder with a longer name.db"] {
+        let told = run(folder.path(), &["status", "--queue", queue]);
+        let told = String::from_utf8(told.stdout).unwrap();
+        let places: Vec<_> = told.lines().map(|line| line.find("0 waiting")).collect();
+        assert!(places.len() == 2 && places[0].is_some() && places[0] == places[1], "{told}");
+    }
+}
+
 /// A worker whose jobs take `seconds`, at work on one.
 fn busy_worker(folder: &Path, seconds: &str, drain: &str) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();

@@ -46,10 +46,13 @@ pub async fn run(_args: Args, context: &Context) -> Result<Exit, UserError> {
         let dead = dead.as_ref().map(|(name, counts)| json!({ "name": name, "messages": of(counts) }));
         event("queue", json!({ "name": name, "messages": of(&counts), "dead_letters": dead }))?;
     } else {
-        let mut page = format!("queue {:<24} {}\n", escaped(name), shown(&counts));
+        // As wide as the longer of the two names: that of an embedded queue is a path.
+        let width = [Some(name), dead.as_ref().map(|(name, _)| name.as_str())].into_iter().flatten();
+        let width = width.map(|name| escaped(name).chars().count()).max().unwrap_or(0).max(24);
+        let mut page = format!("queue {:<width$} {}\n", escaped(name), shown(&counts));
         match &dead {
             Some((name, counts)) => {
-                page.push_str(&format!("dead  {:<24} {}\n", escaped(name), shown(counts)));
+                page.push_str(&format!("dead  {:<width$} {}\n", escaped(name), shown(counts)));
                 if counts.visible > 0 {
                     page.push_str(&format!("See them:  batchpipe dlq list --queue {}\n", escaped(queue.name())));
                 }

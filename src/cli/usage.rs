@@ -102,7 +102,9 @@ fn unknown_option(name: &str, suggested: &str, grammar: &clap::Command) -> (&'st
     let mut known = longs(grammar);
     grammar.get_subcommands().for_each(|command| known.extend(longs(command)));
     let cause = "no option has this name";
-    let suggestion = suggested.trim_start_matches('-');
+    // Who stops in the middle of a word means that word, whatever else is like it.
+    let begun = known.iter().filter(|word| bare.len() > 1 && word.starts_with(bare)).min_by_key(|word| word.len());
+    let suggestion = begun.map_or(suggested.trim_start_matches('-'), String::as_str);
     match Some(suggestion).filter(|word| !word.is_empty()).or(nearest(bare, known.iter().map(String::as_str))) {
         Some(word) => (cause, format!("did you mean --{word}?")),
         None => (cause, "see what there is:  batchpipe --help ; a program's own options come after --".to_owned()),

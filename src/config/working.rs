@@ -279,6 +279,7 @@ pub(super) fn memory(read: &Reading<'_>, part_size: u64, needs: u64) -> Result<u
                 show_size(part_size),
                 show_size(SLACK)
             );
+            let least = show_size(least.next_multiple_of(1 << 20));
             return Err(Wrong::new(121, cause, format!("give at least  --memory {least} , or a smaller --part-size")));
         }
         if bytes > has {

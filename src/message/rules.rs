@@ -133,12 +133,15 @@ impl Rules {
             }
             _ => quote(&location.to_string()),
         };
-        Err(forbidden(format!("{place} is not in the allow-list{}", self.describe_allowed())))
+        Err(forbidden(format!("{place} is not in the allow-list{}", self.describe_allowed(location))))
     }
 
     /// What may be read and written, for whoever is refused.
-    fn describe_allowed(&self) -> String {
+    fn describe_allowed(&self, refused: &Location) -> String {
         match self.allow.as_slice() {
+            [] if matches!(refused, Location::File { .. }) => {
+                ": files are allowed by --allow DIRECTORY/ only".to_owned()
+            }
             [] => String::new(),
             [first] => format!(": this worker may use {first:?} only"),
             [first, rest @ ..] => format!(": this worker may use {first:?} and {} more", rest.len()),

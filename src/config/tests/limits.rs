@@ -34,7 +34,7 @@ fn memory_holds_at_least_one_job_and_at_most_the_machine() {
     }
     let error = memory("1MiB").unwrap_err();
     assert_eq!(error.cause, "1MiB is less than one job needs: two parts of 8MiB and 2MiB");
-    assert!(error.help.contains("--memory 18874368"), "{error}");
+    assert!(error.help.contains("--memory 18MiB "), "{error}");
 }
 
 #[test]

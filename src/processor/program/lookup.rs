@@ -65,7 +65,7 @@ fn refused(name: &str, problem: &str, cause: String) -> UserError {
     let help = match problem {
         "is not executable" => "make it so with  chmod +x , or name its interpreter, e.g.  -- python3 script.py".into(),
         "is a directory" => "name the program inside it".into(),
-        _ => format!("Give a full path, or check with:  command -v {}", name.escape_debug()),
+        _ => format!("give a full path, or check with:  command -v {}", name.escape_debug()),
     };
     UserError::usage(112, format!("program {name:?} {problem}"), cause, help)
 }
