@@ -1,64 +1,35 @@
 //! Leases, by themselves: when they are extended, how they end, and what is asked before publishing.
 
-use std::sync::Arc;
+mod lease_bench;
+
 use std::time::{Duration, Instant};
 
 use batchpipe::error::{Code, ErrorKind, ServiceErrorKind};
-use batchpipe::lease::{Lease, Leases};
-use batchpipe::meter::Meters;
-use batchpipe::queue::{JobQueue, Message};
-use batchpipe::testing::{Fault, Faults, FaultyQueue, Log, MemoryQueue, On, Operation};
+use batchpipe::lease::Leases;
+use batchpipe::queue::JobQueue;
+use batchpipe::testing::{Fault, On, Operation};
+use lease_bench::Bench;
 
 /// Renewed at half time, looked at eight times: a machine that stands still for a third of a second loses nothing.
 const VISIBILITY: Duration = Duration::from_secs(1);
 
-struct Bench {
-    queue: Arc<MemoryQueue>,
-    faults: Faults,
-    log: Log,
-    leases: Arc<Leases>,
+/// A bench whose keeper has a thread and a clock of its own.
+fn bench(visibility: Duration, longest: Duration) -> Bench {
+    Bench::new(|queue, meters| Leases::limited(queue, visibility, longest, meters).unwrap())
 }
 
-impl Bench {
-    fn new(visibility: Duration, longest: Duration) -> Self {
-        let log = Log::default();
-        let queue = Arc::new(MemoryQueue::new("jobs").with_log(log.clone()));
-        let faults = Faults::none();
-        let faulty = Arc::new(FaultyQueue::new(Arc::clone(&queue) as Arc<dyn JobQueue>, faults.clone()));
-        let leases = Leases::limited(faulty, visibility, longest, Arc::new(Meters::default())).unwrap();
-        Self { queue, faults, log, leases }
-    }
-
-    async fn receive(&self) -> Vec<Message> {
-        self.queue.receive(10, Duration::ZERO, self.leases.visibility()).await.unwrap()
-    }
-
-    /// Leases on so many messages.
-    async fn take(&self, count: usize) -> Vec<Lease> {
-        let mut leases = Vec::new();
-        (0..count).for_each(|number| drop(self.queue.push(number.to_string())));
-        // One moment for all, so that they are due at the same look.
-        let asked = tokio::time::Instant::now();
-        while leases.len() < count {
-            let messages = self.receive().await;
-            leases.extend(messages.iter().filter_map(|message| self.leases.grant(message, asked)));
+/// The extensions so far: how long after the last receive, and of how many messages.
+fn extensions(bench: &Bench) -> Vec<(Duration, usize)> {
+    let mut received = None;
+    let mut extensions = Vec::new();
+    for (at, operation) in bench.log.timed() {
+        match operation {
+            Operation::Receive { .. } => received = Some(at),
+            Operation::Extend { ids, .. } => extensions.push((at - received.unwrap(), ids.len())),
+            _ => {}
         }
-        leases
     }
-
-    /// The extensions so far: how long after the last receive, and of how many messages.
-    fn extensions(&self) -> Vec<(Duration, usize)> {
-        let mut received = None;
-        let mut extensions = Vec::new();
-        for (at, operation) in self.log.timed() {
-            match operation {
-                Operation::Receive { .. } => received = Some(at),
-                Operation::Extend { ids, .. } => extensions.push((at - received.unwrap(), ids.len())),
-                _ => {}
-            }
-        }
-        extensions
-    }
+    extensions
 }
 
 async fn sleep(time: Duration) {
@@ -68,10 +39,10 @@ async fn sleep(time: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_are_extended_at_half_time_in_batches_of_ten() {
     let visibility = 2 * VISIBILITY;
-    let bench = Bench::new(visibility, Duration::from_secs(60));
+    let bench = bench(visibility, Duration::from_secs(60));
     let leases = bench.take(25).await;
     sleep(visibility * 7 / 8).await;
-    let extensions = bench.extensions();
+    let extensions = extensions(&bench);
     assert_eq!(extensions.iter().map(|(_, count)| count).sum::<usize>(), 25, "each once: {extensions:?}");
     assert_eq!(extensions.len(), 3, "10, 10 and 5: {extensions:?}");
     for (after, _) in &extensions {
@@ -85,7 +56,7 @@ async fn leases_are_extended_at_half_time_in_batches_of_ten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_queue_does_not_lose_leases() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     bench.faults.always(On::Extend, Fault::Delay(VISIBILITY / 8));
     let leases = bench.take(40).await;
     sleep(VISIBILITY * 5).await;
@@ -95,7 +66,7 @@ async fn a_slow_queue_does_not_lose_leases() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_fails_now_and_then_does_not_lose_leases() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     let leases = bench.take(5).await;
     for _ in 0..3 {
         bench.faults.next(On::Extend, Fault::Fail(ServiceErrorKind::Unavailable), 1);
@@ -108,7 +79,7 @@ async fn a_queue_that_fails_now_and_then_does_not_lose_leases() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_fails_for_a_moment_in_a_batch_that_succeeds_is_no_lost_lease() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     let leases = bench.take(6).await;
     bench.faults.next(On::Extend, Fault::Partial, 1);
     sleep(VISIBILITY * 3).await;
@@ -120,7 +91,7 @@ async fn an_entry_that_fails_for_a_moment_in_a_batch_that_succeeds_is_no_lost_le
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_not_held_longer_than_the_queue_allows() {
     let longest = VISIBILITY * 4;
-    let bench = Bench::new(VISIBILITY, longest);
+    let bench = bench(VISIBILITY, longest);
     let lease = bench.take(1).await.remove(0);
     let begun = Instant::now();
     let lost = tokio::time::timeout(Duration::from_secs(5), lease.lost()).await.expect("the limit is noticed");
@@ -132,7 +103,7 @@ async fn a_message_is_not_held_longer_than_the_queue_allows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_being_settled_is_extended_no_more() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     let leases = bench.take(3).await;
     leases[0].settle(true);
     leases[1].settle(true);
@@ -152,7 +123,7 @@ async fn a_lease_that_is_being_settled_is_extended_no_more() {
 /// Batches wait for each other when the queue is slow; a message that is settled meanwhile must not be extended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_settled_while_its_extension_waits_for_its_turn_is_not_extended() {
-    let bench = Bench::new(4 * VISIBILITY, Duration::from_secs(60));
+    let bench = bench(4 * VISIBILITY, Duration::from_secs(60));
     bench.faults.always(On::Extend, Fault::Delay(Duration::from_millis(600)));
     // 32 batches go out at once, the others 600 ms later.
     let leases = bench.take(400).await;
@@ -166,7 +137,7 @@ async fn a_lease_settled_while_its_extension_waits_for_its_turn_is_not_extended(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_dropped_lets_its_message_come_back() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     drop(bench.take(1).await);
     assert_eq!(bench.leases.health().held, 0);
     sleep(VISIBILITY * 3 / 2).await;
@@ -175,7 +146,7 @@ async fn a_lease_that_is_dropped_lets_its_message_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_delivery_gives_its_receipt_to_the_lease() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     let lease = bench.take(1).await.remove(0);
     bench.queue.forget();
     let asked = tokio::time::Instant::now();
@@ -190,7 +161,7 @@ async fn a_duplicate_delivery_gives_its_receipt_to_the_lease() {
 /// Two receivers: the answer to the first delivery is on its way while the second has come.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_comes_late_never_takes_a_newer_receipt_away() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     let lease = bench.take(1).await.remove(0);
     bench.queue.forget();
     let asked_first = tokio::time::Instant::now();
@@ -208,7 +179,7 @@ async fn an_answer_that_comes_late_never_takes_a_newer_receipt_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_somebody_else_is_lost_with_its_code() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     let leases = bench.take(2).await;
     assert_eq!(bench.queue.steal(Duration::from_secs(60)), 2);
     for lease in &leases {
@@ -222,10 +193,10 @@ async fn a_message_of_somebody_else_is_lost_with_its_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_may_have_run_out_is_confirmed_with_the_queue_before_publishing() {
     for stolen in [false, true] {
-        let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+        let bench = bench(VISIBILITY, Duration::from_secs(60));
         let lease = bench.take(1).await.remove(0);
         assert!(lease.confirm().await.is_ok());
-        assert_eq!(bench.extensions().len(), 0, "a lease that has time left needs no question");
+        assert_eq!(extensions(&bench).len(), 0, "a lease that has time left needs no question");
         // The keeper's call does not get through, as if it had been stopped.
         bench.faults.always(On::Extend, Fault::Silence);
         sleep(VISIBILITY / 2).await;
@@ -249,7 +220,7 @@ async fn a_lease_that_may_have_run_out_is_confirmed_with_the_queue_before_publis
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_silent_can_not_confirm() {
-    let bench = Bench::new(VISIBILITY, Duration::from_secs(60));
+    let bench = bench(VISIBILITY, Duration::from_secs(60));
     let lease = bench.take(1).await.remove(0);
     bench.faults.always(On::Extend, Fault::Silence);
     sleep(VISIBILITY * 3 / 2).await;
@@ -260,12 +231,11 @@ async fn a_queue_that_is_silent_can_not_confirm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keeper_that_panics_begins_anew_and_loses_no_lease() {
     // Printing a panic with where it came from takes a second on a busy machine.
-    let bench = Bench::new(Duration::from_secs(4), Duration::from_secs(60));
+    let bench = bench(Duration::from_secs(4), Duration::from_secs(60));
     bench.faults.next(On::Extend, Fault::Panic, 1);
     let leases = bench.take(3).await;
-    let begun = Instant::now();
     while bench.faults.calls(On::Extend) < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it does not go on");
+        assert!(bench.began.elapsed() < Duration::from_secs(30), "it does not go on");
         assert_eq!(bench.queue.visible(), 0, "one came back");
         sleep(Duration::from_millis(50)).await;
     }

@@ -1,16 +1,17 @@
 //! When exactly leases are extended, confirmed and given up, on a clock that jumps to the next moment at which something
 //! happens. `tests/lease.rs` has the same keeper on a thread and a clock of its own, where moments are not exact.
 
-use std::sync::Arc;
+mod lease_bench;
+
 use std::time::Duration;
 
 use batchpipe::error::{Code, ServiceErrorKind};
 use batchpipe::lease::{LONGEST, Lease, Leases};
-use batchpipe::meter::Meters;
 use batchpipe::queue::JobQueue;
-use batchpipe::testing::{Fault, Faults, FaultyQueue, Log, MemoryQueue, On, Operation};
+use batchpipe::testing::{Fault, On, Operation};
+use lease_bench::Bench;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -18,46 +19,29 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Looked at each second.
 const VISIBILITY: Duration = Duration::from_secs(8);
 
-struct Bench {
-    queue: Arc<MemoryQueue>,
-    faults: Faults,
-    log: Log,
-    leases: Arc<Leases>,
-    began: Instant,
+/// A bench whose keeper is on the clock of the test.
+fn bench(visibility: Duration, longest: Duration) -> Bench {
+    Bench::new(|queue, meters| Leases::here(queue, visibility, longest, meters))
 }
 
-impl Bench {
-    fn new(visibility: Duration, longest: Duration) -> Self {
-        let log = Log::default();
-        let queue = Arc::new(MemoryQueue::new("jobs").with_log(log.clone()));
-        let faults = Faults::none();
-        let faulty = Arc::new(FaultyQueue::new(Arc::clone(&queue) as Arc<dyn JobQueue>, faults.clone()));
-        let leases = Leases::here(faulty, visibility, longest, Arc::new(Meters::default()));
-        Self { queue, faults, log, leases, began: Instant::now() }
-    }
+/// A lease on a message that is asked for now.
+async fn take(bench: &Bench) -> Lease {
+    bench.take(1).await.remove(0)
+}
 
-    /// A lease on a message that is asked for now.
-    async fn take(&self) -> Lease {
-        self.queue.push("job");
-        let asked = Instant::now();
-        let message = self.queue.receive(1, Duration::ZERO, self.leases.visibility()).await.unwrap().remove(0);
-        self.leases.grant(&message, asked).expect("a new message")
-    }
-
-    /// When leases were extended, from the beginning on.
-    fn extended(&self) -> Vec<Duration> {
-        let extends = |operation: &Operation| matches!(operation, Operation::Extend { ids, .. } if !ids.is_empty());
-        let timed = self.log.timed().into_iter().filter(|(_, operation)| extends(operation));
-        timed.map(|(at, _)| at - self.began).collect()
-    }
+/// When leases were extended, from the beginning on.
+fn extended(bench: &Bench) -> Vec<Duration> {
+    let extends = |operation: &Operation| matches!(operation, Operation::Extend { ids, .. } if !ids.is_empty());
+    let timed = bench.log.timed().into_iter().filter(|(_, operation)| extends(operation));
+    timed.map(|(at, _)| at - bench.began).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_extended_at_each_half_of_its_time_until_the_queue_would_refuse() {
-    let bench = Bench::new(VISIBILITY, 40 * SECOND);
-    let lost = bench.take().await.lost().await;
+    let bench = bench(VISIBILITY, 40 * SECOND);
+    let lost = take(&bench).await.lost().await;
     // At 28 s another 8 s and the tenth that is kept for giving back are just within 40 s.
-    assert_eq!(bench.extended(), [4, 8, 12, 16, 20, 24, 28].map(Duration::from_secs));
+    assert_eq!(extended(&bench), [4, 8, 12, 16, 20, 24, 28].map(Duration::from_secs));
     assert_eq!((lost.code, bench.began.elapsed()), (Code(603), 32 * SECOND));
 }
 
@@ -65,11 +49,11 @@ async fn a_lease_is_extended_at_each_half_of_its_time_until_the_queue_would_refu
 async fn a_message_is_held_for_twelve_hours_and_no_longer() {
     // As SQS documents it, in seconds.
     assert_eq!(LONGEST, Duration::from_secs(43_200));
-    let bench = Bench::new(HOUR, LONGEST);
-    let lost = bench.take().await.lost().await;
+    let bench = bench(HOUR, LONGEST);
+    let lost = take(&bench).await.lost().await;
     // An extension at eleven hours would leave nothing of the half minute for giving back.
     assert_eq!((lost.code, bench.began.elapsed()), (Code(603), 11 * HOUR));
-    assert_eq!(bench.extended().last(), Some(&(HOUR * 21 / 2)));
+    assert_eq!(extended(&bench).last(), Some(&(HOUR * 21 / 2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,12 +61,12 @@ async fn a_lease_that_is_due_between_two_looks_is_extended_at_the_next_and_the_l
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
     let _recording = metrics::set_default_local_recorder(&recorder);
-    let bench = Bench::new(VISIBILITY, HOUR);
+    let bench = bench(VISIBILITY, HOUR);
     sleep(SECOND / 4).await;
-    let _lease = bench.take().await;
+    let _lease = take(&bench).await;
     sleep(6 * SECOND).await;
     // Due at 4.25 s, and looked at each second.
-    assert_eq!(bench.extended(), [5 * SECOND]);
+    assert_eq!(extended(&bench), [5 * SECOND]);
     let lag = seen.snapshot().into_vec().into_iter().find_map(|(key, _, _, value)| match value {
         DebugValue::Histogram(lags) if key.key().name().contains("renewal_lag") => Some(lags),
         _ => None,
@@ -92,19 +76,19 @@ async fn a_lease_that_is_due_between_two_looks_is_extended_at_the_next_and_the_l
 
 #[tokio::test(start_paused = true)]
 async fn an_extension_without_an_answer_is_given_up_in_time_for_another() {
-    let bench = Bench::new(VISIBILITY, HOUR);
+    let bench = bench(VISIBILITY, HOUR);
     bench.faults.next(On::Extend, Fault::Silence, 1);
-    let lease = bench.take().await;
+    let lease = take(&bench).await;
     sleep(VISIBILITY).await;
-    assert_eq!(bench.extended(), [6 * SECOND], "a quarter of the timeout after the first");
+    assert_eq!(extended(&bench), [6 * SECOND], "a quarter of the timeout after the first");
     assert!(!lease.is_lost() && lease.confirm().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_is_not_ours_at_the_moment_at_which_others_may_see_it() {
-    let bench = Bench::new(VISIBILITY, HOUR);
+    let bench = bench(VISIBILITY, HOUR);
     bench.faults.always(On::Extend, Fault::Silence);
-    let lease = bench.take().await;
+    let lease = take(&bench).await;
     sleep(VISIBILITY - Duration::from_millis(1)).await;
     assert!(lease.confirm().await.is_ok());
     sleep(Duration::from_millis(1)).await;
@@ -114,9 +98,9 @@ async fn a_message_is_not_ours_at_the_moment_at_which_others_may_see_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_the_queue_confirms_has_all_its_time_again() {
-    let bench = Bench::new(VISIBILITY, HOUR);
+    let bench = bench(VISIBILITY, HOUR);
     bench.faults.always(On::Extend, Fault::Silence);
-    let lease = bench.take().await;
+    let lease = take(&bench).await;
     // Extended, as far as the queue knows, by a call whose answer was lost.
     bench.queue.extend(&[lease.receipt().unwrap()], HOUR).await.unwrap();
     sleep(VISIBILITY + SECOND / 2).await;
@@ -128,8 +112,8 @@ async fn a_lease_that_the_queue_confirms_has_all_its_time_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_keeper_shows_once_a_second_that_it_lives_and_at_any_time_how_many_are_held() {
-    let bench = Bench::new(VISIBILITY, HOUR);
-    let two = [bench.take().await, bench.take().await];
+    let bench = bench(VISIBILITY, HOUR);
+    let two = [take(&bench).await, take(&bench).await];
     assert_eq!((bench.leases.held(), bench.leases.visibility()), (Some(2), VISIBILITY));
     sleep(10 * SECOND + SECOND / 2).await;
     assert_eq!(bench.leases.beats(), 11, "at once, and after each of ten seconds");
@@ -143,19 +127,19 @@ async fn the_keeper_shows_once_a_second_that_it_lives_and_at_any_time_how_many_a
 #[tokio::test(start_paused = true)]
 async fn what_a_queue_said_that_lets_nothing_be_extended_is_kept_and_a_passing_failure_is_not() {
     for (kind, refuses) in [(ServiceErrorKind::Denied, true), (ServiceErrorKind::Unavailable, false)] {
-        let bench = Bench::new(VISIBILITY, HOUR);
+        let bench = bench(VISIBILITY, HOUR);
         bench.faults.next(On::Extend, Fault::Fail(kind), 1);
-        let lease = bench.take().await;
+        let lease = take(&bench).await;
         sleep(VISIBILITY).await;
         assert_eq!(bench.leases.refused().map(|error| error.kind), refuses.then_some(kind));
-        assert!(!lease.is_lost() && bench.extended() == [5 * SECOND], "asked again at the next look");
+        assert!(!lease.is_lost() && extended(&bench) == [5 * SECOND], "asked again at the next look");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_lost_is_asked_for_no_more() {
-    let bench = Bench::new(VISIBILITY, HOUR);
-    let lease = bench.take().await;
+    let bench = bench(VISIBILITY, HOUR);
+    let lease = take(&bench).await;
     assert_eq!(bench.queue.steal(HOUR), 1);
     assert_eq!((lease.lost().await.code, bench.began.elapsed()), (Code(601), 4 * SECOND));
     sleep(10 * VISIBILITY).await;
