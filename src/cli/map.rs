@@ -70,6 +70,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     if config.dry_run {
         return dry_run(&config, totals);
     }
+    service::answering(&config.dest, &store, &meters).await?;
 
     let name = queue_name(&config.state)?;
     let jobs = backends::open_queue(&name, aws).await?;

@@ -7,7 +7,13 @@ use futures::StreamExt;
 use super::output::escaped;
 use crate::config::Source;
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::job::Location;
+use crate::meter::Meters;
+use crate::retry::{Call, Retry};
 use crate::store::ObjectStore;
+
+/// What is asked about where any object will do: S3 knows no object without a name.
+const ANY: &str = ".batchpipe";
 
 /// Which kind of service failed: the same failure has another remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +57,19 @@ pub async fn readable(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<(
     let Source::Prefix(prefix) = source else { return Ok(()) };
     match store.list(prefix).next().await {
         Some(Err(error)) => Err(failed(Service::Store, &format!("read {}", escaped(&prefix.to_string())), &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Fails if nobody answers where outputs are to go, before job after job finds that out. Whether one may write there is for the
+/// first of them to see: a look takes other rights, and any answer will do here.
+pub async fn answering(dest: &Location, store: &Arc<dyn ObjectStore>, meters: &Meters) -> Result<(), UserError> {
+    let Location::S3 { .. } = dest else { return Ok(()) };
+    let at = dest.join(ANY);
+    match Retry::default().run(meters, Call::store("head"), || store.head(&at)).await {
+        Err(error) if error.kind == ServiceErrorKind::Unavailable => {
+            Err(failed(Service::Store, &format!("write to {}", escaped(&dest.to_string())), &error))
+        }
         _ => Ok(()),
     }
 }
