@@ -5,7 +5,7 @@
 //! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
 //!
 //! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end somebody
-//! looks on. What counts there as away is found out by `refusal.rs`.
+//! looks on, nor by a `submit`. What counts there as away is found out by `refusal.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -108,7 +108,7 @@ impl Circuit {
         self.unavailable.load(SeqCst) >= OUTAGE
     }
 
-    /// Notes a job that failed because nobody answered, and nobody answers now; the run minds.
+    /// Notes a job, or a file to submit, that failed because nobody answered, and nobody answers now; the run minds.
     pub fn unanswered(&self, error: &JobError) {
         if self.away.fetch_add(1, SeqCst) + 1 >= AWAY {
             self.trip(error.code, &error.cause);

@@ -17,15 +17,15 @@
 //! more by a plain HEAD: a store that fails on one object alone still answers that.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cut::Cut;
-use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::job::{Job, Location};
 use crate::pipeline::Pipeline;
 use crate::queue::Message;
-use crate::retry::Call;
-use crate::store::Version;
+use crate::retry::{Call, Retry};
+use crate::store::{ObjectStore, Version};
 
 /// Folders remembered: more than a batch that is split by day or by shard mixes at one time. With one more all are
 /// forgotten, and are known again from their next job on.
@@ -35,7 +35,7 @@ const FOLDERS: usize = 64;
 const NO_OUTPUT: Code = Code(210);
 
 /// The number of a service that failed or did not answer.
-const UNREACHABLE: Code = Code(107);
+pub(crate) const UNREACHABLE: Code = Code(107);
 
 /// The inputs that were read lately, one a folder.
 #[derive(Debug, Default)]
@@ -109,12 +109,17 @@ impl Pipeline {
             Stage::Upload => &job.output,
             _ => return,
         };
-        let asked = self.plan.transfer.retry.attempt(Call::store("head"), self.store.head(at));
-        match cut.or(async { asked.await.map_err(|error| error.at(Stage::Download)) }).await {
-            Err(again) if again.code == UNREACHABLE => self.intake.circuit.unanswered(error),
-            _ => {}
+        let away = is_away(&self.store, &self.plan.transfer.retry, at);
+        if cut.or(async { Ok(away.await) }).await.is_ok_and(|away| away) {
+            self.intake.circuit.unanswered(error);
         }
     }
+}
+
+/// Whether nobody answers a question about an object that could not be reached.
+pub(crate) async fn is_away(store: &Arc<dyn ObjectStore>, retry: &Retry, at: &Location) -> bool {
+    let asked = retry.attempt(Call::store("head"), store.head(at)).await;
+    asked.is_err_and(|error| error.kind == ServiceErrorKind::Unavailable)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::link::link;
 use crate::meter::Meters;
 use crate::pipeline::Transfer;
 use crate::queue::{JobQueue, Outgoing};
+use crate::refusal::{UNREACHABLE, is_away};
 use crate::shutdown::{Phase, Shutdown};
 use crate::stages::{Target, read, send, upload};
 use crate::store::{ObjectStore, Writing};
@@ -139,7 +140,13 @@ impl Submit {
         self.circuit.note(&put);
         match put {
             Ok(()) => Staged::Ready(item),
-            Err(error) => Staged::Over(Submitted::failure(item.name, error.to_string())),
+            Err(error) => {
+                // With nobody there every further file would be tried as long, and fail.
+                if error.code == UNREACHABLE && is_away(&self.store, &self.transfer.retry, &item.input).await {
+                    self.circuit.unanswered(&error);
+                }
+                Staged::Over(Submitted::failure(item.name, error.to_string()))
+            }
         }
     }
 

@@ -305,7 +305,7 @@ fn a_source_that_cannot_be_listed_is_one_error_with_its_own_exit_code() {
 fn a_server_that_is_not_there_is_told_before_any_file_is_read() {
     let folder = folder(3);
     let map = ["map", "in", "s3://out/gz/", "--process", "gzip", "--endpoint-url", "http://127.0.0.1:9"];
-    let keys = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("XDG_STATE_HOME", "state")];
+    let keys = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
     let output = batchpipe(folder.path(), &map).envs(keys).output().unwrap();
     let told = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");

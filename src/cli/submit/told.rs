@@ -67,11 +67,15 @@ pub(super) fn report(screen: &Screen, submitted: &Submitted) {
 
 /// The error of a submit that a service refused.
 pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> UserError {
-    let exit = if matches!(tripped.code.0, 101 | 108) { Exit::Credentials } else { Exit::Access };
+    let exit = match tripped.code.0 {
+        101 | 108 => Exit::Credentials,
+        107 => Exit::Failed,
+        _ => Exit::Access,
+    };
     let what = match tripped.code.0 {
         103 => format!("queue {:?} does not exist", config.queue),
         104 => format!("not allowed to send to queue {:?}", config.queue),
-        106 => format!("cannot write to {}", config.input),
+        106 | 107 => format!("cannot write to {}", config.input),
         301 => format!("the bucket of {} does not exist", config.input),
         105 => "the bucket or the queue is in another region".to_owned(),
         101 | 108 => "the AWS credentials are missing or have expired".to_owned(),
@@ -82,6 +86,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         101 | 108 => "use a profile or a role instead of pasted keys",
         301 => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
         105 => "add  --region  with the region it is in",
+        107 => "check the network and the endpoint",
         _ => "the role needs what ops/submit-role.json holds",
     };
     let help = format!("{help}.  Sent {}; the same command goes on where it was", things(submitted.sent, "job"));
