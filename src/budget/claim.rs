@@ -8,12 +8,16 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Budget;
 use super::room::Shared;
+use super::{Budget, spare};
 
 /// The right to hold the bytes of one part. Give it to the bytes with [`hold`](Claim::hold).
 #[derive(Debug)]
-pub struct Claim(Source);
+pub struct Claim {
+    source: Source,
+    /// How long the [buffer](Claim::buffer) is that it gave.
+    gave: usize,
+}
 
 #[derive(Debug)]
 enum Source {
@@ -35,39 +39,47 @@ pub(super) struct Extra {
 impl Claim {
     /// A claim on a job's own room, for as long as `permit` lives.
     pub(super) fn own(permit: OwnedSemaphorePermit, room: &Arc<Shared>) -> Self {
-        Self(Source::Own(permit, Arc::clone(room)))
+        Self { source: Source::Own(permit, Arc::clone(room)), gave: 0 }
     }
 
     pub(super) fn extra(extra: Extra) -> Self {
-        Self(Source::Extra(extra))
+        Self { source: Source::Extra(extra), gave: 0 }
     }
 
-    /// An empty buffer for the bytes, with room for at least `capacity` of them: for most of a part, one that was used
-    /// before, if there is one.
+    /// An empty buffer for the bytes, with room for at least `capacity` of them: one that was used before, if there is one.
     pub fn buffer(&mut self, capacity: usize) -> BytesMut {
-        let (budget, used) = match &mut self.0 {
+        let (budget, used) = match &mut self.source {
             Source::Own(_, shared) => (&shared.budget, shared.lock().spare.pop()),
             Source::Extra(extra) => (&extra.budget, extra.buffer.take()),
         };
         let bytes = capacity as u64;
-        if bytes > budget.part || bytes <= budget.part / 2 {
-            // It goes with what else was in the room.
+        // For most of a part one of a whole part: those are at hand.
+        let length = if (budget.part / 2 + 1..=budget.part).contains(&bytes) { budget.part } else { bytes };
+        if length < spare::LEAST {
             return BytesMut::with_capacity(capacity);
         }
-        used.or_else(|| budget.lock().spare.pop()).unwrap_or_else(|| BytesMut::with_capacity(budget.part as usize))
+        // One that does not fit goes with what else was in the room.
+        let used = used.filter(|buffer| spare::fits(buffer, length)).or_else(|| budget.lock().spare.take(length));
+        let buffer = used.unwrap_or_else(|| BytesMut::with_capacity(length as usize));
+        self.gave = buffer.capacity();
+        buffer
     }
 
     /// Keeps a buffer that has been used up for the next claim.
     fn keep(&mut self, mut buffer: BytesMut) {
         buffer.clear();
-        match &mut self.0 {
+        // Of what others made, and this claim only held, hardly anything fits what will be asked for.
+        let is_own = buffer.capacity() == self.gave;
+        match &mut self.source {
             Source::Own(_, shared) if shared.budget.is_usual(&buffer) => {
                 let mut held = shared.lock();
                 if held.spare.len() < shared.budget.parts(held.read, held.write) {
                     held.spare.push(buffer);
                 }
             }
-            Source::Extra(extra) if extra.budget.is_usual(&buffer) => extra.buffer = Some(buffer),
+            Source::Own(_, shared) if is_own => shared.budget.lock().keep(buffer),
+            // In room that is given back with it.
+            Source::Extra(extra) if is_own || extra.budget.is_usual(&buffer) => extra.buffer = Some(buffer),
             _ => {}
         }
     }

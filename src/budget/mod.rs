@@ -20,12 +20,13 @@
 //! waits for memory, and of those who wait for one, the job with the most room can always go. What is lent goes when the
 //! upload has used up the processor's last chunk, which waits for nobody.
 //!
-//! Buffers of a whole part are used again instead of being freed. A fresh one costs a page fault for each 4 KiB, and blocks
-//! of 8 MiB fragment the heap: `-- cat` under 128 MiB took 225 MiB and 1.9 CPU-s/GiB before (measured). A buffer that waits
+//! Buffers are used again instead of being freed, those of a whole part and shorter ones of alike length (`spare.rs`). A fresh
+//! one costs a page fault for each 4 KiB, and blocks of 8 MiB fragment the heap: `-- cat` under 128 MiB took 225 MiB and 1.9 CPU-s/GiB before (measured). A buffer that waits
 //! for its next use lies in room that is free, or in its job's own, and goes when that room is given to something else.
 
 mod claim;
 mod room;
+mod spare;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -39,6 +40,7 @@ pub use claim::Claim;
 use claim::Extra;
 use room::Held;
 pub use room::{Lent, Room};
+use spare::Spare;
 
 /// What there is between a processor and the parts of its output, counted as part of the write room: the chunk that the
 /// processor fills, those in the link, and two at the upload, which may look ahead by one.
@@ -69,22 +71,20 @@ struct State {
     waiting: usize,
     /// Jobs waiting to grow. While there are any, nobody is admitted and no extra is granted.
     growing: usize,
-    /// Buffers of a part, empty, in what is free.
-    spare: Vec<BytesMut>,
+    /// Empty buffers in what is free.
+    spare: Spare,
 }
 
 impl State {
     /// Takes `bytes` of what is free; returns the buffers that lay there.
-    fn take(&mut self, bytes: u64, part: u64) -> Vec<BytesMut> {
+    fn take(&mut self, bytes: u64) -> Vec<BytesMut> {
         self.free -= bytes;
-        self.spare.split_off(self.spare.len().min((self.free / part) as usize))
+        self.spare.shrink(self.free)
     }
 
     /// Keeps `buffer` if there is free room to keep it in.
-    fn keep(&mut self, buffer: BytesMut, part: u64) {
-        if (self.spare.len() as u64 + 1) * part <= self.free {
-            self.spare.push(buffer);
-        }
+    fn keep(&mut self, buffer: BytesMut) {
+        self.spare.keep(buffer, self.free);
     }
 
     fn largest_write(&self) -> Option<u64> {
@@ -110,7 +110,8 @@ impl Budget {
     pub fn new(total: u64, part: u64) -> Arc<Self> {
         let total = total.max(2 * part);
         let full = (part + LINK_BYTES).min(total - part);
-        let state = State { free: total, extra: 0, waiting: 0, writes: BTreeMap::new(), growing: 0, spare: Vec::new() };
+        let state =
+            State { free: total, extra: 0, waiting: 0, writes: BTreeMap::new(), growing: 0, spare: Spare::default() };
         Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -164,11 +165,12 @@ impl Budget {
         if state.growing > 0 || state.free < needed {
             return None;
         }
-        let mut spare = state.take(read + write, self.part);
+        let mut spare = state.take(read + write);
         if begun {
             state.add(write);
         }
         drop(state);
+        spare.retain(|buffer| self.is_usual(buffer));
         spare.truncate(self.parts(read, write));
         Some(Room::new(Arc::clone(self), Held { read, write, begun, kept: false, lent: None, spare }))
     }
@@ -196,9 +198,9 @@ impl Budget {
             return None;
         }
         state.extra += bytes;
-        let mut spare = state.take(bytes, self.part);
-        let buffer = spare.pop().or_else(|| state.spare.pop());
+        let displaced = state.take(bytes);
         drop(state);
+        let buffer = displaced.into_iter().find(|buffer| spare::fits(buffer, bytes));
         Some(Extra::new(Arc::clone(self), bytes, buffer))
     }
 
@@ -208,7 +210,8 @@ impl Budget {
         if state.free < more {
             return false;
         }
-        let spare = state.take(more, self.part);
+        let mut spare = state.take(more);
+        spare.retain(|buffer| self.is_usual(buffer));
         if held.begun {
             state.remove(held.write);
             state.add(self.full);
@@ -223,7 +226,7 @@ impl Budget {
     fn release(&self, bytes: u64, buffers: impl IntoIterator<Item = BytesMut>) {
         let mut state = self.lock();
         state.free += bytes;
-        buffers.into_iter().for_each(|buffer| state.keep(buffer, self.part));
+        buffers.into_iter().for_each(|buffer| state.keep(buffer));
         drop(state);
         self.changed.notify_waiters();
     }
@@ -233,9 +236,9 @@ impl Budget {
         (read / self.part + write / self.part) as usize
     }
 
-    /// Whether a buffer is one to use again: it has room for a part, and not much more.
+    /// Whether a buffer is one for a part.
     fn is_usual(&self, buffer: &BytesMut) -> bool {
-        (self.part..=self.part + self.part / 8).contains(&(buffer.capacity() as u64))
+        spare::fits(buffer, self.part)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -84,7 +84,7 @@ impl Room {
         state.free += spare;
         (held.read, held.write) = (read, write);
         let fitting = held.spare.len().min(budget.parts(read, write));
-        held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer, budget.part));
+        held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer));
         drop((state, held));
         budget.changed.notify_waiters();
     }
@@ -215,7 +215,7 @@ impl Drop for Lent {
         state.free += held.write - own;
         held.write = own;
         let fitting = held.spare.len().min(budget.parts(held.read, held.write));
-        held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer, budget.part));
+        held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer));
         drop((state, held));
         budget.changed.notify_waiters();
     }

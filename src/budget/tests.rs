@@ -166,10 +166,32 @@ fn a_buffer_of_a_part_is_used_again_and_never_beyond_what_is_free() {
     assert!(bytes.iter().all(|byte| *byte == 1));
     drop(again.hold(bytes));
     drop(room);
-    let spare = |budget: &Budget| budget.lock().spare.len() as u64 * PART;
+    let spare = |budget: &Budget| budget.lock().spare.bytes();
     assert_eq!(spare(&budget), PART, "it waits in what is free");
     let _rooms: Vec<Room> = std::iter::from_fn(|| budget.try_admit(None)).collect();
     assert!(spare(&budget) <= budget.total() - budget.reserved(), "and goes when that is given away");
+}
+
+#[test]
+fn a_shorter_buffer_is_used_again_by_the_next_job_for_as_much_and_not_for_less() {
+    let budget = Budget::new(64 * PART, PART);
+    let third = PART / 3;
+    let used = |size: u64| {
+        let room = budget.try_admit(Some(size)).unwrap();
+        let mut claim = room.try_read(size).unwrap();
+        let mut buffer = claim.buffer(size as usize);
+        buffer.resize(size as usize, 1);
+        let (address, capacity) = (buffer.as_ptr(), buffer.capacity());
+        drop(claim.hold(buffer.freeze()));
+        (address, capacity)
+    };
+    let (first, _) = used(third);
+    assert_eq!(used(third).0, first);
+    assert_eq!(used(third - 1_000).0, first);
+    assert!((used(third / 2).1 as u64) < third, "it would hold more than its room");
+    let rooms: Vec<Room> = std::iter::from_fn(|| budget.try_admit(Some(third))).collect();
+    let free = budget.total() - budget.reserved();
+    assert!(rooms.len() > 50 && budget.lock().spare.bytes() <= free, "it goes when its room is given away");
 }
 
 #[test]

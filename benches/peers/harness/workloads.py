@@ -10,6 +10,7 @@ from .clients import batchpipe, bare, consumer, loop2013, s5cmd_loop
 from .measure import contest, measure
 from .place import ENV, GIB, KIB, MIB, Built, say, show
 from .servers import Fauxqs, Sink
+from .verdicts import BARE_FILES
 
 
 # After so many bytes the sink's objects repeat themselves (null_sink's ring).
@@ -133,19 +134,23 @@ def zstd():
 
 
 def on_files(counts, decode):
-    """`map` over files in memory, for each level so many of 1 MiB. Every output is decompressed and compared."""
-    results = {}
+    """`map` over files in memory, for each level so many of 1 MiB, and the least that any program must do with them: read, compress,
+    write, sync, rename. Every output is decompressed and compared."""
+    results, cores = {}, os.cpu_count()
     with Sink() as server:
         content = server.content(MIB)
     for level, count in counts.items():
         with tempfile.TemporaryDirectory(dir=in_memory()) as source:
             write_files(Path(source) / "in", content, MIB, count)
 
-            def run(_, level=level, count=count, source=source):
+            def run(name, level=level, count=count, source=source):
                 with tempfile.TemporaryDirectory(dir=in_memory()) as place:
                     home = {"HOME": place, "XDG_STATE_HOME": place}
                     command = [Built.batchpipe, "map", f"{source}/in", f"{place}/out", "--process", f"zstd:{level}",
                                "--metrics-addr", "none", "--config", "none"]
+                    if name == BARE_FILES:
+                        Path(place, "out").mkdir()
+                        command = [Built.programs / "codec_speed", level, cores, f"{source}/in", f"{place}/out"]
                     result = measure(command, None, source, home)
                     outputs = [output.read_bytes() for output in Path(place, "out").glob("*.zst")]
                 if len(outputs) != count or any(decode(output) != content for output in set(outputs)):
@@ -153,7 +158,7 @@ def on_files(counts, decode):
                 return {**result, "jobs": count, "bytes": count * MIB, "working": None}
 
             title = f"1 MiB zstd:{level} on files"
-            result = contest(title, ["batchpipe map"], Size.repeat, run)
+            result = contest(title, ["batchpipe map", BARE_FILES], Size.repeat, run)
         results[title] = {**result, "server": "none", "size": MIB}
     return results
 

@@ -7,16 +7,23 @@ use async_compression::futures::bufread as codecs;
 use async_compression::lz4;
 use sha2::{Digest, Sha256};
 
+use super::context::Contexts;
 use super::frame::Frame;
 use super::pull::{Buffered, Ready, Source, always_ready};
 use super::step::Codec;
 
 /// Compresses `source`, which has `size` bytes if that is known. Formats whose checksum is optional get one: a damaged
 /// object must not decompress.
-pub(super) fn encode<'a>(codec: Codec, level: i32, size: Option<u64>, source: Source<'a>) -> io::Result<Source<'a>> {
+pub(super) fn encode<'a>(
+    codec: Codec,
+    level: i32,
+    size: Option<u64>,
+    source: Source<'a>,
+    contexts: &Contexts,
+) -> io::Result<Source<'a>> {
     let quality = Level::Precise(level);
     let encoder: Box<dyn Read + 'a> = match codec {
-        Codec::Zstd => return Ok(Box::new(Frame::new(source, level, size)?)),
+        Codec::Zstd => return Ok(Box::new(Frame::new(source, contexts.take(level)?, size)?)),
         Codec::Gzip => Box::new(Ready(codecs::GzipEncoder::with_quality(always_ready(source), quality))),
         Codec::Bzip2 => Box::new(Ready(codecs::BzEncoder::with_quality(always_ready(source), quality))),
         Codec::Xz => Box::new(Ready(codecs::XzEncoder::with_quality(always_ready(source), quality))),

@@ -8,8 +8,9 @@
 use std::io::{self, BufRead, Read};
 
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective::{ZSTD_e_continue, ZSTD_e_end};
-use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, compress_bound, get_error_name};
+use zstd::zstd_safe::{InBuffer, OutBuffer, compress_bound};
 
+use super::context::{Context, refused};
 use super::pull::{FIRST, FULL, Source};
 
 /// An input of at most so many bytes is compressed in one call, if it is there. The window of the default level: what
@@ -22,43 +23,44 @@ pub(super) struct Frame<'a> {
     /// Bytes that `source` has in all, where that is known. Other bytes than these are an error.
     size: Option<u64>,
     taken: u64,
-    context: CCtx<'static>,
-    output: Vec<u8>,
+    /// What compresses, and the output that was not read yet; given back when all of it was.
+    context: Option<Context>,
     start: usize,
     ended: bool,
 }
 
 impl<'a> Frame<'a> {
-    /// A checksum follows the content: a damaged object must not decompress.
-    pub(super) fn new(source: Source<'a>, level: i32, size: Option<u64>) -> io::Result<Self> {
-        let mut context = CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
-        context.set_parameter(CParameter::CompressionLevel(level)).map_err(refused)?;
-        context.set_parameter(CParameter::ChecksumFlag(true)).map_err(refused)?;
-        context.set_pledged_src_size(size).map_err(refused)?;
-        Ok(Self { source, size, taken: 0, context, output: Vec::new(), start: 0, ended: false })
+    pub(super) fn new(source: Source<'a>, mut context: Context, size: Option<u64>) -> io::Result<Self> {
+        context.context.set_pledged_src_size(size).map_err(refused)?;
+        Ok(Self { source, size, taken: 0, context: Some(context), start: 0, ended: false })
     }
 
     /// Fills the output as far as the input goes.
     fn fill(&mut self) -> io::Result<()> {
         self.start = 0;
-        self.output.clear();
-        while !self.ended && (self.output.is_empty() || self.output.len() < self.output.capacity()) {
+        let Some(Context { context, output, .. }) = &mut self.context else { return Ok(()) };
+        output.clear();
+        while !self.ended && (output.is_empty() || output.len() < output.capacity()) {
             let input = self.source.fill_buf()?;
             // Without a size, the end of the frame waits for the end of the input.
             let last = input.is_empty() || self.size == Some(self.taken + input.len() as u64);
-            if self.output.is_empty() {
-                let room = match (last && self.taken == 0 && input.len() <= WHOLE, self.taken) {
+            if output.is_empty() {
+                let whole = last && self.taken == 0 && input.len() <= WHOLE;
+                let room = match (whole, self.taken) {
                     (true, _) => compress_bound(input.len()),
                     (false, 0) => FIRST,
                     (false, _) => FULL,
                 };
-                self.output.reserve_exact(room);
+                // A stream is handed on in pieces of that length, and what a long output lay in before may be longer.
+                if output.capacity() < room || !whole && output.capacity() > room {
+                    *output = Vec::with_capacity(room);
+                }
             }
             let mut from = InBuffer::around(input);
-            let filled = self.output.len();
-            let mut to = OutBuffer::around_pos(&mut self.output, filled);
+            let filled = output.len();
+            let mut to = OutBuffer::around_pos(output, filled);
             let directive = if last { ZSTD_e_end } else { ZSTD_e_continue };
-            let left = self.context.compress_stream2(&mut to, &mut from, directive).map_err(refused)?;
+            let left = context.compress_stream2(&mut to, &mut from, directive).map_err(refused)?;
             let amount = from.pos();
             self.source.consume(amount);
             self.taken += amount as u64;
@@ -70,22 +72,27 @@ impl<'a> Frame<'a> {
         }
         Ok(())
     }
-}
 
-fn refused(code: usize) -> io::Error {
-    io::Error::other(format!("zstd: {}", get_error_name(code)))
+    fn output(&self) -> &[u8] {
+        self.context.as_ref().map_or(&[], |context| &context.output)
+    }
 }
 
 impl BufRead for Frame<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start == self.output.len() && !self.ended {
-            self.fill()?;
+        if self.start == self.output().len() {
+            if !self.ended {
+                self.fill()?;
+            } else if let Some(context) = self.context.take() {
+                self.start = 0;
+                context.give_back();
+            }
         }
-        Ok(&self.output[self.start..])
+        Ok(&self.output()[self.start..])
     }
 
     fn consume(&mut self, amount: usize) {
-        self.start = (self.start + amount).min(self.output.len());
+        self.start = (self.start + amount).min(self.output().len());
     }
 }
 
@@ -99,6 +106,7 @@ impl Read for Frame<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::Contexts;
     use super::*;
 
     /// What comes in pieces of `piece` bytes.
@@ -111,9 +119,22 @@ mod tests {
     }
 
     fn compressed(data: &[u8], piece: usize, level: i32, size: Option<u64>) -> io::Result<Vec<u8>> {
+        again(&Contexts::default(), data, piece, level, size)
+    }
+
+    /// The same with contexts that may have been used before.
+    fn again(contexts: &Contexts, data: &[u8], piece: usize, level: i32, size: Option<u64>) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        Frame::new(source(data, piece), level, size)?.read_to_end(&mut out)?;
+        Frame::new(source(data, piece), contexts.take(level)?, size)?.read_to_end(&mut out)?;
         Ok(out)
+    }
+
+    /// What repeats itself in the way of a log: far and near, and never quite.
+    fn lines(from: usize, length: usize) -> Vec<u8> {
+        let line = |at: usize| {
+            format!("{at} GET /{:x}/{:x} {}\n", at * at % 97, at.wrapping_mul(0x9e37_79b9) >> 7 & 0xfff, at % 13)
+        };
+        (from..).flat_map(|at| line(at).into_bytes()).take(length).collect()
     }
 
     #[test]
@@ -137,9 +158,10 @@ mod tests {
         assert_eq!(zstd::zstd_safe::get_frame_content_size(&told).unwrap(), Some(4096));
         let context = |size| {
             let data = data(4096);
-            let mut frame = Frame::new(source(&data, 1 << 16), 19, size).unwrap();
+            let contexts = Contexts::default();
+            let mut frame = Frame::new(source(&data, 1 << 16), contexts.take(19).unwrap(), size).unwrap();
             frame.read_to_end(&mut Vec::new()).unwrap();
-            frame.context.sizeof()
+            contexts.take(19).unwrap().context.sizeof()
         };
         let (small, large) = (context(Some(4096)), context(None));
         assert!(small < 4 << 20 && large > 64 << 20, "{small} and {large} bytes");
@@ -171,8 +193,40 @@ mod tests {
         let data = data(1_000);
         for size in [None, Some(1_000)] {
             let source = Box::new(io::BufReader::new(Breaks(&data)));
-            let read = Frame::new(source, 3, size).unwrap().read_to_end(&mut Vec::new());
+            let contexts = Contexts::default();
+            let read = Frame::new(source, contexts.take(3).unwrap(), size).unwrap().read_to_end(&mut Vec::new());
             assert_eq!(read.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "{size:?}");
+            assert_eq!(format!("{contexts:?}"), "[]", "what broke midway is not used again");
         }
+    }
+
+    #[test]
+    fn an_output_does_not_depend_on_what_was_compressed_in_the_same_memory_before() {
+        for level in [-3, 1, 3, 5, 7, 9, 12, 13, 16, 19] {
+            let contexts = Contexts::default();
+            for (turn, length) in [300_000, 4_096, 700_000, 300_000, 0, WHOLE + 5, 1_000].into_iter().enumerate() {
+                let data = lines(turn * 1_234, length);
+                for (size, piece) in [(Some(length as u64), 4 * WHOLE), (None, 50_000)] {
+                    let fresh = compressed(&data, piece, level, size).unwrap();
+                    let used = again(&contexts, &data, piece, level, size).unwrap();
+                    assert!(fresh == used, "{length} bytes at {level} told {size:?}");
+                }
+            }
+            assert_eq!(format!("{contexts:?}"), format!("[{level}]"), "one after the other needs one");
+        }
+    }
+
+    #[test]
+    fn contexts_that_work_at_once_and_those_of_other_levels_are_others() {
+        let contexts = Contexts::default();
+        let at_once = [3, 3, 9].map(|level| contexts.take(level).unwrap());
+        at_once.into_iter().for_each(Context::give_back);
+        let data = lines(0, 100_000);
+        for level in [3, 9, 3] {
+            assert!(
+                again(&contexts, &data, 7_000, level, None).unwrap() == compressed(&data, 7_000, level, None).unwrap()
+            );
+        }
+        assert_eq!(format!("{contexts:?}"), "[3, 9, 3]");
     }
 }

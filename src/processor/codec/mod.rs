@@ -11,6 +11,7 @@ use crate::error::UserError;
 use crate::job::Job;
 use crate::processor::{ProcessError, Processor, Work};
 
+mod context;
 mod decode;
 mod encode;
 mod frame;
@@ -25,6 +26,7 @@ pub(crate) use step::nearest;
 pub use step::{Codec, Step};
 pub use suffix::Suffix;
 
+use context::Contexts;
 use pull::{Buffered, Source};
 
 /// The steps of `--process`, in order.
@@ -41,13 +43,14 @@ use pull::{Buffered, Source};
 pub struct Chain {
     steps: Vec<Step>,
     limits: Limits,
+    contexts: Contexts,
 }
 
 impl Chain {
     /// Reads the text of `--process`: steps separated by commas.
     pub fn parse(text: &str) -> Result<Self, UserError> {
         let steps = text.split(',').map(|step| Step::parse(step.trim())).collect::<Result<_, _>>()?;
-        Ok(Self { steps, limits: Limits::default() })
+        Ok(Self { steps, limits: Limits::default(), contexts: Contexts::default() })
     }
 
     /// The same chain, decompressing under other limits.
@@ -120,7 +123,7 @@ impl Processor for Chain {
             let size = size.take();
             source = match step {
                 Step::Copy => source,
-                Step::Encode(codec, level) => encode::encode(*codec, *level, size, source)?,
+                Step::Encode(codec, level) => encode::encode(*codec, *level, size, source, &self.contexts)?,
                 Step::Decode(codec) => {
                     let decoded = decode::decode(*codec, job.input.key(), self.limits, source);
                     Box::new(Buffered::new(decoded.map_err(read_error)?))

@@ -65,12 +65,13 @@ const MAX_PARTS: u32 = 10_000;
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     roots: Arc<Roots>,
+    chunks: read::Chunks,
 }
 
 impl LocalStore {
     /// A store of what is under `roots`, which need not exist yet. A root may be a single file, to be read.
     pub fn new(roots: Vec<PathBuf>) -> Self {
-        Self { roots: Arc::new(Roots::new(roots)) }
+        Self { roots: Arc::new(Roots::new(roots)), chunks: read::Chunks::default() }
     }
 
     fn run<T: Send + 'static>(
@@ -113,8 +114,8 @@ impl ObjectStore for LocalStore {
     }
 
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
-        let (from, pin) = (from.clone(), pin.clone());
-        self.run(move |roots, _| read::get(roots, paths::text(&from)?, range, &pin))
+        let (from, pin, chunks) = (from.clone(), pin.clone(), self.chunks.clone());
+        self.run(move |roots, _| read::get(roots, &chunks, paths::text(&from)?, range, &pin))
     }
 
     fn put<'a>(&'a self, to: &'a Location, body: Bytes, how: &'a Writing) -> ServiceFuture<'a, ()> {

@@ -5,13 +5,15 @@
 //! when the file is opened and again on the same open file after the last byte, so a file that is written
 //! while it is read ends in `Changed`.
 //!
-//! Bounded: one chunk of [`CHUNK`] bytes a reading, and a blocking thread only while a chunk is read.
+//! Bounded: one chunk of [`CHUNK`] bytes a reading, and a blocking thread only while a chunk is read. [`KEPT`] more wait for
+//! their next use: memory that the allocator gave back meanwhile costs a page fault for each 4 KiB, which was more than the reading.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
@@ -27,6 +29,46 @@ use crate::store::{ObjectInfo, Reading, Version};
 /// Bytes read at once, each on a hop to a blocking thread. 1 GiB from the page cache took 0.1-0.2 s in chunks of 1 MiB,
 /// 0.1-0.2 s of 256 KiB, 0.4-1 s of 64 KiB and 0.2-0.4 s of 4 MiB (best of a busy machine with 2 cores).
 const CHUNK: u64 = 1024 * 1024;
+
+/// Chunks that are kept while nobody reads: those of a few readings at once, since a reading from the page cache is over
+/// before many more have begun.
+const KEPT: usize = 4;
+
+/// A file of less than this has memory of its own size.
+const LONG: u64 = CHUNK / 2;
+
+/// Empty chunks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chunks(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Chunks {
+    fn take(&self) -> Chunk {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Chunk { bytes: kept.unwrap_or_else(|| vec![0; CHUNK as usize]), length: 0, home: self.clone() }
+    }
+}
+
+/// A chunk in use, of which the first `length` bytes count.
+struct Chunk {
+    bytes: Vec<u8>,
+    length: usize,
+    home: Chunks,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT {
+            kept.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
 
 /// The version of a file.
 pub(super) fn version(metadata: &Metadata) -> Version {
@@ -67,7 +109,13 @@ pub(super) fn head(roots: &Roots, at: &Location, path: &str) -> Result<Option<Ob
 }
 
 /// Opens an object and reads the first chunk of the range, so that a small object costs one hop.
-pub(super) fn get(roots: &Roots, path: &str, range: Range<u64>, pin: &Version) -> Result<Reading, ServiceError> {
+pub(super) fn get(
+    roots: &Roots,
+    chunks: &Chunks,
+    path: &str,
+    range: Range<u64>,
+    pin: &Version,
+) -> Result<Reading, ServiceError> {
     let Some((mut file, metadata, real)) = open(roots, path)? else {
         return Err(ServiceError::new(ServiceErrorKind::Missing, "ENOENT", format!("{path:?} does not exist")));
     };
@@ -81,7 +129,7 @@ pub(super) fn get(roots: &Roots, path: &str, range: Range<u64>, pin: &Version) -
     let start = range.start.min(size);
     let left = range.end.min(size).saturating_sub(start);
     file.seek(SeekFrom::Start(start)).map_err(|error| fault(&real, &error))?;
-    let mut rest = Rest { file, path: real, version: version.clone(), left };
+    let mut rest = Rest { file, path: real, version: version.clone(), left, chunks: chunks.clone() };
     let first = if left > 0 { Some(rest.chunk()?) } else { None };
     let later = stream::try_unfold(rest, |mut rest| async move {
         if rest.left == 0 {
@@ -102,20 +150,43 @@ struct Rest {
     path: PathBuf,
     version: Version,
     left: u64,
+    chunks: Chunks,
 }
 
 impl Rest {
     /// The next chunk. The last one only if the file is still what it was when it was opened.
     fn chunk(&mut self) -> Result<Bytes, ServiceError> {
-        let wanted = self.left.min(CHUNK);
-        let mut chunk = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+        let wanted = self.left.min(CHUNK) as usize;
         let failed = |error: std::io::Error| fault(&self.path, &error);
-        let got = (&self.file).take(wanted).read_to_end(&mut chunk).map_err(failed)?;
+        let (chunk, got) = if wanted as u64 >= LONG {
+            let mut chunk = self.chunks.take();
+            chunk.length = fill(&self.file, &mut chunk.bytes[..wanted]).map_err(failed)?;
+            let got = chunk.length;
+            (Bytes::from_owner(chunk), got)
+        } else {
+            let mut bytes = vec![0; wanted];
+            let got = fill(&self.file, &mut bytes).map_err(failed)?;
+            (bytes.into(), got)
+        };
         self.left -= got as u64;
-        let over = self.left == 0 || (got as u64) < wanted;
-        if over && version(&self.file.metadata().map_err(failed)?) != self.version || (got as u64) < wanted {
+        let over = self.left == 0 || got < wanted;
+        if over && version(&self.file.metadata().map_err(failed)?) != self.version || got < wanted {
             return Err(changed(&self.path, "the file was written while it was read"));
         }
-        Ok(chunk.into())
+        Ok(chunk)
     }
+}
+
+/// Reads until `bytes` is full or the file ends; returns how many were read.
+fn fill(mut file: &File, bytes: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(amount) => filled += amount,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }

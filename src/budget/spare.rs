@@ -1,0 +1,115 @@
+//! Empty buffers in room that is free, until that is given to something else.
+//!
+//! A buffer serves again for what is about as long: one that were much longer would hold more than its claim. So parts,
+//! and objects of one size, find one; of objects of all sizes, few do.
+//!
+//! Bounded by what is free, and by [`MOST`].
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+/// Buffers of less are not kept: the allocator has such at hand, without asking the kernel.
+pub(super) const LEAST: u64 = 128 * 1024;
+
+/// Of more, the ones unused for longest go: they are looked through one by one, and where objects are of all sizes most fit
+/// none of those to come. With 16 objects at once there were 20 of them at the most (measured).
+const MOST: usize = 64;
+
+/// Whether a buffer is one for `bytes`: it has room for them, and for hardly more.
+pub(super) fn fits(buffer: &BytesMut, bytes: u64) -> bool {
+    (bytes..=bytes + bytes / 16).contains(&(buffer.capacity() as u64))
+}
+
+/// The buffers, the one used last at the end.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    buffers: VecDeque<BytesMut>,
+    /// The sum of their capacities.
+    bytes: u64,
+}
+
+impl Spare {
+    /// One for `bytes`: the one used last, which may still be in the caches.
+    pub(super) fn take(&mut self, bytes: u64) -> Option<BytesMut> {
+        let at = self.buffers.iter().rposition(|buffer| fits(buffer, bytes))?;
+        let buffer = self.buffers.remove(at)?;
+        self.bytes -= buffer.capacity() as u64;
+        Some(buffer)
+    }
+
+    /// Keeps `buffer` if that is worth it and `room` is enough.
+    pub(super) fn keep(&mut self, buffer: BytesMut, room: u64) {
+        let length = buffer.capacity() as u64;
+        if length < LEAST || self.bytes + length > room {
+            return;
+        }
+        self.bytes += length;
+        self.buffers.push_back(buffer);
+        if self.buffers.len() > MOST
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.bytes -= oldest.capacity() as u64;
+        }
+    }
+
+    /// Gives up what does not fit in `room` any more.
+    pub(super) fn shrink(&mut self, room: u64) -> Vec<BytesMut> {
+        let mut given = Vec::new();
+        while self.bytes > room {
+            let Some(buffer) = self.buffers.pop_back() else { break };
+            self.bytes -= buffer.capacity() as u64;
+            given.push(buffer);
+        }
+        given
+    }
+
+    /// How much they hold.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        assert_eq!(self.bytes, self.buffers.iter().map(|buffer| buffer.capacity() as u64).sum::<u64>());
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(bytes: u64) -> BytesMut {
+        BytesMut::with_capacity(bytes as usize)
+    }
+
+    #[test]
+    fn a_buffer_serves_again_for_what_is_as_long_and_not_for_much_less() {
+        let mut spare = Spare::default();
+        spare.keep(buffer(16 * LEAST), 100 * LEAST);
+        assert!(spare.take(8 * LEAST).is_none() && spare.take(17 * LEAST).is_none());
+        assert!(spare.take(16 * LEAST - 1000).is_some());
+        assert!(spare.take(16 * LEAST).is_none(), "it was taken twice");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_fits_in_what_is_free() {
+        let mut spare = Spare::default();
+        for _ in 0..10 {
+            spare.keep(buffer(LEAST), 5 * LEAST);
+        }
+        assert_eq!(spare.bytes(), 5 * LEAST);
+        assert_eq!(spare.shrink(2 * LEAST + 1).len(), 3);
+        spare.keep(buffer(LEAST - 1), 5 * LEAST);
+        assert_eq!(spare.bytes(), 2 * LEAST);
+    }
+
+    #[test]
+    fn buffers_that_nothing_fits_make_way_for_those_that_are_used() {
+        let mut spare = Spare::default();
+        for number in 1..=2 * MOST as u64 {
+            spare.keep(buffer(number * LEAST), u64::MAX);
+        }
+        assert_eq!(spare.buffers.len(), MOST);
+        assert!(spare.take(LEAST).is_none(), "the oldest is gone");
+        assert!(spare.take(2 * MOST as u64 * LEAST).is_some());
+        assert!(spare.bytes() > 0);
+    }
+}
