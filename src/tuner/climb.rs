@@ -13,6 +13,10 @@
 //! A throttled call cuts the limit at once, and from there it grows by equal small steps, without a gain to show: the
 //! throttle itself is the signal (as TCP's congestion avoidance does).
 
+use super::change::{Change, Reason};
+use super::spot::{REST, STRIDES, Spot};
+use super::trial::{Haste, Pace, Trial};
+
 /// The limits, in the order of the flow: jobs, reads, writes. One downstream is in the way of those before it.
 pub(super) const KINDS: usize = 3;
 
@@ -44,67 +48,6 @@ pub(super) struct Sight {
     pub latency: f64,
 }
 
-/// Why a limit changed. The names are metric labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// A trial of more, the first or after a pause.
-    Trial,
-    /// More did more work: on to yet more.
-    Gain,
-    /// More did no more work: back.
-    NoGain,
-    /// The service throttled: fewer at once.
-    Throttled,
-    /// Nothing was throttled for a while: one step up again.
-    Recovery,
-    /// Calls take longer and do no more work: a trial of fewer.
-    Latency,
-    /// A trial whether fewer do as much.
-    Fewer,
-    /// Fewer did less work: back.
-    Loss,
-}
-
-impl Reason {
-    /// The label used in metrics and in the log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Trial => "trial",
-            Self::Gain => "gain",
-            Self::NoGain => "no_gain",
-            Self::Throttled => "throttled",
-            Self::Recovery => "recovery",
-            Self::Latency => "latency",
-            Self::Fewer => "fewer",
-            Self::Loss => "loss",
-        }
-    }
-}
-
-/// A limit is to be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub kind: usize,
-    pub from: usize,
-    pub to: usize,
-    pub why: Reason,
-}
-
-/// The steps up. From 16 to 256 in four, and the last third of the way to a knee in steps whose effect can still be
-/// told from noise.
-const STRIDES: [f64; 3] = [1.25, 1.5, 2.0];
-/// A step down, when fewer are tried.
-const FEWER: f64 = 0.8;
-/// A rise stays if the work grows by this share of it. Twice as many must do 15 % more: less is noise on a shared
-/// machine (10 % between equal runs, measured), and costs connections and memory.
-const PAYS: f64 = 0.15;
-/// What a short look must show of a rise: windows so short differ by as much as 20 % by themselves, and with both of two
-/// that do, more than that is a gain.
-const PLAIN: f64 = 0.3;
-/// A fall stays if the work falls by less than this share of it.
-const COSTS: f64 = 0.08;
-/// Latency that has doubled without more work is a queue somewhere.
-const SLOWER: f64 = 2.0;
 /// The share of a limit in flight from which it would soon be in the way of the other calls.
 const NEAR: f64 = 0.7;
 /// The share of the places to be added that calls which wait for one must fill for the trial to show what the places bring.
@@ -115,116 +58,10 @@ const THROTTLED: f64 = 0.01;
 const CUT: f64 = 0.75;
 /// Windows after a cut in which what was sent before it may still be throttled.
 const CALM: u32 = 2;
-/// A step up from a throttle, as a part of where it happened.
-const RECOVERY: usize = 16;
-/// Windows until a trial that failed is made again; doubled each time up to the longest, about a minute.
-const REST: u32 = 4;
-const LONGEST_REST: u32 = 64;
 /// The weight of the newest window in the level that a trial is judged by.
 const NEWEST: f64 = 0.4;
 /// Work a second that changes so much by itself means that other objects have come: what was tried before is void.
 const OTHER: f64 = 1.3;
-
-/// One limit.
-#[derive(Clone, Copy, Debug)]
-struct Spot {
-    now: usize,
-    floor: usize,
-    ceiling: usize,
-    /// The step up to be tried next.
-    stride: usize,
-    /// Windows until the next trial.
-    hold: u32,
-    /// The next hold after a failure.
-    rest: u32,
-    /// The next trial is one of fewer.
-    fewer: bool,
-    /// Windows until a throttle counts again.
-    calm: u32,
-    /// Where the service throttled.
-    knee: Option<usize>,
-    /// The latency when the limit was last found right.
-    latency: Option<f64>,
-    /// Whether the last change that stayed was a rise.
-    rose: bool,
-}
-
-impl Spot {
-    fn tire(&mut self) {
-        self.hold = self.rest;
-        self.rest = (self.rest * 2).min(LONGEST_REST);
-    }
-
-    /// Where the limit should go next.
-    fn wish(&mut self, latency: f64, gained: bool) -> (usize, Reason) {
-        let slower = self.latency.is_some_and(|reference| latency > reference * SLOWER);
-        if slower || std::mem::take(&mut self.fewer) {
-            self.latency = Some(latency);
-            return ((self.now as f64 * FEWER) as usize, if slower { Reason::Latency } else { Reason::Fewer });
-        }
-        if let Some(knee) = self.knee.filter(|knee| self.now < *knee) {
-            let step = knee.div_ceil(RECOVERY);
-            if self.now + 2 * step >= knee {
-                // The next step leads to where it throttled: gone there rarely, and ever more so.
-                self.tire();
-            }
-            return (self.now + step, Reason::Recovery);
-        }
-        // Nothing was throttled where it was before.
-        self.knee = None;
-        let to = (self.now as f64 * STRIDES[self.stride]) as usize;
-        (to.max(self.now + 1), if gained { Reason::Gain } else { Reason::Trial })
-    }
-
-    fn refresh(&mut self) {
-        (self.hold, self.rest, self.latency) = (self.hold.min(REST), REST, None);
-    }
-}
-
-/// How long a window must be for the next judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// Only a large gain is to be seen, of a doubling.
-    Quick,
-    /// A step as long as a doubling is to be told from noise.
-    Usual,
-    /// A shorter step is.
-    Fine,
-}
-
-/// Whether the search is still new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Haste {
-    /// Each rise has paid so far.
-    Quick,
-    /// A short look at the last rise showed nothing: once more, and longer.
-    Doubt,
-    /// Something did not pay.
-    Over,
-}
-
-/// Limits that were moved to see what comes of it.
-#[derive(Clone, Copy, Debug)]
-struct Trial {
-    /// What they were, where they were moved.
-    from: [Option<usize>; KINDS],
-    /// How far they were moved, as a part of what they were.
-    step: f64,
-    /// The work a second before.
-    level: f64,
-}
-
-impl Trial {
-    /// Whether it is to stay, by the work a second that came of it.
-    fn pays(&self, rate: f64, haste: Haste) -> bool {
-        let share = match haste {
-            Haste::Quick => PLAIN,
-            _ if self.step > 0.0 => PAYS,
-            _ => COSTS,
-        };
-        rate / self.level - 1.0 >= self.step * share
-    }
-}
 
 /// The state of the search.
 #[derive(Clone, Debug)]
@@ -239,20 +76,7 @@ pub(super) struct Climb {
 impl Climb {
     /// A search that begins at `start` and keeps within floors and ceilings: `(start, floor, ceiling)` each.
     pub(super) fn new(limits: [(usize, usize, usize); KINDS]) -> Self {
-        let spot = |(now, floor, ceiling): (usize, usize, usize)| Spot {
-            now,
-            floor: floor.min(now),
-            ceiling: ceiling.max(now),
-            stride: STRIDES.len() - 1,
-            hold: 0,
-            rest: REST,
-            fewer: false,
-            calm: 0,
-            knee: None,
-            latency: None,
-            rose: true,
-        };
-        Self { spots: limits.map(spot), trial: None, level: None, haste: Haste::Quick }
+        Self { spots: limits.map(Spot::new), trial: None, level: None, haste: Haste::Quick }
     }
 
     /// How long the next window must be.

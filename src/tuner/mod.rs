@@ -14,16 +14,20 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::climb::{Climb, KINDS, Pace, Sight, Window};
+use self::climb::{Climb, KINDS, Sight, Window};
+use self::trial::Pace;
 use crate::error::Stage;
 use crate::limit::{Lane, Limit, Seen};
 use crate::meter::{Meters, State};
 
+mod change;
 mod climb;
+mod spot;
 #[cfg(test)]
 mod tests;
+mod trial;
 
-pub use climb::Reason;
+pub use change::Reason;
 
 /// The limits that move, in the order of the flow. The names are metric labels.
 pub const NAMES: [&str; KINDS] = ["jobs", "reads", "writes"];

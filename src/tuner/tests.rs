@@ -1,6 +1,7 @@
 //! The search on simulated plants, and the tuner in a pipeline on the runtime's clock.
 
-use super::climb::{Change, Climb};
+use super::change::Change;
+use super::climb::Climb;
 use super::*;
 
 /// What a pipeline meets: jobs that spend a share of their time in a read and the same in a write, each of which a
