@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::budget::{Lent, Room};
-use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
-use crate::link::{Disconnected, Inlet, Kept, Outlet};
-use crate::meter::{State, Turn};
+use crate::link::{Disconnected, Inlet, Outlet};
 
 pub mod codec;
 pub(crate) mod panics;
 pub mod program;
+mod slots;
 
 pub use codec::work_from_steps;
+pub use slots::Slots;
 
 /// A blocking filter over one job, in the manner of a Unix filter.
 ///
@@ -171,66 +169,5 @@ impl std::fmt::Debug for Work {
             Self::Script(_) => f.write_str("Script"),
             Self::Program(program) => program.fmt(f),
         }
-    }
-}
-
-/// The `--processors`, as a job comes to them.
-#[derive(Clone, Debug)]
-pub struct Slots {
-    free: Arc<Semaphore>,
-    room: Option<Room>,
-}
-
-/// One of the processors, and the memory to work there without waiting for more. The one goes with it, the other when the
-/// output is used up, too.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    _room: Option<Arc<Lent>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Slots {
-    /// The processors for a job with this room.
-    pub fn of(free: &Arc<Semaphore>, room: &Room) -> Self {
-        Self { free: Arc::clone(free), room: Some(room.clone()) }
-    }
-
-    /// Waits for one, for work that goes to `output`. A job for which there is no memory lets the next go first: it may be one
-    /// that holds it.
-    pub(crate) async fn take(&self, turn: &Turn, output: &Outlet) -> Result<Slot, JobError> {
-        let (mut waiting, mut growing) = (None, None);
-        loop {
-            // Registered before looking, as in the budget.
-            let changed = self.room.as_ref().map(Room::changed);
-            let place = match Arc::clone(&self.free).try_acquire_owned() {
-                Ok(place) => place,
-                Err(_) => {
-                    waiting.get_or_insert_with(|| turn.waits(State::WaitPermit));
-                    let place = Arc::clone(&self.free).acquire_owned().await;
-                    place.map_err(|closed| {
-                        JobError::new(Stage::Process, ErrorKind::Stopped, Code(602), closed.to_string())
-                    })?
-                }
-            };
-            let (Some(room), Some(changed)) = (&self.room, changed) else {
-                return Ok(Slot { _room: None, _place: place });
-            };
-            if let Some(lent) = room.try_lend().map(Arc::new) {
-                let kept: Kept = Arc::clone(&lent) as Kept;
-                output.keep(kept).await.map_err(|gone| gone.at(Stage::Process))?;
-                return Ok(Slot { _room: Some(lent), _place: place });
-            }
-            drop(place);
-            waiting.get_or_insert_with(|| turn.waits(State::WaitPermit));
-            growing.get_or_insert_with(|| room.growing());
-            changed.await;
-        }
-    }
-}
-
-/// Processors for a job whose memory nobody counts.
-impl From<Arc<Semaphore>> for Slots {
-    fn from(free: Arc<Semaphore>) -> Self {
-        Self { free, room: None }
     }
 }

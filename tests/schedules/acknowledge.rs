@@ -11,14 +11,13 @@
 //! - a letter is sent before its message is deleted;
 //! - in the end nothing is held.
 //!
-//! Not in here: lines of a FIFO group, whose messages settle one by one, and the words that are told of failures.
+//! Not in here: the words that are told of failures. Lines of a FIFO group, whose messages settle one by one, have `lines.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use batchpipe::circuit::Circuit;
 use batchpipe::error::{Code, Disposition, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use batchpipe::letter::MESSAGE_ID;
 use batchpipe::meter::Meters;
@@ -26,8 +25,9 @@ use batchpipe::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Rec
 use batchpipe::retry::Retry;
 use batchpipe::shutdown::Shutdown;
 use batchpipe::testing::MemoryQueue;
-use batchpipe_schedules::acknowledge::{Finished, Settled, Settling};
+use batchpipe_schedules::circuit::Circuit;
 use batchpipe_schedules::lease::{LONGEST, Lease};
+use batchpipe_schedules::stages::{Finished, Settled, Settling};
 use batchpipe_schedules::{acknowledged, kept};
 use futures::FutureExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
@@ -87,7 +87,7 @@ pub(super) fn model() {
             meters,
         };
         let done = Arc::new(AtomicBool::new(false));
-        let clock = spawn(clock::run(Arc::clone(&checked), Arc::clone(&done)));
+        let clock = spawn(clock::run(checked.held_until(), Arc::clone(&done)));
         let (finished, all) = unbounded();
         let messages = draw(1..8);
         (0..messages).for_each(|number| drop(checked.real.push(number.to_string())));

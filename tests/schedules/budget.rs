@@ -1,16 +1,18 @@
-//! The memory budget, under real downloads and uploads joined by real links.
+//! The memory budget, under real downloads and uploads joined by real links, and few processors, for which jobs wait in turn and
+//! are lent the memory to work there.
 //!
 //! The property: whatever jobs come together, and whoever of them fails or is cut at whatever moment,
 //!
 //! - every job ends (a wake-up that is lost, or room that two jobs wait for each other with, is a standstill);
 //! - the bytes that calls carry at once are never more than the budget, nor is what is granted;
+//! - what is written, and what processors have made and nobody has used up, is never more than what is granted;
 //! - in the end everything has been given back, and what nobody waits for is free;
 //! - an output that is there is whole.
 //!
 //! Not in here: filters and programs, which run on threads and processes of their own; a script is in their place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use batchpipe::error::{ErrorKind, Stage};
 use batchpipe::leftovers::Leftovers;
@@ -19,17 +21,14 @@ use batchpipe::link::{Disconnected, Inlet, Outlet, WRITE_CHUNK, link};
 use batchpipe::meter::Meters;
 use batchpipe::origin::Origin;
 use batchpipe::pipeline::Transfer;
-use batchpipe::processor::{ProcessError, Script, Work};
 use batchpipe::retry::Retry;
 use batchpipe::shutdown::{Phase, Shutdown};
-use batchpipe::stages::process;
 use batchpipe::store::{ObjectStore, Writing};
 use batchpipe::{Job, Location};
 use batchpipe_schedules::budget::{Budget, LINK_BYTES, Room};
 use batchpipe_schedules::cut::Cut;
-use batchpipe_schedules::download::{Source, download};
-use batchpipe_schedules::upload::{Target, upload};
-use bytes::Bytes;
+use batchpipe_schedules::processor::{ProcessError, Script, Slots, Work};
+use batchpipe_schedules::stages::{Source, Target, download, process, upload};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use shuttle::future::{block_on, spawn};
@@ -40,7 +39,7 @@ use super::{draw, others};
 
 /// Small beside a link, so that little is copied; the budgets below make up for it. Twice the write room of a tiny input, so
 /// that one chunk may be too long for that.
-const PART: u64 = 128 * 1024;
+pub(super) const PART: u64 = 128 * 1024;
 
 /// Bytes in a processor's chunks: less than a part, a part, and as much as a chunk may have.
 const PIECES: [usize; 3] = [PART as usize / 2, PART as usize, WRITE_CHUNK];
@@ -67,6 +66,13 @@ struct Planned {
 }
 
 impl Planned {
+    /// A small one that goes to a processor: what waits in turn, and has little room of its own.
+    fn draw_small() -> Self {
+        let sizes = [1, PART / 8, PART / 2, PART];
+        let size = sizes[draw(0..sizes.len())];
+        Self { size, told: true, polled: false, makes: Some(Make::draw()), ..Self::draw() }
+    }
+
     fn draw() -> Self {
         let sizes = [0, 1, PART / 8, PART / 2, PART, PART + 1, 3 * PART];
         Self {
@@ -79,8 +85,9 @@ impl Planned {
         }
     }
 
-    fn work(&self) -> Work {
-        self.makes.map_or(Work::Copy, |make| Work::Script(Arc::new(make)))
+    fn work(&self, made: &Arc<AtomicU64>) -> Work {
+        let script = |make| Work::Script(Arc::new(Making { make, made: Arc::clone(made) }));
+        self.makes.map_or(Work::Copy, script)
     }
 
     fn output(&self) -> u64 {
@@ -93,11 +100,15 @@ pub(super) fn model() {
         let budget = Budget::new(TOTALS[draw(0..TOTALS.len())], PART);
         let store = Slow::new(&budget, if draw(0..2) == 0 { 0 } else { 12 });
         let working = Arc::new(Working::default());
-        let jobs: Vec<_> = (0..draw(2..5))
+        let small = draw(0..3) == 0;
+        let most = if small { 1 } else { draw(1..4) };
+        let processors = Arc::new(Semaphore::new(most));
+        let jobs: Vec<_> = (0..draw(2..6))
             .map(|number| {
-                let planned = Planned::draw();
+                let planned = if small { Planned::draw_small() } else { Planned::draw() };
                 store.store.insert_pattern(place("in", number), planned.size);
-                spawn(work(Arc::clone(&budget), store.clone(), number, planned, Arc::clone(&working)))
+                let (budget, processors) = (Arc::clone(&budget), Arc::clone(&processors));
+                spawn(work(budget, processors, store.clone(), number, planned, Arc::clone(&working)))
             })
             .collect();
         let poll = spawn(poll(Arc::clone(&budget), working));
@@ -113,6 +124,7 @@ pub(super) fn model() {
             shuttle::future::yield_now().await;
         }
         assert_eq!(budget.reserved(), 0, "not all was given back");
+        assert_eq!(processors.available_permits(), most, "a processor was not given back");
         assert_eq!(store.store.uploads(), 0, "an upload was neither completed nor aborted");
         all_is_free(&budget);
     });
@@ -154,7 +166,14 @@ fn place(what: &str, number: usize) -> Location {
     Location::s3("bucket", format!("{what}/{number}"))
 }
 
-async fn work(budget: Arc<Budget>, store: Slow, number: usize, planned: Planned, working: Arc<Working>) {
+async fn work(
+    budget: Arc<Budget>,
+    processors: Arc<Semaphore>,
+    store: Slow,
+    number: usize,
+    planned: Planned,
+    working: Arc<Working>,
+) {
     let size = planned.told.then_some(planned.size);
     let room = if planned.polled {
         let room = budget.reserve().await;
@@ -174,7 +193,7 @@ async fn work(budget: Arc<Budget>, store: Slow, number: usize, planned: Planned,
         })
     });
     let to = place("out", number);
-    let result = transfer(&store, number, &planned, &room, &shutdown).await;
+    let result = transfer(&store, &processors, number, &planned, &room, &shutdown).await;
     match result {
         Ok(written) => assert_eq!((written, store.store.size(&to)), (planned.output(), Some(written))),
         Err(ErrorKind::Stopped) => assert!(planned.cut.is_some()),
@@ -193,6 +212,7 @@ async fn work(budget: Arc<Budget>, store: Slow, number: usize, planned: Planned,
 /// The bytes of one job, as `Pipeline::transfer` moves them.
 async fn transfer(
     store: &Slow,
+    processors: &Arc<Semaphore>,
     number: usize,
     planned: &Planned,
     room: &Room,
@@ -200,6 +220,7 @@ async fn transfer(
 ) -> Result<u64, ErrorKind> {
     let meters = Arc::new(Meters::default());
     let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
+    let (work, slots) = (planned.work(&store.made()), Slots::of(processors, room));
     let store: Arc<dyn ObjectStore> = Arc::new(store.clone());
     let transfer = Transfer {
         part: PART,
@@ -215,9 +236,8 @@ async fn transfer(
         size: planned.told.then_some(planned.size),
         ..job()
     };
-    let work = planned.work();
-    let origin = Origin::new(&job, &work);
-    let slots = Arc::new(Semaphore::new(1));
+    // Nothing is marked here.
+    let origin = Origin::new(&job, &batchpipe::processor::Work::Copy);
     let target = Target {
         store: Arc::clone(&store),
         transfer: transfer.clone(),
@@ -233,7 +253,7 @@ async fn transfer(
     let source = Source::new(store, transfer, meters, &job);
     let (downloaded, _, uploaded) = tokio::join!(
         cut.or(download(source, room, &job, &origin, raw_out)),
-        cut.or(process(&work, slots.into(), &job, raw_in, cooked_out)),
+        cut.or(process(&work, slots, &job, raw_in, cooked_out)),
         upload(target, room, &cut, cooked_in),
     );
     // The upload's failure may be the echo of the download's.
@@ -258,7 +278,13 @@ impl Make {
     }
 }
 
-impl Script for Make {
+#[derive(Debug)]
+struct Making {
+    make: Make,
+    made: Arc<AtomicU64>,
+}
+
+impl Script for Making {
     fn run<'a>(
         &'a self,
         _job: &'a Job,
@@ -268,10 +294,11 @@ impl Script for Make {
         async move {
             while let Some(chunk) = input.recv().await? {
                 drop(chunk);
-                let mut left = self.bytes;
+                others(2).await;
+                let mut left = self.make.bytes;
                 while left > 0 {
-                    let piece = left.min(self.piece);
-                    output.send(Bytes::from(vec![7; piece])).await?;
+                    let piece = left.min(self.make.piece);
+                    output.send(Slow::chunk(&self.made, piece)).await?;
                     left -= piece;
                 }
             }

@@ -93,6 +93,12 @@ impl Checked {
         }
     }
 
+    /// The same, for the clock to ask.
+    pub(super) fn held_until(self: &Arc<Self>) -> impl Fn(Instant) + Send + use<> {
+        let queue = Arc::clone(self);
+        move |moment| queue.nothing_held_ends_by(moment)
+    }
+
     /// A lease was granted on a message. It is safe from now on if it was so in time.
     pub(super) fn granted(&self, message: &Message, lease: &Arc<Lease>) {
         let mut state = self.state();
@@ -123,14 +129,19 @@ impl Checked {
     }
 
     /// Until when the queue hides a message, if nobody has meddled with it.
-    pub(super) fn safe_until(&self, id: &str) -> Option<Instant> {
-        self.state().messages.get(id).filter(|known| known.safe).and_then(|known| known.until)
+    pub(super) fn hidden_until(&self, id: &str) -> Option<Instant> {
+        self.state().messages.get(id).and_then(|known| known.until)
     }
 
     /// Somebody else has the messages now, or the queue has forgotten that we do.
     pub(super) fn meddle(&self, steal: bool) {
-        self.state().messages.values_mut().for_each(|known| known.safe = false);
+        self.nothing_is_safe();
         let _count = if steal { self.real.steal(VISIBILITY) } else { self.real.forget() };
+    }
+
+    /// The worker stood still: nothing was extended in time.
+    pub(super) fn nothing_is_safe(&self) {
+        self.state().messages.values_mut().for_each(|known| known.safe = false);
     }
 
     /// Checks that the keeper may extend this now.
@@ -174,6 +185,10 @@ impl Checked {
             receipts.iter().for_each(|receipt| self.check_extension(receipt));
         }
         let trouble = self.trouble(keeper);
+        if !keeper && trouble == 1 && draw(0..2) == 0 {
+            // Whoever asks gives up some time.
+            std::future::pending::<()>().await;
+        }
         // Too late to be heard of: before it has arrived, or after.
         let late = |when| if trouble == when { GIVEN_UP + LOOK } else { STEP * draw(0..2) as u32 };
         self.wait(late(1)).await;

@@ -14,7 +14,6 @@ use shuttle::future::yield_now;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use super::checked::Checked;
 use super::others;
 
 /// How long a message is hidden at a time. The number itself means nothing here.
@@ -41,9 +40,13 @@ pub(super) fn install(runtime: &'static Runtime) {
     CLOCK.set(Some(runtime));
 }
 
-/// Moves time until the model is `done`.
-pub(super) async fn run(queue: Arc<Checked>, done: Arc<AtomicBool>) {
-    let runtime = CLOCK.get().expect("a clock");
+/// Time passes in which nobody did anything.
+pub(super) fn jump(time: Duration) {
+    CLOCK.get().expect("a clock").block_on(tokio::time::advance(time));
+}
+
+/// Moves time until the model is `done`, each time to a moment that is `checked` first.
+pub(super) async fn run(checked: impl Fn(Instant), done: Arc<AtomicBool>) {
     for _ in 0..MOMENTS {
         others(BETWEEN).await;
         while !done.load(SeqCst) && busy::tasks() > 0 {
@@ -52,7 +55,7 @@ pub(super) async fn run(queue: Arc<Checked>, done: Arc<AtomicBool>) {
         if done.load(SeqCst) {
             return;
         }
-        queue.nothing_held_ends_by(Instant::now() + STEP);
-        runtime.block_on(tokio::time::advance(STEP));
+        checked(Instant::now() + STEP);
+        jump(STEP);
     }
 }

@@ -5,6 +5,7 @@
 //! - a message that is held and that nobody meddled with is extended before its visibility ends, though the keeper's calls
 //!   fail or are slow, and it panics itself, now and then (one of these in a visibility timeout, as it has time for);
 //! - a lease that was reported lost never confirms, and one that confirms is on a message that others can't see;
+//! - whoever asks for that hears of it, also from a worker that stood still for too long and a queue that does not answer;
 //! - no extension is sent of a message whose settling has begun, or by a receipt that a newer one has replaced;
 //! - nothing is extended beyond the longest that a queue allows;
 //! - in the end nothing is held, and the queue is empty.
@@ -13,7 +14,7 @@
 //! may begin to settle in between, so one extension may still be sent a moment later than a delete, as one that was sent
 //! before may arrive later; it meets a message that is gone.
 //!
-//! Not in here: the keeper's thread; a process that stands still.
+//! Not in here: the keeper's thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -50,8 +51,9 @@ pub(super) fn model() {
             queue.real.push(number.to_string());
         }
         let done = Arc::new(AtomicBool::new(false));
-        let clock = spawn(clock::run(Arc::clone(&queue), Arc::clone(&done)));
+        let clock = spawn(clock::run(queue.held_until(), Arc::clone(&done)));
         let meddling = spawn(meddle(Arc::clone(&queue)));
+        let standing = spawn(stand_still(Arc::clone(&queue)));
         let mut jobs = Vec::new();
         while !queue.real.is_empty() {
             let asked = Instant::now();
@@ -73,6 +75,7 @@ pub(super) fn model() {
             job.await.unwrap();
         }
         meddling.await.unwrap();
+        standing.await.unwrap();
         all_is_settled(&leases);
         done.store(true, SeqCst);
         clock.await.unwrap();
@@ -89,6 +92,16 @@ async fn meddle(queue: Arc<Checked>) {
         sleep(STEP * draw(0..24) as u32).await;
         others(3).await;
         queue.meddle(draw(0..2) == 0);
+    }
+}
+
+/// Now and then the whole worker stands still for longer than the queue hides a message. Then a job confirms before the keeper
+/// has looked.
+async fn stand_still(queue: Arc<Checked>) {
+    for _ in 0..draw(0..3) {
+        sleep(STEP * draw(0..24) as u32).await;
+        queue.nothing_is_safe();
+        clock::jump(VISIBILITY + STEP);
     }
 }
 
@@ -128,8 +141,9 @@ async fn confirmed(queue: &Checked, message: &Message, lease: &Lease, lost: &Ato
     let asked = Instant::now();
     let answer = lease.confirm().await;
     assert!(!(reported && answer.is_ok()), "a lost lease was confirmed");
-    if let (Ok(()), Some(until)) = (&answer, queue.safe_until(&message.id)) {
-        assert!(until > asked, "a lease was confirmed though others could see {}", message.id);
+    if answer.is_ok() {
+        let until = queue.hidden_until(&message.id);
+        assert!(until > Some(asked), "a lease was confirmed though others could see {}", message.id);
     }
     answer.is_ok()
 }

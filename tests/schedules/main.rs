@@ -14,6 +14,7 @@ mod budget;
 mod checked;
 mod clock;
 mod leases;
+mod lines;
 mod store;
 
 use std::any::Any;
@@ -93,4 +94,9 @@ fn leases_are_kept_while_they_are_held_and_not_a_moment_longer() {
 #[test]
 fn acknowledge_deletes_or_gives_back_each_message_once_and_counts_it_as_that() {
     explore("acknowledge", acknowledge::model);
+}
+
+#[test]
+fn lines_begin_each_message_of_a_group_after_those_before_it_and_end_with_all() {
+    explore("lines", lines::model);
 }

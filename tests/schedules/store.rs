@@ -9,11 +9,12 @@ use batchpipe::error::{ServiceError, ServiceErrorKind};
 use batchpipe::queue::ServiceFuture;
 use batchpipe::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 use batchpipe::testing::MemoryStore;
-use batchpipe_schedules::budget::Budget;
+use batchpipe_schedules::budget::{Budget, LINK_BYTES};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::BoxStream;
 
+use super::budget::PART;
 use super::{draw, others};
 
 /// The longest a call takes, in steps of others.
@@ -27,13 +28,35 @@ pub(super) struct Slow {
     budget: Arc<Budget>,
     /// Bytes in calls under way.
     carried: Arc<AtomicU64>,
+    /// Those of them that are written.
+    written: Arc<AtomicU64>,
+    /// Bytes that processors made and nobody has used up.
+    made: Arc<AtomicU64>,
     /// One call of so many fails for good; 0 for none.
     fails: usize,
 }
 
 impl Slow {
     pub(super) fn new(budget: &Arc<Budget>, fails: usize) -> Self {
-        Self { store: MemoryStore::new(), budget: Arc::clone(budget), carried: Arc::default(), fails }
+        Self {
+            store: MemoryStore::new(),
+            budget: Arc::clone(budget),
+            carried: Arc::default(),
+            written: Arc::default(),
+            made: Arc::default(),
+            fails,
+        }
+    }
+
+    /// A chunk of a processor, counted until it is used up.
+    pub(super) fn chunk(made: &Arc<AtomicU64>, bytes: usize) -> Bytes {
+        made.fetch_add(bytes as u64, SeqCst);
+        Bytes::from_owner(Made { bytes: vec![7; bytes], made: Arc::clone(made) })
+    }
+
+    /// What processors made.
+    pub(super) fn made(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.made)
     }
 
     /// A call that carries so many bytes takes its time.
@@ -48,6 +71,38 @@ impl Slow {
             return Err(ServiceError::new(ServiceErrorKind::Denied, "AccessDenied", "the model says so"));
         }
         Ok(())
+    }
+
+    /// The same for bytes that are written, which hold their room wherever they are. A read that was cut may end later than
+    /// its room.
+    async fn write(&self, bytes: u64) -> Result<(), ServiceError> {
+        let written = self.written.fetch_add(bytes, SeqCst) + bytes;
+        let _writing = Carrying(&self.written, bytes);
+        let (made, reserved, total) = (self.made.load(SeqCst), self.budget.reserved(), self.budget.total());
+        assert!(reserved <= total, "{reserved} bytes are granted, of {total}");
+        // A budget of two parts that are smaller than a link has no room for one, and a chunk may be longer than a part.
+        if total >= 2 * PART + LINK_BYTES {
+            assert!(written <= reserved, "{written} bytes are written, and {reserved} are granted");
+            assert!(made <= reserved, "{made} bytes of processors lie about, and {reserved} are granted");
+        }
+        self.call(bytes).await
+    }
+}
+
+struct Made {
+    bytes: Vec<u8>,
+    made: Arc<AtomicU64>,
+}
+
+impl AsRef<[u8]> for Made {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.made.fetch_sub(self.bytes.len() as u64, SeqCst);
     }
 }
 
@@ -79,7 +134,7 @@ impl ObjectStore for Slow {
 
     fn put<'a>(&'a self, to: &'a Location, body: Bytes, how: &'a Writing) -> ServiceFuture<'a, ()> {
         async move {
-            self.call(body.len() as u64).await?;
+            self.write(body.len() as u64).await?;
             // What the twin keeps is no part of what is in flight.
             self.store.put(to, Bytes::copy_from_slice(&body), how).await
         }
@@ -121,7 +176,7 @@ struct SlowUpload {
 impl Upload for SlowUpload {
     fn part(&self, number: u32, body: Bytes) -> ServiceFuture<'_, Part> {
         async move {
-            self.store.call(body.len() as u64).await?;
+            self.store.write(body.len() as u64).await?;
             self.upload.part(number, Bytes::copy_from_slice(&body)).await
         }
         .boxed()

@@ -1,8 +1,8 @@
 //! batchpipe's own files, compiled with the locks and tasks of [shuttle](https://docs.rs/shuttle), which decides who goes on.
 //!
-//! Each file is the one that ships. Only two modules are others: `sync`, whose locks and counters are points at which any
-//! task may go on, and `task`, which spawns on shuttle's scheduler. What the files need besides is batchpipe's own and shares
-//! nothing that matters between tasks.
+//! Each file is the one that ships. Others are `sync`, whose locks and counters are points at which any task may go on; `task`,
+//! which spawns on shuttle's scheduler; and what leads to threads and processes (`processor`) or is the model's to decide
+//! (`pipeline`). What the files need besides is batchpipe's own and shares nothing that matters between tasks.
 //!
 //! tokio's channels, semaphores and notifies stay tokio's: they know nothing of a runtime, and each of their operations is one
 //! step here. That they are right inside is tokio's own to show, and it does (it explores them with loom).
@@ -15,28 +15,23 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 
 use batched::Batched;
-pub use batchpipe::{
-    circuit, crash, error, job, leftovers, letter, link, meter, origin, pipeline, queue, retry, shutdown, store,
-};
+pub use batchpipe::{crash, error, job, leftovers, letter, link, meter, origin, queue, retry, shutdown, store};
 
-#[path = "../../../src/stages/acknowledge.rs"]
-pub mod acknowledge;
 #[path = "../../../src/batched.rs"]
 mod batched;
-#[path = "../../../src/stages/body.rs"]
-pub mod body;
 #[path = "../../../src/budget/mod.rs"]
 pub mod budget;
+#[path = "../../../src/circuit.rs"]
+pub mod circuit;
 #[path = "../../../src/cut.rs"]
 pub mod cut;
-#[path = "../../../src/stages/download.rs"]
-pub mod download;
 #[path = "../../../src/lease.rs"]
 pub mod lease;
 #[path = "../../../src/limit.rs"]
 pub mod limit;
-#[path = "../../../src/stages/upload.rs"]
-pub mod upload;
+pub mod pipeline;
+pub mod processor;
+pub mod stages;
 
 /// Leases whose keeper is a task of the scheduler.
 pub fn kept(
@@ -53,16 +48,16 @@ pub fn kept(
 
 /// The end of the pipeline, put together as `Pipeline::run` does it.
 pub async fn acknowledged(
-    finished: impl Stream<Item = acknowledge::Finished>,
-    settling: &acknowledge::Settling,
+    finished: impl Stream<Item = stages::Finished>,
+    settling: &stages::Settling,
     linger: Duration,
     at_once: usize,
-) -> acknowledge::Settled {
+) -> stages::Settled {
     finished
         .batched(settling.max_batch(), linger)
         .map(|batch| settling.acknowledge(batch))
         .buffer_unordered(at_once)
-        .fold(acknowledge::Settled::default(), |sum, settled| async move { sum + settled })
+        .fold(stages::Settled::default(), |sum, settled| async move { sum + settled })
         .await
 }
 

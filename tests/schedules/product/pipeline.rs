@@ -1,0 +1,46 @@
+//! The flow between jobs, put together as `Pipeline::run` does it; what is done for a message is the model's.
+
+use std::sync::Arc;
+
+pub use batchpipe::pipeline::Transfer;
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
+
+#[path = "../../../src/line.rs"]
+mod line;
+
+use crate::budget::Room;
+use crate::lease::Lease;
+use crate::queue::Message;
+use crate::stages::{Finished, Intake, Receive, Settled, Settling, receive};
+use crate::task;
+
+/// In the place of batchpipe's.
+#[derive(Clone)]
+pub struct Pipeline {
+    pub intake: Intake,
+    pub settling: Settling,
+    pub jobs: Arc<dyn Jobs>,
+}
+
+/// What is done for a message.
+pub trait Jobs: Send + Sync {
+    fn finish<'a>(&'a self, message: Message, lease: Lease, room: &'a Room) -> BoxFuture<'a, Finished>;
+}
+
+impl Pipeline {
+    /// Runs until `how` or the shutdown says to stop and every message taken has been settled.
+    pub async fn run(&self, how: Receive, linger: std::time::Duration) -> Settled {
+        let slots = self.intake.slots.ceiling();
+        let finished = receive(self.intake.clone(), how)
+            .map(|delivery| task::spawn(self.clone().line(delivery)))
+            .buffer_unordered(slots)
+            .map(|joined| joined.expect("no line panics"))
+            .flat_map(stream::iter);
+        crate::acknowledged(finished, &self.settling, linger, slots).await
+    }
+
+    async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
+        self.jobs.finish(message, lease, room).await
+    }
+}
