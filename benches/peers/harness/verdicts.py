@@ -25,9 +25,9 @@ def ratios(ours, theirs, value):
     return [value(a) / value(b) for a, b in zip(ours, theirs)]
 
 
-def spread(numbers, unit=" ×"):
-    middle = f"{statistics.median(numbers):.2f}{unit}"
-    return middle if len(numbers) == 1 else f"{middle} ({min(numbers):.2f}–{max(numbers):.2f})"
+def spread(numbers, unit=" ×", digits=2):
+    middle = f"{statistics.median(numbers):.{digits}f}{unit}"
+    return middle if len(numbers) == 1 else f"{middle} ({min(numbers):.{digits}f}–{max(numbers):.{digits}f})"
 
 
 def at_most(target, numbers, bound, detail=""):
@@ -103,14 +103,16 @@ def judge(results):
 
 
 def linear(results):
-    """Queues of growing length: the rates must not differ by more than a tenth, between first receive and last delete."""
+    """Queues of growing length: in one turn, the rates must not differ by more than a tenth, between first receive and last delete."""
     depths = {title: result["runs"]["batchpipe"] for title, result in results.items() if title.endswith("queued jobs")}
     if len(depths) < 2:
         return []
+    turns = [[run["jobs"] / run["working"] for run in turn] for turn in zip(*depths.values())]
+    apart = [max(rates) / min(rates) - 1 for rates in turns]
     rates = [median(each, lambda run: run["jobs"] / run["working"]) for each in depths.values()]
     costs = [1e6 * median(each, cpu_per_job) for each in depths.values()]
-    apart = max(rates) / min(rates) - 1
     names = ", ".join(title.split()[0] for title in depths)
-    return [Verdict(f"Jobs/s with {names} jobs queued", "within 10 %", f"{100 * apart:.0f} % apart ("
+    return [Verdict(f"Jobs/s with {names} jobs queued", "within 10 %",
+                    f"{spread([100 * each for each in apart], ' %', 0)} apart in one turn ("
                     + ", ".join(f"{each:,.0f}" for each in rates) + " jobs/s; " + ", ".join(f"{each:.0f}" for each in costs)
-                    + " µs of CPU a job)", apart <= 0.10)]
+                    + " µs of CPU a job)", statistics.median(apart) <= 0.10)]
