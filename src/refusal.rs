@@ -9,9 +9,11 @@
 //! Beside means in the same folder, for rights are given by prefix. Bounded: the last object of `FOLDERS` folders;
 //! one HEAD a refused input.
 //!
-//! **An output that nobody names.** A message without one is the sender's mistake, or that of a worker without `--output`. One that
-//! has done a job is well set up for this queue, and the message goes to the dead letters (BP210). Before that it counts as a refusal:
-//! three in a row stop the worker, which has burned nothing. A message that was received too often is not spared.
+//! **What a worker was not given.** A message without an output is the sender's mistake, or that of a worker without `--output`; one on
+//! files likewise, where there is no `--allow` at all. A worker that has done a job is well set up for this queue, and the message goes
+//! to the dead letters (BP210, BP207). Before that it counts as a refusal: three in a row stop the worker, which has burned nothing.
+//! Whoever may send can stop a fresh worker so, but could as well name a bucket that it may not read. A message that was
+//! received too often is not spared.
 //!
 //! **A store that does not answer** is waited for, or ends the run (`circuit.rs`). Before it does, the object is asked about once
 //! more by a plain HEAD: a store that fails on one object alone still answers that.
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::job::{Job, Location};
+use crate::message::{self, Parsed, Request};
 use crate::pipeline::Pipeline;
 use crate::queue::Message;
 use crate::retry::{Call, Retry};
@@ -33,6 +36,9 @@ const FOLDERS: usize = 64;
 
 /// The number of a message that names no output, where the worker has none.
 const NO_OUTPUT: Code = Code(210);
+
+/// The number of a message that names a place which the operator did not allow.
+const NOT_ALLOWED: Code = Code(207);
 
 /// The number of a service that failed or did not answer.
 pub(crate) const UNREACHABLE: Code = Code(107);
@@ -71,7 +77,12 @@ impl Pipeline {
     /// The error of a message that is no job here, as this worker's own matter if it may be.
     pub(crate) fn own(&self, message: &Message, error: JobError) -> JobError {
         let received_enough = self.settling.max_receives.is_some_and(|most| message.attempt >= most);
-        if error.code == NO_OUTPUT && self.readable.is_empty() && !received_enough {
+        let lacking = match error.code {
+            NO_OUTPUT => true,
+            NOT_ALLOWED => self.plan.rules.allow.is_empty() && is_on_files(message),
+            _ => false,
+        };
+        if lacking && self.readable.is_empty() && !received_enough {
             return JobError { kind: ErrorKind::Denied, ..error };
         }
         error
@@ -114,6 +125,13 @@ impl Pipeline {
             self.intake.circuit.unanswered(error);
         }
     }
+}
+
+/// Whether a message asks for files to be read or written.
+fn is_on_files(message: &Message) -> bool {
+    let is_file = |place: &Location| matches!(place, Location::File { .. });
+    let on_files = |request: &Request| is_file(&request.input) || request.output.as_ref().is_some_and(is_file);
+    matches!(message::parse(&message.body), Ok(Parsed::Jobs(requests)) if requests.iter().any(on_files))
 }
 
 /// Whether nobody answers a question about an object that could not be reached.

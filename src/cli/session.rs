@@ -194,6 +194,11 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             "say where outputs go:  --output s3://bucket/prefix/",
             Exit::Usage,
         ),
+        207 => (
+            "the messages are about files, and this worker may touch none",
+            "allow the folders they are read from and written to:  --allow DIRECTORY/  (repeatable)",
+            Exit::Usage,
+        ),
         105 => ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access),
         702 => (
             "a part of batchpipe panicked",
@@ -266,6 +271,12 @@ mod tests {
                 Exit::Failed,
                 "the store can't be reached",
                 "goes on where it was.  Stopped receiving; 5 jobs given back",
+            ),
+            (
+                207,
+                Exit::Usage,
+                "may touch none",
+                "--allow DIRECTORY/  (repeatable).  Stopped receiving; 2 jobs given back",
             ),
             (210, Exit::Usage, "name no output", "--output s3://bucket/prefix/.  Stopped receiving; 2 jobs given back"),
         ];

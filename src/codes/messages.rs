@@ -59,7 +59,8 @@ pub(super) const PAGES: &[Page] = &[
     Page::new(
         207,
         "the message names a place that is not in the allow-list",
-        "It moved to the dead letters; nothing was read or written there.",
+        "Nothing was read or written there. The message moved to the dead letters; but a worker without any --allow that \
+        has done no job yet gives back messages about files, and stops at the third in a row.",
         "The place is under no prefix of --allow; or the bucket is an ARN, an alias of an access point or no bucket's \
         name; or it is a local file, and those must be allowed one folder at a time, without `..` in their paths.",
         "If you trust the sender, add --allow and redrive the message.",

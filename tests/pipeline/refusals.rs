@@ -177,6 +177,24 @@ async fn a_worker_without_an_output_stops_at_the_third_message_that_names_none_a
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (20, 0), "nothing was burned");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_touch_no_file_stops_at_the_third_message_about_files_unless_others_may_be_touched() {
+    for (allowed, stops) in [(None, true), (Some(Rig::input("")), false)] {
+        let mut rig = Rig::new();
+        rig.rules.allow.extend(allowed);
+        rig.max_receives = Some(5);
+        rig.concurrency = 1;
+        for number in 0..6 {
+            rig.body(format!(r#"{{"input":"file:///in/{number}","output":"s3://output/{number}"}}"#), &[]);
+        }
+        let running = rig.start(Work::Copy);
+        let circuit = Arc::clone(&running.circuit);
+        running.end().await;
+        assert_eq!(circuit.tripped().map(|tripped| tripped.code), stops.then_some(Code(207)));
+        assert_eq!((rig.queue.len(), rig.dead_letters.len()), if stops { (6, 0) } else { (0, 6) });
+    }
+}
+
 /// Its sender's mistake: the other messages tell that the worker needs no output of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_name_no_output_stop_no_worker_that_has_done_a_job_without_one() {
