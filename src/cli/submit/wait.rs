@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use crate::cli::output;
@@ -41,27 +42,39 @@ pub(super) async fn wait(
 ) -> Result<Exit, UserError> {
     let Some(output) = &config.output else { return Ok(Exit::Done) };
     screen.print(&format!("Waiting for {} under {output}", things(names.len() as u64, "output")));
+    let look = |names| missing(names, store, output).boxed();
+    let is_empty = || queue.counts().map(|counts| counts.is_ok_and(|counts| counts == Counts::default())).boxed();
+    names = watch(names, look, is_empty).await?;
+    if names.is_empty() {
+        screen.print("Every output is there.");
+        return Ok(Exit::Done);
+    }
+    for name in names.iter().take(Submitted::NAMED) {
+        screen.print(&format!("no output: {}", output::escaped(name)));
+    }
+    let (failed, queue) = (things(names.len() as u64, "job"), &config.queue);
+    screen.print(&format!("{failed} failed. See them:  batchpipe dlq list --queue {queue}"));
+    Ok(Exit::SomeFailed)
+}
+
+/// Looks again and again until nothing is missing, or the queue is empty and something still is: that is returned.
+async fn watch<'a>(
+    mut names: Vec<String>,
+    look: impl Fn(Vec<String>) -> BoxFuture<'a, Result<Vec<String>, UserError>>,
+    is_empty: impl Fn() -> BoxFuture<'a, bool>,
+) -> Result<Vec<String>, UserError> {
     let (mut was_empty, mut pause) = (false, LOOK_EVERY);
     loop {
         tokio::time::sleep(pause).await;
         let begun = Instant::now();
-        names = missing(names, store, output).await?;
+        names = look(names).await?;
         pause = LOOK_EVERY.max(begun.elapsed() * REST);
-        if names.is_empty() {
-            screen.print("Every output is there.");
-            return Ok(Exit::Done);
-        }
         // Twice in a row: an output may have appeared between the look at the outputs and the look at the queue.
-        let is_empty = queue.counts().await.is_ok_and(|counts| counts == Counts::default());
-        if is_empty && was_empty {
-            for name in names.iter().take(Submitted::NAMED) {
-                screen.print(&format!("no output: {}", output::escaped(name)));
-            }
-            let (failed, queue) = (things(names.len() as u64, "job"), &config.queue);
-            screen.print(&format!("{failed} failed. See them:  batchpipe dlq list --queue {queue}"));
-            return Ok(Exit::SomeFailed);
+        let empty = !names.is_empty() && is_empty().await;
+        if names.is_empty() || (empty && was_empty) {
+            return Ok(names);
         }
-        was_empty = is_empty;
+        was_empty = empty;
     }
 }
 
@@ -160,5 +173,35 @@ mod tests {
 
     async fn missing_of(names: Vec<String>, store: &Arc<dyn ObjectStore>) -> Vec<String> {
         missing(names, store, &Location::s3("out", "o/")).await.unwrap()
+    }
+
+    /// When it looked, in seconds, with looks of so many seconds; an output comes before the last of them, or the queue is empty
+    /// from one of them on.
+    async fn looks(takes: &[u64], empty_from: usize) -> (Vec<u64>, usize) {
+        let (begun, looked) = (Instant::now(), Mutex::new(Vec::new()));
+        let look = |names: Vec<String>| {
+            let mut looked = looked.lock().unwrap();
+            let nth = looked.len();
+            looked.push(begun.elapsed().as_secs());
+            let left = if nth + 1 < takes.len() { names } else { Vec::new() };
+            tokio::time::sleep(Duration::from_secs(takes[nth])).map(|()| Ok(left)).boxed()
+        };
+        let is_empty = || std::future::ready(looked.lock().unwrap().len() > empty_from).boxed();
+        let left = watch(vec!["a".to_owned()], look, is_empty).await.unwrap().len();
+        (looked.into_inner().unwrap(), left)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_looks_every_two_seconds_and_a_tenth_of_the_time_at_the_most() {
+        assert_eq!(looks(&[0, 0, 0], 9).await, (vec![2, 4, 6], 0));
+        // Ten seconds, and ninety of rest; then as quickly as before.
+        assert_eq!(looks(&[10, 0, 1, 0], 9).await, (vec![2, 102, 104, 114], 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_queue_ends_the_wait_when_it_was_so_at_two_looks() {
+        assert_eq!(looks(&[0; 9], 0).await, (vec![2, 4], 1));
+        assert_eq!(looks(&[0; 9], 3).await, (vec![2, 4, 6, 8, 10], 1));
+        assert_eq!(looks(&[0; 2], 0).await, (vec![2, 4], 0), "what is there counts more");
     }
 }
