@@ -42,17 +42,14 @@ pub(super) struct Template {
 
 const PLACEHOLDERS: [&str; 3] = ["{input}", "{output}", "{args}"];
 
-/// Words in braces that can only be slips for one of ours: (what was typed, what was meant).
-const SLIPS: [(&str, &str); 10] = [
+/// Words in braces that can only be slips for one of ours: (what was typed, what was meant). One letter off is seen without a list.
+const SLIPS: [(&str, &str); 7] = [
     ("{in}", "{input}"),
-    ("{inputs}", "{input}"),
     ("{infile}", "{input}"),
     ("{inputfile}", "{input}"),
     ("{out}", "{output}"),
-    ("{outputs}", "{output}"),
     ("{outfile}", "{output}"),
     ("{outputfile}", "{output}"),
-    ("{arg}", "{args}"),
     ("{arguments}", "{args}"),
 ];
 
@@ -160,16 +157,29 @@ fn refuse_slips(argument: &OsStr) -> Result<(), UserError> {
     }
     let differs = |word: &&str| find(&lower, word).is_some() && find(argument.as_bytes(), word).is_none();
     let slip = SLIPS.into_iter().find(|(slip, _)| find(&lower, slip).is_some());
-    let slip = slip.or_else(|| PLACEHOLDERS.into_iter().find(differs).map(|word| (word, word)));
-    match slip {
+    let meant =
+        slip.map(|(_, meant)| meant).or_else(|| PLACEHOLDERS.into_iter().find(differs)).or_else(|| nearly(&lower));
+    match meant {
         None => Ok(()),
-        Some((_, meant)) => Err(UserError::usage(
+        Some(meant) => Err(UserError::usage(
             111,
             format!("unknown placeholder in {:?}", argument.display().to_string()),
             "the placeholders are {input}, {output} and {args}; the key is in the variable BATCHPIPE_KEY",
             format!("did you mean {meant}?"),
         )),
     }
+}
+
+/// The placeholder that a word in braces is one slip of a finger away from: a letter too many, too few, another, or two swapped.
+fn nearly(text: &[u8]) -> Option<&'static str> {
+    let words = text
+        .split(|byte| *byte == b'{')
+        .skip(1)
+        .filter_map(|after| Some(&after[..after.iter().position(|byte| *byte == b'}')?]));
+    let mut words = words.filter_map(|word| std::str::from_utf8(word).ok());
+    words.find_map(|word| {
+        PLACEHOLDERS.into_iter().find(|known| strsim::osa_distance(word, known.trim_matches(['{', '}'])) == 1)
+    })
 }
 
 /// Whether `text` holds one of the placeholders.
@@ -222,7 +232,14 @@ mod tests {
 
     #[test]
     fn a_slip_in_a_placeholder_is_named() {
-        for (typed, meant) in [("{in}", "{input}"), ("-o{Out}", "{output}"), ("{INPUT}", "{input}")] {
+        for (typed, meant) in [
+            ("{in}", "{input}"),
+            ("-o{Out}", "{output}"),
+            ("{INPUT}", "{input}"),
+            ("{inpt}", "{input}"),
+            ("x{ouptut}.png", "{output}"),
+            ("{arg}", "{args}"),
+        ] {
             assert!(parse(&[typed]).unwrap_err().to_string().contains(&format!("did you mean {meant}?")), "{typed}");
         }
         assert!(parse(&["--x={args}"]).unwrap_err().to_string().starts_with("error[BP111]"));
