@@ -69,21 +69,23 @@ pub(super) async fn deliver(
     // Those that begin at once come first.
     seats.sort_by_key(|seat| matches!(seat, Seat::Place(..)));
     let mut lines: Vec<Arrived> = Vec::with_capacity(messages.len());
-    // Groups of which a message is at work here already, and what came behind those.
-    let (mut at_work, mut early) = (HashSet::new(), Vec::new());
+    // Groups of which a message is held here already, and what came behind those.
+    let (mut held, mut early) = (HashSet::new(), Vec::new());
     for message in messages {
         // Held already: its newest receipt is noted, and the job that runs goes on.
         let Some(lease) = intake.leases.grant(&message, asked) else {
             intake.meters.received(message.sent, message.attempt, 0);
-            at_work.extend(message.group);
+            held.extend(message.group);
             continue;
         };
         let first =
             message.group.as_ref().and_then(|_| lines.iter_mut().find(|line| line.message.group == message.group));
-        if let Some(line) = first {
-            line.behind.push((message, lease));
-        } else if message.group.as_ref().is_some_and(|group| at_work.contains(group)) {
+        // Looked at before the lines: what is held may lie in the middle of a group. It was behind one that failed, is still to
+        // be given back, and those after it must not go on without it.
+        if message.group.as_ref().is_some_and(|group| held.contains(group)) {
             early.push(message);
+        } else if let Some(line) = first {
+            line.behind.push((message, lease));
         } else if let Some(seat) = seats.pop() {
             lines.push(Arrived { seat, message, lease, behind: Vec::new() });
         } else {

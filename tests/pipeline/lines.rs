@@ -233,6 +233,27 @@ async fn a_group_that_comes_again_waits_for_its_message_that_is_still_at_work() 
     assert_eq!(seen.of("a"), ["a0", "a1"]);
 }
 
+/// The first has failed, and the queue is slow to say that it has it back: so the second still waits behind it when the queue
+/// forgets both, and hands them out anew with a third.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_comes_again_does_not_leave_out_one_in_its_middle_that_is_still_held() {
+    let mut rig = Rig::fifo();
+    (rig.receive.receivers, rig.visibility) = (Some(2), Duration::from_secs(30));
+    rig.faults.next(On::Extend, Fault::Late(Duration::from_millis(400)), 1);
+    send(&rig, "a", 2);
+    let seen = Seen::default();
+    let once =
+        |name: &str, attempt| if (name, attempt) == ("a0", 1) { Err(ProcessError::retry("not yet")) } else { Ok(()) };
+    let running = rig.start(seen.copying(once));
+    while !rig.log.operations().iter().any(|operation| matches!(operation, Operation::Extend { .. })) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    rig.job_in("a", "a2", 10);
+    assert!(rig.queue.forget() > 0);
+    assert_eq!(running.end().await.done, 3);
+    assert_eq!(seen.of("a"), ["a0", "a0", "a1", "a2"]);
+}
+
 /// Memory for two jobs, outputs that must grow, and lines on every place: nothing may wait for what waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_must_grow_in_little_memory_do_not_deadlock() {
