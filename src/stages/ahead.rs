@@ -10,6 +10,9 @@
 //! that have become slow, is given back untried, since others may have time for it. So is all that waits when the
 //! worker is told to stop.
 //!
+//! Where room is short, a message that is here has one thing more for it: it may tell the size of its input. A small one begins
+//! in the room that needs, where one that is still to come must find that of an input of unknown size.
+//!
 //! Giving back counts as a receive. Where the first receive is the last, nothing is asked for ahead.
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,8 +25,11 @@ use tokio::time::Instant;
 use super::deliver::{Delivery, give_back};
 use super::receive::Intake;
 use super::receivers::Shared;
-use super::seat::{GATHER, place};
+use super::seat::GATHER;
+use crate::budget::Room;
 use crate::lease::Lease;
+use crate::limit::Permit;
+use crate::message::{self, Parsed};
 use crate::meter::Meters;
 use crate::queue::Message;
 use crate::shutdown::Phase;
@@ -165,6 +171,30 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// A slot and memory: the minimum of any job, or where that is not free, of this one.
+    async fn place(&self, intake: &Intake) -> (Permit, Room) {
+        let slot = intake.slots.acquire().await;
+        let room = match intake.budget.try_reserve() {
+            Some(room) => room,
+            None => match self.size() {
+                size @ Some(_) => intake.budget.admit(size).await,
+                None => intake.budget.reserve().await,
+            },
+        };
+        (slot, room)
+    }
+
+    /// The size of the input, if the message tells it and the room is for no other. What is larger than told fails as it is read.
+    fn size(&self) -> Option<u64> {
+        if !self.behind.is_empty() {
+            return None;
+        }
+        match message::parse(&self.message.body) {
+            Ok(Parsed::Jobs(jobs)) if jobs.len() == 1 => jobs[0].size,
+            _ => None,
+        }
+    }
+
     fn messages(self) -> Vec<(Message, Lease)> {
         [(self.message, self.lease)].into_iter().chain(self.behind).collect()
     }
@@ -199,7 +229,7 @@ pub(super) async fn begin(
                 shared.gone(messages.len());
                 release(&intake, messages).await;
             }
-            (slot, room) = place(&intake) => {
+            (slot, room) = next.place(&intake) => {
                 let Waiting { message, lease, behind, ticket, .. } = next;
                 let delivery = Delivery { message, lease, room, slot, behind };
                 delivery.begin(&intake, &shared);

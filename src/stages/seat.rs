@@ -70,7 +70,7 @@ async fn seat(intake: &Intake, shared: &Shared) -> Seat {
 }
 
 /// A slot and the memory of a job.
-pub(super) async fn place(intake: &Intake) -> (Permit, Room) {
+async fn place(intake: &Intake) -> (Permit, Room) {
     let slot = intake.slots.acquire().await;
     (slot, intake.budget.reserve().await)
 }

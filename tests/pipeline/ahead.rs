@@ -62,6 +62,30 @@ async fn slots_are_at_work_while_the_next_messages_are_on_their_way() {
     }
 }
 
+/// How long so many tiny jobs take in memory for two of unknown size, with messages that tell the size or don't.
+async fn in_little_memory(told: bool, jobs: usize) -> Duration {
+    let mut rig = rig(16, 0);
+    rig.memory = 3 << 20;
+    for number in 0..jobs {
+        let name = number.to_string();
+        rig.store.insert_pattern(Rig::input(&name), 100);
+        let size = if told { r#","size":100"# } else { "" };
+        let body = format!(r#"{{"v":1,"input":"{}","output":"{}"{size}}}"#, Rig::input(&name), Rig::output(&name));
+        rig.body(body, &[&name]);
+    }
+    let began = Instant::now();
+    assert_eq!(rig.run(Work::Copy).await.done, jobs as u64);
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn little_memory_is_enough_for_many_jobs_whose_messages_tell_that_they_are_small() {
+    let (told, untold) = (in_little_memory(true, 800).await, in_little_memory(false, 800).await);
+    assert!(told * 3 < untold, "{told:?} with sizes, {untold:?} without");
+    // A read and a write each in 16 slots, and the way there.
+    assert!(told < TRIP * 2 * 800 / 16 * 3 / 2, "{told:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn messages_that_wait_for_a_slot_are_counted_while_they_do() {
     let rig = rig(16, 1600);

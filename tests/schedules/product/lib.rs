@@ -15,7 +15,9 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 
 use batched::Batched;
-pub use batchpipe::{crash, error, job, leftovers, letter, link, meter, origin, queue, retry, shutdown, store};
+pub use batchpipe::{
+    crash, error, job, leftovers, letter, link, message, meter, origin, queue, retry, shutdown, store,
+};
 
 #[path = "../../../src/batched.rs"]
 mod batched;
