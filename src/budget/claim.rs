@@ -5,18 +5,16 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::room::Shared;
-use super::{Budget, spare};
+use super::{Budget, Buffer};
 
 /// The right to hold the bytes of one part. Give it to the bytes with [`hold`](Claim::hold).
 #[derive(Debug)]
 pub struct Claim {
     source: Source,
-    /// How long the [buffer](Claim::buffer) is that it gave.
-    gave: usize,
 }
 
 #[derive(Debug)]
@@ -33,43 +31,35 @@ pub(super) struct Extra {
     budget: Arc<Budget>,
     bytes: u64,
     /// An empty buffer in this room.
-    buffer: Option<BytesMut>,
+    buffer: Option<Buffer>,
 }
 
 impl Claim {
     /// A claim on a job's own room, for as long as `permit` lives.
     pub(super) fn own(permit: OwnedSemaphorePermit, room: &Arc<Shared>) -> Self {
-        Self { source: Source::Own(permit, Arc::clone(room)), gave: 0 }
+        Self { source: Source::Own(permit, Arc::clone(room)) }
     }
 
     pub(super) fn extra(extra: Extra) -> Self {
-        Self { source: Source::Extra(extra), gave: 0 }
+        Self { source: Source::Extra(extra) }
     }
 
-    /// An empty buffer for the bytes, with room for at least `capacity` of them: one that was used before, if there is one.
-    pub fn buffer(&mut self, capacity: usize) -> BytesMut {
+    /// An empty buffer for `bytes` of them: one that was used before, if there is one.
+    pub fn buffer(&mut self, bytes: usize) -> Buffer {
         let (budget, used) = match &mut self.source {
             Source::Own(_, shared) => (&shared.budget, shared.lock().spare.pop()),
             Source::Extra(extra) => (&extra.budget, extra.buffer.take()),
         };
-        let bytes = capacity as u64;
-        // For most of a part one of a whole part: those are at hand.
-        let length = if (budget.part / 2 + 1..=budget.part).contains(&bytes) { budget.part } else { bytes };
-        if length < spare::LEAST {
-            return BytesMut::with_capacity(capacity);
-        }
+        let length = budget.length(bytes as u64);
         // One that does not fit goes with what else was in the room.
-        let used = used.filter(|buffer| spare::fits(buffer, length)).or_else(|| budget.lock().spare.take(length));
-        let buffer = used.unwrap_or_else(|| BytesMut::with_capacity(length as usize));
-        self.gave = buffer.capacity();
-        buffer
+        let used =
+            used.filter(|buffer| buffer.capacity() as u64 == length).or_else(|| budget.lock().spare.take(length));
+        used.unwrap_or_else(|| Buffer::new(length as usize))
     }
 
     /// Keeps a buffer that has been used up for the next claim.
-    fn keep(&mut self, mut buffer: BytesMut) {
+    fn keep(&mut self, mut buffer: Buffer) {
         buffer.clear();
-        // Of what others made, and this claim only held, hardly anything fits what will be asked for.
-        let is_own = buffer.capacity() == self.gave;
         match &mut self.source {
             Source::Own(_, shared) if shared.budget.is_usual(&buffer) => {
                 let mut held = shared.lock();
@@ -77,30 +67,43 @@ impl Claim {
                     held.spare.push(buffer);
                 }
             }
-            Source::Own(_, shared) if is_own => shared.budget.lock().keep(buffer),
+            Source::Own(_, shared) => shared.budget.lock().keep(buffer),
             // In room that is given back with it.
-            Source::Extra(extra) if is_own || extra.budget.is_usual(&buffer) => extra.buffer = Some(buffer),
-            _ => {}
+            Source::Extra(extra) => extra.buffer = Some(buffer),
         }
     }
 
-    /// The bytes, holding their claim for as long as any clone or slice of them lives.
+    /// What is in the buffer, holding this claim for as long as any clone or slice of it lives.
+    pub fn hold_buffer(self, buffer: Buffer) -> Bytes {
+        Bytes::from_owner(Filled { buffer, claim: self })
+    }
+
+    /// The same for bytes that somebody else made.
     pub fn hold(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Counted { bytes, claim: self })
+        Bytes::from_owner(Counted { bytes, _claim: self })
+    }
+}
+
+struct Filled {
+    buffer: Buffer,
+    claim: Claim,
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        self.claim.keep(std::mem::take(&mut self.buffer));
+    }
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.as_ref()
     }
 }
 
 struct Counted {
     bytes: Bytes,
-    claim: Claim,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if let Ok(buffer) = std::mem::take(&mut self.bytes).try_into_mut() {
-            self.claim.keep(buffer);
-        }
-    }
+    _claim: Claim,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -110,7 +113,7 @@ impl AsRef<[u8]> for Counted {
 }
 
 impl Extra {
-    pub(super) fn new(budget: Arc<Budget>, bytes: u64, buffer: Option<BytesMut>) -> Self {
+    pub(super) fn new(budget: Arc<Budget>, bytes: u64, buffer: Option<Buffer>) -> Self {
         Self { budget, bytes, buffer }
     }
 }

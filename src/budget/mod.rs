@@ -20,10 +20,12 @@
 //! waits for memory, and of those who wait for one, the job with the most room can always go. What is lent goes when the
 //! upload has used up the processor's last chunk, which waits for nobody.
 //!
-//! Buffers are used again instead of being freed, those of a whole part and shorter ones of alike length (`spare.rs`). A fresh
-//! one costs a page fault for each 4 KiB, and blocks of 8 MiB fragment the heap: `-- cat` under 128 MiB took 225 MiB and 1.9 CPU-s/GiB before (measured). A buffer that waits
-//! for its next use lies in room that is free, or in its job's own, and goes when that room is given to something else.
+//! Long buffers are mappings of their own, outside the heap and its gaps (`buffer.rs`), and none is longer than the room granted
+//! for it. They are used again instead of being freed, those of a whole part and shorter ones of the same length (`spare.rs`): a
+//! fresh one costs a page fault for each 4 KiB (`-- cat` took 1.9 CPU-s/GiB before, measured). A buffer that waits for its
+//! next use lies in room that is free, or in its job's own, and goes when that room is given to something else.
 
+mod buffer;
 mod claim;
 mod room;
 mod spare;
@@ -31,11 +33,11 @@ mod spare;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use bytes::BytesMut;
 use tokio::sync::Notify;
 
 use crate::link;
 use crate::sync::{Mutex, MutexGuard};
+pub use buffer::Buffer;
 pub use claim::Claim;
 use claim::Extra;
 use room::Held;
@@ -77,13 +79,13 @@ struct State {
 
 impl State {
     /// Takes `bytes` of what is free; returns the buffers that lay there.
-    fn take(&mut self, bytes: u64) -> Vec<BytesMut> {
+    fn take(&mut self, bytes: u64) -> Vec<Buffer> {
         self.free -= bytes;
         self.spare.shrink(self.free)
     }
 
     /// Keeps `buffer` if there is free room to keep it in.
-    fn keep(&mut self, buffer: BytesMut) {
+    fn keep(&mut self, buffer: Buffer) {
         self.spare.keep(buffer, self.free);
     }
 
@@ -184,10 +186,24 @@ impl Budget {
 
     fn minimum(&self, size: Option<u64>) -> (u64, u64) {
         let Some(size) = size else { return (self.part, self.full) };
-        (size.min(self.part), size.saturating_mul(2).clamp(SMALLEST_WRITE.min(self.full), self.full))
+        let read = self.length(size.min(self.part));
+        let write =
+            if read == self.part { self.full } else { (2 * read).clamp(SMALLEST_WRITE.min(self.full), self.full) };
+        (read, write)
+    }
+
+    /// How much memory `bytes` take: the length of the buffer for them. For most of a part that is one of a whole part, of which
+    /// there always are some at hand; what is longer than a part is too rare to serve again.
+    fn length(&self, bytes: u64) -> u64 {
+        match bytes {
+            _ if bytes > self.part => bytes,
+            _ if bytes > self.part / 2 => self.part,
+            _ => spare::length(bytes).min(self.part),
+        }
     }
 
     fn try_extra(self: &Arc<Self>, bytes: u64) -> Option<Extra> {
+        let bytes = self.length(bytes);
         let mut state = self.lock();
         if state.growing > 0 || state.free < bytes + self.reachable(&state, None) {
             return None;
@@ -200,7 +216,7 @@ impl Budget {
         state.extra += bytes;
         let displaced = state.take(bytes);
         drop(state);
-        let buffer = displaced.into_iter().find(|buffer| spare::fits(buffer, bytes));
+        let buffer = displaced.into_iter().find(|buffer| buffer.capacity() as u64 == bytes);
         Some(Extra::new(Arc::clone(self), bytes, buffer))
     }
 
@@ -223,7 +239,7 @@ impl Budget {
         true
     }
 
-    fn release(&self, bytes: u64, buffers: impl IntoIterator<Item = BytesMut>) {
+    fn release(&self, bytes: u64, buffers: impl IntoIterator<Item = Buffer>) {
         let mut state = self.lock();
         state.free += bytes;
         buffers.into_iter().for_each(|buffer| state.keep(buffer));
@@ -237,8 +253,8 @@ impl Budget {
     }
 
     /// Whether a buffer is one for a part.
-    fn is_usual(&self, buffer: &BytesMut) -> bool {
-        spare::fits(buffer, self.part)
+    fn is_usual(&self, buffer: &Buffer) -> bool {
+        buffer.capacity() as u64 == self.part
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -6,10 +6,9 @@
 
 use std::sync::{Arc, PoisonError};
 
-use bytes::BytesMut;
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Budget, Claim, Growing};
+use super::{Budget, Buffer, Claim, Growing};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What one job holds.
@@ -42,7 +41,7 @@ pub(super) struct Held {
     /// The write room is full for as long as the processor is at work, and this is its own size.
     pub(super) lent: Option<u64>,
     /// Buffers of a part, empty, in the job's own room.
-    pub(super) spare: Vec<BytesMut>,
+    pub(super) spare: Vec<Buffer>,
 }
 impl Room {
     pub(super) fn new(budget: Arc<Budget>, held: Held) -> Self {

@@ -1,45 +1,43 @@
 //! Empty buffers in room that is free, until that is given to something else.
 //!
-//! A buffer serves again for what is about as long: one that were much longer would hold more than its claim. So parts,
-//! and objects of one size, find one; of objects of all sizes, few do.
+//! A buffer serves again for what has the same [length], and its claim is on all of that: one that were longer would hold more than
+//! was granted.
 //!
 //! Bounded by what is free, and by [`MOST`].
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
-
-/// Buffers of less are not kept: the allocator has such at hand, without asking the kernel.
-pub(super) const LEAST: u64 = 128 * 1024;
+use super::buffer::{Buffer, LEAST};
 
 /// Of more, the ones unused for longest go: they are looked through one by one, and where objects are of all sizes most fit
 /// none of those to come. With 16 objects at once there were 20 of them at the most (measured).
 const MOST: usize = 64;
 
-/// Whether a buffer is one for `bytes`: it has room for them, and for hardly more.
-pub(super) fn fits(buffer: &BytesMut, bytes: u64) -> bool {
-    (bytes..=bytes + bytes / 16).contains(&(buffer.capacity() as u64))
+/// The length of the buffer for `bytes`, at most an eighth more: eight lengths between a power of two and the next, so that objects
+/// of all sizes use each other's.
+pub(super) fn length(bytes: u64) -> u64 {
+    if bytes < LEAST { bytes } else { bytes.next_multiple_of(bytes.next_power_of_two() / 16) }
 }
 
 /// The buffers, the one used last at the end.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
-    buffers: VecDeque<BytesMut>,
+    buffers: VecDeque<Buffer>,
     /// The sum of their capacities.
     bytes: u64,
 }
 
 impl Spare {
-    /// One for `bytes`: the one used last, which may still be in the caches.
-    pub(super) fn take(&mut self, bytes: u64) -> Option<BytesMut> {
-        let at = self.buffers.iter().rposition(|buffer| fits(buffer, bytes))?;
+    /// One of this length: the one used last, which may still be in the caches.
+    pub(super) fn take(&mut self, length: u64) -> Option<Buffer> {
+        let at = self.buffers.iter().rposition(|buffer| buffer.capacity() as u64 == length)?;
         let buffer = self.buffers.remove(at)?;
         self.bytes -= buffer.capacity() as u64;
         Some(buffer)
     }
 
-    /// Keeps `buffer` if that is worth it and `room` is enough.
-    pub(super) fn keep(&mut self, buffer: BytesMut, room: u64) {
+    /// Keeps `buffer` if that is worth it, which a short one is not, and `room` is enough.
+    pub(super) fn keep(&mut self, buffer: Buffer, room: u64) {
         let length = buffer.capacity() as u64;
         if length < LEAST || self.bytes + length > room {
             return;
@@ -54,7 +52,7 @@ impl Spare {
     }
 
     /// Gives up what does not fit in `room` any more.
-    pub(super) fn shrink(&mut self, room: u64) -> Vec<BytesMut> {
+    pub(super) fn shrink(&mut self, room: u64) -> Vec<Buffer> {
         let mut given = Vec::new();
         while self.bytes > room {
             let Some(buffer) = self.buffers.pop_back() else { break };
@@ -76,17 +74,29 @@ impl Spare {
 mod tests {
     use super::*;
 
-    fn buffer(bytes: u64) -> BytesMut {
-        BytesMut::with_capacity(bytes as usize)
+    fn buffer(bytes: u64) -> Buffer {
+        Buffer::new(bytes as usize)
     }
 
     #[test]
-    fn a_buffer_serves_again_for_what_is_as_long_and_not_for_much_less() {
+    fn a_buffer_serves_again_for_what_is_as_long_and_for_nothing_else() {
         let mut spare = Spare::default();
         spare.keep(buffer(16 * LEAST), 100 * LEAST);
-        assert!(spare.take(8 * LEAST).is_none() && spare.take(17 * LEAST).is_none());
-        assert!(spare.take(16 * LEAST - 1000).is_some());
+        assert!(spare.take(16 * LEAST - 1).is_none() && spare.take(16 * LEAST + 1).is_none());
+        assert!(spare.take(16 * LEAST).is_some());
         assert!(spare.take(16 * LEAST).is_none(), "it was taken twice");
+    }
+
+    #[test]
+    fn lengths_are_few_and_hardly_more_than_was_wanted() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for bytes in (LEAST..=16 * LEAST).step_by(509) {
+            let length = length(bytes);
+            assert!((bytes..=bytes + bytes / 8).contains(&length), "{bytes}: {length}");
+            lengths.insert(length);
+        }
+        assert!(lengths.len() <= 4 * 8 + 1, "{lengths:?}");
+        assert_eq!([LEAST, 8 * LEAST, LEAST - 1, 7].map(length), [LEAST, 8 * LEAST, LEAST - 1, 7]);
     }
 
     #[test]

@@ -149,22 +149,22 @@ fn a_buffer_of_a_part_is_used_again_and_never_beyond_what_is_free() {
     let budget = Budget::new(4 * PART, PART);
     let touched = |claim: &mut Claim| {
         let mut buffer = claim.buffer(PART as usize);
-        buffer.resize(PART as usize, 1);
-        (buffer.as_ptr(), buffer.freeze())
+        buffer.read_from(std::io::repeat(1), PART as usize).unwrap();
+        (buffer.as_ref().as_ptr(), buffer)
     };
     let room = budget.try_admit(Some(PART)).unwrap();
     let mut own = room.try_read(PART).unwrap();
-    let (address, bytes) = touched(&mut own);
-    let held = own.hold(bytes);
+    let (address, buffer) = touched(&mut own);
+    let held = own.hold_buffer(buffer);
     let slice = held.slice(1..2);
     drop(held);
     assert_eq!(slice[0], 1, "a slice keeps the bytes");
     drop(slice);
     let mut again = room.try_read(PART).unwrap();
-    let (second, bytes) = touched(&mut again);
+    let (second, buffer) = touched(&mut again);
     assert_eq!(second, address, "the buffer comes back");
-    assert!(bytes.iter().all(|byte| *byte == 1));
-    drop(again.hold(bytes));
+    assert!(buffer.as_ref().iter().all(|byte| *byte == 1));
+    drop(again.hold_buffer(buffer));
     drop(room);
     let spare = |budget: &Budget| budget.lock().spare.bytes();
     assert_eq!(spare(&budget), PART, "it waits in what is free");
@@ -175,14 +175,13 @@ fn a_buffer_of_a_part_is_used_again_and_never_beyond_what_is_free() {
 #[test]
 fn a_shorter_buffer_is_used_again_by_the_next_job_for_as_much_and_not_for_less() {
     let budget = Budget::new(64 * PART, PART);
-    let third = PART / 3;
+    let third = spare::length(PART / 3);
     let used = |size: u64| {
         let room = budget.try_admit(Some(size)).unwrap();
         let mut claim = room.try_read(size).unwrap();
-        let mut buffer = claim.buffer(size as usize);
-        buffer.resize(size as usize, 1);
-        let (address, capacity) = (buffer.as_ptr(), buffer.capacity());
-        drop(claim.hold(buffer.freeze()));
+        let buffer = claim.buffer(size as usize);
+        let (address, capacity) = (buffer.as_ref().as_ptr(), buffer.capacity());
+        drop(claim.hold_buffer(buffer));
         (address, capacity)
     };
     let (first, _) = used(third);
@@ -192,6 +191,26 @@ fn a_shorter_buffer_is_used_again_by_the_next_job_for_as_much_and_not_for_less()
     let rooms: Vec<Room> = std::iter::from_fn(|| budget.try_admit(Some(third))).collect();
     let free = budget.total() - budget.reserved();
     assert!(rooms.len() > 50 && budget.lock().spare.bytes() <= free, "it goes when its room is given away");
+}
+
+#[test]
+fn no_buffer_is_longer_than_the_room_that_was_given_for_it() {
+    let budget = Budget::new(64 * PART, PART);
+    for size in (1..2 * PART).step_by(10_007).chain([PART / 2, PART / 2 + 1, PART - 1, PART]) {
+        let room = budget.try_admit(Some(size)).unwrap();
+        let (read, write) = budget.minimum(Some(size));
+        assert_eq!(budget.reserved(), read + write);
+        let mut own = room.try_read(size.min(PART)).unwrap();
+        let buffer = own.buffer(size.min(PART) as usize);
+        assert!((size.min(PART)..=read).contains(&(buffer.capacity() as u64)), "{size}: {}", buffer.capacity());
+        // The other half of a small write room is the link's.
+        let output = own.buffer(room.write_size() as usize).capacity() as u64;
+        assert!(output <= if write == budget.full { PART } else { write / 2 }, "{size}: {output} of {write}");
+        let mut more = room.try_more(size).unwrap();
+        let granted = budget.reserved() - read - write;
+        let buffer = more.buffer(size as usize);
+        assert!((size..=granted).contains(&(buffer.capacity() as u64)), "{size}: {} of {granted}", buffer.capacity());
+    }
 }
 
 #[test]

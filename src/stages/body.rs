@@ -130,7 +130,9 @@ impl Body {
             if buffer.len() + length > fits {
                 room.grow().await;
                 fits = whole;
-                buffer.reserve(whole - buffer.len());
+                let mut longer = claim.buffer(whole);
+                longer.extend_from_slice(buffer.as_ref());
+                buffer = longer;
             }
             buffer.extend_from_slice(&chunk.bytes.split_to(length));
             self.put_back(chunk);
@@ -138,7 +140,7 @@ impl Body {
         if !self.begun {
             self.look_ahead(room).await?;
         }
-        Ok(claim.hold(buffer.freeze()))
+        Ok(claim.hold_buffer(buffer))
     }
 
     async fn take(&mut self) -> Result<Option<Chunk>, JobError> {

@@ -13,11 +13,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use crate::budget::{Claim, Room};
+use crate::budget::{Buffer, Claim, Room};
 use crate::crash;
 use crate::error::Stage::Download;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
@@ -138,7 +138,7 @@ impl Source {
     /// Reads one range whole, however often its body breaks.
     async fn fetch(self, range: Range<u64>, pin: Version, mut claim: Claim) -> Result<Fetched, ServiceError> {
         let Self { store, transfer, meters, from } = &self;
-        let mut buffer = BytesMut::new();
+        let mut buffer = Buffer::default();
         let mut known: Option<(u64, Version)> = None;
         let (mut failures, mut checked) = (0, false);
         loop {
@@ -170,7 +170,7 @@ impl Source {
             passing.ended(&answer, (buffer.len() - before) as u64);
             let error = match answer {
                 Ok((size, version)) => {
-                    let bytes = claim.hold(buffer.freeze());
+                    let bytes = claim.hold_buffer(buffer);
                     return Ok(Fetched { bytes, size, version });
                 }
                 Err(error) if error.is_transient() => error,
@@ -192,7 +192,7 @@ impl Source {
 /// here waits for the stages after it.
 async fn read_body(
     mut body: futures::stream::BoxStream<'static, Result<Bytes, ServiceError>>,
-    buffer: &mut BytesMut,
+    buffer: &mut Buffer,
     wanted: usize,
 ) -> Result<(), ServiceError> {
     let started = Instant::now();

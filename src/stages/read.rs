@@ -7,8 +7,6 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
-use bytes::Bytes;
-
 use crate::budget::Room;
 use crate::error::Stage::Read;
 use crate::error::{Code, ErrorKind, JobError};
@@ -21,26 +19,26 @@ pub async fn read(path: PathBuf, size: u64, part: u64, room: &Room, output: Outl
     loop {
         let length = part.min(size - sent);
         let mut claim = room.read(length).await;
-        let mut chunk = Vec::from(claim.buffer(length as usize));
+        let mut buffer = claim.buffer(length as usize);
         let (path, file) = (path.clone(), open.take());
-        let chunk = blocking(move || {
+        let filled = blocking(move || {
             let file = match file {
                 Some(file) => file,
                 None => File::open(path)?,
             };
-            (&file).take(length).read_to_end(&mut chunk)?;
+            buffer.read_from(&file, length as usize)?;
             // One byte more than was listed means that the file grows under us.
             let grew = length < part && (&file).read(&mut [0])? > 0;
-            Ok((file, chunk, grew))
+            Ok((file, buffer, grew))
         });
-        let (file, chunk, grew) = chunk.await?;
-        if grew || (chunk.len() as u64) < length {
+        let (file, buffer, grew) = filled.await?;
+        if grew || (buffer.len() as u64) < length {
             let cause = format!("the file had {size} bytes when it was listed and has not now; it is being written");
             return Err(JobError::new(Read, ErrorKind::Changed, Code(302), cause));
         }
         sent += length;
         open = Some(file);
-        output.send_counted(claim.hold(Bytes::from(chunk))).await.map_err(|gone| gone.at(Read))?;
+        output.send_counted(claim.hold_buffer(buffer)).await.map_err(|gone| gone.at(Read))?;
         if sent == size {
             break;
         }

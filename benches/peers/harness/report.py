@@ -105,15 +105,15 @@ def table(title, result):
 def grid(result):
     """Peak memory: budgets and concurrency down, sizes across."""
     rows = result["rows"]
-    lines = ["### Memory", "", f"Peak resident memory of `batchpipe run`, MiB; the promise is `--memory` and 64 MiB more. {about(result)}", "",
+    lines = ["### Memory", "", f"Peak resident memory of `batchpipe run`, and of `map` on files, MiB; the promise is `--memory` and 64 MiB more. {about(result)}", "",
              "| --memory | promise | jobs | " + " | ".join(f"{n} at a time" for n in (1, 4, 16, 256, 1000)) + " |",
              "|---|--:|---|--:|--:|--:|--:|--:|"]
     groups = {}
     for row in rows:
-        groups.setdefault((row["budget"], row["promise"], row["jobs"], row["size"], row["work"]), {})[row["concurrency"]] = row
-    for (budget, promise, jobs, size, work), at in groups.items():
+        groups.setdefault((row["budget"], row["promise"], row["jobs"], row.get("of") or f"× {show(row['size'])}", row["work"]), {})[row["concurrency"]] = row
+    for (budget, promise, jobs, what, work), at in groups.items():
         cells = [f"{at[n]['rss'] / MIB:.0f}{'' if at[n]['rss'] <= promise else ' **broken**'}" if n in at else ""
                  for n in (1, 4, 16, 256, 1000)]
         work = "copy" if work == "copy" else f"`{work}`"
-        lines.append(f"| {budget} | {promise // MIB} | {jobs:,} × {show(size)}, {work} | " + " | ".join(cells) + " |")
+        lines.append(f"| {budget} | {promise // MIB} | {jobs:,} {what}, {work} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
