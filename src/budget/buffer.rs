@@ -123,4 +123,29 @@ mod tests {
             assert_eq!(buffer.as_ref(), &b"more"[..length.min(2)]);
         }
     }
+
+    /// Is interrupted once, gives a byte, and then fails.
+    struct Shaky(u8);
+
+    impl Read for Shaky {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.0 += 1;
+            match self.0 {
+                1 => Err(io::ErrorKind::Interrupted.into()),
+                2 => {
+                    into[0] = b'x';
+                    Ok(1)
+                }
+                _ => Err(io::ErrorKind::StorageFull.into()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_that_is_interrupted_goes_on_and_one_that_fails_says_so() {
+        let mut buffer = Buffer::new(10);
+        buffer.read_from(Shaky(0), 1).unwrap();
+        assert_eq!(buffer.as_ref(), b"x");
+        assert_eq!(buffer.read_from(Shaky(2), 1).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
 }
