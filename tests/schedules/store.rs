@@ -76,9 +76,13 @@ impl Slow {
     /// The same for bytes that are written, which hold their room wherever they are. A read that was cut may end later than
     /// its room.
     async fn write(&self, bytes: u64) -> Result<(), ServiceError> {
+        // Looked at before and after, since each look is a step at which others go on: what was written and granted at the
+        // first may have been given back by the second.
+        let before = self.budget.reserved();
         let written = self.written.fetch_add(bytes, SeqCst) + bytes;
         let _writing = Carrying(&self.written, bytes);
-        let (made, reserved, total) = (self.made.load(SeqCst), self.budget.reserved(), self.budget.total());
+        let (made, total) = (self.made.load(SeqCst), self.budget.total());
+        let reserved = self.budget.reserved().max(before);
         assert!(reserved <= total, "{reserved} bytes are granted, of {total}");
         // A budget of two parts that are smaller than a link has no room for one, and a chunk may be longer than a part.
         if total >= 2 * PART + LINK_BYTES {
