@@ -117,7 +117,7 @@ mod tests {
             let (first, rest) = data.split_at(length / 3);
             buffer.extend_from_slice(first);
             buffer.read_from(rest, usize::MAX).unwrap();
-            assert_eq!((buffer.as_ref(), buffer.len()), (&data[..], length));
+            assert_eq!((buffer.as_ref(), buffer.len(), buffer.is_empty()), (&data[..], length, length == 0));
             buffer.clear();
             buffer.read_from(&b"more"[..], 2).unwrap();
             assert_eq!(buffer.as_ref(), &b"more"[..length.min(2)]);
