@@ -27,7 +27,7 @@ pub mod budget;
 pub mod circuit;
 #[path = "../../../src/cut.rs"]
 pub mod cut;
-#[path = "../../../src/lease.rs"]
+#[path = "../../../src/lease/mod.rs"]
 pub mod lease;
 #[path = "../../../src/limit.rs"]
 pub mod limit;

@@ -4,7 +4,7 @@
 //! from the moment of the receive *request* until it is settled or dropped: through waiting, work, a delete that is
 //! not flushed yet, and the drain. A job that dies drops its lease, and the message comes back by itself.
 //!
-//! The keeper runs on a thread and runtime of its own, and should be given connections of its own: with four
+//! The keeper (`keeper.rs`) runs on a thread and runtime of its own, and should be given connections of its own: with four
 //! blocking jobs on the runtime of the work, the worst gap between two heartbeats was 6 s instead of 0.1 s (measured).
 //! Only simulated time needs it on the runtime of the work, which has the one clock there is ([`Leases::here`]).
 //!
@@ -20,29 +20,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
-use crate::crash;
-use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
+use self::keeper::{Keeper, keep_on};
+use crate::error::{Code, ErrorKind, JobError, ServiceError, Stage};
 use crate::meter::Meters;
 use crate::queue::{JobQueue, Message, Receipt};
 use crate::sync::{Mutex, MutexGuard};
-use crate::{task, watchdog};
+use crate::watchdog;
+
+mod keeper;
 
 /// The longest a message can be held, counted from its receive; extending beyond is an error, not a clamp
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
 pub const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
-
-/// How much earlier than [`LONGEST`] we stop, so that giving back still works.
-const MARGIN: Duration = Duration::from_secs(30);
-
-/// Batches of extensions under way at once: 32 × 10 extensions in one round trip keep 120,000 messages in flight.
-const CALLS: usize = 32;
-
-/// Pause after a panic of the keeper: far below an eighth of any visibility timeout, and no hot loop.
-const AFTER_PANIC: Duration = Duration::from_millis(100);
 
 /// Why a lease was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,107 +287,6 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.release();
     }
-}
-
-/// What the keeper works with.
-#[derive(Clone)]
-struct Keeper {
-    queue: Arc<dyn JobQueue>,
-    held: Held,
-    meters: Arc<Meters>,
-    refused: Refused,
-    visibility: Duration,
-}
-
-/// Keeps leases whatever happens: a panic here would let every job in hand be done by others as well, so it begins anew.
-/// All it knows is in the list of what is held.
-async fn keep_on(keeper: Keeper, longest: Duration) {
-    loop {
-        let Err(panic) = task::spawn(keep(keeper.clone(), longest)).await else { return };
-        tracing::error!(cause = ?panic.to_string(), "the keeper of the leases panicked, and begins anew");
-        tokio::time::sleep(AFTER_PANIC).await;
-    }
-}
-
-/// Extends every lease in the second half of its life, in batches.
-async fn keep(keeper: Keeper, longest: Duration) {
-    let visibility = keeper.visibility;
-    // Eight looks a visibility timeout: a lease that is due at half time is extended before 5/8 of it.
-    let mut ticks = tokio::time::interval((visibility / 8).max(Duration::from_millis(20)));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        crash::point("leases");
-        let due = due(&keeper.held, visibility, longest);
-        let batches: Vec<Vec<(String, Receipt)>> =
-            due.chunks(keeper.queue.max_batch().max(1)).map(<[_]>::to_vec).collect();
-        let calls = batches.into_iter().map(|batch| extend(keeper.clone(), batch));
-        stream::iter(calls).buffer_unordered(CALLS).collect::<Vec<()>>().await;
-    }
-}
-
-async fn extend(keeper: Keeper, batch: Vec<(String, Receipt)>) {
-    let Keeper { queue, held, meters, refused, visibility } = keeper;
-    // This batch may have waited for its turn, and some of its messages been settled or delivered again meanwhile.
-    let batch: Vec<_> = {
-        let held = lock(&held);
-        let stands = |entry: &Entry, receipt: &Receipt| !entry.settling && entry.receipt == *receipt;
-        batch.into_iter().filter(|(id, receipt)| held.get(id).is_some_and(|entry| stands(entry, receipt))).collect()
-    };
-    if batch.is_empty() {
-        return;
-    }
-    let receipts: Vec<Receipt> = batch.iter().map(|(_, receipt)| receipt.clone()).collect();
-    let asked = Instant::now();
-    // A call that fails or is slow is repeated at a later tick, with time to spare.
-    let call = tokio::time::timeout(visibility / 4, queue.extend(&receipts, visibility));
-    let outcomes = match call.await {
-        Ok(Ok(outcomes)) => outcomes,
-        Ok(Err(error)) => {
-            tracing::warn!(code = ?error.code, cause = ?error.message, "leases could not be extended");
-            if error.is_fatal() {
-                refused.get_or_init(|| error);
-            }
-            return;
-        }
-        Err(_) => {
-            tracing::warn!("the queue did not answer in time when leases were to be extended");
-            return;
-        }
-    };
-    let mut held = lock(&held);
-    for ((id, receipt), outcome) in batch.iter().zip(outcomes) {
-        // A newer receipt means that this answer is about a delivery of the past.
-        let Some(entry) = held.get_mut(id).filter(|entry| entry.receipt == *receipt) else { continue };
-        match outcome {
-            Ok(()) => {
-                let due = entry.deadline - visibility / 2;
-                meters.renewed(asked.saturating_duration_since(due));
-                entry.deadline = asked + visibility;
-            }
-            Err(error) if error.kind == ServiceErrorKind::LeaseLost => {
-                entry.lost.send_replace(Some(Loss::Taken));
-            }
-            Err(error) => tracing::debug!(code = ?error.code, "a lease could not be extended"),
-        }
-    }
-}
-
-/// What is to be extended now. Marks what has been held too long as lost.
-fn due(held: &Held, visibility: Duration, longest: Duration) -> Vec<(String, Receipt)> {
-    let now = Instant::now();
-    let mut due = Vec::new();
-    for (id, entry) in lock(held).iter() {
-        if entry.settling || entry.lost.borrow().is_some() || entry.deadline > now + visibility / 2 {
-            continue;
-        }
-        if now + visibility + MARGIN.min(longest / 10) > entry.received + longest {
-            entry.lost.send_replace(Some(Loss::TooLong));
-        } else {
-            due.push((id.clone(), entry.receipt.clone()));
-        }
-    }
-    due
 }
 
 fn lock(held: &Held) -> MutexGuard<'_, BTreeMap<String, Entry>> {
