@@ -25,7 +25,7 @@ use crate::meter::Meters;
 use crate::origin::Origin;
 use crate::pipeline::Transfer;
 use crate::retry::{self, Call};
-use crate::store::{ObjectStore, Part, Upload, Writing};
+use crate::store::{ObjectInfo, ObjectStore, Part, Upload, Writing};
 use crate::task;
 
 use super::body::Body;
@@ -41,6 +41,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a job that failed waits for the abort of its upload: some tries at a service that has a bad second. It holds
 /// its slot and its room meanwhile, and a worker that stops waits for it.
 const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The call of an object that fits in one part, as counted.
+const PUT: Call = Call::store("put");
 
 /// The last call of a multipart upload, as counted.
 const COMPLETE: Call = Call::store("complete");
@@ -79,7 +82,7 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
         cut.confirm().await?;
         crash::point("CP7");
         let written = first.len() as u64;
-        cut.or(crash::during("CP8", put(&target, first))).await?;
+        cut.or(crash::during("CP8", put(&target, cut, first))).await?;
         count(&body, written);
         return Ok(written);
     }
@@ -93,7 +96,7 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
         let (parts, written) = cut.or(unless(broken.as_mut(), sent)).await?;
         cut.confirm().await?;
         crash::point("CP7");
-        crash::during("CP8", complete(&target, &*upload, &parts, written)).await?;
+        crash::during("CP8", complete(&target, cut, &*upload, &parts, written)).await?;
         Ok(written)
     };
     let sent = sent.await;
@@ -175,12 +178,26 @@ async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobEr
     Err(stopped)
 }
 
-async fn put(target: &Target, body: Bytes) -> Result<(), JobError> {
+/// Writes the object whole. Whether the message is still ours is asked before each attempt: where the network is away for longer than
+/// the lease, another may have done the job meanwhile, and the next of its group.
+async fn put(target: &Target, cut: &Cut<'_>, body: Bytes) -> Result<(), JobError> {
     let Target { store, transfer, meters, to, how, .. } = target;
     let retry = transfer.retry.carrying(body.len());
-    let put = || store.put(to, body.clone(), how);
-    let answer = retry.run_in(&transfer.writes, body.len(), meters, Call::store("put"), put).await;
-    answer.map_err(|error| error.at(UPLOAD))
+    meters.allowed(retry.deadline);
+    let mut failures = 0;
+    loop {
+        let passing = transfer.writes.enter().await;
+        cut.confirm().await?;
+        let answer = retry.attempt(PUT, store.put(to, body.clone(), how)).await;
+        passing.ended(&answer, body.len() as u64);
+        match answer {
+            Err(error) if error.is_transient() => {
+                failures += 1;
+                retry.pause(meters, PUT, failures, error).await.map_err(|error| error.at(UPLOAD))?;
+            }
+            answer => return answer.map_err(|error| error.at(UPLOAD)),
+        }
+    }
 }
 
 /// Sends `first` and what `body` still holds; returns the parts in order, and the sum of their sizes.
@@ -245,17 +262,26 @@ fn too_many_parts(parts: u32, size: u64) -> JobError {
     JobError::new(UPLOAD, ErrorKind::Rejected, Code(310), cause)
 }
 
-/// Makes the object visible. An answer that got lost is asked for again; an upload that is gone by then has become the
-/// object, if that has the right size.
-async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written: u64) -> Result<(), JobError> {
-    let Target { store, transfer, meters, to, .. } = target;
+/// Makes the object visible. An answer that got lost is asked for again, if the message is still ours (as in [`put`]); an upload that
+/// is gone by then has become the object, if that has the right size and the marks of this very job. The size alone is that of many
+/// an older output.
+async fn complete(
+    target: &Target,
+    cut: &Cut<'_>,
+    upload: &dyn Upload,
+    parts: &[Part],
+    written: u64,
+) -> Result<(), JobError> {
+    let Target { store, transfer, meters, to, how, .. } = target;
+    let retry = transfer.retry;
     let mut failures = 0;
     let error = loop {
-        match transfer.retry.attempt(COMPLETE, upload.complete(parts)).await {
+        cut.confirm().await?;
+        match retry.attempt(COMPLETE, upload.complete(parts)).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => {
                 failures += 1;
-                if let Err(error) = transfer.retry.pause(meters, COMPLETE, failures, error).await {
+                if let Err(error) = retry.pause(meters, COMPLETE, failures, error).await {
                     break error;
                 }
             }
@@ -264,7 +290,11 @@ async fn complete(target: &Target, upload: &dyn Upload, parts: &[Part], written:
     };
     if error.kind == ServiceErrorKind::Missing && failures > 0 {
         let found = transfer.retry.run(meters, Call::store("head"), || store.head(to)).await.ok().flatten();
-        if found.is_some_and(|object| object.size == written) {
+        let is_marked = |object: &ObjectInfo| {
+            !how.metadata.is_empty()
+                && how.metadata.iter().all(|(name, value)| object.metadata.get(name) == Some(value))
+        };
+        if found.is_some_and(|object| object.size == written && is_marked(&object)) {
             return Ok(());
         }
     }

@@ -205,6 +205,19 @@ async fn an_upload_that_vanished_after_a_failure_is_not_taken_for_complete() {
     assert!(rig.is_copied("a"));
 }
 
+/// Nor is one of the same length that was there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_output_of_the_same_size_is_not_taken_for_an_upload_that_vanished() {
+    let rig = Rig::new();
+    rig.job("a", 5 * PART);
+    rig.store.insert(Rig::output("a"), vec![0; 5 * PART as usize]);
+    rig.faults.next(On::Complete, Fault::Fail(Unavailable), 1);
+    rig.faults.next(On::Complete, Fault::Fail(batchpipe::error::ServiceErrorKind::Missing), 1);
+    let settled = rig.run(Work::Copy).await;
+    assert!(rig.is_copied("a"), "{settled:?}");
+    assert_eq!((settled.retried, settled.done), (1, 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_of_a_changed_object_publishes_nothing() {
     let rig = Rig::new();

@@ -106,3 +106,23 @@ async fn no_extension_follows_a_delete() {
         }
     }
 }
+
+/// The network was away for longer than the lease: another has the message by now, and may have done it and the next of its
+/// group. What is tried again then would replace a newer output.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_tried_again_after_the_lease_has_run_out_is_not_made() {
+    for (size, on) in [(10, On::Put), (10 * PART, On::Complete)] {
+        let mut rig = Rig::new();
+        rig.receive.until_empty = false;
+        rig.receive.max_messages = Some(1);
+        rig.job("a", size);
+        // Longer than the visibility timeout.
+        rig.transfer.retry.deadline = rig.visibility * 2;
+        rig.faults.next(on, Fault::Silence, 1);
+        rig.faults.always(On::Extend, Fault::Silence);
+        let settled = rig.run(Work::Copy).await;
+        assert_eq!((settled.done, settled.abandoned), (0, 1), "{on:?}: {settled:?}");
+        assert!(rig.store.contents(&Rig::output("a")).is_none());
+        assert_eq!(rig.faults.calls(on), 1);
+    }
+}
