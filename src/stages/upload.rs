@@ -24,7 +24,7 @@ use crate::link::Inlet;
 use crate::meter::Meters;
 use crate::origin::Origin;
 use crate::pipeline::Transfer;
-use crate::retry::{self, Call};
+use crate::retry::{self, Call, Retry};
 use crate::store::{ObjectInfo, ObjectStore, Part, Upload, Writing};
 use crate::task;
 
@@ -47,6 +47,15 @@ const PUT: Call = Call::store("put");
 
 /// The last call of a multipart upload, as counted.
 const COMPLETE: Call = Call::store("complete");
+
+/// Bytes in a second that become durable at the least: what a memory card or a slow stick writes. All of an output may still be in
+/// the memory of its machine when it is completed.
+const DURABLE: u64 = 4 << 20;
+
+/// The longest that a completion may take beyond the usual. S3 says "several minutes"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>), and a machine keeps no more unwritten than
+/// a part of its memory.
+const LONGEST_COMPLETION: Duration = Duration::from_secs(15 * 60);
 
 /// Where an output goes, and with what.
 #[derive(Clone, Debug)]
@@ -262,6 +271,12 @@ fn too_many_parts(parts: u32, size: u64) -> JobError {
     JobError::new(UPLOAD, ErrorKind::Rejected, Code(310), cause)
 }
 
+/// The patience for making an object of `written` bytes visible.
+fn completing(retry: Retry, written: u64) -> Retry {
+    let longer = Duration::from_secs(written / DURABLE).min(LONGEST_COMPLETION);
+    Retry { deadline: retry.deadline + longer, ..retry }
+}
+
 /// Makes the object visible. An answer that got lost is asked for again, if the message is still ours (as in [`put`]); an upload that
 /// is gone by then has become the object, if that has the right size and the marks of this very job. The size alone is that of many
 /// an older output.
@@ -273,7 +288,8 @@ async fn complete(
     written: u64,
 ) -> Result<(), JobError> {
     let Target { store, transfer, meters, to, how, .. } = target;
-    let retry = transfer.retry;
+    let retry = completing(transfer.retry, written);
+    meters.allowed(retry.deadline);
     let mut failures = 0;
     let error = loop {
         cut.confirm().await?;

@@ -218,6 +218,21 @@ async fn an_older_output_of_the_same_size_is_not_taken_for_an_upload_that_vanish
     assert_eq!((settled.retried, settled.done), (1, 1));
 }
 
+/// A disk may still have all of it to write, and S3 says that it may take minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_object_has_time_to_become_complete() {
+    let mut rig = Rig::new();
+    rig.transfer.part = 4 << 20;
+    rig.memory = 16 * rig.transfer.part;
+    rig.transfer.retry.deadline = Duration::from_millis(500);
+    rig.visibility = Duration::from_secs(10);
+    rig.job("a", 16 << 20);
+    rig.faults.always(On::Complete, Fault::Delay(Duration::from_secs(2)));
+    assert_eq!(rig.run(Work::Copy).await.done, 1);
+    assert_eq!(rig.faults.calls(On::Complete), 1);
+    assert!(rig.is_copied("a"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_of_a_changed_object_publishes_nothing() {
     let rig = Rig::new();
