@@ -240,7 +240,7 @@ fn panicked(panic: &(dyn Any + Send)) -> JobError {
 }
 
 /// The furthest-upstream error that is not merely the echo of another's.
-fn root_cause(downloaded: Option<JobError>, processed: Option<JobError>, uploaded: JobError) -> JobError {
+pub(crate) fn root_cause(downloaded: Option<JobError>, processed: Option<JobError>, uploaded: JobError) -> JobError {
     let echo = uploaded.clone();
     [downloaded, processed, Some(uploaded)]
         .into_iter()

@@ -20,7 +20,7 @@ use crate::journal::Journal;
 use crate::leftovers::Leftovers;
 use crate::link::link;
 use crate::meter::Meters;
-use crate::pipeline::Transfer;
+use crate::pipeline::{Transfer, root_cause};
 use crate::queue::{JobQueue, Outgoing};
 use crate::refusal::{UNREACHABLE, is_away};
 use crate::shutdown::{Phase, Shutdown};
@@ -72,6 +72,9 @@ pub struct Submit {
     pub linger: Duration,
 }
 
+/// What is named where no file can be.
+const SOURCE: &str = "the source";
+
 /// How much was submitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Submitted {
@@ -117,9 +120,12 @@ impl Submit {
     pub async fn run(&self, items: impl Stream<Item = io::Result<Item>>) -> Submitted {
         let flow = items
             .take_until(self.shutdown.reached(Phase::Draining))
-            .map(|item| task::spawn(self.clone().stage(item)))
+            .map(|item| {
+                let name = item.as_ref().map_or_else(|_| SOURCE.to_owned(), |item| item.name.clone());
+                let staged = task::spawn(self.clone().stage(item));
+                async { staged.await.unwrap_or_else(|panic| Staged::Over(Submitted::failure(name, panic.to_string()))) }
+            })
             .buffer_unordered(self.concurrency.max(1))
-            .filter_map(|joined| async { joined.ok() })
             .batched(self.queue.max_batch(), self.linger)
             .map(|batch| self.announce(batch))
             .buffer_unordered(self.concurrency.max(1))
@@ -131,7 +137,7 @@ impl Submit {
     async fn stage(self, item: io::Result<Item>) -> Staged {
         let item = match item {
             Ok(item) => item,
-            Err(error) => return Staged::Over(Submitted::failure("the source".into(), error.to_string())),
+            Err(error) => return Staged::Over(Submitted::failure(SOURCE.into(), error.to_string())),
         };
         if self.journal.as_ref().is_some_and(|journal| journal.is_sent(&item.version)) {
             return Staged::Over(Submitted { sent: 1, before: 1, ..Submitted::default() });
@@ -173,7 +179,12 @@ impl Submit {
             reads.through(cut.or(read(file, item.size, self.transfer.part, &room, file_out))),
             writes.through(upload(target, &room, &cut, file_in)),
         );
-        read.and(uploaded)?;
+        match (read, uploaded) {
+            (Ok(_), Ok(_)) => {}
+            (Err(read), Ok(_)) => return Err(read),
+            // What broke the link is the reason, not its echo at the other end.
+            (read, Err(uploaded)) => return Err(root_cause(read.err(), None, uploaded)),
+        }
         self.note(|journal| journal.note_uploaded(&item.version));
         Ok(())
     }

@@ -15,6 +15,7 @@ mod refusals;
 mod settling;
 mod silent;
 mod stopping;
+mod submitting;
 mod told;
 mod tuning;
 mod work;

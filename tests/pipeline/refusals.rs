@@ -3,19 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batchpipe::budget::Budget;
-use batchpipe::circuit::Circuit;
 use batchpipe::error::Code;
 use batchpipe::error::ServiceErrorKind::{Credentials, Denied, Unavailable};
-use batchpipe::leftovers::Leftovers;
 use batchpipe::pipeline::IfExists;
 use batchpipe::processor::Work;
-use batchpipe::queue::{JobQueue, Outgoing};
 use batchpipe::stages::Settled;
-use batchpipe::store::ObjectStore;
-use batchpipe::submit::{Item, Submit};
-use batchpipe::testing::{Fault, Faulty, On, Rig};
-use futures::stream;
+use batchpipe::testing::{Fault, On, Rig};
 
 use super::work::filter;
 
@@ -253,41 +246,4 @@ async fn a_store_that_fails_on_some_objects_and_answers_is_not_away() {
     circuit.stop_rather_than_wait();
     assert_eq!(running.end().await.rejected, 2);
     assert_eq!(circuit.tripped(), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_submit_whose_store_is_away_stops_and_sends_nothing() {
-    let rig = Rig::new();
-    let folder = tempfile::tempdir().unwrap();
-    let item = |number: usize| {
-        let (name, file) = (number.to_string(), folder.path().join(number.to_string()));
-        std::fs::write(&file, "x").unwrap();
-        let (input, version) = (Rig::input(&name), name.clone());
-        Ok(Item { name, file: Some(file), input, size: 1, version, message: Outgoing::default() })
-    };
-    let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(rig.store.clone()), rig.faults.clone()));
-    let circuit = Arc::new(Circuit::new(rig.shutdown.clone()));
-    let submit = Submit {
-        store: Arc::clone(&store),
-        queue: Arc::clone(&rig.queue) as Arc<dyn JobQueue>,
-        journal: None,
-        budget: Budget::new(rig.memory, rig.transfer.part),
-        meters: Arc::clone(&rig.meters),
-        leftovers: Arc::new(Leftovers::new(store, rig.transfer.retry, Arc::clone(&rig.meters))),
-        shutdown: rig.shutdown.clone(),
-        circuit: Arc::clone(&circuit),
-        transfer: rig.transfer.clone(),
-        concurrency: 2,
-        linger: Duration::from_millis(10),
-    };
-    // Two that fail by themselves, in a store that answers, and then nobody answers any more.
-    rig.faults.next(On::Put, Fault::Fail(Unavailable), 10);
-    let two = submit.run(stream::iter((0..2).map(item))).await;
-    assert_eq!((two.failed, circuit.tripped()), (2, None));
-    rig.faults.always(On::Put, Fault::Fail(Unavailable));
-    rig.faults.always(On::Head, Fault::Fail(Unavailable));
-    let all = submit.run(stream::iter((0..1000).map(item))).await;
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(107)));
-    assert!((3..10).contains(&all.failed), "{all:?}");
-    assert_eq!((all.sent, rig.queue.len()), (0, 0));
 }

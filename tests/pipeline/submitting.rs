@@ -1,0 +1,94 @@
+//! A submit: what is announced is complete and is what the file was, and what fails is told by its own reason.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchpipe::budget::Budget;
+use batchpipe::circuit::Circuit;
+use batchpipe::error::Code;
+use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::leftovers::Leftovers;
+use batchpipe::queue::{JobQueue, Outgoing};
+use batchpipe::store::ObjectStore;
+use batchpipe::submit::{Item, Submit};
+use batchpipe::testing::{Fault, Faulty, On, Rig};
+use futures::stream;
+
+const PART: u64 = 64 * 1024;
+
+/// A submit to the queue and the store of a rig.
+fn submit_of(rig: &Rig) -> (Submit, Arc<Circuit>) {
+    let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(rig.store.clone()), rig.faults.clone()));
+    let circuit = Arc::new(Circuit::new(rig.shutdown.clone()));
+    let submit = Submit {
+        store: Arc::clone(&store),
+        queue: Arc::clone(&rig.queue) as Arc<dyn JobQueue>,
+        journal: None,
+        budget: Budget::new(rig.memory, rig.transfer.part),
+        meters: Arc::clone(&rig.meters),
+        leftovers: Arc::new(Leftovers::new(store, rig.transfer.retry, Arc::clone(&rig.meters))),
+        shutdown: rig.shutdown.clone(),
+        circuit: Arc::clone(&circuit),
+        transfer: rig.transfer.clone(),
+        concurrency: 2,
+        linger: Duration::from_millis(10),
+    };
+    (submit, circuit)
+}
+
+/// The file `name` in `folder`, listed with `size` bytes.
+fn item(folder: &Path, name: &str, size: u64) -> std::io::Result<Item> {
+    let (name, file) = (name.to_owned(), folder.join(name));
+    let (input, version) = (Rig::input(&name), name.clone());
+    Ok(Item { name, file: Some(file), input, size, version, message: Outgoing::default() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_store_is_away_stops_and_sends_nothing() {
+    // In one request, and in parts.
+    for (size, on) in [(1, On::Put), (3 * PART, On::Begin)] {
+        let rig = Rig::new();
+        let folder = tempfile::tempdir().unwrap();
+        let item = |number: usize| {
+            std::fs::write(folder.path().join(number.to_string()), vec![b'x'; size as usize]).unwrap();
+            item(folder.path(), &number.to_string(), size)
+        };
+        let (submit, circuit) = submit_of(&rig);
+        // Two that fail by themselves, in a store that answers, and then nobody answers any more.
+        rig.faults.next(on, Fault::Fail(Unavailable), 10);
+        let two = submit.run(stream::iter((0..2).map(item))).await;
+        assert_eq!((two.failed, circuit.tripped()), (2, None));
+        rig.faults.always(on, Fault::Fail(Unavailable));
+        rig.faults.always(On::Head, Fault::Fail(Unavailable));
+        let all = submit.run(stream::iter((0..100).map(item))).await;
+        assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(107)), "{on:?}");
+        assert!((3..10).contains(&all.failed), "{all:?}");
+        assert_eq!((all.sent, rig.queue.len()), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_whose_upload_is_refused_is_told_so_and_stops_the_submit_as_a_small_one_does() {
+    let rig = Rig::new();
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    names.iter().for_each(|name| std::fs::write(folder.path().join(name), vec![b'x'; 9 * PART as usize]).unwrap());
+    rig.faults.always(On::Begin, Fault::Fail(Denied));
+    let (submit, circuit) = submit_of(&rig);
+    let all = submit.run(stream::iter(names.iter().map(|name| item(folder.path(), name, 9 * PART)))).await;
+    assert!(all.failures.iter().all(|(_, reason)| reason.contains("BP106")), "{:?}", all.failures);
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert!((3..10).contains(&all.failed), "each further file would fail the same way: {all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_upload_panics_counts_as_failed() {
+    let rig = Rig::new();
+    let folder = tempfile::tempdir().unwrap();
+    ["a", "b"].iter().for_each(|name| std::fs::write(folder.path().join(name), "x").unwrap());
+    rig.faults.next(On::Put, Fault::Panic, 1);
+    let items = ["a", "b"].map(|name| item(folder.path(), name, 1));
+    let all = submit_of(&rig).0.run(stream::iter(items)).await;
+    assert_eq!((all.sent, all.failed, all.failures.len()), (1, 1, 1), "{all:?}");
+}
