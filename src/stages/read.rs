@@ -1,10 +1,12 @@
 //! Streams a local file in, a part at a time, on blocking threads.
 //!
 //! A part is read whole, so that an upload can send it as it is. A file that fits in one part costs one trip to a
-//! blocking thread. Bounded by the file's room, as a download is.
+//! blocking thread. One that is written meanwhile is refused: its object would be cut short, or of two versions. Bounded by the
+//! file's room, as a download is.
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::budget::Room;
@@ -20,20 +22,24 @@ pub async fn read(path: PathBuf, size: u64, part: u64, room: &Room, output: Outl
         let length = part.min(size - sent);
         let mut claim = room.read(length).await;
         let mut buffer = claim.buffer(length as usize);
-        let (path, file) = (path.clone(), open.take());
+        let (path, file, last) = (path.clone(), open.take(), sent + length == size);
         let filled = blocking(move || {
-            let file = match file {
-                Some(file) => file,
-                None => File::open(path)?,
+            let (file, since) = match file {
+                Some(open) => open,
+                None => {
+                    let file = File::open(path)?;
+                    let since = changed(&file)?;
+                    (file, since)
+                }
             };
             buffer.read_from(&file, length as usize)?;
-            // One byte more than was listed means that the file grows under us.
-            let grew = length < part && (&file).read(&mut [0])? > 0;
-            Ok((file, buffer, grew))
+            // One byte more than was listed means that the file grows under us; another time, that it is written over.
+            let written = last && ((&file).read(&mut [0])? > 0 || changed(&file)? != since);
+            Ok(((file, since), buffer, written))
         });
-        let (file, buffer, grew) = filled.await?;
-        if grew || (buffer.len() as u64) < length {
-            let cause = format!("the file had {size} bytes when it was listed and has not now; it is being written");
+        let (file, buffer, written) = filled.await?;
+        if written || (buffer.len() as u64) < length {
+            let cause = format!("the file had {size} bytes when it was listed; it is being written");
             return Err(JobError::new(Read, ErrorKind::Changed, Code(302), cause));
         }
         sent += length;
@@ -45,6 +51,12 @@ pub async fn read(path: PathBuf, size: u64, part: u64, room: &Room, output: Outl
     }
     output.finish().await.map_err(|gone| gone.at(Read))?;
     Ok(sent)
+}
+
+/// When the content of a file changed last, to the resolution of the kernel's clock (some ms).
+fn changed(file: &File) -> io::Result<(i64, i64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.mtime(), metadata.mtime_nsec()))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, JobError> {

@@ -83,6 +83,40 @@ async fn a_large_file_whose_upload_is_refused_is_told_so_and_stops_the_submit_as
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_has_grown_is_not_cut_where_it_ended_before() {
+    for size in [PART - 1, PART, 2 * PART] {
+        let rig = Rig::new();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), vec![b'x'; size as usize + 1]).unwrap();
+        let all = submit_of(&rig).0.run(stream::iter([item(folder.path(), "a", size)])).await;
+        assert_eq!((all.sent, all.failed, rig.queue.len()), (0, 1, 0), "{size}");
+        assert!(all.failures[0].1.contains("BP302"), "{:?}", all.failures);
+        assert!(rig.store.locations().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_written_while_it_is_read_becomes_no_object_of_two_versions() {
+    let rig = Rig::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (path, size) = (folder.path().join("a"), 40 * PART);
+    std::fs::write(&path, vec![b'1'; size as usize]).unwrap();
+    rig.faults.always(On::Part, Fault::Delay(Duration::from_millis(20)));
+    let submit = submit_of(&rig).0;
+    let read = item(folder.path(), "a", size);
+    let running = tokio::spawn(async move { submit.run(stream::iter([read])).await });
+    while rig.faults.calls(On::Part) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    std::fs::write(&path, vec![b'2'; size as usize]).unwrap();
+    let all = running.await.unwrap();
+    assert_eq!((all.sent, all.failed, rig.queue.len()), (0, 1, 0));
+    assert!(all.failures[0].1.contains("BP302"), "{:?}", all.failures);
+    assert!(rig.store.locations().is_empty());
+    assert_eq!(rig.store.uploads(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_whose_upload_panics_counts_as_failed() {
     let rig = Rig::new();
     let folder = tempfile::tempdir().unwrap();
