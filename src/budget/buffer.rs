@@ -79,7 +79,7 @@ impl Buffer {
         self.filled = 0;
     }
 
-    fn unfilled(&mut self) -> &mut [u8] {
+    pub(super) fn unfilled(&mut self) -> &mut [u8] {
         let filled = self.filled;
         match &mut self.memory {
             Memory::Heap(memory) => &mut memory[filled..],

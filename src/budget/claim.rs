@@ -57,17 +57,18 @@ impl Claim {
         used.unwrap_or_else(|| Buffer::new(length as usize))
     }
 
-    /// Keeps a buffer that has been used up for the next claim.
+    /// Keeps a buffer that has been used up for the next claim, of this job if it may have one of a part, or else of any.
     fn keep(&mut self, mut buffer: Buffer) {
         buffer.clear();
         match &mut self.source {
-            Source::Own(_, shared) if shared.budget.is_usual(&buffer) => {
+            Source::Own(_, shared) => {
                 let mut held = shared.lock();
-                if held.spare.len() < shared.budget.parts(held.read, held.write) {
+                if shared.budget.is_usual(&buffer) && held.spare.len() < shared.budget.parts(held.read, held.write) {
                     held.spare.push(buffer);
+                } else {
+                    shared.budget.lock().keep(buffer);
                 }
             }
-            Source::Own(_, shared) => shared.budget.lock().keep(buffer),
             // In room that is given back with it.
             Source::Extra(extra) => extra.buffer = Some(buffer),
         }

@@ -159,7 +159,7 @@ impl Room {
         if !self.shared.budget.try_fill(&mut held, &mut state) {
             return None;
         }
-        held.lent = (held.write > own).then_some(own);
+        held.lent = Some(own);
         Some(Lent(Arc::clone(&self.shared)))
     }
 

@@ -107,6 +107,7 @@ mod tests {
             spare.keep(buffer(LEAST), 5 * LEAST);
         }
         assert_eq!(spare.bytes(), 5 * LEAST);
+        assert!(spare.shrink(5 * LEAST).is_empty(), "they fit");
         assert_eq!(spare.shrink(2 * LEAST + 1).len(), 3);
         spare.keep(buffer(LEAST - 1), 5 * LEAST);
         assert_eq!(spare.bytes(), 2 * LEAST);

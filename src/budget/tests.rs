@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
@@ -144,32 +145,57 @@ proptest! {
     }
 }
 
+/// A buffer for `bytes`, filled with ones, and what was in it before: a new mapping is zeros. (It may well lie where another
+/// was, so its address would say nothing.)
+fn filled(claim: &mut Claim, bytes: u64) -> (u8, Buffer) {
+    let mut buffer = claim.buffer(bytes as usize);
+    let before = buffer.unfilled()[0];
+    buffer.read_from(std::io::repeat(1), bytes as usize).unwrap();
+    (before, buffer)
+}
+
+fn spare(budget: &Budget) -> u64 {
+    budget.lock().spare.bytes()
+}
+
 #[test]
 fn a_buffer_of_a_part_is_used_again_and_never_beyond_what_is_free() {
     let budget = Budget::new(4 * PART, PART);
-    let touched = |claim: &mut Claim| {
-        let mut buffer = claim.buffer(PART as usize);
-        buffer.read_from(std::io::repeat(1), PART as usize).unwrap();
-        (buffer.as_ref().as_ptr(), buffer)
-    };
     let room = budget.try_admit(Some(PART)).unwrap();
     let mut own = room.try_read(PART).unwrap();
-    let (address, buffer) = touched(&mut own);
+    let (before, buffer) = filled(&mut own, PART);
+    assert_eq!(before, 0, "it is new");
     let held = own.hold_buffer(buffer);
     let slice = held.slice(1..2);
     drop(held);
     assert_eq!(slice[0], 1, "a slice keeps the bytes");
     drop(slice);
     let mut again = room.try_read(PART).unwrap();
-    let (second, buffer) = touched(&mut again);
-    assert_eq!(second, address, "the buffer comes back");
-    assert!(buffer.as_ref().iter().all(|byte| *byte == 1));
+    let (before, buffer) = filled(&mut again, PART);
+    assert_eq!(before, 1, "the buffer comes back");
     drop(again.hold_buffer(buffer));
+    assert!(room.try_read(100).unwrap().buffer(100).capacity() < PART as usize, "for little it is too long");
+    let mut more = room.try_read(PART).unwrap();
+    let (_, buffer) = filled(&mut more, PART);
+    drop(more.hold_buffer(buffer));
+    assert_eq!(spare(&budget), 0, "it is in the job's own room");
     drop(room);
-    let spare = |budget: &Budget| budget.lock().spare.bytes();
     assert_eq!(spare(&budget), PART, "it waits in what is free");
     let _rooms: Vec<Room> = std::iter::from_fn(|| budget.try_admit(None)).collect();
     assert!(spare(&budget) <= budget.total() - budget.reserved(), "and goes when that is given away");
+}
+
+#[test]
+fn a_buffer_that_no_longer_fits_in_its_jobs_room_is_anybodys() {
+    let budget = Budget::new(16 * PART, PART);
+    let room = budget.try_admit(None).unwrap();
+    let mut own = room.try_read(PART).unwrap();
+    let (_, buffer) = filled(&mut own, PART);
+    room.fit(100);
+    drop(own.hold_buffer(buffer));
+    assert_eq!(spare(&budget), PART);
+    let next = budget.try_admit(Some(PART)).unwrap();
+    assert_eq!(filled(&mut next.try_read(PART).unwrap(), PART).0, 1);
 }
 
 #[test]
@@ -179,18 +205,19 @@ fn a_shorter_buffer_is_used_again_by_the_next_job_for_as_much_and_not_for_less()
     let used = |size: u64| {
         let room = budget.try_admit(Some(size)).unwrap();
         let mut claim = room.try_read(size).unwrap();
-        let buffer = claim.buffer(size as usize);
-        let (address, capacity) = (buffer.as_ref().as_ptr(), buffer.capacity());
+        let (before, buffer) = filled(&mut claim, size);
+        let capacity = buffer.capacity() as u64;
         drop(claim.hold_buffer(buffer));
-        (address, capacity)
+        (before, capacity)
     };
-    let (first, _) = used(third);
-    assert_eq!(used(third).0, first);
-    assert_eq!(used(third - 1_000).0, first);
-    assert!((used(third / 2).1 as u64) < third, "it would hold more than its room");
+    assert_eq!(used(third), (0, third));
+    assert_eq!(used(third), (1, third));
+    assert_eq!(used(third - 1_000), (1, third));
+    let (before, capacity) = used(third / 2);
+    assert!(before == 0 && capacity < third, "it would hold more than its room");
     let rooms: Vec<Room> = std::iter::from_fn(|| budget.try_admit(Some(third))).collect();
     let free = budget.total() - budget.reserved();
-    assert!(rooms.len() > 50 && budget.lock().spare.bytes() <= free, "it goes when its room is given away");
+    assert!(rooms.len() > 50 && spare(&budget) <= free, "it goes when its room is given away");
 }
 
 #[test]
@@ -257,4 +284,62 @@ async fn nothing_is_lent_that_is_not_free_and_the_largest_can_always_have_it() {
     assert!(small.try_lend().is_none());
     drop((at_work, large));
     assert!(small.try_lend().is_some());
+}
+
+#[test]
+fn a_job_that_turns_out_small_gives_back_what_it_does_not_need() {
+    let budget = Budget::new(16 * PART, PART);
+    let small = budget.try_admit(Some(10)).unwrap();
+    let least = budget.reserved();
+    drop(small);
+    let room = budget.try_admit(None).unwrap();
+    let whole = budget.reserved();
+    let line = room.clone();
+    line.keep();
+    room.fit(10);
+    assert_eq!(budget.reserved(), whole, "the next job in this room may be larger");
+    drop((room, line));
+    let room = budget.try_admit(Some(PART / 4)).unwrap();
+    let own = budget.reserved();
+    let lent = room.try_lend().unwrap();
+    let full = budget.reserved();
+    room.fit(10);
+    assert_eq!(budget.reserved(), full, "its processor may need what was lent");
+    drop(lent);
+    assert_eq!(budget.reserved(), own);
+    room.fit(10);
+    assert_eq!(budget.reserved(), least);
+    drop(room);
+    let room = budget.try_admit(None).unwrap();
+    let lent = room.try_lend().unwrap();
+    room.fit(10);
+    assert_eq!(room.write_size(), PART, "nor does it give back its own while it may need it");
+    drop((lent, room));
+    assert_eq!(budget.reserved(), 0);
+}
+
+#[test]
+fn a_job_knows_what_fits_in_its_own_room() {
+    let budget = Budget::new(16 * PART, PART);
+    let room = budget.try_admit(Some(10)).unwrap();
+    assert!(room.has(SMALLEST_WRITE) && !room.has(SMALLEST_WRITE + 1));
+    let lent = room.try_lend().unwrap();
+    assert!(!room.has(SMALLEST_WRITE + 1), "what is lent goes");
+    room.grow().now_or_never().unwrap();
+    assert!(room.has(PART));
+    drop(lent);
+    assert!(room.has(PART) && !room.has(budget.full + 1));
+}
+
+#[test]
+fn a_read_that_waits_for_the_bytes_before_it_says_so() {
+    let budget = Budget::new(2 * PART, PART);
+    let room = budget.try_admit(None).unwrap();
+    let before = room.try_read(PART).unwrap();
+    assert!(room.starved().now_or_never().is_none());
+    let mut read = std::pin::pin!(room.read(PART));
+    assert!((&mut read).now_or_never().is_none());
+    assert!(room.starved().now_or_never().is_some());
+    drop(before);
+    assert!(read.now_or_never().is_some());
 }
