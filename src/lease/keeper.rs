@@ -2,7 +2,8 @@
 //!
 //! It knows nothing but the list of what is held, so it can begin anew after a panic. Half a timeout is left when it first
 //! asks: a call that fails or is slow is repeated at a later look, eight of which fit into one. What is being settled is left
-//! alone, and an answer about a receipt that a newer one has replaced changes nothing.
+//! alone, and an answer about a receipt that a newer one has replaced changes nothing. The last extension before the queue's
+//! longest is as long as is left: so a message is held as long with a timeout of hours as with one of a minute.
 //!
 //! Bounded by the messages in flight and by calls under way at once; each call by a quarter of the timeout.
 
@@ -27,6 +28,12 @@ const CALLS: usize = 32;
 /// Pause after a panic of the keeper: far below an eighth of any visibility timeout, and no hot loop.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
 
+/// The longest between two looks, however long the timeout is: the last one may come so much before a message can be held no more.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
+
+/// A lease to be extended, and for how long from now.
+type Due = (String, Receipt, Duration);
+
 /// What the keeper works with.
 #[derive(Clone)]
 pub(super) struct Keeper {
@@ -50,35 +57,37 @@ pub(super) async fn keep_on(keeper: Keeper, longest: Duration) {
 /// Extends every lease in the second half of its life, in batches.
 async fn keep(keeper: Keeper, longest: Duration) {
     let visibility = keeper.visibility;
-    // Eight looks a visibility timeout: a lease that is due at half time is extended before 5/8 of it.
-    let mut ticks = tokio::time::interval((visibility / 8).max(Duration::from_millis(20)));
+    // Eight looks a visibility timeout at least: a lease that is due at half time is extended before 5/8 of it.
+    let look = (visibility / 8).clamp(Duration::from_millis(20), LONGEST_LOOK);
+    let mut ticks = tokio::time::interval(look);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         crash::point("leases");
-        let due = due(&keeper.held, visibility, longest);
-        let batches: Vec<Vec<(String, Receipt)>> =
-            due.chunks(keeper.queue.max_batch().max(1)).map(<[_]>::to_vec).collect();
+        let due = due(&keeper.held, visibility, longest, look);
+        // A call extends all it carries for as long; what is left of the longest differs, and is asked for once a message.
+        let (usual, last): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|(.., timeout)| *timeout == visibility);
+        let batches: Vec<Vec<Due>> =
+            usual.chunks(keeper.queue.max_batch().max(1)).chain(last.chunks(1)).map(<[_]>::to_vec).collect();
         let calls = batches.into_iter().map(|batch| extend(keeper.clone(), batch));
         stream::iter(calls).buffer_unordered(CALLS).collect::<Vec<()>>().await;
     }
 }
 
-async fn extend(keeper: Keeper, batch: Vec<(String, Receipt)>) {
+/// Extends leases, all for as long.
+async fn extend(keeper: Keeper, batch: Vec<Due>) {
     let Keeper { queue, held, meters, refused, visibility } = keeper;
     // This batch may have waited for its turn, and some of its messages been settled or delivered again meanwhile.
     let batch: Vec<_> = {
         let held = lock(&held);
         let stands = |entry: &Entry, receipt: &Receipt| !entry.settling && entry.receipt == *receipt;
-        batch.into_iter().filter(|(id, receipt)| held.get(id).is_some_and(|entry| stands(entry, receipt))).collect()
+        batch.into_iter().filter(|(id, receipt, _)| held.get(id).is_some_and(|entry| stands(entry, receipt))).collect()
     };
-    if batch.is_empty() {
-        return;
-    }
-    let receipts: Vec<Receipt> = batch.iter().map(|(_, receipt)| receipt.clone()).collect();
+    let Some(timeout) = batch.first().map(|(.., timeout)| *timeout) else { return };
+    let receipts: Vec<Receipt> = batch.iter().map(|(_, receipt, _)| receipt.clone()).collect();
     let asked = Instant::now();
     // A call that fails or is slow is repeated at a later tick, with time to spare.
-    let call = tokio::time::timeout(visibility / 4, queue.extend(&receipts, visibility));
+    let call = tokio::time::timeout(visibility / 4, queue.extend(&receipts, timeout));
     let outcomes = match call.await {
         Ok(Ok(outcomes)) => outcomes,
         Ok(Err(error)) => {
@@ -94,14 +103,14 @@ async fn extend(keeper: Keeper, batch: Vec<(String, Receipt)>) {
         }
     };
     let mut held = lock(&held);
-    for ((id, receipt), outcome) in batch.iter().zip(outcomes) {
+    for ((id, receipt, _), outcome) in batch.iter().zip(outcomes) {
         // A newer receipt means that this answer is about a delivery of the past.
         let Some(entry) = held.get_mut(id).filter(|entry| entry.receipt == *receipt) else { continue };
         match outcome {
             Ok(()) => {
                 let due = entry.deadline - visibility / 2;
                 meters.renewed(asked.saturating_duration_since(due));
-                entry.deadline = asked + visibility;
+                entry.deadline = asked + timeout;
             }
             Err(error) if error.kind == ServiceErrorKind::LeaseLost => {
                 entry.lost.send_replace(Some(Loss::Taken));
@@ -111,18 +120,19 @@ async fn extend(keeper: Keeper, batch: Vec<(String, Receipt)>) {
     }
 }
 
-/// What is to be extended now. Marks what has been held too long as lost.
-fn due(held: &Held, visibility: Duration, longest: Duration) -> Vec<(String, Receipt)> {
+/// What is to be extended now, where the next look comes after `look`. Marks what can't be held until then as lost.
+fn due(held: &Held, visibility: Duration, longest: Duration, look: Duration) -> Vec<Due> {
     let now = Instant::now();
     let mut due = Vec::new();
     for (id, entry) in lock(held).iter() {
-        if entry.settling || entry.lost.borrow().is_some() || entry.deadline > now + visibility / 2 {
+        if entry.settling || entry.lost.borrow().is_some() {
             continue;
         }
-        if now + visibility + MARGIN.min(longest / 10) > entry.received + longest {
+        let last = entry.received + longest - MARGIN.min(longest / 10);
+        if now + look >= last {
             entry.lost.send_replace(Some(Loss::TooLong));
-        } else {
-            due.push((id.clone(), entry.receipt.clone()));
+        } else if entry.deadline <= now + visibility / 2 && entry.deadline < last {
+            due.push((id.clone(), entry.receipt.clone(), visibility.min(last - now)));
         }
     }
     due
