@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -466,4 +468,31 @@ fn the_tables_of_a_codec_are_within_the_memory_that_was_given() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("error[BP121]: --memory 64MiB is too little for zstd:20"), "{said}");
+}
+
+/// The program as an ordinary user, who can't list `folder` but pass through it; it is that user's where the test is run by one.
+fn as_nobody(folder: &Path, args: &[&str]) -> Command {
+    const NOBODY: u32 = 65534;
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o311)).unwrap();
+        return batchpipe(folder, args);
+    }
+    for entry in walkdir::WalkDir::new(folder).min_depth(1) {
+        std::os::unix::fs::chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).unwrap();
+    let mut command = batchpipe(folder, args);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+#[test]
+fn map_writes_below_a_directory_whose_parent_it_may_not_list() {
+    let folder = folder(4);
+    fs::create_dir(folder.path().join("out")).unwrap();
+    let output = as_nobody(folder.path(), &["map", "in", "out", "--process", "copy"]).output().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(fs::read(folder.path().join("out/deeper/3")).unwrap(), content(3));
 }

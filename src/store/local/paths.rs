@@ -137,8 +137,11 @@ impl Roots {
     /// the roots. The root itself was named by the operator and is made without questions.
     fn make(&self, root: &Root, directory: &Path) -> Result<PathBuf, ServiceError> {
         let below = directory.strip_prefix(&root.path).map_err(|_| outside(&directory.to_string_lossy()))?;
-        fs::create_dir_all(&root.path).map_err(|error| fault(&root.path, &error))?;
-        staging::sync_directory(root.path.parent().unwrap_or(&root.path))?;
+        // Its parent has changed only if it was made: one that was there may lie in what we can't even list.
+        if !root.path.is_dir() {
+            fs::create_dir_all(&root.path).map_err(|error| fault(&root.path, &error))?;
+            staging::sync_directory(root.path.parent().unwrap_or(&root.path))?;
+        }
         let mut real = root.path.canonicalize().map_err(|error| fault(&root.path, &error))?;
         for name in below {
             let next = real.join(name);
