@@ -50,6 +50,8 @@ struct Staging {
 enum Ended {
     Completed,
     Aborted,
+    /// The disk did not take its bytes.
+    Unwritten,
 }
 
 impl LocalUpload {
@@ -111,7 +113,7 @@ impl Staging {
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
         match *ended {
             Some(Ended::Completed) => return Ok(()),
-            Some(Ended::Aborted) => return Err(no_such_upload()),
+            Some(Ended::Aborted | Ended::Unwritten) => return Err(no_such_upload()),
             None => {}
         }
         let name = self.to.to_string_lossy();
@@ -122,7 +124,7 @@ impl Staging {
         let size = self.assemble(parts)?;
         self.data.set_len(size).map_err(|error| self.failed(&error))?;
         staging::keep_metadata(&self.data, &self.how.metadata).map_err(|error| self.failed(&error.into()))?;
-        self.data.sync_all().map_err(|error| self.failed(&error))?;
+        self.synced(&mut ended, self.data.sync_all())?;
         if caller.gone() {
             return Ok(());
         }
@@ -131,6 +133,15 @@ impl Staging {
         // The object is there; what is left behind is for `unfinished` to find.
         drop(fs::remove_dir_all(&self.directory));
         Ok(())
+    }
+
+    /// Notes how a sync ended. After one that failed, the kernel has forgotten what it could not write, and the next says that all
+    /// is well (<https://www.usenix.org/conference/atc20/presentation/rebello>): the upload can't become complete any more.
+    fn synced(&self, ended: &mut Option<Ended>, synced: std::io::Result<()>) -> Result<(), ServiceError> {
+        synced.map_err(|error| {
+            *ended = Some(Ended::Unwritten);
+            self.failed(&error)
+        })
     }
 
     /// Puts every part where it belongs and returns the size of the whole. May be repeated after a failure.
@@ -173,7 +184,7 @@ impl Staging {
 
     fn abort(&self) -> Result<(), ServiceError> {
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        if ended.is_none() {
+        if matches!(*ended, None | Some(Ended::Unwritten)) {
             remove(&self.directory)?;
             *ended = Some(Ended::Aborted);
         }
@@ -285,6 +296,23 @@ mod tests {
         assert!(!to.exists());
         upload.0.complete(&[part], &Caller(Arc::downgrade(&waiting))).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"late", "asked again, it does");
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_does_not_become_an_object_when_it_is_asked_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = directory.path().join("object");
+        let waiting = Arc::new(());
+        let upload = LocalUpload::begin(to.clone(), "/object", Writing::default()).unwrap();
+        let place = upload.0.layout().place(1, 4);
+        let part = upload.0.write(1, place, b"lost").unwrap();
+        let failed = upload.0.synced(&mut upload.0.ended.write().unwrap(), Err(nix::errno::Errno::EIO.into()));
+        assert_eq!(failed.unwrap_err().kind, ServiceErrorKind::Unavailable);
+        let again = upload.0.complete(&[part], &Caller(Arc::downgrade(&waiting)));
+        assert_eq!(again.unwrap_err().code, "NoSuchUpload", "begun anew, it is written anew");
+        assert!(!to.exists());
+        upload.0.abort().unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]
