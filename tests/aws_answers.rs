@@ -16,7 +16,7 @@ use batchpipe::queue::sqs::SqsQueue;
 use batchpipe::store::s3::S3Store;
 use batchpipe::store::{ObjectStore, Part, Version, Writing};
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use scripted::Scripted;
 
 fn aws(server: &Scripted) -> Aws {
@@ -182,4 +182,27 @@ async fn a_refusal_in_another_format_is_still_a_refusal() {
     let address = QueueAddress::parse(&format!("{}/1/jobs", server.url())).unwrap();
     let error = SqsQueue::open(&address, &aws(&server)).await.unwrap_err();
     assert_eq!(error.code.0, 104, "{error}");
+}
+
+/// A server that forgets the marker it is given would be asked for the same page for ever.
+#[tokio::test]
+async fn a_listing_that_does_not_go_on_is_an_error_and_not_without_end() {
+    let xml = ["Content-Type: application/xml"];
+    let object = "<Contents><Key>k</Key><Size>1</Size></Contents>";
+    let page = format!(
+        "<ListBucketResult><IsTruncated>true</IsTruncated>{object}<NextContinuationToken>t</NextContinuationToken>\
+        </ListBucketResult>"
+    );
+    let server = Scripted::start(&[answer("200 OK", &xml, &page).as_str(); 20]);
+    let store = S3Store::new(&aws(&server));
+    let prefix = Location::s3("bucket", "");
+    let listed: Vec<_> = store.list(&prefix).take(10).collect().await;
+    let error = listed.into_iter().find_map(Result::err).expect("it does not go on");
+    assert_eq!((error.kind, error.code.as_str()), (ServiceErrorKind::Invalid, "RepeatedPage"));
+    let page = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>\
+                <NextUploadIdMarker>u</NextUploadIdMarker><Upload><Key>k</Key><UploadId>u</UploadId></Upload>\
+                </ListMultipartUploadsResult>";
+    let server = Scripted::start(&[answer("200 OK", &xml, page).as_str(); 20]);
+    let error = S3Store::new(&aws(&server)).unfinished(&prefix).await.unwrap_err();
+    assert_eq!((error.kind, error.code.as_str()), (ServiceErrorKind::Invalid, "RepeatedPage"));
 }

@@ -24,7 +24,7 @@ impl S3Store {
             .prefix(prefix)
             // A key may hold characters that XML can't.
             .encoding_type(EncodingType::Url)
-            .set_continuation_token(token);
+            .set_continuation_token(token.clone());
         let page = request.send().await.map_err(|error| service_error(&error, Asked::Read, "s3:ListBucket"))?;
         let encoded = page.encoding_type().is_some();
         let mut objects = Vec::with_capacity(page.contents().len());
@@ -37,7 +37,11 @@ impl S3Store {
                 metadata: Default::default(),
             });
         }
-        Ok((objects, page.next_continuation_token.filter(|_| page.is_truncated == Some(true))))
+        let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+        if next.is_some() && next == token {
+            return Err(repeated());
+        }
+        Ok((objects, next))
     }
 
     /// Every upload under `prefix` that was begun and not ended.
@@ -52,8 +56,8 @@ impl S3Store {
                 .bucket(bucket)
                 .prefix(key)
                 .encoding_type(EncodingType::Url)
-                .set_key_marker(markers.0)
-                .set_upload_id_marker(markers.1);
+                .set_key_marker(markers.0.clone())
+                .set_upload_id_marker(markers.1.clone());
             let page = request
                 .send()
                 .await
@@ -71,9 +75,19 @@ impl S3Store {
                 Some(marker) if page.is_truncated == Some(true) => listed_key(Some(marker), encoded)?,
                 _ => return Ok(found),
             };
-            markers = (Some(next), page.next_upload_id_marker);
+            let next = (Some(next), page.next_upload_id_marker);
+            if next == markers {
+                return Err(repeated());
+            }
+            markers = next;
         }
     }
+}
+
+/// The failure of a listing that gives the same page again, whatever it is asked: it would never end.
+fn repeated() -> ServiceError {
+    let said = "the server says that there is more, and gives the same page again";
+    ServiceError::new(ServiceErrorKind::Invalid, "RepeatedPage", said)
 }
 
 /// A key as it is, from a listing that encodes keys as forms do.
