@@ -123,7 +123,8 @@ impl Pipeline {
 
     /// One message, from lease to result. A message with several jobs is done when all of them are.
     pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
-        let deadline = self.plan.job_timeout.map(|longest| Instant::now() + longest);
+        // One that the clock can't tell never comes.
+        let deadline = self.plan.job_timeout.and_then(|longest| Instant::now().checked_add(longest));
         let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
         let worked = async {
             let mut done = false;

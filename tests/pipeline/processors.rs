@@ -110,6 +110,15 @@ async fn no_more_processors_run_at_once_than_there_are_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_may_take_for_ever() {
+    let mut rig = Rig::new();
+    rig.patience = Duration::from_secs(10);
+    rig.job_timeout = Some(Duration::MAX);
+    rig.job("a", 10);
+    assert_eq!(rig.run(Work::Copy).await, Settled { done: 1, ..Settled::default() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_takes_too_long_is_cut_and_tried_again() {
     let mut rig = Rig::new();
     rig.job_timeout = Some(Duration::from_millis(100));

@@ -330,7 +330,7 @@ fn number(attributes: &BTreeMap<String, String>, name: &str) -> Option<u64> {
 
 /// Whole seconds, rounded up so that nothing becomes zero unasked, within the service's limit.
 fn seconds(duration: Duration, limit: u64) -> i32 {
-    let rounded = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let rounded = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
     i32::try_from(rounded.min(limit)).unwrap_or(i32::MAX)
 }
 
@@ -358,5 +358,6 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(1), MAX_WAIT), 1);
         assert_eq!(seconds(Duration::ZERO, MAX_WAIT), 0);
         assert_eq!(seconds(Duration::from_secs(90), MAX_WAIT), 20);
+        assert_eq!(seconds(Duration::MAX, MAX_VISIBILITY), 43_200, "a processor that never wants it again");
     }
 }
