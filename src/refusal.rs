@@ -6,8 +6,10 @@
 //! that can be read still, the refusal is about this object alone, and its job fails like any other, in the end to the
 //! dead letters with BP313. If not, or if nothing was ever read there, the refusal counts (`circuit.rs`).
 //!
-//! Beside means in the same folder, for rights are given by prefix. Bounded: the last object of `FOLDERS` folders;
-//! one HEAD a refused input.
+//! Beside means in the same folder, for rights are given by prefix. Files have rights of their own, so there any file will do that was
+//! read; and before one was, those beside it are looked at, which costs nothing. Else the first three files of a tree that
+//! belong to somebody else would keep a `map` from all others, each time. Bounded: the last object of `FOLDERS` folders;
+//! one HEAD a refused input, and `LOOKED_AT` files.
 //!
 //! **What a worker was not given.** A message without an output is the sender's mistake, or that of a worker without `--output`; one on
 //! files likewise, where there is no `--allow` at all. A worker that has done a job is well set up for this queue, and the message goes
@@ -21,6 +23,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt;
+
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::job::{Job, Location};
@@ -33,6 +37,9 @@ use crate::store::{ObjectStore, Version};
 /// Folders remembered: more than a batch that is split by day or by shard mixes at one time. With one more all are
 /// forgotten, and are known again from their next job on.
 const FOLDERS: usize = 64;
+
+/// Files beside a refused one that are tried: as many as one hop to the disk lists, at the most, and a few ms.
+const LOOKED_AT: usize = 100;
 
 /// The number of a message that names no output, where the worker has none.
 const NO_OUTPUT: Code = Code(210);
@@ -61,6 +68,11 @@ impl Readable {
     /// Another object in the folder of `input` that was read.
     pub fn beside(&self, input: &Location) -> Option<Location> {
         self.lock().get(&input.folder()).filter(|known| *known != input).cloned()
+    }
+
+    /// A file that was read, the first by name.
+    fn file(&self) -> Option<Location> {
+        self.lock().values().filter(|known| is_file(known)).min().cloned()
     }
 
     /// Whether nothing was read at all.
@@ -96,21 +108,48 @@ impl Pipeline {
         }
         // 106 alone: expired credentials and a wrong region are everybody's matter.
         let refused = error.kind == ErrorKind::Denied && error.code == Code(106) && error.stage == Stage::Download;
-        let Some(known) = refused.then(|| self.readable.beside(&job.input)).flatten() else { return error };
-        let anything = Version::default();
-        let asked = || self.store.get(&known, 0..0, &anything);
-        let asked = self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), asked);
-        match cut.or(async { asked.await.map_err(|error| error.at(Stage::Download)) }).await {
-            Ok(_) => {
-                let cause = format!(
-                    "this object is refused and others beside it are not: it is missing, and without s3:ListBucket S3 does \
-                    not say so, or it has an owner or a key of its own; {}",
-                    error.cause
-                );
-                JobError { kind: ErrorKind::Failed, code: Code(313), cause, ..error }
-            }
-            Err(_) => error,
+        if !refused || !cut.or(async { Ok(self.can_read_others(&job.input).await) }).await.is_ok_and(|can| can) {
+            return error;
         }
+        let why = match &job.input {
+            Location::S3 { .. } => {
+                "this object is refused and others beside it are not: it is missing, and without s3:ListBucket S3 does \
+                not say so, or it has an owner or a key of its own"
+            }
+            Location::File { .. } => "this file is refused and others are not",
+        };
+        let cause = format!("{why}; {}", error.cause);
+        JobError { kind: ErrorKind::Failed, code: Code(313), cause, ..error }
+    }
+
+    /// Whether what lies beside a refused input can be read.
+    async fn can_read_others(&self, refused: &Location) -> bool {
+        let known = self.readable.beside(refused);
+        if !is_file(refused) {
+            return match known {
+                Some(known) => self.can_read(&known).await,
+                None => false,
+            };
+        }
+        if let Some(known) = known.or_else(|| self.readable.file().filter(|known| known != refused))
+            && self.can_read(&known).await
+        {
+            return true;
+        }
+        let folder = refused.folder();
+        let mut beside = self.store.list(&folder).take(LOOKED_AT);
+        while let Some(Ok(other)) = beside.next().await {
+            if other.location != *refused && self.can_read(&other.location).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn can_read(&self, object: &Location) -> bool {
+        let anything = Version::default();
+        let asked = || self.store.get(object, 0..0, &anything);
+        self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), asked).await.is_ok()
     }
 
     /// Tells the circuit if the object that a job could not reach can't be asked about either.
@@ -127,9 +166,12 @@ impl Pipeline {
     }
 }
 
+fn is_file(place: &Location) -> bool {
+    matches!(place, Location::File { .. })
+}
+
 /// Whether a message asks for files to be read or written.
 fn is_on_files(message: &Message) -> bool {
-    let is_file = |place: &Location| matches!(place, Location::File { .. });
     let on_files = |request: &Request| is_file(&request.input) || request.output.as_ref().is_some_and(is_file);
     matches!(message::parse(&message.body), Ok(Parsed::Jobs(requests)) if requests.iter().any(on_files))
 }

@@ -496,3 +496,18 @@ fn map_writes_below_a_directory_whose_parent_it_may_not_list() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(fs::read(folder.path().join("out/deeper/3")).unwrap(), content(3));
 }
+
+#[test]
+fn map_does_what_it_can_beside_files_that_it_may_not_read() {
+    let folder = folder(20);
+    for name in ["in/1", "in/10", "in/11", "in/13", "in/deeper/0", "in/deeper/12"] {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    fs::create_dir(folder.path().join("out")).unwrap();
+    let output = as_nobody(folder.path(), &["map", "in", "out", "--process", "copy"]).output().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert_eq!(fs::read(folder.path().join("out/deeper/3")).unwrap(), content(3), "{said}");
+    assert_eq!(fs::read(folder.path().join("out/2")).unwrap(), content(2), "{said}");
+}

@@ -112,8 +112,9 @@ pub(super) const PAGES: &[Page] = &[
         "The job is tried again, and in the end moved to the dead letters. The worker goes on: it can read what lies \
         beside the object.",
         "The object is missing, and S3 says \"denied\" of a missing object to whoever may not list the bucket; or it has \
-        another owner, a key of its own or a policy for its name.",
-        "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is told at once, as BP301.",
+        another owner, a key of its own or a policy for its name. A file has rights of its own.",
+        "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is told at once, as BP301; make a file \
+        readable for the worker's user, or leave it out.",
         "batchpipe doctor --queue jobs --read s3://acme-in/raw/",
     ),
     Page::new(
