@@ -59,10 +59,20 @@ async fn a_job_that_waits_to_grow_goes_before_new_jobs() {
     while budget.lock().growing == 0 && !growing.is_finished() {
         tokio::task::yield_now().await;
     }
+    let mut extra = extra.into_iter();
+    drop(extra.next());
+    assert!(
+        budget.try_admit(Some(10)).is_none() && budget.try_reserve().is_none(),
+        "it takes what the other waits for"
+    );
+    assert!(small.try_more(10).is_none(), "nor is there more for others");
     drop(extra);
     drop(hog);
     growing.await.unwrap();
+    assert!(budget.try_admit(Some(10)).is_some());
     assert_eq!(small.write_size(), PART);
+    drop(small);
+    assert!(budget.try_reserve().is_some());
 }
 
 #[tokio::test]
@@ -238,6 +248,15 @@ fn no_buffer_is_longer_than_the_room_that_was_given_for_it() {
         let buffer = more.buffer(size as usize);
         assert!((size..=granted).contains(&(buffer.capacity() as u64)), "{size}: {} of {granted}", buffer.capacity());
     }
+}
+
+#[test]
+fn most_of_a_part_has_a_buffer_for_a_whole_one_which_any_other_can_use() {
+    let budget = Budget::new(16 * PART, PART);
+    let capacity =
+        |size: u64| budget.try_admit(None).unwrap().try_read(size).unwrap().buffer(size as usize).capacity() as u64;
+    assert_eq!([PART / 2 + 1, PART - 1, PART].map(capacity), [PART; 3]);
+    assert_eq!(capacity(PART / 2), PART / 2);
 }
 
 #[test]
