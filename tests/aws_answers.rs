@@ -206,3 +206,25 @@ async fn a_listing_that_does_not_go_on_is_an_error_and_not_without_end() {
     let error = S3Store::new(&aws(&server)).unfinished(&prefix).await.unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ServiceErrorKind::Invalid, "RepeatedPage"));
 }
+
+/// What a tool stored that writes names in Latin-1, and what many a web page says of its own expiry.
+#[tokio::test]
+async fn an_object_whose_headers_are_no_text_or_no_date_is_read_all_the_same() {
+    let latin = |header: &str| {
+        let text = answer("206 Partial Content", &["Content-Range: bytes 0-4/5", "ETag: \"e\"", header], "hello");
+        text.chars().map(|char| u8::try_from(char).unwrap()).collect::<Vec<u8>>()
+    };
+    for header in [
+        "Content-Disposition: attachment; filename=caf\u{e9}",
+        "x-amz-meta-name: caf\u{e9}",
+        "Expires: caf\u{e9}",
+        "Expires: 0",
+        "Content-Language: \u{fc}, de",
+    ] {
+        let server = Scripted::start_with_bytes(vec![latin(header)]);
+        assert_eq!(get(&server, 0..5).await.unwrap(), b"hello", "{header}");
+        let server = Scripted::start_with_bytes(vec![latin(header)]);
+        let found = S3Store::new(&aws(&server)).head(&at()).await.unwrap().unwrap();
+        assert_eq!((found.version.etag.as_deref(), found.metadata.len()), (Some("e"), 0), "{header}");
+    }
+}

@@ -21,6 +21,7 @@ pub(crate) mod checksum;
 pub mod classify;
 pub mod explain;
 mod http;
+mod unreadable;
 
 pub use explain::{Subject, user_error};
 
@@ -242,6 +243,7 @@ impl Aws {
             .retry_config(RetryConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
+            .interceptor(unreadable::LeaveOut)
             .force_path_style(self.s3_endpoint.is_some());
         aws_sdk_s3::Client::from_conf(config.build())
     }

@@ -16,11 +16,15 @@ pub(crate) struct Scripted {
 impl Scripted {
     /// Serves `answers`, in order.
     pub(crate) fn start(answers: &[&str]) -> Self {
+        Self::start_with_bytes(answers.iter().map(|text| text.as_bytes().to_vec()).collect())
+    }
+
+    /// The same for answers that are no text.
+    pub(crate) fn start_with_bytes(answers: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (seen, answers) =
-            (Arc::clone(&requests), answers.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let seen = Arc::clone(&requests);
         let thread = std::thread::spawn(move || {
             for answer in answers {
                 let (stream, _) = listener.accept().expect("a connection");
@@ -46,7 +50,7 @@ impl Scripted {
 }
 
 /// Reads one request and answers it; returns the request's head, in lower case.
-fn exchange(stream: TcpStream, answer: &str) -> std::io::Result<String> {
+fn exchange(stream: TcpStream, answer: &[u8]) -> std::io::Result<String> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -57,6 +61,6 @@ fn exchange(stream: TcpStream, answer: &str) -> std::io::Result<String> {
     let head = head.to_lowercase();
     let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
     std::io::copy(&mut (&mut reader).take(length.unwrap_or(0)), &mut std::io::sink())?;
-    reader.into_inner().write_all(answer.as_bytes())?;
+    reader.into_inner().write_all(answer)?;
     Ok(head)
 }
