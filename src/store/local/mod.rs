@@ -8,7 +8,8 @@
 //! What differs from S3: a name can't be both a file and a directory, a component has at most 255 bytes, and a path
 //! has no empty, `.` or `..` component. Names that begin with `.batchpipe` are ours. Metadata is kept where the file
 //! system has extended attributes (on ext4 in a block of its own: 4 KiB an object, no time that could be measured).
-//! `Condition::Unchanged` is looked at right before the move and not in it. Directories that an aborted upload made stay, empty, and no listing shows them.
+//! `Condition::Unchanged` is looked at right before the move and not in it, and so is `Absent` where a file system has neither links nor
+//! a rename that replaces nothing. Directories that an aborted upload made stay, empty, and no listing shows them.
 //!
 //! Everything here blocks, so it runs on tokio's blocking threads; one request holds one of them only while it runs.
 

@@ -12,7 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{CWD, RenameFlags, XattrFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::fault::fault;
@@ -46,6 +46,14 @@ pub(super) fn fresh(directory: &Path) -> PathBuf {
 
 /// Writes a whole object. `gone` is asked last thing before it appears: nobody publishes for a caller that left.
 pub(super) fn put(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool) -> Result<(), ServiceError> {
+    written(to, body, how, gone).map_err(|error| match error.kind {
+        // Somebody has just removed the folder: what is missing is no input of a job.
+        ServiceErrorKind::Missing => ServiceError { kind: ServiceErrorKind::Unavailable, ..error },
+        _ => error,
+    })
+}
+
+fn written(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool) -> Result<(), ServiceError> {
     let directory = to.parent().unwrap_or(Path::new("/"));
     let staged = Staged::create(directory)?;
     let failed = |error: std::io::Error| fault(to, &error);
@@ -86,11 +94,7 @@ pub(super) fn publish(from: &Path, to: &Path, condition: &Condition) -> Result<(
     let failed = |error: std::io::Error| fault(to, &error);
     match condition {
         Condition::Always => fs::rename(from, to).map_err(failed)?,
-        Condition::Absent => {
-            // A link is made only where there is nothing; a check before a rename would leave a gap.
-            fs::hard_link(from, to).map_err(failed)?;
-            fs::remove_file(from).map_err(failed)?;
-        }
+        Condition::Absent => appear(from, to).map_err(failed)?,
         Condition::Unchanged(etag) => {
             // No file system compares and renames at once: between these two lines is a gap of some microseconds.
             if version_of(to)?.etag.as_ref() != Some(etag) {
@@ -101,6 +105,37 @@ pub(super) fn publish(from: &Path, to: &Path, condition: &Condition) -> Result<(
         }
     }
     sync_directory(to.parent().unwrap_or(Path::new("/")))
+}
+
+/// Moves a file to where nothing is.
+fn appear(from: &Path, to: &Path) -> std::io::Result<()> {
+    // A link is made only where there is nothing; a check before a rename would leave a gap.
+    match fs::hard_link(from, to) {
+        Err(error) if is_unknown(&error) => appear_without_links(from, to),
+        Err(error) => Err(error),
+        Ok(()) => fs::remove_file(from),
+    }
+}
+
+/// The same on file systems that know no links: FAT and exFAT, which have a rename for it, and many a network one, which has not.
+fn appear_without_links(from: &Path, to: &Path) -> std::io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(std::io::Error::from) {
+        Err(error) if is_unknown(&error) || error.kind() == ErrorKind::InvalidInput => {}
+        other => return other,
+    }
+    // A gap of some microseconds, as for `Unchanged`.
+    match to.symlink_metadata() {
+        Ok(_) => Err(Errno::EXIST.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::rename(from, to),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file system says that it has no such thing. What is not permitted to anybody is among it: link(2) of FAT.
+fn is_unknown(error: &std::io::Error) -> bool {
+    [Errno::PERM, Errno::NOTSUP, Errno::NOSYS]
+        .into_iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// The version of the object at `path`, as [`head`](super::read::head) tells it; empty if there is none.
@@ -140,4 +175,32 @@ pub(super) fn metadata(file: &File) -> BTreeMap<String, String> {
     let mut json = vec![0; 64 * 1024];
     let length = rustix::fs::fgetxattr(file, METADATA, &mut json).unwrap_or(0);
     serde_json::from_slice(&json[..length]).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_are_no_links_an_object_appears_where_nothing_is_and_replaces_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| directory.path().join(name));
+        fs::write(&from, "new").unwrap();
+        appear_without_links(&from, &to).unwrap();
+        assert_eq!((fs::read(&to).unwrap(), from.exists()), (b"new".to_vec(), false));
+        fs::write(&from, "newer").unwrap();
+        let error = fault(&to, &appear_without_links(&from, &to).unwrap_err());
+        assert_eq!((error.kind, fs::read(&to).unwrap()), (ServiceErrorKind::Exists, b"new".to_vec()));
+        assert!(
+            is_unknown(&Errno::PERM.into()) && !is_unknown(&Errno::ACCESS.into()) && !is_unknown(&Errno::EXIST.into())
+        );
+    }
+
+    #[test]
+    fn a_folder_that_went_away_is_no_missing_input() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = directory.path().join("gone/object");
+        let error = put(&to, b"x", &Writing::default(), || false).unwrap_err();
+        assert_eq!(error.kind, ServiceErrorKind::Unavailable, "the next attempt makes it again");
+    }
 }
