@@ -129,6 +129,22 @@ fn an_etag_loses_its_quotes_and_an_empty_one_is_none() {
     assert_eq!(only_job(&body("")).version_id, None);
 }
 
+/// The console makes an empty object of a new folder, and so do tools that think in folders. A submit leaves them out as well.
+#[test]
+fn a_folder_of_the_console_is_no_job_and_an_object_that_only_ends_like_one_is() {
+    let of_size = |size: u64, keys: &[&str]| s3_event(keys).replace("\"key\":", &format!("\"size\":{size},\"key\":"));
+    assert!(matches!(parse(&of_size(0, &["photos/"])), Ok(Parsed::Nothing(_))));
+    assert_eq!(only_job(&of_size(7, &["photos/"])).input.key(), "photos/");
+    assert_eq!(only_job(&of_size(0, &["photos"])).size, Some(0));
+    assert_eq!(only_job(&s3_event(&["photos/"])).size, None, "nobody says that it is empty");
+    assert_eq!(
+        jobs(&of_size(0, &["a", "b/", "c"])).iter().map(|job| job.input.key().to_owned()).collect::<Vec<_>>(),
+        ["a", "c"]
+    );
+    let bridged = EVENTBRIDGE.replace("example-key", "photos/").replace("\"size\":5", "\"size\":0");
+    assert!(matches!(parse(&bridged), Ok(Parsed::Nothing(_))));
+}
+
 #[test]
 fn a_key_of_an_s3_event_is_decoded_exactly_once() {
     let real = "logstash-2015-12-01T14%3A46%3A23+%2B0000";

@@ -1,7 +1,8 @@
 //! What AWS says when an object is created: S3 event notifications, and S3 events of EventBridge.
 //!
 //! The one difference that costs objects: a notification's key is form-encoded and is decoded exactly once;
-//! EventBridge's is the key itself and is never decoded. Events of anything but a creation ask for nothing.
+//! EventBridge's is the key itself and is never decoded. Events of anything but a creation ask for nothing, nor does an empty
+//! object whose key ends in a slash: it is the console's way to make a folder, and a submit leaves it out as well.
 //! Other fields are let be, for AWS adds some now and then.
 
 use percent_encoding::percent_decode_str;
@@ -10,6 +11,7 @@ use super::checks::{check_etag, check_name, malformed, object_in, quote};
 use super::json::{Fields, Node};
 use super::{Format, Parsed, Request};
 use crate::error::JobError;
+use crate::job::Location;
 
 /// Reads the records of an S3 event notification; those that tell of no creation are left out.
 pub(super) fn read_s3(records: &[Node]) -> Result<Parsed, JobError> {
@@ -52,13 +54,21 @@ fn read_record(record: &Fields<'_>) -> Result<Option<Request>, JobError> {
     let s3 = record.object("s3", "Records[].s3.")?;
     let bucket = s3.object("bucket", "Records[].s3.bucket.")?.needed("name")?;
     let object = s3.object("object", "Records[].s3.object.")?;
-    let input = object_in(bucket, &decode_key(object.needed("key")?)?, "input")?;
+    let (input, size) = (object_in(bucket, &decode_key(object.needed("key")?)?, "input")?, object.number("size")?);
+    if is_folder(&input, size) {
+        return Ok(None);
+    }
     Ok(Some(Request {
-        size: object.number("size")?,
+        size,
         etag: check_etag(&object, "eTag")?,
         version_id: check_name(&object, "versionId")?,
         ..Request::new(Format::S3Event, input)
     }))
+}
+
+/// Whether this is what makes a folder of a prefix on the console's screen.
+fn is_folder(input: &Location, size: Option<u64>) -> bool {
+    size == Some(0) && input.key().ends_with('/')
 }
 
 /// Takes the form encoding off a key, once: `+` is a space, then `%XX` is a byte of UTF-8.
@@ -78,9 +88,12 @@ pub(super) fn read_eventbridge(event: &Fields<'_>, kind: &str) -> Result<Parsed,
     let detail = event.object("detail", "detail.")?;
     let bucket = detail.object("bucket", "detail.bucket.")?.needed("name")?;
     let object = detail.object("object", "detail.object.")?;
-    let input = object_in(bucket, object.needed("key")?, "input")?;
+    let (input, size) = (object_in(bucket, object.needed("key")?, "input")?, object.number("size")?);
+    if is_folder(&input, size) {
+        return Ok(Parsed::Nothing("EventBridge event of a folder"));
+    }
     Ok(Parsed::Jobs(vec![Request {
-        size: object.number("size")?,
+        size,
         etag: check_etag(&object, "etag")?,
         version_id: check_name(&object, "version-id")?,
         ..Request::new(Format::EventBridge, input)
