@@ -5,12 +5,12 @@
 //! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
 //!
 //! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end somebody
-//! looks on, nor by a `submit`. What counts there as away is found out by `refusal.rs`.
+//! looks on, nor by a `submit`. What counts there as away is found out by `refusal.rs`. A `submit` does not wait for its queue either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::shutdown::{Phase, Shutdown};
 use crate::stages::Why;
 
@@ -28,6 +28,10 @@ const FULL: u32 = 3;
 /// was tried for some seconds, and one more call found nobody there.
 const AWAY: u32 = 3;
 
+/// Batches of jobs in a row that no queue answered to which stop a submit: as many as the others. Each was sent five times, and unlike
+/// a store a queue has no part that answers while another does not.
+const UNSENT: u32 = 3;
+
 /// Watches how jobs and receives end.
 #[derive(Debug)]
 pub struct Circuit {
@@ -36,6 +40,7 @@ pub struct Circuit {
     unavailable: AtomicU32,
     full: AtomicU32,
     away: AtomicU32,
+    unsent: AtomicU32,
     minds: AtomicBool,
     tripped: Mutex<Option<Tripped>>,
     ended: OnceLock<Why>,
@@ -48,6 +53,8 @@ pub struct Tripped {
     pub code: Code,
     /// What it said.
     pub cause: String,
+    /// Where it happened.
+    pub stage: Stage,
 }
 
 impl Circuit {
@@ -59,6 +66,7 @@ impl Circuit {
             unavailable: AtomicU32::new(0),
             full: AtomicU32::new(0),
             away: AtomicU32::new(0),
+            unsent: AtomicU32::new(0),
             minds: AtomicBool::new(false),
             tripped: Mutex::new(None),
             ended: OnceLock::new(),
@@ -88,12 +96,12 @@ impl Circuit {
             // Scratch space is another thing: that of other jobs is given back.
             Err(error) if error.kind == ErrorKind::NoSpace && error.stage == Stage::Upload => {
                 if self.full.fetch_add(1, SeqCst) + 1 >= FULL && self.stops_rather_than_waits() {
-                    self.trip(error.code, &error.cause);
+                    self.trip(error.code, &error.cause, error.stage);
                 }
             }
             Err(error) if error.kind == ErrorKind::Denied => {
                 if self.refused.fetch_add(1, SeqCst) + 1 >= REFUSALS {
-                    self.trip(error.code, &error.cause);
+                    self.trip(error.code, &error.cause, error.stage);
                 }
             }
             Err(error) if error.kind == ErrorKind::Unavailable && error.stage != Stage::Receive => {
@@ -111,8 +119,27 @@ impl Circuit {
     /// Notes a job, or a file to submit, that failed because nobody answered, and nobody answers now; the run minds.
     pub fn unanswered(&self, error: &JobError) {
         if self.away.fetch_add(1, SeqCst) + 1 >= AWAY {
-            self.trip(error.code, &error.cause);
+            self.trip(error.code, &error.cause, error.stage);
         }
+    }
+
+    /// Notes how the queue took a batch of jobs, all or none of which it may have taken.
+    pub fn sent(&self, outcomes: &[Result<(), ServiceError>]) {
+        if outcomes.iter().any(Result::is_ok) {
+            self.unsent.store(0, SeqCst);
+            return;
+        }
+        let mut failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        let unanswered = failed.rfind(|error| error.kind == ServiceErrorKind::Unavailable);
+        let Some(error) = unanswered.map(|error| error.clone().at(Stage::Send)) else { return };
+        if self.unsent.fetch_add(1, SeqCst) + 1 >= UNSENT {
+            self.trip(error.code, &error.cause, error.stage);
+        }
+    }
+
+    /// Whether the queue was found to be away, so that what is not sent yet need not be tried.
+    pub fn queue_is_away(&self) -> bool {
+        self.unsent.load(SeqCst) >= UNSENT
     }
 
     /// Whether the run was stopped because nobody answers: what failed for that alone has had no chance.
@@ -128,15 +155,15 @@ impl Circuit {
             Code(301) => Code(103),
             code => code,
         };
-        self.trip(code, &error.cause);
+        self.trip(code, &error.cause, error.stage);
     }
 
     /// Stops the worker, or the submit.
-    pub fn trip(&self, code: Code, cause: &str) {
+    pub fn trip(&self, code: Code, cause: &str, stage: Stage) {
         let mut tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner);
         if tripped.is_none() {
-            tracing::error!(%code, ?cause, "stopped receiving: every further job would fail the same way");
-            *tripped = Some(Tripped { code, cause: cause.to_owned() });
+            tracing::error!(%code, ?cause, "stopped: every further job would fail the same way");
+            *tripped = Some(Tripped { code, cause: cause.to_owned(), stage });
         }
         drop(tripped);
         self.shutdown.advance(Phase::Draining);

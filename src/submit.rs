@@ -202,11 +202,28 @@ impl Submit {
             return sum;
         }
         let messages: Vec<Outgoing> = ready.iter().map(|item| item.message.clone()).collect();
-        let outcomes = send(&*self.queue, self.transfer.retry, &self.meters, &messages).await;
+        let outcomes = self.send(&messages).await;
         for (item, outcome) in ready.into_iter().zip(outcomes) {
             sum = sum.add(self.sent(item, outcome));
         }
         sum
+    }
+
+    /// Sends a batch, unless nobody is there to take it. The end of a drain cuts off what is not answered: it may have arrived, and is
+    /// sent once more by the next run, which is better than to wait a minute for a queue that is away.
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), ServiceError>> {
+        let unsent = || ServiceError::new(ServiceErrorKind::Unavailable, "NotSent", "the queue does not answer");
+        if !self.circuit.queue_is_away() {
+            tokio::select! {
+                biased;
+                outcomes = send(&*self.queue, self.transfer.retry, &self.meters, messages) => {
+                    self.circuit.sent(&outcomes);
+                    return outcomes;
+                }
+                () = self.shutdown.reached(Phase::Cutting) => {}
+            }
+        }
+        messages.iter().map(|_| Err(unsent())).collect()
     }
 
     fn sent(&self, item: Item, outcome: Result<(), ServiceError>) -> Submitted {

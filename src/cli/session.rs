@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::circuit::Tripped;
 use crate::config::{Color, Global, LogFormat, Progress};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, Exit, Stage, UserError};
 use crate::meter::Meters;
 use crate::shutdown::{Phase, Shutdown};
 use crate::status::{self, Mode, Screen, Sources, listener};
@@ -184,6 +184,9 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             "make room there; the same command goes on where it was",
             Exit::Failed,
         ),
+        107 if tripped.stage == Stage::Send => {
+            ("the queue can't be written to", "see the cause; the same command goes on where it was", Exit::Failed)
+        }
         107 => (
             "the store can't be reached",
             "check the network and the endpoint; the same command goes on where it was",
@@ -257,7 +260,7 @@ mod tests {
         let meters = Meters::default();
         (0..2).for_each(|_| meters.ended(Ended::Released));
         meters.retried.fetch_add(3, Relaxed);
-        stopped(&Tripped { code: Code(code), cause: "refused\u{1b}[2J".into() }, &meters)
+        stopped(&Tripped { code: Code(code), cause: "refused\u{1b}[2J".into(), stage: Stage::Receive }, &meters)
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub(super) const PAGES: &[Page] = &[
     Page::new(
         107,
         "a service can't be reached or does not answer",
-        "The request is tried again with growing pauses; a job that keeps failing is given back and tried later.",
+        "The request is tried again with growing pauses; a job that keeps failing is given back and tried later. map and \
+        submit, whose end somebody waits for, stop when three in a row found nobody there; the same command goes on where it was.",
         "The network, a proxy, DNS or the service itself. With --endpoint-url or AWS_ENDPOINT_URL set, a local server \
         that is not running.",
         "Start the server, or unset AWS_ENDPOINT_URL. Otherwise wait: nothing is lost meanwhile.",

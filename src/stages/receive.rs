@@ -141,7 +141,8 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
 /// A receiver that panicked must not look like the end of the queue: the worker drains, and fails.
 async fn guarded(circuit: Arc<Circuit>, work: impl Future<Output = ()>) {
     if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
-        circuit.trip(Code(702), &format!("receiving panicked: {}", panics::message(panic.as_ref())));
+        let cause = format!("receiving panicked: {}", panics::message(panic.as_ref()));
+        circuit.trip(Code(702), &cause, Stage::Receive);
     }
 }
 

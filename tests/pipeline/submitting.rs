@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use batchpipe::budget::Budget;
 use batchpipe::circuit::Circuit;
-use batchpipe::error::Code;
 use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::error::{Code, Stage};
+use batchpipe::journal::Journal;
 use batchpipe::leftovers::Leftovers;
 use batchpipe::queue::{JobQueue, Outgoing};
+use batchpipe::shutdown::Phase;
 use batchpipe::store::ObjectStore;
-use batchpipe::submit::{Item, Submit};
-use batchpipe::testing::{Fault, Faulty, On, Rig};
+use batchpipe::submit::{Item, Submit, Submitted};
+use batchpipe::testing::{Fault, Faulty, FaultyQueue, On, Rig};
 use futures::stream;
 
 const PART: u64 = 64 * 1024;
@@ -23,7 +25,7 @@ fn submit_of(rig: &Rig) -> (Submit, Arc<Circuit>) {
     let circuit = Arc::new(Circuit::new(rig.shutdown.clone()));
     let submit = Submit {
         store: Arc::clone(&store),
-        queue: Arc::clone(&rig.queue) as Arc<dyn JobQueue>,
+        queue: Arc::new(FaultyQueue::new(Arc::clone(&rig.queue) as Arc<dyn JobQueue>, rig.faults.clone())),
         journal: None,
         budget: Budget::new(rig.memory, rig.transfer.part),
         meters: Arc::clone(&rig.meters),
@@ -125,4 +127,65 @@ async fn a_file_whose_upload_panics_counts_as_failed() {
     let items = ["a", "b"].map(|name| item(folder.path(), name, 1));
     let all = submit_of(&rig).0.run(stream::iter(items)).await;
     assert_eq!((all.sent, all.failed, all.failures.len()), (1, 1, 1), "{all:?}");
+}
+
+/// Submits files of a byte each, named by number, whose messages say that number.
+async fn submit_numbers(submit: &Submit, folder: &Path, numbers: std::ops::Range<usize>) -> Submitted {
+    let items = numbers.map(|number| {
+        std::fs::write(folder.join(number.to_string()), "x")?;
+        let body = number.to_string();
+        Ok(Item { message: Outgoing { body, ..Outgoing::default() }, ..item(folder, &number.to_string(), 1)? })
+    });
+    submit.run(stream::iter(items)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_queue_is_away_stops_at_the_third_batch_and_goes_on_where_it_was() {
+    let rig = Rig::new();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = || Some(Arc::new(Journal::open(&folder.path().join("journal"), "batch").unwrap()));
+    // Whole batches, one after the other.
+    let (mut submit, circuit) = submit_of(&rig);
+    (submit.journal, submit.concurrency, submit.linger) = (journal(), 1, Duration::from_secs(60));
+    // Two batches that fail, one that is sent, and then nobody answers any more.
+    let attempts = rig.transfer.retry.attempts;
+    rig.faults.next(On::Send, Fault::Fail(Unavailable), 2 * attempts);
+    let first = submit_numbers(&submit, folder.path(), 0..30).await;
+    assert_eq!((first.sent, first.failed, circuit.tripped()), (10, 20, None), "{first:?}");
+    rig.faults.always(On::Send, Fault::Fail(Unavailable));
+    let calls = rig.faults.calls(On::Send);
+    let more = submit_numbers(&submit, folder.path(), 30..500).await;
+    let tripped = circuit.tripped().map(|tripped| (tripped.code, tripped.stage));
+    assert_eq!((tripped, more.sent), (Some((Code(107), Stage::Send)), 0));
+    assert!((30..100).contains(&more.failed), "what was not tried has not failed: {}", more.failed);
+    assert_eq!(rig.faults.calls(On::Send) - calls, 3 * u64::from(attempts), "three batches, and no more");
+
+    let healthy = Rig::new();
+    let (mut again, _) = submit_of(&healthy);
+    (again.store, again.journal) = (submit.store, journal());
+    let all = submit_numbers(&again, folder.path(), 0..500).await;
+    assert_eq!((all.sent, all.before, all.failed), (500, 10, 0));
+    let mut sent: Vec<_> =
+        [&rig, &healthy].iter().flat_map(|rig| rig.queue.peek()).map(|message| message.body).collect();
+    sent.sort_by_key(|body| body.parse::<usize>().unwrap());
+    assert_eq!(sent, (0..500).map(|number| number.to_string()).collect::<Vec<_>>(), "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_is_cut_does_not_wait_for_a_silent_queue() {
+    let mut rig = Rig::new();
+    rig.transfer.retry.deadline = Duration::from_secs(60);
+    rig.faults.always(On::Send, Fault::Silence);
+    let folder = tempfile::tempdir().unwrap();
+    let (submit, circuit) = submit_of(&rig);
+    let cutting = async {
+        while rig.faults.calls(On::Send) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        rig.shutdown.advance(Phase::Cutting);
+    };
+    let both = async { tokio::join!(submit_numbers(&submit, folder.path(), 0..30), cutting) };
+    let (submitted, ()) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("it ends");
+    assert_eq!((submitted.sent, circuit.tripped()), (0, None));
+    assert!(submitted.failed >= 1, "{submitted:?}");
 }

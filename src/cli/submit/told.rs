@@ -7,7 +7,7 @@ use futures::StreamExt;
 use crate::circuit::Tripped;
 use crate::cli::output;
 use crate::config::{Source, SubmitConfig};
-use crate::error::{Exit, UserError};
+use crate::error::{Exit, Stage, UserError};
 use crate::source::{self, Select};
 use crate::status::Screen;
 use crate::status::words::{self, things};
@@ -75,6 +75,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
     let what = match tripped.code.0 {
         103 => format!("queue {:?} does not exist", config.queue),
         104 => format!("not allowed to send to queue {:?}", config.queue),
+        107 if tripped.stage == Stage::Send => format!("cannot send to queue {:?}", config.queue),
         106 | 107 => format!("cannot write to {}", config.input),
         301 => format!("the bucket of {} does not exist", config.input),
         105 => "the bucket or the queue is in another region".to_owned(),
