@@ -48,14 +48,14 @@ const PUT: Call = Call::store("put");
 /// The last call of a multipart upload, as counted.
 const COMPLETE: Call = Call::store("complete");
 
-/// Bytes in a second that become durable at the least: what a memory card or a slow stick writes. All of an output may still be in
-/// the memory of its machine when it is completed.
-const DURABLE: u64 = 4 << 20;
+/// Bytes in a second of an upload that becomes complete, at the least: a server that copies the parts together for it does so at the
+/// rate of a slow disk.
+const ASSEMBLED: u64 = 4 << 20;
 
-/// The longest that a completion may take beyond the usual. S3 says "several minutes"
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>), and a machine keeps no more unwritten than
-/// a part of its memory.
-const LONGEST_COMPLETION: Duration = Duration::from_secs(15 * 60);
+/// The longest that a completion may take beyond the usual, and any write to a disk: all that was written before may still be in
+/// the memory of its machine, a part of that in size. S3 says "several minutes" of a completion
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+const SLOWEST: Duration = Duration::from_secs(15 * 60);
 
 /// Where an output goes, and with what.
 #[derive(Clone, Debug)]
@@ -74,6 +74,25 @@ pub struct Target {
     pub leftovers: Arc<Leftovers>,
     /// What it is made from, where it is to be marked with that. Known when its first bytes are there.
     pub origin: Option<Arc<Origin>>,
+}
+
+impl Target {
+    /// The patience for a write that carries `bytes`. A disk that has much else to write answers late, and asked once more it has even
+    /// more to write: it can't be given up as a connection can.
+    fn patience(&self, bytes: usize) -> Retry {
+        let retry = self.transfer.retry.carrying(bytes);
+        match self.to {
+            Location::S3 { .. } => retry,
+            Location::File { .. } => Retry { deadline: retry.deadline + SLOWEST, ..retry },
+        }
+    }
+
+    /// The patience for making an object of `written` bytes visible.
+    fn completing(&self, written: u64) -> Retry {
+        let retry = self.patience(0);
+        let longer = Duration::from_secs(written / ASSEMBLED).min(SLOWEST);
+        Retry { deadline: retry.deadline + longer, ..retry }
+    }
 }
 
 /// Writes what `input` yields to the target; returns the number of bytes. `cut` is asked before anything appears.
@@ -164,9 +183,9 @@ impl Drop for Begun {
 }
 
 async fn begin(target: &Target) -> Result<Begun, JobError> {
-    let Target { store, transfer, meters, to, how, .. } = target;
-    let upload = transfer
-        .retry
+    let Target { store, meters, to, how, .. } = target;
+    let upload = target
+        .patience(0)
         .run(meters, Call::store("begin"), || store.begin(to, how))
         .await
         .map_err(|error| error.at(UPLOAD))?;
@@ -191,7 +210,7 @@ async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobEr
 /// the lease, another may have done the job meanwhile, and the next of its group.
 async fn put(target: &Target, cut: &Cut<'_>, body: Bytes) -> Result<(), JobError> {
     let Target { store, transfer, meters, to, how, .. } = target;
-    let retry = transfer.retry.carrying(body.len());
+    let retry = target.patience(body.len());
     meters.allowed(retry.deadline);
     let mut failures = 0;
     loop {
@@ -242,7 +261,7 @@ async fn send_parts(
 }
 
 async fn send_part(target: Target, upload: Arc<dyn Upload>, number: u32, body: Bytes) -> Result<Part, ServiceError> {
-    let retry = target.transfer.retry.carrying(body.len());
+    let retry = target.patience(body.len());
     let send = || upload.part(number, body.clone());
     let lane = &target.transfer.writes;
     let part = retry.run_in(lane, body.len(), &target.meters, Call::store("part"), send).await?;
@@ -271,12 +290,6 @@ fn too_many_parts(parts: u32, size: u64) -> JobError {
     JobError::new(UPLOAD, ErrorKind::Rejected, Code(310), cause)
 }
 
-/// The patience for making an object of `written` bytes visible.
-fn completing(retry: Retry, written: u64) -> Retry {
-    let longer = Duration::from_secs(written / DURABLE).min(LONGEST_COMPLETION);
-    Retry { deadline: retry.deadline + longer, ..retry }
-}
-
 /// Makes the object visible. An answer that got lost is asked for again, if the message is still ours (as in [`put`]); an upload that
 /// is gone by then has become the object, if that has the right size and the marks of this very job. The size alone is that of many
 /// an older output.
@@ -288,7 +301,7 @@ async fn complete(
     written: u64,
 ) -> Result<(), JobError> {
     let Target { store, transfer, meters, to, how, .. } = target;
-    let retry = completing(transfer.retry, written);
+    let retry = target.completing(written);
     meters.allowed(retry.deadline);
     let mut failures = 0;
     let error = loop {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use batchpipe::error::ServiceErrorKind::{Changed, Throttled, Unavailable};
+use batchpipe::job::Location;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
 use batchpipe::testing::{Fault, On, Operation, Rig, pattern};
@@ -231,6 +232,25 @@ async fn a_large_object_has_time_to_become_complete() {
     assert_eq!(rig.run(Work::Copy).await.done, 1);
     assert_eq!(rig.faults.calls(On::Complete), 1);
     assert!(rig.is_copied("a"));
+}
+
+/// A disk that has much else to write before is no server that has gone: asked once more, it has even more to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_a_file_is_asked_for_once_however_long_the_disk_takes() {
+    for (size, on) in [(10, On::Put), (3 * PART, On::Begin), (3 * PART, On::Part), (3 * PART, On::Complete)] {
+        let mut rig = Rig::new();
+        let folder = Location::file("/out/");
+        rig.rules.allow = vec![Location::s3("input", ""), folder.clone()];
+        rig.transfer.retry.deadline = Duration::from_millis(100);
+        rig.visibility = Duration::from_secs(10);
+        rig.store.insert_pattern(Rig::input("a"), size);
+        rig.body(r#"{"v":1,"input":"s3://input/a","output":"file:///out/a"}"#, &[]);
+        rig.faults.next(on, Fault::Late(Duration::from_millis(500)), 1);
+        let settled = rig.run(Work::Copy).await;
+        assert_eq!((settled.done, settled.retried), (1, 0), "{on:?}");
+        assert_eq!(rig.store.contents(&folder.join("a")), rig.store.contents(&Rig::input("a")));
+        assert_eq!(rig.faults.calls(on), if on == On::Part { 3 } else { 1 });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
