@@ -20,7 +20,7 @@ use crate::queue::{JobQueue, Receipt};
 use crate::{crash, task};
 
 /// How much earlier than the queue's longest we stop, so that giving back still works.
-const MARGIN: Duration = Duration::from_secs(30);
+pub(super) const MARGIN: Duration = Duration::from_secs(30);
 
 /// Batches of extensions under way at once: 32 × 10 extensions in one round trip keep 120,000 messages in flight.
 const CALLS: usize = 32;

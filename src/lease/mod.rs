@@ -222,6 +222,12 @@ impl Lease {
         lock(&self.leases.held).get(&self.id).map(|entry| entry.receipt.clone())
     }
 
+    /// For how long from now the queue lets the message be hidden at the most.
+    pub fn hidable(&self) -> Duration {
+        let held = lock(&self.leases.held).get(&self.id).map_or(Duration::ZERO, |entry| entry.received.elapsed());
+        LONGEST.saturating_sub(held + keeper::MARGIN)
+    }
+
     /// Whether the message is known to be somebody else's.
     pub fn is_lost(&self) -> bool {
         self.lost.borrow().is_some()

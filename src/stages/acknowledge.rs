@@ -253,7 +253,9 @@ impl Settling {
         left
     }
 
+    /// Gives messages back after `delay`, or as late as the queue lets them be hidden: what is more, it refuses as a whole.
     async fn give_back(&self, group: &[Finished], delay: Duration) {
+        let delay = group.iter().map(|finished| finished.lease.hidable()).fold(delay, Duration::min);
         let receipts: Vec<Receipt> = group.iter().filter_map(|finished| finished.lease.release()).collect();
         let call = self.retry.run(&self.meters, Call::queue("extend"), || self.queue.extend(&receipts, delay));
         if let Err(error) = call.await {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use batchpipe::ProcessError;
 use batchpipe::error::Code;
 use batchpipe::error::ServiceErrorKind::{Denied, Invalid, NoSpace, Unavailable};
+use batchpipe::lease::LONGEST;
 use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
 use batchpipe::stages::Settled;
@@ -360,6 +361,29 @@ async fn a_processor_says_when_to_try_again() {
     }));
     assert_eq!(settled.await.done, 1);
     assert_eq!(given_back(&rig), [Duration::from_secs(77)]);
+}
+
+/// SQS refuses what adds up to more than twelve hours since the receive, and then the message comes back within a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_that_wants_to_try_again_later_than_can_be_gets_the_latest_that_can_be() {
+    for after in [Duration::from_secs(24 * 60 * 60), LONGEST, Duration::MAX] {
+        let rig = Rig::new();
+        rig.job("a", 10);
+        let settled = rig.run(filter(move |job, input, output| {
+            if job.attempt == 1 {
+                return Err(ProcessError::Retry { reason: "tomorrow".into(), after: Some(after) });
+            }
+            std::io::copy(input, output)?;
+            Ok(())
+        }));
+        assert_eq!(settled.await.done, 1);
+        let (latest, minute) = (LONGEST - Duration::from_secs(30), Duration::from_secs(60));
+        assert!(
+            matches!(given_back(&rig)[..], [delay] if delay < latest && delay > latest - minute),
+            "{:?}",
+            given_back(&rig)
+        );
+    }
 }
 
 /// The message comes back while its old lease is still being settled, and must not be taken for a duplicate.
