@@ -1,5 +1,5 @@
-//! What the AWS adapters make of answers that a well-meaning server never gives: cut bodies, wrong checksums,
-//! errors in a success, ranges ignored.
+//! What the AWS adapters make of answers that no test server gives: cut bodies, checksums that are wrong or of something else,
+//! errors in a success, ranges ignored, headers that are no text.
 
 #[path = "lab/scripted.rs"]
 mod scripted;
@@ -227,4 +227,19 @@ async fn an_object_whose_headers_are_no_text_or_no_date_is_read_all_the_same() {
         let found = S3Store::new(&aws(&server)).head(&at()).await.unwrap().unwrap();
         assert_eq!((found.version.etag.as_deref(), found.metadata.len()), (Some("e"), 0), "{header}");
     }
+}
+
+/// S3 sends the checksum of the parts' checksums where a range covers an object that was uploaded in parts, and some servers that of
+/// the whole object with any range.
+#[tokio::test]
+async fn a_checksum_that_is_not_that_of_the_bytes_is_none() {
+    let wrong = "x-amz-checksum-crc32: AAAAAA==";
+    let read = |range: &'static str, kind: &'static str| async move {
+        let kind = format!("x-amz-checksum-type: {kind}");
+        let headers = [&format!("Content-Range: bytes {range}"), "ETag: \"e-2\"", wrong, &kind];
+        get(&Scripted::start(&[&answer("206 Partial Content", &headers, "hello")]), 0..5).await
+    };
+    assert_eq!(read("0-4/5", "COMPOSITE").await.unwrap(), b"hello");
+    assert_eq!(read("0-4/50", "FULL_OBJECT").await.unwrap(), b"hello");
+    assert_eq!(read("0-4/5", "FULL_OBJECT").await.unwrap_err().kind, ServiceErrorKind::Corrupt);
 }

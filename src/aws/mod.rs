@@ -21,6 +21,7 @@ pub(crate) mod checksum;
 pub mod classify;
 pub mod explain;
 mod http;
+mod sums;
 mod unreadable;
 
 pub use explain::{Subject, user_error};
@@ -244,6 +245,7 @@ impl Aws {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
             .interceptor(unreadable::LeaveOut)
+            .interceptor(sums::OfOtherBytes { elsewhere: self.s3_endpoint.is_some() })
             .force_path_style(self.s3_endpoint.is_some());
         aws_sdk_s3::Client::from_conf(config.build())
     }

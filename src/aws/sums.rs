@@ -1,0 +1,89 @@
+//! Checksums of an answer that are not those of its bytes: left out, or the SDK would take each such answer for a broken one.
+//!
+//! What a header calls a checksum may be one of three things. Of the bytes that follow: that is the rule. Of the checksums of an object's
+//! parts: S3 marks that with `-N`, but not where a range covers the whole object (`x-amz-checksum-type` says `COMPOSITE` then,
+//! <https://github.com/boto/botocore/issues/3346>), and every first read here is a range. Or of the whole object where a part of it was
+//! asked for: some servers did that for years (<https://github.com/ceph/ceph/pull/61901>, <https://github.com/minio/minio/pull/17105>),
+//! S3 never. Without one the length is checked, as for the many objects that have none.
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+
+/// How the headers begin.
+const PREFIX: &str = "x-amz-checksum-";
+
+/// The one of them that tells what the others are of.
+const KIND: &str = "x-amz-checksum-type";
+
+/// Takes them out before an answer is read.
+#[derive(Debug)]
+pub(super) struct OfOtherBytes {
+    /// Whether the server is not AWS.
+    pub(super) elsewhere: bool,
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for OfOtherBytes {
+    fn name(&self) -> &'static str {
+        "ChecksumsOfOtherBytes"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response_mut().headers_mut();
+        if is_of_these(headers.get("content-range"), headers.get(KIND), self.elsewhere) {
+            return Ok(());
+        }
+        let sums: Vec<String> = headers
+            .iter_bytes()
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| name.starts_with(PREFIX) && name != KIND)
+            .collect();
+        for name in sums {
+            headers.remove(&name);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the checksum of an answer with such a range is that of its bytes.
+fn is_of_these(range: Option<&str>, kind: Option<&str>, elsewhere: bool) -> bool {
+    let Some(range) = range else { return true };
+    if is_whole(range) { kind != Some("COMPOSITE") } else { !elsewhere }
+}
+
+/// Whether a range is all of an object.
+fn is_whole(range: &str) -> bool {
+    let bytes = range.strip_prefix("bytes 0-").and_then(|rest| rest.split_once('/'));
+    bytes.is_some_and(|(last, size)| {
+        last.parse::<u64>().is_ok_and(|last| size.parse::<u64>().is_ok_and(|size| last.checked_add(1) == Some(size)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_counts_where_it_is_that_of_the_bytes() {
+        let (whole, part) = (Some("bytes 0-4/5"), Some("bytes 0-4/6"));
+        for elsewhere in [false, true] {
+            assert!(is_of_these(None, None, elsewhere) && is_of_these(whole, None, elsewhere));
+            assert!(is_of_these(whole, Some("FULL_OBJECT"), elsewhere));
+            assert!(!is_of_these(whole, Some("COMPOSITE"), elsewhere), "of the checksums of its parts");
+            // S3 tells the checksum of a part where the range is that part.
+            for kind in [None, Some("FULL_OBJECT"), Some("COMPOSITE")] {
+                assert_eq!(is_of_these(part, kind, elsewhere), !elsewhere);
+                assert_eq!(is_of_these(Some("bytes 1-4/5"), kind, elsewhere), !elsewhere);
+            }
+        }
+        assert!(!is_whole("bytes 0-18446744073709551615/0") && !is_whole("bytes */5") && !is_whole("0-4/5"));
+    }
+}
