@@ -118,6 +118,22 @@ fn a_profile_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_profile_that_is_not_signed_in_is_told_how_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    let place = "sso_account_id = 123456789012\nsso_role_name = dev\nregion = eu-west-1\n";
+    let start = "sso_start_url = https://corp.example/start\nsso_region = eu-west-1\n";
+    let now = format!("[profile now]\nsso_session = corp\n{place}[sso-session corp]\n{start}");
+    std::fs::write(&config, format!("{now}[profile before]\n{start}{place}")).unwrap();
+    for profile in ["now", "before"] {
+        let text = told("jobs", &[("AWS_CONFIG_FILE", config.to_str().unwrap()), ("AWS_PROFILE", profile)]);
+        let cause = format!("cause: profile {profile:?} is not signed in, or no more (");
+        let help = format!("help:  sign in with  aws sso login --profile {profile}\nexit 6");
+        assert!(text.starts_with("error[BP101]") && text.contains(&cause) && text.contains(&help), "{text}");
+    }
+}
+
+#[test]
 fn no_region_is_told_unless_the_queue_tells_one() {
     let text = told("jobs", &KEYS);
     let expected = "error[BP102]: no region\n  \

@@ -320,6 +320,16 @@ fn under_nohup_a_closed_terminal_is_nothing() {
     let at = |name: &str| folder.path().join(name).display().to_string();
     let mut nohup = Command::new("nohup");
     let script = "touch began; sleep 1; cat";
+#[test]
+fn keys_that_are_missing_are_told_before_any_file_is_read() {
+    let folder = folder(3);
+    let map = ["map", "in", "s3://out/gz/", "--process", "gzip", "--region", "eu-west-1"];
+    let output = batchpipe(folder.path(), &map).env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap();
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(6), "{told}");
+    assert!(told.starts_with("error[BP101]: cannot write to s3://out/gz/\n") && told.lines().count() == 3, "{told}");
+}
+
     nohup.args([env!("CARGO_BIN_EXE_batchpipe"), "map", "in", &at("o"), "--", "sh", "-c", script]);
     nohup.current_dir(folder.path()).env("HOME", folder.path()).stdin(Stdio::null());
     let child = nohup.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -236,6 +236,13 @@ pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// Whether keys could not be had because nobody has signed in, or long ago: the SDK tells only in words that it found no token in
+/// the cache that `aws sso login` fills, or one that is taken no more.
+pub(super) fn is_signed_out(error: &(dyn Error + 'static)) -> bool {
+    const WORDS: [&str; 3] = ["SSO token", "/sso/cache/", "UnauthorizedException"];
+    chain(error).any(|error| WORDS.iter().any(|words| error.to_string().contains(words)))
+}
+
 /// The status with which a machine's metadata service refused its token, or what was asked for with it.
 fn metadata_status(error: &(dyn Error + 'static)) -> Option<u16> {
     let answer = chain(error).find_map(|error| {

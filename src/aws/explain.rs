@@ -2,7 +2,7 @@
 
 use aws_credential_types::provider::error::CredentialsError;
 
-use super::classify::{deepest, one_line};
+use super::classify::{deepest, is_signed_out, one_line};
 use crate::backends::AwsSettings;
 use crate::error::{Code, Exit, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
@@ -179,15 +179,25 @@ pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsE
             "looked at environment, profile \"{}\", container role, instance role; none gave a key",
             profile(settings)
         ),
-        Some(error) => one_line(&deepest(error)),
+        Some(error) if is_signed_out(error) => {
+            let (profile, cause) = (profile(settings), one_line(&deepest(error)));
+            format!("profile {profile:?} is not signed in, or no more ({cause})")
+        }
+        Some(error) => match named_profile(settings) {
+            Some(profile) => format!("profile {profile:?} gave no key; {}", one_line(&deepest(error))),
+            None => one_line(&deepest(error)),
+        },
     };
-    let help = credentials_help(settings);
+    let help = match error {
+        Some(error) if is_signed_out(error) => format!("sign in with  aws sso login --profile {}", profile(settings)),
+        _ => credentials_help(settings),
+    };
     UserError { code: Code(101), what: "no AWS credentials found".to_owned(), cause, help, exit: Exit::Credentials }
 }
 
 fn credentials_help(settings: &AwsSettings) -> String {
-    let profile = match &settings.profile {
-        Some(profile) => format!("sign in with  aws sso login --profile {profile}"),
+    let profile = match named_profile(settings) {
+        Some(profile) => format!("see what the profile has:  aws configure list --profile {profile} "),
         None => "set AWS_PROFILE=<name>".to_owned(),
     };
     format!("{profile}, or run on a machine with a role, or try without AWS:  batchpipe map ./in ./out --process zstd")
@@ -195,8 +205,11 @@ fn credentials_help(settings: &AwsSettings) -> String {
 
 /// The profile that the SDK reads.
 pub(super) fn profile(settings: &AwsSettings) -> String {
-    let named = settings.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok());
-    named.unwrap_or_else(|| "default".to_owned())
+    named_profile(settings).unwrap_or_else(|| "default".to_owned())
+}
+
+fn named_profile(settings: &AwsSettings) -> Option<String> {
+    settings.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok()).filter(|name| !name.is_empty())
 }
 
 fn region_in_environment() -> Option<String> {

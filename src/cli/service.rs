@@ -38,7 +38,13 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
         ),
         Denied => (106, Exit::Access, "run  batchpipe doctor  to see the missing rights"),
         _ if error.code == "NoCredentials" => {
-            (101, Exit::Credentials, "set AWS_PROFILE=<name>, or run on a machine with a role")
+            let signed_out = error.message.contains("is not signed in");
+            let sign_in = "sign in with  aws sso login  to the profile named above";
+            (
+                101,
+                Exit::Credentials,
+                if signed_out { sign_in } else { "set AWS_PROFILE=<name>, or run on a machine with a role" },
+            )
         }
         _ if error.code == "NoRegion" => (102, Exit::Usage, "add  --region eu-west-1"),
         Credentials => (108, Exit::Credentials, "set AWS_PROFILE=<name>, or log in again:  aws sso login"),
@@ -61,13 +67,14 @@ pub async fn readable(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<(
     }
 }
 
-/// Fails if nobody answers where outputs are to go, before job after job finds that out. Whether one may write there is for the
+/// Fails if nobody answers where outputs are to go, or nobody could be asked for want of keys or of a region, before job after job finds that out. Whether one may write there is for the
 /// first of them to see: a look takes other rights, and any answer will do here.
 pub async fn answering(dest: &Location, store: &Arc<dyn ObjectStore>, meters: &Meters) -> Result<(), UserError> {
+    use ServiceErrorKind::{Credentials, Unavailable};
     let Location::S3 { .. } = dest else { return Ok(()) };
     let at = dest.join(ANY);
     match Retry::default().run(meters, Call::store("head"), || store.head(&at)).await {
-        Err(error) if error.kind == ServiceErrorKind::Unavailable => {
+        Err(error) if matches!(error.kind, Unavailable | Credentials) || error.code == "NoRegion" => {
             Err(failed(Service::Store, &format!("write to {}", escaped(&dest.to_string())), &error))
         }
         _ => Ok(()),
