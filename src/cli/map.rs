@@ -133,6 +133,10 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         _ => "The same command goes on where it was.".to_owned(),
     };
     Ok(session.end(exit, Some(&next)).await)
+        Exit::SomeFailed if settled.rejected == 0 => {
+            let unread = status::words::things(submitted.failed, "file");
+            format!("{unread} not read, see above; all others are done. To leave some out:  --exclude GLOB")
+        }
 }
 
 /// How long a look at the queue takes. It is a file of ours and tells exactly what it holds, so the end need not be waited
