@@ -28,8 +28,8 @@ const FULL: u32 = 3;
 /// was tried for some seconds, and one more call found nobody there.
 const AWAY: u32 = 3;
 
-/// Batches of jobs in a row that no queue answered to which stop a submit: as many as the others. Each was sent five times, and unlike
-/// a store a queue has no part that answers while another does not.
+/// Batches of jobs in a row that no queue answered to, or had room for, which stop a submit: as many as the others. Each was sent five
+/// times (but to a full disk), and unlike a store a queue has no part that answers while another does not.
 const UNSENT: u32 = 3;
 
 /// Watches how jobs and receives end.
@@ -130,14 +130,25 @@ impl Circuit {
             return;
         }
         let mut failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
-        let unanswered = failed.rfind(|error| error.kind == ServiceErrorKind::Unavailable);
+        let unanswered =
+            failed.rfind(|error| matches!(error.kind, ServiceErrorKind::Unavailable | ServiceErrorKind::NoSpace));
         let Some(error) = unanswered.map(|error| error.clone().at(Stage::Send)) else { return };
         if self.unsent.fetch_add(1, SeqCst) + 1 >= UNSENT {
             self.trip(error.code, &error.cause, error.stage);
         }
     }
 
-    /// Whether the queue was found to be away, so that what is not sent yet need not be tried.
+    /// Notes how often in a row the queue had no room to hand out a message; true if the run stops for that.
+    pub fn queue_is_full(&self, failures: u32, error: &ServiceError) -> bool {
+        let stops = error.kind == ServiceErrorKind::NoSpace && failures >= FULL && self.stops_rather_than_waits();
+        if stops {
+            let error = error.clone().at(Stage::Receive);
+            self.trip(error.code, &error.cause, error.stage);
+        }
+        stops
+    }
+
+    /// Whether the queue was found to be away or full, so that what is not sent yet need not be tried.
     pub fn queue_is_away(&self) -> bool {
         self.unsent.load(SeqCst) >= UNSENT
     }

@@ -18,7 +18,7 @@ use super::session::{self, Session};
 use super::submit::{item, new_batch};
 use crate::backends;
 use crate::config::{Format, MapConfig, Source};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, Exit, Stage, UserError};
 use crate::job::Location;
 use crate::journal::Journal;
 use crate::message::Rules;
@@ -113,7 +113,11 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         screen.print(&format!("not read: {}: {}", output::escaped(name), output::escaped(reason)));
     }
     if let Some(tripped) = pipeline.intake.circuit.tripped() {
-        let error = session::stopped(&tripped, &meters);
+        let mut error = session::stopped(&tripped, &meters);
+        if tripped.stage == Stage::Send || tripped.stage == Stage::Receive {
+            // Nobody else has told where it is kept.
+            error.cause = format!("{}; the queue is {name}", error.cause);
+        }
         session.end(error.exit, None).await;
         return Err(error);
     }
@@ -129,14 +133,14 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
             format!("All {} were done before. They are in  {}", submitted.sent, shown(&config.dest))
         }
         Exit::Done => format!("Look at them:  {} {}", lister(&config.dest), shown(&config.dest)),
-        Exit::SomeFailed => format!("See what failed:  batchpipe dlq list --queue {name}"),
-        _ => "The same command goes on where it was.".to_owned(),
-    };
-    Ok(session.end(exit, Some(&next)).await)
         Exit::SomeFailed if settled.rejected == 0 => {
             let unread = status::words::things(submitted.failed, "file");
             format!("{unread} not read, see above; all others are done. To leave some out:  --exclude GLOB")
         }
+        Exit::SomeFailed => format!("See what failed:  batchpipe dlq list --queue {name}"),
+        _ => "The same command goes on where it was.".to_owned(),
+    };
+    Ok(session.end(exit, Some(&next)).await)
 }
 
 /// How long a look at the queue takes. It is a file of ours and tells exactly what it holds, so the end need not be waited

@@ -179,6 +179,9 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             "create it, or correct --output; names of buckets are shown by  aws s3 ls",
             Exit::Access,
         ),
+        501 if matches!(tripped.stage, Stage::Send | Stage::Receive) => {
+            ("no space left for the queue", "make room there; the same command goes on where it was", Exit::Failed)
+        }
         501 => (
             "no space left where the outputs go",
             "make room there; the same command goes on where it was",

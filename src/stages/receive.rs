@@ -280,7 +280,7 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
 
 /// Waits after a failed receive; false when there is no use in going on.
 async fn pause(intake: &Intake, turn: &Turn, failures: u32, error: ServiceError) -> bool {
-    if trip_if_fatal(intake, &error) {
+    if trip_if_fatal(intake, &error) || intake.circuit.queue_is_full(failures, &error) {
         return false;
     }
     tracing::warn!(failures, code = ?error.code, cause = ?error.message, "the queue could not be asked");

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchpipe::ProcessError;
-use batchpipe::error::Code;
 use batchpipe::error::ServiceErrorKind::{Denied, Invalid, NoSpace, Unavailable};
+use batchpipe::error::{Code, Stage};
 use batchpipe::lease::LONGEST;
 use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
@@ -444,6 +444,25 @@ async fn a_full_output_stops_the_run_that_minds_and_no_other() {
         assert_eq!(circuit.tripped().map(|tripped| tripped.code), full);
         assert_eq!((settled.done, rig.queue.len()), if minds { (1, 5) } else { (6, 0) }, "{settled:?}");
         assert!(settled.released >= 5 && settled.rejected == 0, "{settled:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_stops_the_run_that_minds_and_no_other() {
+    for minds in [true, false] {
+        let rig = Rig::new();
+        rig.job("a", 10);
+        rig.faults.next(On::Receive, Fault::Fail(NoSpace), 5);
+        let running = rig.start(Work::Copy);
+        let circuit = Arc::clone(&running.circuit);
+        if minds {
+            circuit.stop_rather_than_wait();
+        }
+        let settled = running.end().await;
+        let full = minds.then_some((Code(501), Stage::Receive));
+        assert_eq!(circuit.tripped().map(|tripped| (tripped.code, tripped.stage)), full);
+        assert_eq!((settled.done, rig.queue.len()), if minds { (0, 1) } else { (1, 0) }, "{settled:?}");
+        assert_eq!(rig.faults.calls(On::Receive) > 5, !minds);
     }
 }
 

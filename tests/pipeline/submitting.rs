@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batchpipe::budget::Budget;
 use batchpipe::circuit::Circuit;
-use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::error::ServiceErrorKind::{Denied, NoSpace, Unavailable};
 use batchpipe::error::{Code, Stage};
 use batchpipe::journal::Journal;
 use batchpipe::leftovers::Leftovers;
@@ -169,6 +169,20 @@ async fn a_submit_whose_queue_is_away_stops_at_the_third_batch_and_goes_on_where
         [&rig, &healthy].iter().flat_map(|rig| rig.queue.peek()).map(|message| message.body).collect();
     sent.sort_by_key(|body| body.parse::<usize>().unwrap());
     assert_eq!(sent, (0..500).map(|number| number.to_string()).collect::<Vec<_>>(), "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_queue_is_full_stops_at_the_third_batch() {
+    let rig = Rig::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut submit, circuit) = submit_of(&rig);
+    (submit.concurrency, submit.linger) = (1, Duration::from_secs(60));
+    rig.faults.always(On::Send, Fault::Fail(NoSpace));
+    let all = submit_numbers(&submit, folder.path(), 0..500).await;
+    let tripped = circuit.tripped().map(|tripped| (tripped.code, tripped.stage));
+    assert_eq!((tripped, all.sent), (Some((Code(501), Stage::Send)), 0));
+    assert!((30..100).contains(&all.failed), "{}", all.failed);
+    assert_eq!(rig.faults.calls(On::Send), 3, "what is full is not asked again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,7 +69,7 @@ pub(super) fn report(screen: &Screen, submitted: &Submitted) {
 pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> UserError {
     let exit = match tripped.code.0 {
         101 | 108 => Exit::Credentials,
-        107 => Exit::Failed,
+        107 | 501 => Exit::Failed,
         _ => Exit::Access,
     };
     let what = match tripped.code.0 {
@@ -77,6 +77,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         104 => format!("not allowed to send to queue {:?}", config.queue),
         107 if tripped.stage == Stage::Send => format!("cannot send to queue {:?}", config.queue),
         106 | 107 => format!("cannot write to {}", config.input),
+        501 => format!("no space left for queue {:?}", config.queue),
         301 => format!("the bucket of {} does not exist", config.input),
         105 => "the bucket or the queue is in another region".to_owned(),
         101 | 108 => "the AWS credentials are missing or have expired".to_owned(),
@@ -88,6 +89,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         301 => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
         105 => "add  --region  with the region it is in",
         107 => "check the network and the endpoint",
+        501 => "make room there",
         _ => "the role needs what ops/submit-role.json holds",
     };
     let help = format!("{help}.  Sent {}; the same command goes on where it was", things(submitted.sent, "job"));
