@@ -1,8 +1,9 @@
 //! `submit --wait`: waits until every output is there, or until nothing is left that could still make it.
 //!
-//! Outputs are looked for by listing, a request for each thousand; at most a tenth of the time goes into that.
+//! Outputs are looked for by listing, a request for each thousand; at most a tenth of the time goes into that. How far it is, and whether
+//! anybody is at work on the queue, is told as often as progress is elsewhere.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -29,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// answered in a minute or two, and then at most a tenth of the time is spent on them.
 const REST: u32 = 9;
 
+/// How often it tells how far it is: as often as a log has a line of progress.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
 /// Outputs that are looked for one by one, side by side, rather than by listing all that lies between them.
 const FEW: usize = 20;
 
@@ -41,10 +45,20 @@ pub(super) async fn wait(
     mut names: Vec<String>,
 ) -> Result<Exit, UserError> {
     let Some(output) = &config.output else { return Ok(Exit::Done) };
-    screen.print(&format!("Waiting for {} under {output}", things(names.len() as u64, "output")));
+    let all = names.len();
+    screen.print(&format!("Waiting for {} under {output}", things(all as u64, "output")));
     let look = |names| missing(names, store, output).boxed();
-    let is_empty = || queue.counts().map(|counts| counts.is_ok_and(|counts| counts == Counts::default())).boxed();
-    names = watch(names, look, is_empty).await?;
+    let seen = Mutex::new(None);
+    let is_empty = || {
+        let look = queue.counts().map(|counts| {
+            let counts = counts.ok();
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+            counts == Some(Counts::default())
+        });
+        look.boxed()
+    };
+    let tell = |missing| screen.print(&told(all, missing, *seen.lock().unwrap_or_else(PoisonError::into_inner)));
+    names = watch(names, look, is_empty, tell).await?;
     if names.is_empty() {
         screen.print("Every output is there.");
         return Ok(Exit::Done);
@@ -57,13 +71,26 @@ pub(super) async fn wait(
     Ok(Exit::SomeFailed)
 }
 
+/// How far it is: so many outputs of all are there, and what the queue holds, where it says so.
+fn told(all: usize, missing: usize, counts: Option<Counts>) -> String {
+    let there = format!("{} of {} are there", all - missing, things(all as u64, "output"));
+    match counts {
+        Some(counts) => format!(
+            "{there}; in the queue: {} waiting, {} in flight, {} delayed",
+            counts.visible, counts.in_flight, counts.delayed
+        ),
+        None => there,
+    }
+}
+
 /// Looks again and again until nothing is missing, or the queue is empty and something still is: that is returned.
 async fn watch<'a>(
     mut names: Vec<String>,
     look: impl Fn(Vec<String>) -> BoxFuture<'a, Result<Vec<String>, UserError>>,
     is_empty: impl Fn() -> BoxFuture<'a, bool>,
+    mut tell: impl FnMut(usize),
 ) -> Result<Vec<String>, UserError> {
-    let (mut was_empty, mut pause) = (false, LOOK_EVERY);
+    let (mut was_empty, mut pause, mut told) = (false, LOOK_EVERY, Instant::now());
     loop {
         tokio::time::sleep(pause).await;
         let begun = Instant::now();
@@ -75,6 +102,10 @@ async fn watch<'a>(
             return Ok(names);
         }
         was_empty = empty;
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            tell(names.len());
+        }
     }
 }
 
@@ -130,7 +161,6 @@ async fn without<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     use super::*;
@@ -177,8 +207,8 @@ mod tests {
 
     /// When it looked, in seconds, with looks of so many seconds; an output comes before the last of them, or the queue is empty
     /// from one of them on.
-    async fn looks(takes: &[u64], empty_from: usize) -> (Vec<u64>, usize) {
-        let (begun, looked) = (Instant::now(), Mutex::new(Vec::new()));
+    async fn watched(takes: &[u64], empty_from: usize) -> (Vec<u64>, usize, Vec<(u64, usize)>) {
+        let (begun, looked, tells) = (Instant::now(), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let look = |names: Vec<String>| {
             let mut looked = looked.lock().unwrap();
             let nth = looked.len();
@@ -187,8 +217,24 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(takes[nth])).map(|()| Ok(left)).boxed()
         };
         let is_empty = || std::future::ready(looked.lock().unwrap().len() > empty_from).boxed();
-        let left = watch(vec!["a".to_owned()], look, is_empty).await.unwrap().len();
-        (looked.into_inner().unwrap(), left)
+        let tell = |missing| tells.lock().unwrap().push((begun.elapsed().as_secs(), missing));
+        let left = watch(vec!["a".to_owned()], look, is_empty, tell).await.unwrap().len();
+        (looked.into_inner().unwrap(), left, tells.into_inner().unwrap())
+    }
+
+    async fn looks(takes: &[u64], empty_from: usize) -> (Vec<u64>, usize) {
+        let (looked, left, _) = watched(takes, empty_from).await;
+        (looked, left)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_tells_every_ten_seconds_how_many_are_there_and_what_the_queue_holds() {
+        assert_eq!(watched(&[0; 13], 99).await.2, [(10, 1), (20, 1)]);
+        assert_eq!(watched(&[0; 4], 99).await.2, [], "a short wait needs no word");
+        let counts = Counts { visible: 7, in_flight: 2, delayed: 1 };
+        let said = told(100, 63, Some(counts));
+        assert_eq!(said, "37 of 100 outputs are there; in the queue: 7 waiting, 2 in flight, 1 delayed");
+        assert_eq!(told(2, 1, None), "1 of 2 outputs are there");
     }
 
     #[tokio::test(start_paused = true)]
