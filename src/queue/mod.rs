@@ -131,6 +131,12 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// The most messages one call can carry, and the most bytes of bodies one send can.
     fn max_batch(&self) -> usize;
 
+    /// How much longer than a service a send or a delete may take before it is given up: one that is written to a disk can't be given
+    /// up in its middle, and what is sent again would be there twice.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Sends at most [`max_batch`](Self::max_batch) messages. Returns one outcome each, in order.
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>>;
 

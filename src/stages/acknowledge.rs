@@ -210,11 +210,13 @@ impl Settling {
                 None => drop(left.insert(place, no_lease())),
             }
         }
+        let retry = patient(self.retry, &*self.queue);
+        self.meters.allowed(retry.deadline);
         let mut failures = 0;
         while !waiting.is_empty() {
             let (places, receipts): (Vec<usize>, Vec<Receipt>) = std::mem::take(&mut waiting).into_iter().unzip();
             self.meters.ack_batch(receipts.len());
-            let answer = crash::during("CP11", self.retry.attempt(DELETE, self.queue.delete(&receipts))).await;
+            let answer = crash::during("CP11", retry.attempt(DELETE, self.queue.delete(&receipts))).await;
             let outcomes = match answer {
                 Ok(outcomes) => {
                     let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
@@ -236,7 +238,7 @@ impl Settling {
             }
             let Some(error) = passing else { break };
             failures += 1;
-            if let Err(error) = self.retry.pause(&self.meters, DELETE, failures, error).await {
+            if let Err(error) = retry.pause(&self.meters, DELETE, failures, error).await {
                 left.extend(waiting.drain(..).map(|(place, _)| (place, error.clone())));
             }
         }
@@ -326,7 +328,8 @@ impl Settling {
     }
 
     async fn send(&self, dead_letters: &dyn JobQueue, letters: &[Outgoing]) -> Vec<Outcome> {
-        let call = self.retry.run(&self.meters, Call::queue("dead_letter"), || dead_letters.send(letters));
+        let retry = patient(self.retry, dead_letters);
+        let call = retry.run(&self.meters, Call::queue("dead_letter"), || dead_letters.send(letters));
         call.await.unwrap_or_else(|error| vec![Err(error); letters.len()])
     }
 
@@ -350,6 +353,11 @@ fn undeleted(error: &ServiceError) -> Disposition {
 
 fn no_lease() -> ServiceError {
     ServiceError::new(ServiceErrorKind::LeaseLost, "NoLease", "the lease has ended already")
+}
+
+/// The patience with a queue that may lie on a slow disk.
+fn patient(retry: Retry, queue: &dyn JobQueue) -> Retry {
+    Retry { deadline: retry.deadline + queue.patience(), ..retry }
 }
 
 /// A delay that grows with the receive count, with jitter so that what failed together does not return together.

@@ -10,6 +10,7 @@ use batchpipe::error::ServiceErrorKind::{Denied, NoSpace, Unavailable};
 use batchpipe::error::{Code, Stage};
 use batchpipe::journal::Journal;
 use batchpipe::leftovers::Leftovers;
+use batchpipe::queue::local::LocalQueue;
 use batchpipe::queue::{JobQueue, Outgoing};
 use batchpipe::shutdown::Phase;
 use batchpipe::store::ObjectStore;
@@ -202,4 +203,20 @@ async fn a_submit_that_is_cut_does_not_wait_for_a_silent_queue() {
     let (submitted, ()) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("it ends");
     assert_eq!((submitted.sent, circuit.tripped()), (0, None));
     assert!(submitted.failed >= 1, "{submitted:?}");
+}
+
+/// A send that is given up while it is written is written all the same: sent again, it would be there twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_on_a_slow_disk_has_each_message_once() {
+    let rig = Rig::new();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "x").unwrap();
+    let queue: Arc<dyn JobQueue> = Arc::new(LocalQueue::open(&folder.path().join("queue.db")).unwrap());
+    rig.faults.always(On::Send, Fault::Late(Duration::from_millis(500)));
+    let mut submit = submit_of(&rig).0;
+    submit.queue = Arc::new(FaultyQueue::new(Arc::clone(&queue), rig.faults.clone()));
+    submit.transfer.retry.deadline = Duration::from_millis(100);
+    let all = submit.run(stream::iter([item(folder.path(), "a", 1)])).await;
+    assert_eq!((all.sent, all.failed), (1, 0), "{all:?}");
+    assert_eq!((queue.counts().await.unwrap().visible, rig.faults.calls(On::Send)), (1, 1));
 }

@@ -40,6 +40,10 @@ pub const MAX_BATCH: usize = 10;
 /// second cost nothing and nobody notices the delay. Messages of this process don't wait for it.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long the disk may take for a commit: all that others have written to it before may have to go first. As for objects
+/// (`stages/upload.rs`).
+const SLOWEST_DISK: Duration = Duration::from_secs(15 * 60);
+
 /// One queue of a SQLite file. Clones share it, in any runtime.
 ///
 /// ```
@@ -134,6 +138,10 @@ impl JobQueue for LocalQueue {
 
     fn max_batch(&self) -> usize {
         MAX_BATCH
+    }
+
+    fn patience(&self) -> Duration {
+        SLOWEST_DISK
     }
 
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {

@@ -55,6 +55,10 @@ impl JobQueue for FaultyQueue {
         self.queue.max_batch()
     }
 
+    fn patience(&self) -> Duration {
+        self.queue.patience()
+    }
+
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
         self.batch(On::Send, messages, |queue, some| queue.send(some)).boxed()
     }
