@@ -17,6 +17,7 @@ async fn a_known_small_object_takes_little_room() {
     let budget = Budget::new(64 * PART, PART);
     let rooms: Vec<_> = (0..500).map_while(|_| budget.try_admit(Some(4096))).collect();
     assert_eq!(rooms.len(), 500);
+    assert!(rooms.iter().all(|room| room.has(65_536)), "most outputs of such fit");
     assert!(budget.reserved() < 64 * PART);
     drop(rooms);
     assert_eq!(budget.reserved(), 0);
