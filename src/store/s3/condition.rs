@@ -1,4 +1,7 @@
-//! Conditional writes: `If-None-Match: *` and `If-Match`, on PutObject and CompleteMultipartUpload.
+//! Conditions: `If-None-Match: *` and `If-Match`, on PutObject and CompleteMultipartUpload, and `If-Match` on reads.
+//!
+//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is not sent.
+//! A read compares the ETag of the answer instead; a write goes without a condition.
 //!
 //! A server that does not know them says 501, and is written to without from then on; others ignore them in silence. Then
 //! an object that appears between the look and the write is replaced, as by any plain write.
@@ -6,9 +9,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::quoted;
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::store::Condition;
+use crate::store::{Condition, Version};
 
 /// What is asked of this server: the condition, unless it has refused one.
 pub(super) fn asked<'a>(condition: &'a Condition, unconditional: &AtomicBool) -> &'a Condition {
@@ -21,9 +23,34 @@ pub(super) fn if_none_match(condition: &Condition) -> Option<String> {
 
 pub(super) fn if_match(condition: &Condition) -> Option<String> {
     match condition {
-        Condition::Unchanged(etag) => Some(quoted(etag)),
+        Condition::Unchanged(etag) => matching(etag),
         Condition::Always | Condition::Absent => None,
     }
+}
+
+/// What `If-Match` says for an ETag; nothing for a weak one.
+pub(super) fn matching(etag: &str) -> Option<String> {
+    (!is_weak(etag)).then(|| format!("\"{etag}\""))
+}
+
+/// Whether an answer is of the version that was asked for, where the server could not be told which.
+pub(super) fn still(pin: &Version, found: &Version) -> Result<(), ServiceError> {
+    let Some(asked) = pin.etag.as_deref().filter(|etag| is_weak(etag)) else { return Ok(()) };
+    let seen = found.etag.as_deref();
+    // A proxy weakens the ETags of some answers and not of others: the object is the same (RFC 9110, 8.8.3.2).
+    if seen.is_some_and(|seen| opaque(seen) == opaque(asked)) {
+        return Ok(());
+    }
+    let message = format!("the object has the ETag {seen:?}, not {asked:?}");
+    Err(ServiceError::new(ServiceErrorKind::Changed, "PreconditionFailed", message))
+}
+
+fn is_weak(etag: &str) -> bool {
+    etag.starts_with("W/")
+}
+
+fn opaque(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
 }
 
 /// Whether the server does not know conditions, so that trying without tells.

@@ -100,7 +100,7 @@ impl S3Store {
             .bucket(bucket)
             .key(key)
             .range(range_header)
-            .set_if_match(pin.etag.as_deref().map(quoted))
+            .set_if_match(pin.etag.as_deref().and_then(condition::matching))
             .set_version_id(pin.version_id.clone())
             .checksum_mode(ChecksumMode::Enabled);
         let answer = match request.send().await {
@@ -116,6 +116,7 @@ impl S3Store {
             return Err(ServiceError::new(ServiceErrorKind::Corrupt, "WrongRange", message));
         };
         let version = version(answer.e_tag(), answer.version_id());
+        condition::still(pin, &version)?;
         let checked = is_checked(&answer);
         Ok(Reading { size: window.size, version, checked, body: body::read(answer.body, window) })
     }
@@ -139,16 +140,20 @@ impl S3Store {
             .head_object()
             .bucket(bucket)
             .key(key)
-            .set_if_match(pin.etag.as_deref().map(quoted))
+            .set_if_match(pin.etag.as_deref().and_then(condition::matching))
             .set_version_id(pin.version_id.clone());
         match request.send().await {
-            Ok(found) => Ok(Some(ObjectInfo {
-                location: at.clone(),
-                size: size(found.content_length()),
-                version: version(found.e_tag(), found.version_id()),
-                modified: time(found.last_modified()),
-                metadata: found.metadata.unwrap_or_default().into_iter().collect(),
-            })),
+            Ok(found) => {
+                let version = version(found.e_tag(), found.version_id());
+                condition::still(pin, &version)?;
+                Ok(Some(ObjectInfo {
+                    location: at.clone(),
+                    size: size(found.content_length()),
+                    version,
+                    modified: time(found.last_modified()),
+                    metadata: found.metadata.unwrap_or_default().into_iter().collect(),
+                }))
+            }
             Err(error) => match service_error(&error, Asked::Read, "s3:GetObject") {
                 error if error.kind == ServiceErrorKind::Missing => Ok(None),
                 error => Err(error),
@@ -340,12 +345,12 @@ fn place(at: &Location) -> Result<(&str, &str), ServiceError> {
     }
 }
 
-fn quoted(etag: &str) -> String {
-    format!("\"{etag}\"")
-}
-
 fn version(etag: Option<&str>, version_id: Option<&str>) -> Version {
-    let etag = etag.map(|etag| etag.trim_matches('"').to_owned());
+    // A weak one keeps its mark: `W/"x"` is told as `W/x`.
+    let etag = etag.map(|etag| match etag.strip_prefix("W/") {
+        Some(weak) => format!("W/{}", weak.trim_matches('"')),
+        None => etag.trim_matches('"').to_owned(),
+    });
     // In a bucket that has never been versioned the word is "null", and naming it changes nothing.
     Version { etag, version_id: version_id.filter(|id| *id != "null").map(str::to_owned) }
 }
