@@ -87,6 +87,11 @@ async fn another_process() {
                 println!("sent {number}");
             }
         }
+        "hold" => {
+            let got = receive(&queue, 3).await;
+            println!("got {}", got.len());
+            std::future::pending::<()>().await;
+        }
         other => panic!("unknown: {other}"),
     }
 }
@@ -180,6 +185,140 @@ async fn a_sender_that_is_killed_loses_nothing_that_was_acknowledged() {
     for number in acknowledged {
         assert!(found.contains(&number), "{number} was acknowledged and is gone");
     }
+}
+
+/// Five messages, the first three of them in the hands of another process.
+async fn held_by_another(path: &Path) -> std::process::Child {
+    use std::io::BufRead;
+    send(&LocalQueue::open(path).unwrap(), &["a", "b", "c", "d", "e"].map(plain)).await;
+    let mut other = start_another(path, "hold");
+    let mut lines = std::io::BufReader::new(other.stdout.as_mut().unwrap()).lines();
+    while !lines.next().unwrap().unwrap().starts_with("got 3") {}
+    other
+}
+
+/// The files of those that receive from `q`.
+fn holders(directory: &Path) -> Vec<std::path::PathBuf> {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.to_str().unwrap().contains("q-holder-")).collect()
+}
+
+fn holder_rows(path: &Path) -> i64 {
+    let file = rusqlite::Connection::open(path).unwrap();
+    file.query_row("SELECT count(*) FROM meta WHERE key LIKE 'holder%'", [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_held_comes_back_at_once_and_counts_as_received_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let mut other = held_by_another(&path).await;
+    other.kill().unwrap();
+    other.wait().unwrap();
+    // By another name of the same file, which is the same queue.
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let queue = LocalQueue::open(&link).unwrap();
+    let got = receive(&queue, 10).await;
+    let mut found: Vec<_> = got.iter().map(|message| (message.body.as_str(), message.attempt)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [("a", 2), ("b", 2), ("c", 2), ("d", 1), ("e", 1)]);
+    delete(&queue, &got).await;
+    assert_eq!((holders(directory.path()).len(), holder_rows(&path)), (1, 1), "ours, not that of the dead");
+    drop(queue);
+    assert_eq!((holders(directory.path()).len(), holder_rows(&path)), (0, 0), "a clean end leaves nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_what_a_live_or_stopped_process_holds_until_it_dies() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let mut other = held_by_another(&path).await;
+    let queue = LocalQueue::open(&path).unwrap();
+    assert_eq!(bodies(&receive(&queue, 10).await), ["d", "e"]);
+    let wait = Duration::from_millis(2500);
+    assert!(queue.receive(10, wait, LONG).await.unwrap().is_empty(), "it lives");
+    let pid = nix::unistd::Pid::from_raw(other.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    assert!(queue.receive(10, wait, LONG).await.unwrap().is_empty(), "it is stopped, not dead");
+    let receiving = tokio::spawn(async move { queue.receive(10, Duration::from_secs(20), LONG).await.unwrap() });
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(bodies(&receiving.await.unwrap()), ["a", "b", "c"]);
+}
+
+/// One handle of this process is to another what another process is: it must not be taken for dead, nor lose by our look.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_handles_of_one_process_hold_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let (one, two) = (LocalQueue::open(&path).unwrap(), LocalQueue::open(&path).unwrap());
+    send(&one, &[plain("a"), plain("b")]).await;
+    let held = receive(&one, 1).await;
+    assert_eq!(bodies(&receive(&two, 10).await), ["b"]);
+    let third = LocalQueue::open(&path).unwrap();
+    assert!(receive(&third, 10).await.is_empty());
+    delete(&one, &held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_file_to_lock_the_visibility_timeout_rules() {
+    for replaced in ["nothing", "a link", "a pipe"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("q");
+        let mut other = held_by_another(&path).await;
+        let holder = holders(directory.path()).remove(0);
+        std::fs::remove_file(&holder).unwrap();
+        let target = directory.path().join("target");
+        std::fs::write(&target, "x").unwrap();
+        match replaced {
+            "a link" => std::os::unix::fs::symlink(&target, &holder).unwrap(),
+            "a pipe" => nix::unistd::mkfifo(&holder, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            _ => {}
+        }
+        other.kill().unwrap();
+        other.wait().unwrap();
+        let queue = LocalQueue::open(&path).unwrap();
+        assert_eq!(bodies(&receive(&queue, 10).await), ["d", "e"], "{replaced}");
+        assert_eq!(std::fs::read(&target).unwrap(), b"x");
+        let rows = if replaced == "nothing" { 1 } else { 2 };
+        assert_eq!(holder_rows(&path), rows, "{replaced}: only a row without a file is removed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_stays_in_order_when_who_held_its_first_message_dies() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let queue = LocalQueue::open(&path).unwrap();
+    send(&queue, &[grouped("1", "g"), grouped("2", "g")]).await;
+    let mut other = start_another(&path, "hold");
+    while queue.counts().await.unwrap().in_flight == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let first = queue.receive(10, Duration::from_secs(20), LONG).await.unwrap();
+    assert_eq!(bodies(&first), ["1"]);
+    delete(&queue, &first).await;
+    assert_eq!(bodies(&receive(&queue, 10).await), ["2"]);
+}
+
+/// A version that knows nothing of holders makes tokens that are random as a whole, in a file of the same schema.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_version_received_is_nobodys_even_if_who_held_it_before_dies() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("q");
+    let mut other = held_by_another(&path).await;
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let received = "UPDATE messages SET token = random(), receives = receives + 1 WHERE body = 'b'";
+    assert_eq!(file.execute(received, []).unwrap(), 1);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let queue = LocalQueue::open(&path).unwrap();
+    let mut got = receive(&queue, 10).await;
+    got.sort_by(|one, other| one.body.cmp(&other.body));
+    assert_eq!(bodies(&got), ["a", "c", "d", "e"]);
 }
 
 #[tokio::test]

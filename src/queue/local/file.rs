@@ -6,11 +6,13 @@
 
 use std::path::Path;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::holder::Holder;
 use crate::error::{ServiceError, ServiceErrorKind};
 
 /// How long to wait for another process that is writing. A transaction takes milliseconds, so this is only ever
@@ -25,7 +27,7 @@ const APPLICATION: i32 = 0x6270_7101;
 const SCHEMA: i32 = 1;
 
 /// `visible_at` is in milliseconds since 1970, and [`super::messages::BEHIND`] for a message that waits for its
-/// group. `token` is the secret of the newest receipt. `ready` makes a receive cost the same at any depth: its rows are
+/// group. `token` is the secret of the newest receipt, and its upper half the number of who holds it. `ready` makes a receive cost the same at any depth: its rows are
 /// in the order in which messages are handed out (an index ends in the rowid, `seq`).
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -56,14 +58,33 @@ pub(super) struct Connections {
     pub(super) quick: Connection,
     /// A name of the file that no other file has, so that the ids of messages differ.
     pub(super) id: String,
+    pub(super) holder: Holder,
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.holder.end(&self.quick);
+    }
 }
 
 type Work = Box<dyn FnOnce(&mut Connections) + Send>;
 
-/// An open file. Dropping it ends the thread once the calls under way are done.
+/// An open file. Dropping it ends the thread once the calls under way are done, and waits for that: a process that ended
+/// before would leave its holder's file.
 #[derive(Debug)]
 pub(super) struct File {
-    work: mpsc::Sender<Work>,
+    /// `None` while it is dropped.
+    work: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
 }
 
 impl File {
@@ -71,11 +92,11 @@ impl File {
         let mut connections = connect_both(path)
             .map_err(|error| ServiceError { message: format!("{}: {}", path.display(), error.message), ..error })?;
         let (work, inbox) = mpsc::channel::<Work>();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("batchpipe-queue".to_owned())
             .spawn(move || inbox.into_iter().for_each(|work| work(&mut connections)))
             .map_err(|error| ServiceError::new(ServiceErrorKind::Unavailable, "thread", error.to_string()))?;
-        Ok(Self { work })
+        Ok(Self { work: Some(work), thread: Some(thread) })
     }
 
     /// Runs `work` on the file's thread. If the caller goes away before its turn comes, nothing is done.
@@ -91,7 +112,7 @@ impl File {
                 drop(reply.send(work(connections)));
             }
         });
-        self.work.send(work).map_err(|_| gone())?;
+        self.work.as_ref().ok_or_else(gone)?.send(work).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(fault)
     }
 }
@@ -110,7 +131,7 @@ fn connect_both(path: &Path) -> Result<Connections, ServiceError> {
     let quick = connect(path)?;
     quick.pragma_update(None, "synchronous", "NORMAL").map_err(fault)?;
     let id = durable.query_row("SELECT value FROM meta WHERE key = 'file'", [], |row| row.get(0)).map_err(fault)?;
-    Ok(Connections { durable, quick, id })
+    Ok(Connections { durable, quick, id, holder: Holder::new(path) })
 }
 
 fn connect(path: &Path) -> Result<Connection, ServiceError> {

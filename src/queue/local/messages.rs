@@ -105,6 +105,7 @@ pub(super) fn take(
     visibility: Duration,
 ) -> rusqlite::Result<Taken> {
     let queue = which as i64;
+    let holder = connections.holder.look(&mut connections.quick)?;
     // Looking first costs no lock, and a waiting receive mostly finds nothing.
     let first: Option<i64> = connections
         .quick
@@ -122,12 +123,12 @@ pub(super) fn take(
     let mut messages = Vec::with_capacity(max);
     {
         let mut hide: CachedStatement<'_> = transaction.prepare_cached(
-            "UPDATE messages SET visible_at = ?3, token = random(), receives = receives + 1
+            "UPDATE messages SET visible_at = ?3, token = ?5 << 32 | (random() & 0xffffffff), receives = receives + 1
              WHERE seq IN (SELECT seq FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT ?4)
              RETURNING seq, token, receives, sent_at, grp, attributes, body",
         )?;
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
-        let mut rows = hide.query(params![queue, now, now + millis(visibility), limit])?;
+        let mut rows = hide.query(params![queue, now, now + millis(visibility), limit, holder])?;
         while let Some(row) = rows.next()? {
             messages.push((row.get::<_, i64>(0)?, message(row, &connections.id)?));
         }
@@ -136,6 +137,15 @@ pub(super) fn take(
     // SQLite returns updated rows in any order.
     messages.sort_by_key(|(seq, _)| *seq);
     Ok(Taken { messages: messages.into_iter().map(|(_, message)| message).collect(), next: None })
+}
+
+/// Makes visible what a dead holder held, in both queues; returns how many messages.
+pub(super) fn give_back(transaction: &Transaction<'_>, holder: u32) -> rusqlite::Result<usize> {
+    let mut show = transaction.prepare_cached(
+        "UPDATE messages SET visible_at = ?1
+         WHERE queue IN (?2, ?3) AND visible_at > ?1 AND visible_at < ?4 AND token >> 32 = ?5",
+    )?;
+    show.execute(params![now(), Which::Main as i64, Which::DeadLetters as i64, BEHIND, holder])
 }
 
 fn message(row: &Row<'_>, file: &str) -> rusqlite::Result<Message> {

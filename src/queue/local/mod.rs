@@ -1,7 +1,8 @@
 //! A durable job queue in one SQLite file, for one machine: no service, no account, several processes.
 //!
 //! The file holds two queues, the messages and the dead letters. A message is hidden by a time in its row, so a
-//! process that is killed gives its messages back by doing nothing. Times are wall clock, because processes have no
+//! process that is killed gives its messages back by doing nothing; others that notice its death don't wait for that time
+//! (`holder.rs`). Times are wall clock, because processes have no
 //! other clock in common: a clock set back hides messages for longer, one set forward (or a machine that slept)
 //! delivers them again early. Both are things that an at-least-once queue may do; neither loses a message.
 //!
@@ -13,7 +14,7 @@
 //! Groups: a message with a group waits until those sent before it in the group are deleted, so a group is worked on in
 //! order and one message at a time; the cost of that does not grow with the group.
 //!
-//! Bounded: one thread and two connections a file, the batch of [`MAX_BATCH`], messages of [`MAX_MESSAGE`].
+//! Bounded: one thread, two connections and one small file beside it a file, the batch of [`MAX_BATCH`], messages of [`MAX_MESSAGE`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use super::{
 use crate::error::ServiceError;
 
 mod file;
+mod holder;
 mod messages;
 
 use file::File;
