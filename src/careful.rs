@@ -38,8 +38,8 @@ impl Pipeline {
         let condition = match (self.look(job, cut).await?, self.plan.if_exists) {
             // The write tells which: it is refused where there is something, and takes no right to look.
             (There::Nothing | There::Unseen(_), _) => Condition::Absent,
-            // Who wants to hear of every output that was there has no use for a message that came twice.
-            (There::Same, if_exists) => return Ok(if_exists == IfExists::Fail),
+            // For `fail` as well: it is about what others have made, not about a message that came twice.
+            (There::Same, _) => return Ok(false),
             (There::Other(_), IfExists::Fail) => return Err(there_already()),
             (There::Other(output), _) => {
                 tracing::debug!(output = ?output.location, "made again: the output there is not this job's");

@@ -453,6 +453,12 @@ fn map_with_skip_makes_only_what_its_outputs_do_not_show_as_done() {
     assert_eq!(zstd::decode_all(&fs::read(folder.path().join("out/2.zst")).unwrap()[..]).unwrap(), b"changed");
     let said = map(&["--process", "zstd:1"]);
     assert!(said.contains("done=9 failed=0"), "another level is another process: {said}");
+    assert!(said.contains("\nLook at them:"), "none was there: {said}");
+    let said = map(&["--process", "zstd:1"]);
+    if marked {
+        assert!(said.contains("done=0 failed=0") && said.contains("exit=0 skipped=9\n"), "{said}");
+        assert!(said.contains("\n9 outputs were there already. Look at them:  ls"), "{said}");
+    }
 }
 
 /// The peak of a process's resident memory, which only grows.

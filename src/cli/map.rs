@@ -132,6 +132,11 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         Exit::Done if submitted.before == submitted.sent && settled.done == 0 => {
             format!("All {} were done before. They are in  {}", submitted.sent, shown(&config.dest))
         }
+        Exit::Done if settled.skipped > 0 => {
+            let skipped = status::words::things(settled.skipped, "output");
+            let verb = if settled.skipped == 1 { "was" } else { "were" };
+            format!("{skipped} {verb} there already. Look at them:  {} {}", lister(&config.dest), shown(&config.dest))
+        }
         Exit::Done => format!("Look at them:  {} {}", lister(&config.dest), shown(&config.dest)),
         Exit::SomeFailed if settled.rejected == 0 => {
             let unread = status::words::things(submitted.failed, "file");

@@ -62,13 +62,15 @@ pub fn summary(end: &Snapshot, time: SystemTime, exit: u8) -> String {
         );
     }
     format!(
-        "{} summary done={} failed={} duplicates={} lost={} bytes_in={} elapsed={elapsed} exit={exit}",
+        "{} summary done={} failed={} duplicates={} lost={} bytes_in={} elapsed={elapsed} exit={exit} skipped={}",
         at(time),
         end.jobs.done,
         end.jobs.failed,
         end.jobs.duplicates,
         end.jobs.lost,
         bytes(end.bytes_in as f64, ""),
+        // Behind what older releases wrote, for whoever reads by position.
+        end.jobs.skipped,
     )
 }
 
