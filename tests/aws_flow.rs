@@ -416,6 +416,9 @@ async fn a_bucket_that_is_not_there_is_one_error_with_its_remedy() {
         let told = format!("error[BP301]: cannot read {nowhere}\n");
         assert!(refused.status.code() == Some(4) && text(&refused).starts_with(&told), "{}", text(&refused));
     }
+    let refused = world.run(&["map", "in", &nowhere]);
+    let told = format!("error[BP301]: cannot write to {nowhere}\n");
+    assert!(refused.status.code() == Some(4) && text(&refused).starts_with(&told), "{}", text(&refused));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,16 +67,21 @@ pub async fn readable(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<(
     }
 }
 
-/// Fails if nobody answers where outputs are to go, or nobody could be asked for want of keys or of a region, before job after job finds that out. Whether one may write there is for the
-/// first of them to see: a look takes other rights, and any answer will do here.
+/// Fails if nobody answers where outputs are to go, nobody could be asked for want of keys or of a region, or there is no such
+/// bucket, before job after job finds that out. Whether one may write there is for the first of them to see: a look takes other
+/// rights, and any answer will do here.
 pub async fn answering(dest: &Location, store: &Arc<dyn ObjectStore>, meters: &Meters) -> Result<(), UserError> {
-    use ServiceErrorKind::{Credentials, Unavailable};
+    use ServiceErrorKind::{Credentials, Missing, Unavailable};
     let Location::S3 { .. } = dest else { return Ok(()) };
     let at = dest.join(ANY);
+    let cannot = |error| Err(failed(Service::Store, &format!("write to {}", escaped(&dest.to_string())), &error));
     match Retry::default().run(meters, Call::store("head"), || store.head(&at)).await {
-        Err(error) if matches!(error.kind, Unavailable | Credentials) || error.code == "NoRegion" => {
-            Err(failed(Service::Store, &format!("write to {}", escaped(&dest.to_string())), &error))
-        }
+        Err(error) if matches!(error.kind, Unavailable | Credentials) || error.code == "NoRegion" => cannot(error),
+        // A HEAD has no body to tell a missing bucket from a missing object. A listing tells, if the role may list.
+        Ok(None) => match store.list(&at).next().await {
+            Some(Err(error)) if error.kind == Missing => cannot(error),
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }
