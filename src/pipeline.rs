@@ -118,7 +118,10 @@ impl Pipeline {
             .map(|batch| self.settling.acknowledge(batch))
             .buffer_unordered(slots)
             .fold(Settled::default(), |sum, settled| async move { sum + settled });
-        self.leftovers.while_running(flow).await
+        let settled = self.leftovers.while_running(flow).await;
+        // All is settled. A queue that can't be told finds out.
+        drop(self.intake.queue.done().await);
+        settled
     }
 
     /// One message, from lease to result. A message with several jobs is done when all of them are.

@@ -158,4 +158,9 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
 
     /// The queue that rejected messages go to, if there is one.
     fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>>;
+
+    /// Said by a receiver that has settled all it received and receives no more: what the queue keeps for it can go.
+    fn done(&self) -> ServiceFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -225,8 +225,12 @@ async fn what_a_killed_process_held_comes_back_at_once_and_counts_as_received_on
     assert_eq!(found, [("a", 2), ("b", 2), ("c", 2), ("d", 1), ("e", 1)]);
     delete(&queue, &got).await;
     assert_eq!((holders(directory.path()).len(), holder_rows(&path)), (1, 1), "ours, not that of the dead");
-    drop(queue);
+    queue.done().await.unwrap();
     assert_eq!((holders(directory.path()).len(), holder_rows(&path)), (0, 0), "a clean end leaves nothing");
+    let queue = LocalQueue::open(&path).unwrap();
+    assert!(receive(&queue, 10).await.is_empty());
+    drop(queue);
+    assert_eq!((holders(directory.path()).len(), holder_rows(&path)), (0, 0), "nor does the last handle");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,8 +27,8 @@ const APPLICATION: i32 = 0x6270_7101;
 const SCHEMA: i32 = 1;
 
 /// `visible_at` is in milliseconds since 1970, and [`super::messages::BEHIND`] for a message that waits for its
-/// group. `token` is the secret of the newest receipt, and its upper half the number of who holds it. `ready` makes a receive cost the same at any depth: its rows are
-/// in the order in which messages are handed out (an index ends in the rowid, `seq`).
+/// group. `token` is the secret of the newest receipt, and its upper half the number of who holds it. `ready` makes a receive
+/// cost the same at any depth: its rows are in the order in which messages are handed out (an index ends in the rowid, `seq`).
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE messages (
@@ -69,8 +69,8 @@ impl Drop for Connections {
 
 type Work = Box<dyn FnOnce(&mut Connections) + Send>;
 
-/// An open file. Dropping it ends the thread once the calls under way are done, and waits for that: a process that ended
-/// before would leave its holder's file.
+/// An open file. Dropping it ends the thread once the calls under way are done, and waits for that, or a process might end
+/// before and leave its holder's file.
 #[derive(Debug)]
 pub(super) struct File {
     /// `None` while it is dropped.

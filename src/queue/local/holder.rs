@@ -110,7 +110,8 @@ impl Holder {
         Ok(())
     }
 
-    /// What a process that ends well does: what it still holds comes back by its visibility timeout.
+    /// What a process that ends well does: what it still holds, such as a job that is to be tried again later, comes back by its
+    /// visibility timeout.
     pub(super) fn end(&mut self, connection: &Connection) {
         if let Some(own) = self.own.take() {
             // The row first, or others would find it without a file. If either fails, they clean up.

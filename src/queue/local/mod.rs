@@ -32,7 +32,7 @@ mod file;
 mod holder;
 mod messages;
 
-use file::File;
+use file::{Connections, File};
 
 /// The batch of SQS, so that the pipeline is tuned alike on both
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
@@ -213,5 +213,13 @@ impl JobQueue for LocalQueue {
             Which::DeadLetters => None,
         };
         Box::pin(std::future::ready(Ok(letters)))
+    }
+
+    fn done(&self) -> ServiceFuture<'_, ()> {
+        Box::pin(self.file.run(|connections| {
+            let Connections { holder, quick, .. } = connections;
+            holder.end(quick);
+            Ok(())
+        }))
     }
 }
