@@ -139,8 +139,10 @@ fn a_map_killed_in_the_middle_goes_on_where_it_was() {
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {}", begun.elapsed(), stderr(&again));
     let files = |at: &str| fs::read_dir(folder.path().join(at)).unwrap().map(|entry| entry.unwrap());
-    assert_eq!(files("out").filter(|entry| entry.path().is_file()).count(), 26, "each once, and nothing else");
-    assert_eq!(files("out/deeper").count(), 14);
+    // A kill may leave what was being written, by a name that no output has, for `gc`.
+    let whole = |entry: &fs::DirEntry| !entry.file_name().to_str().unwrap().starts_with(".batchpipe");
+    assert_eq!(files("out").filter(|entry| entry.path().is_file() && whole(entry)).count(), 26, "each once");
+    assert_eq!(files("out/deeper").filter(whole).count(), 14);
     let left = files("out/.batchpipe").filter(|entry| entry.file_name().to_str().unwrap().contains("holder")).count();
     assert_eq!(left, 0, "neither the killed one nor the last leaves a trace");
     for number in 0..40 {
