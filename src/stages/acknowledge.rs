@@ -378,4 +378,12 @@ mod tests {
         }
         assert!(delay(0) <= FIRST_DELAY && delay(0) >= FIRST_DELAY / 2, "a queue that counts nothing");
     }
+    #[test]
+    fn a_disk_has_its_time_on_top_of_a_services_and_no_other_patience_than_that() {
+        use crate::testing::{Faults, FaultyQueue, MemoryQueue};
+        let queue = FaultyQueue::new(Arc::new(MemoryQueue::new("q")), Faults::none()).on_disk(Duration::from_secs(20));
+        let retry = Retry { attempts: 2, deadline: Duration::from_secs(1), ..Retry::default() };
+        let patient = patient(retry, &queue);
+        assert_eq!((patient.attempts, patient.deadline), (2, Duration::from_secs(21)));
+    }
 }

@@ -522,3 +522,26 @@ async fn a_queue_that_fails_for_a_while_is_asked_again() {
     rig.faults.next(On::Counts, Fault::Fail(Unavailable), 2);
     assert_eq!(rig.run(Work::Copy).await.done, 1);
 }
+
+/// What is given up while it is written is written all the same: asked once more, a letter would be there twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_on_a_slow_disk_is_asked_once_to_delete_and_once_to_keep_a_letter() {
+    for rejects in [false, true] {
+        let mut rig = Rig::new();
+        (rig.disk, rig.visibility) = (Duration::from_secs(20), Duration::from_secs(5));
+        rig.transfer.retry.deadline = Duration::from_millis(100);
+        for on in [On::Delete, On::Send] {
+            rig.faults.always(on, Fault::Late(Duration::from_millis(500)));
+        }
+        rig.job("a", 10);
+        let work = if rejects {
+            filter(|_, _, _| Err(ProcessError::Reject { code: 303, reason: "bad".into() }))
+        } else {
+            Work::Copy
+        };
+        let settled = rig.run(work).await;
+        assert_eq!((settled.done, settled.rejected), (u64::from(!rejects), u64::from(rejects)));
+        assert_eq!((rig.faults.calls(On::Delete), rig.faults.calls(On::Send)), (1, u64::from(rejects)));
+        assert_eq!(rig.dead_letters.peek().len(), usize::from(rejects));
+    }
+}

@@ -14,12 +14,19 @@ use crate::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt
 pub struct FaultyQueue {
     queue: Arc<dyn JobQueue>,
     faults: Faults,
+    disk: Duration,
 }
 
 impl FaultyQueue {
     /// `queue`, failing as `faults` says.
     pub fn new(queue: Arc<dyn JobQueue>, faults: Faults) -> Self {
-        Self { queue, faults }
+        Self { queue, faults, disk: Duration::ZERO }
+    }
+
+    /// The same on a disk that may take so much longer than a service.
+    #[must_use]
+    pub fn on_disk(self, disk: Duration) -> Self {
+        Self { disk, ..self }
     }
 
     /// Makes a call for `entries`, for some of them, or not at all, as it is decided.
@@ -56,7 +63,7 @@ impl JobQueue for FaultyQueue {
     }
 
     fn patience(&self) -> Duration {
-        self.queue.patience()
+        self.queue.patience() + self.disk
     }
 
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {

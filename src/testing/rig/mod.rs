@@ -76,6 +76,8 @@ pub struct Rig {
     pub may_leave_uploads: bool,
     /// What is between the pipeline and the rest, in simulated time; the leases are kept on the runtime of the run then.
     pub simulated: Option<Wire>,
+    /// How much longer than a service the queues may take, being on a disk.
+    pub disk: Duration,
     /// How long a run may take before it counts as hung.
     pub patience: Duration,
     /// The outputs of each message, by its id.
@@ -157,6 +159,7 @@ impl Rig {
             has_dead_letters: true,
             may_leave_uploads: false,
             simulated: None,
+            disk: Duration::ZERO,
             patience: PATIENCE,
             outputs: Arc::default(),
         }

@@ -118,7 +118,7 @@ impl Rig {
     }
 
     fn faulty_queue(&self, queue: Arc<dyn JobQueue>) -> Arc<dyn JobQueue> {
-        let faulty = FaultyQueue::new(queue, self.faults.clone());
+        let faulty = FaultyQueue::new(queue, self.faults.clone()).on_disk(self.disk);
         match &self.simulated {
             Some(wire) => wire.queue(Arc::new(faulty)),
             None => Arc::new(faulty),
