@@ -20,9 +20,8 @@ pub mod body;
 pub(crate) mod checksum;
 pub mod classify;
 pub mod explain;
+mod headers;
 mod http;
-mod sums;
-mod unreadable;
 
 pub use explain::{Subject, user_error};
 
@@ -244,8 +243,7 @@ impl Aws {
             .retry_config(RetryConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
-            .interceptor(unreadable::LeaveOut)
-            .interceptor(sums::OfOtherBytes { elsewhere: self.s3_endpoint.is_some() })
+            .interceptor(headers::LeaveOut { elsewhere: self.s3_endpoint.is_some() })
             .force_path_style(self.s3_endpoint.is_some());
         aws_sdk_s3::Client::from_conf(config.build())
     }

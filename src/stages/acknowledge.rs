@@ -378,6 +378,7 @@ mod tests {
         }
         assert!(delay(0) <= FIRST_DELAY && delay(0) >= FIRST_DELAY / 2, "a queue that counts nothing");
     }
+
     #[test]
     fn a_disk_has_its_time_on_top_of_a_services_and_no_other_patience_than_that() {
         use crate::testing::{Faults, FaultyQueue, MemoryQueue};

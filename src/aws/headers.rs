@@ -1,10 +1,14 @@
-//! Checksums of an answer that are not those of its bytes: left out, or the SDK would take each such answer for a broken one.
+//! Headers of answers that must not be read: left out before the SDK fails the whole answer for the sake of one.
 //!
-//! What a header calls a checksum may be one of three things. Of the bytes that follow: that is the rule. Of the checksums of an object's
-//! parts: S3 marks that with `-N`, but not where a range covers the whole object (`x-amz-checksum-type` says `COMPOSITE` then,
-//! <https://github.com/boto/botocore/issues/3346>), and every first read here is a range. Or of the whole object where a part of it was
-//! asked for: some servers did that for years (<https://github.com/ceph/ceph/pull/61901>, <https://github.com/minio/minio/pull/17105>),
-//! S3 never. Without one the length is checked, as for the many objects that have none.
+//! **What is no text.** An object's `Content-Disposition` or metadata is what its writer sent, and old tools send names in Latin-1. HTTP
+//! allows that (RFC 9110, section 5.5), a `String` does not, and the SDK fails or, where it is `Expires`, panics. No attempt would ever
+//! read such an object, though its bytes are as good as any, and nobody here wants such a header.
+//!
+//! **Checksums of other bytes.** What a header calls a checksum may be one of three things. Of the bytes that follow: that is the rule. Of
+//! the checksums of an object's parts: S3 marks that with `-N`, but not where a range covers the whole object (`x-amz-checksum-type` says
+//! `COMPOSITE` then, <https://github.com/boto/botocore/issues/3346>), and every first read here is a range. Or of the whole object where a
+//! part of it was asked for: some servers did that for years (<https://github.com/ceph/ceph/pull/61901>,
+//! <https://github.com/minio/minio/pull/17105>), S3 never. Without one the length is checked, as for the many objects that have none.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
@@ -12,7 +16,7 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// How the headers begin.
+/// How the headers of checksums begin.
 const PREFIX: &str = "x-amz-checksum-";
 
 /// The one of them that tells what the others are of.
@@ -20,15 +24,15 @@ const KIND: &str = "x-amz-checksum-type";
 
 /// Takes them out before an answer is read.
 #[derive(Debug)]
-pub(super) struct OfOtherBytes {
+pub(super) struct LeaveOut {
     /// Whether the server is not AWS.
     pub(super) elsewhere: bool,
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for OfOtherBytes {
+impl Intercept for LeaveOut {
     fn name(&self) -> &'static str {
-        "ChecksumsOfOtherBytes"
+        "LeaveOutHeaders"
     }
 
     fn modify_before_deserialization(
@@ -38,15 +42,15 @@ impl Intercept for OfOtherBytes {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let headers = context.response_mut().headers_mut();
-        if is_of_these(headers.get("content-range"), headers.get(KIND), self.elsewhere) {
-            return Ok(());
-        }
-        let sums: Vec<String> = headers
+        let sums = is_of_these(headers.get("content-range"), headers.get(KIND), self.elsewhere);
+        let left_out: Vec<String> = headers
             .iter_bytes()
+            .filter(|(name, value)| {
+                std::str::from_utf8(value).is_err() || !sums && name.starts_with(PREFIX) && *name != KIND
+            })
             .map(|(name, _)| name.to_owned())
-            .filter(|name| name.starts_with(PREFIX) && name != KIND)
             .collect();
-        for name in sums {
+        for name in left_out {
             headers.remove(&name);
         }
         Ok(())
