@@ -69,7 +69,13 @@ impl Retry {
     /// The same patience with time for a request body of `bytes`.
     #[must_use]
     pub fn carrying(self, bytes: usize) -> Self {
-        Self { deadline: self.deadline + Duration::from_secs(bytes as u64 / SLOWEST), ..self }
+        self.longer(Duration::from_secs(bytes as u64 / SLOWEST))
+    }
+
+    /// The same patience with so much more time for an attempt.
+    #[must_use]
+    pub fn longer(self, more: Duration) -> Self {
+        Self { deadline: self.deadline + more, ..self }
     }
 
     /// How long to wait after failure number `failures`, counted from 1: anything from nothing to the doubled base.
@@ -244,5 +250,11 @@ mod tests {
         let answer = Retry::default().attempt(Call::store("get"), std::future::pending::<Result<(), _>>()).await;
         assert_eq!(answer.unwrap_err().code, "Timeout");
         assert_eq!(started.elapsed(), Duration::from_secs(10));
+    }
+    #[test]
+    fn more_time_comes_on_top_of_an_attempts_and_changes_nothing_else() {
+        let retry = Retry { attempts: 2, deadline: Duration::from_secs(1), ..Retry::default() };
+        let longer = retry.longer(Duration::from_secs(20));
+        assert_eq!((longer.attempts, longer.deadline, longer.cap), (2, Duration::from_secs(21), retry.cap));
     }
 }

@@ -210,7 +210,7 @@ impl Settling {
                 None => drop(left.insert(place, no_lease())),
             }
         }
-        let retry = patient(self.retry, &*self.queue);
+        let retry = self.retry.longer(self.queue.patience());
         self.meters.allowed(retry.deadline);
         let mut failures = 0;
         while !waiting.is_empty() {
@@ -328,7 +328,7 @@ impl Settling {
     }
 
     async fn send(&self, dead_letters: &dyn JobQueue, letters: &[Outgoing]) -> Vec<Outcome> {
-        let retry = patient(self.retry, dead_letters);
+        let retry = self.retry.longer(dead_letters.patience());
         let call = retry.run(&self.meters, Call::queue("dead_letter"), || dead_letters.send(letters));
         call.await.unwrap_or_else(|error| vec![Err(error); letters.len()])
     }
@@ -355,11 +355,6 @@ fn no_lease() -> ServiceError {
     ServiceError::new(ServiceErrorKind::LeaseLost, "NoLease", "the lease has ended already")
 }
 
-/// The patience with a queue that may lie on a slow disk.
-fn patient(retry: Retry, queue: &dyn JobQueue) -> Retry {
-    Retry { deadline: retry.deadline + queue.patience(), ..retry }
-}
-
 /// A delay that grows with the receive count, with jitter so that what failed together does not return together.
 fn delay(attempt: u32) -> Duration {
     let longest = FIRST_DELAY.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_DELAY);
@@ -377,14 +372,5 @@ mod tests {
             assert!(delay >= longest / 2 && delay <= longest, "{delay:?} after {attempt}");
         }
         assert!(delay(0) <= FIRST_DELAY && delay(0) >= FIRST_DELAY / 2, "a queue that counts nothing");
-    }
-
-    #[test]
-    fn a_disk_has_its_time_on_top_of_a_services_and_no_other_patience_than_that() {
-        use crate::testing::{Faults, FaultyQueue, MemoryQueue};
-        let queue = FaultyQueue::new(Arc::new(MemoryQueue::new("q")), Faults::none()).on_disk(Duration::from_secs(20));
-        let retry = Retry { attempts: 2, deadline: Duration::from_secs(1), ..Retry::default() };
-        let patient = patient(retry, &queue);
-        assert_eq!((patient.attempts, patient.deadline), (2, Duration::from_secs(21)));
     }
 }

@@ -16,7 +16,7 @@ pub async fn send(
     messages: &[Outgoing],
 ) -> Vec<Result<(), ServiceError>> {
     let turn = meters.turn(Stage::Send);
-    let retry = Retry { deadline: retry.deadline + queue.patience(), ..retry };
+    let retry = retry.longer(queue.patience());
     meters.allowed(retry.deadline);
     let unsent = || Err(ServiceError::new(ServiceErrorKind::Unavailable, "NotSent", "the queue did not answer"));
     let mut outcomes: Vec<Result<(), ServiceError>> = messages.iter().map(|_| unsent()).collect();

@@ -83,15 +83,13 @@ impl Target {
         let retry = self.transfer.retry.carrying(bytes);
         match self.to {
             Location::S3 { .. } => retry,
-            Location::File { .. } => Retry { deadline: retry.deadline + SLOWEST, ..retry },
+            Location::File { .. } => retry.longer(SLOWEST),
         }
     }
 
     /// The patience for making an object of `written` bytes visible.
     fn completing(&self, written: u64) -> Retry {
-        let retry = self.patience(0);
-        let longer = Duration::from_secs(written / ASSEMBLED).min(SLOWEST);
-        Retry { deadline: retry.deadline + longer, ..retry }
+        self.patience(0).longer(Duration::from_secs(written / ASSEMBLED).min(SLOWEST))
     }
 }
 
