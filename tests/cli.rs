@@ -41,6 +41,16 @@ fn setting(command: &mut Command, name: &str) -> (String, String) {
     (row["value"].as_str().unwrap().to_owned(), row["origin"].as_str().unwrap().to_owned())
 }
 
+#[cfg(feature = "jemalloc")]
+#[test]
+fn the_program_takes_its_memory_from_jemalloc() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = batchpipe(directory.path(), &["--version"]);
+    let output = command.env("_RJEM_MALLOC_CONF", "stats_print:true").output().unwrap();
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("Begin jemalloc statistics"), "{}", stderr(&output));
+}
+
 #[test]
 fn no_words_give_the_concise_help_on_stderr_and_exit_2() {
     let output = output(&[]);

@@ -18,6 +18,8 @@ use aws_smithy_types::base64;
 use aws_smithy_types::byte_stream::ByteStream;
 use batchpipe::aws;
 use batchpipe::backends::AwsSettings;
+// Its allocator.
+use batchpipe_peers as _;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use futures::{StreamExt, TryStreamExt, stream};
