@@ -69,6 +69,16 @@ async fn a_body_that_is_cut_is_corrupt_and_asked_for_once() {
 }
 
 #[tokio::test]
+async fn requests_name_batchpipe_once_and_its_version() {
+    let server = Scripted::start(&[&answer("200 OK", &[], "0123456789")]);
+    get(&server, 0..10).await.unwrap();
+    let request = server.requests().remove(0);
+    let agents: Vec<&str> = request.lines().filter(|line| line.contains("user-agent")).collect();
+    let [agent] = agents[..] else { panic!("{agents:?}") };
+    assert!(agent.starts_with(concat!("user-agent: batchpipe/", env!("CARGO_PKG_VERSION"), " ")), "{agent}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_what_its_checksum_says_is_corrupt() {
     let altered = answer("200 OK", &["x-amz-checksum-crc32: AAAAAA=="], "0123456789");
     let error = get(&Scripted::start(&[&altered]), 0..10).await.unwrap_err();

@@ -16,6 +16,7 @@ use crate::backends::AwsSettings;
 use crate::error::{Exit, UserError};
 
 pub mod address;
+mod agent;
 pub mod body;
 pub(crate) mod checksum;
 pub mod classify;
@@ -24,6 +25,8 @@ mod headers;
 mod http;
 
 pub use explain::{Subject, user_error};
+
+use agent::Agent;
 
 /// How long a TCP and TLS handshake may take: three times what a far region needs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -243,6 +246,7 @@ impl Aws {
             .retry_config(RetryConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
+            .interceptor(Agent::new("s3", aws_sdk_s3::meta::PKG_VERSION, self.config.app_name()))
             .interceptor(headers::LeaveOut { elsewhere: self.s3_endpoint.is_some() })
             .force_path_style(self.s3_endpoint.is_some());
         aws_sdk_s3::Client::from_conf(config.build())
@@ -256,6 +260,7 @@ impl Aws {
         let mut config = aws_sdk_sqs::config::Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
+            .interceptor(Agent::new("sqs", aws_sdk_sqs::meta::PKG_VERSION, self.config.app_name()))
             .region(Region::new(region.to_owned()))
             .http_client(http::http_client());
         if let (Some(url), None) = (url, &self.sqs_endpoint) {
