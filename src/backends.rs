@@ -77,7 +77,8 @@ impl AnyStore {
     async fn at(&self, location: &Location) -> Result<&dyn ObjectStore, ServiceError> {
         match location {
             Location::File { .. } => Ok(&self.files),
-            Location::S3 { .. } => Ok(self.s3.get_or_try_init(|| self.connect()).await?),
+            // On the heap: it happens once, and every request would carry it.
+            Location::S3 { .. } => Ok(self.s3.get_or_try_init(|| Box::pin(self.connect())).await?),
         }
     }
 

@@ -89,7 +89,7 @@ fn processor(id: &str, args: &[String]) -> String {
 
 /// A digest, in hexadecimal.
 pub(crate) fn digest(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes).iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(bytes)[..DIGEST_BYTES])
 }
 
 #[cfg(test)]

@@ -169,9 +169,10 @@ impl Pipeline {
     /// One job; false if there was nothing to do.
     async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
         let result = match self.plan.if_exists {
-            // Boxed: three stages are too much to move about.
+            // On the heap, as all that few jobs need (here and in the stages): a future is as long as its longest way, and is
+            // moved some times before it is at work.
             IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
-            IfExists::Skip | IfExists::Fail => self.unless_done(&job, room, cut).await,
+            IfExists::Skip | IfExists::Fail => Box::pin(self.unless_done(&job, room, cut)).await,
         };
         match result {
             Ok(done) => {
@@ -180,7 +181,7 @@ impl Pipeline {
                 }
                 Ok(done)
             }
-            Err(error) => Err(self.weigh(&job, error, cut).await),
+            Err(error) => Err(Box::pin(self.weigh(&job, error, cut)).await),
         }
     }
 

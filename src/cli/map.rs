@@ -334,8 +334,7 @@ fn open_journal(config: &MapConfig) -> Result<Arc<Journal>, UserError> {
     use md5::Digest;
     let identity =
         format!("{:?}", (&config.source, &config.server, &config.working.process, &config.working.output_suffix));
-    let digest = md5::Md5::digest(identity.as_bytes());
-    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = hex::encode(&md5::Md5::digest(identity.as_bytes())[..8]);
     let path = config.state.join(format!("map-{name}.journal"));
     Journal::open(&path, &new_batch()).map(Arc::new).map_err(|error| UserError {
         code: Code(110),

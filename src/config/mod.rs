@@ -41,7 +41,7 @@ use values::Wrong;
 /// A short name for a text.
 fn digest(text: &str) -> String {
     use md5::Digest;
-    md5::Md5::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&md5::Md5::digest(text.as_bytes())[..8])
 }
 
 const DAY: u64 = 24 * 60 * 60;

@@ -21,8 +21,8 @@ pub async fn process(work: &Work, slots: Slots, job: &Job, input: Inlet, output:
     match work {
         Work::Copy => copy(input, output).await.map_err(|gone| gone.at(Process)),
         Work::Filter(processor) => filter(Arc::clone(processor), &slots, job.clone(), input, output).await,
-        Work::Program(program) => program.run(job, input, output, &slots).await,
-        Work::Script(script) => follow(&**script, &slots, job, input, output).await,
+        Work::Program(program) => Box::pin(program.run(job, input, output, &slots)).await,
+        Work::Script(script) => Box::pin(follow(&**script, &slots, job, input, output)).await,
     }
 }
 

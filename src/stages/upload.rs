@@ -5,6 +5,7 @@
 //!
 //! Bounded by the job's room: one part always, more while more is free, at most `parallel` parts.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -113,16 +114,28 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
         return Ok(written);
     }
 
-    let begun = begin_or_discard(&target, cut).await?;
+    Box::pin(in_parts(&target, room, cut, body, first, broken)).await
+}
+
+/// Writes the object in parts, of which `first` is the first.
+async fn in_parts(
+    target: &Target,
+    room: &Room,
+    cut: &Cut<'_>,
+    mut body: Body,
+    first: Bytes,
+    mut broken: Pin<&mut impl Future<Output = JobError>>,
+) -> Result<u64, JobError> {
+    let begun = begin_or_discard(target, cut).await?;
     crash::point("CP5");
     let upload = Arc::clone(&begun.upload);
     let mut sending = Sending::new();
     let sent = async {
-        let sent = send_parts(&target, &upload, room, first, &mut body, &mut sending);
+        let sent = send_parts(target, &upload, room, first, &mut body, &mut sending);
         let (parts, written) = cut.or(unless(broken.as_mut(), sent)).await?;
         cut.confirm().await?;
         crash::point("CP7");
-        crash::during("CP8", complete(&target, cut, &*upload, &parts, written)).await?;
+        crash::during("CP8", complete(target, cut, &*upload, &parts, written)).await?;
         Ok(written)
     };
     let sent = sent.await;
@@ -133,7 +146,7 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
         }
         Err(error) => {
             let settled = settle(sending).await;
-            abort(&target, &*upload).await;
+            abort(target, &*upload).await;
             if !settled {
                 target.leftovers.once_more(upload.unfinished());
             }

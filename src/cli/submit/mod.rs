@@ -198,7 +198,7 @@ pub(super) fn item(input: &Location, output: Option<&Location>, format: Format, 
 fn job_id(batch: &str, input: &str) -> String {
     use md5::Digest;
     let digest = md5::Md5::digest(format!("{batch}\n{input}").as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest[..8])
 }
 
 fn batch_name(config: &SubmitConfig) -> String {

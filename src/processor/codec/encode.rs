@@ -58,8 +58,7 @@ impl<'a> Digested<'a> {
             let amount = data.len();
             self.source.consume(amount);
         }
-        let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(hex + "\n")
+        Ok(hex::encode(hasher.finalize()) + "\n")
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn message(received: SqsMessage) -> Message {
 }
 
 fn md5_hex(text: &str) -> String {
-    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Md5::digest(text))
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl S3Store {
 
     async fn read(&self, from: &Location, range: Range<u64>, pin: &Version) -> Result<Reading, ServiceError> {
         if range.is_empty() {
-            return self.past_the_end(from, u64::MAX, pin).await;
+            return Box::pin(self.past_the_end(from, u64::MAX, pin)).await;
         }
         let (bucket, key) = object(from)?;
         // The end of a range has to be a number that servers can read.
@@ -107,7 +107,7 @@ impl S3Store {
             Ok(answer) => answer,
             // Nothing at or after this offset.
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => {
-                return self.past_the_end(from, range.start, pin).await;
+                return Box::pin(self.past_the_end(from, range.start, pin)).await;
             }
             Err(error) => return Err(service_error(&error, Asked::Read, "s3:GetObject")),
         };
@@ -165,7 +165,7 @@ impl S3Store {
         let condition = condition::asked(&how.condition, &self.unconditional);
         match self.write_if(to, body.clone(), how, condition).await {
             Err(error) if condition::is_refused(&error, condition) => {
-                self.write_if(to, body, how, &Condition::Always).await?;
+                Box::pin(self.write_if(to, body, how, &Condition::Always)).await?;
                 condition::go_on_without(&self.unconditional);
                 Ok(())
             }
@@ -183,7 +183,7 @@ impl S3Store {
         let checked = self.checked();
         match self.put_object(to, body.clone(), how, condition, checked).await {
             Err(error) if checked && self.may_refuse_checksums(&error) => {
-                self.put_object(to, body, how, condition, false).await?;
+                Box::pin(self.put_object(to, body, how, condition, false)).await?;
                 self.go_on_without_checksums(&error);
                 Ok(())
             }
@@ -213,7 +213,7 @@ impl S3Store {
         // The checksum is part of what is signed, so the payload need not be: that would hash it a second time.
         let sent = match checked {
             true => request.customize().disable_payload_signing().send().await,
-            false => request.send().await,
+            false => Box::pin(request.send()).await,
         };
         let written = sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"));
         written.map(|_| ()).map_err(|error| condition::unmet(error, condition))

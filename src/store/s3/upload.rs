@@ -174,8 +174,7 @@ fn multipart_etag(parts: &[Part]) -> Option<String> {
             sums.update([u8::from_str_radix(pair, 16).ok()?]);
         }
     }
-    let hex: String = sums.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{hex}-{}", parts.len()))
+    Some(format!("{}-{}", hex::encode(sums.finalize()), parts.len()))
 }
 
 #[cfg(test)]
@@ -191,7 +190,7 @@ mod tests {
             &[0x0c, 0xc1, 0x75, 0xb9, 0xc0, 0xf1, 0xb6, 0xa8, 0x31, 0xc3, 0x99, 0xe2, 0x69, 0x77, 0x26, 0x61][..],
             &[0x92, 0xeb, 0x5f, 0xfe, 0xe6, 0xae, 0x2f, 0xec, 0x3a, 0xd7, 0x1c, 0x77, 0x75, 0x31, 0x57, 0x8f],
         ];
-        let hex: String = Md5::digest(sums.concat()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::encode(Md5::digest(sums.concat()));
         assert_eq!(multipart_etag(&parts), Some(format!("{hex}-2")));
         assert_eq!(multipart_etag(&[part("not-an-md5")]), None);
     }
