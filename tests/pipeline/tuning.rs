@@ -43,8 +43,8 @@ async fn auto_is_as_quick_as_the_best_fixed_number_where_latency_is_all() {
     let best = run(rig(1_000_000, jobs), 300, 300, jobs.into()).await.0;
     let (auto, limits) = run(rig(1_000_000, jobs), 16, 300, jobs.into()).await;
     assert!(auto > 3.0 * fixed, "{auto} jobs/s, {fixed} with 16");
-    // The second that it takes to find it is a part of the run.
-    assert!(auto > 0.8 * best, "{auto} jobs/s, {best} with 300; {limits:?} at the end");
+    // The tenth of a second that it loses in finding it is a part of the run: 0.97 of these 4 s, 0.99 of 18.
+    assert!(auto > 0.95 * best, "{auto} jobs/s, {best} with 300; {limits:?} at the end");
 }
 
 #[tokio::test(start_paused = true)]
