@@ -42,12 +42,14 @@ def once(server, client, size, decode=None):
     return {**result, "jobs": client.jobs, "bytes": client.jobs * size, "working": found.get("working")}
 
 
-def race(title, server_of, size, contestants, repeat=None, decode=None):
-    """Every contestant works off a queue of its jobs, in turn. A server that keeps what it gets is started for each."""
+def race(title, server_of, size, contestants, repeat=None, decode=None, thrice=()):
+    """Every contestant works off a queue of its jobs, in turn. A server that keeps what it gets is started for each. Of who is in
+    `thrice`, the middle one of three runs counts."""
     with Sink() if server_of is Fauxqs else server_of() as shared:
         def run(name):
             if server_of is not Fauxqs:
-                return once(shared, contestants[name], size, decode)
+                runs = [once(shared, contestants[name], size, decode) for _ in range(3 if name in thrice else 1)]
+                return sorted(runs, key=lambda run: run["cpu"])[len(runs) // 2]
             with Fauxqs() as server:
                 return once(server, contestants[name], size, decode)
         result = contest(title, contestants, repeat or Size.repeat, run)
@@ -66,7 +68,8 @@ def small():
             "2013 loop": loop2013(few, 1, "cp"),
             "2013 loop, 16 threads": loop2013(few, 16, "cp"),
         }
-    return race("4 KiB copies", Sink, 4 * KIB, contestants)
+    # Two runs of three seconds one after the other, of the same program, may differ by a third where the machine has other guests.
+    return race("4 KiB copies", Sink, 4 * KIB, contestants, thrice=("batchpipe", "bare SDK loop"))
 
 
 def latency():
