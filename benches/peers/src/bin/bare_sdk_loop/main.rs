@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 use aws_smithy_types::base64;
@@ -46,11 +50,26 @@ async fn main() -> Result<(), Failure> {
     let (concurrency, jobs): (usize, u64) = (concurrency.parse()?, jobs.parse()?);
     let settings = AwsSettings { endpoint_url: Some(endpoint.clone()), ..AwsSettings::default() };
     let aws = aws::connect(&settings).await.map_err(|error| error.to_string())?;
-    let (s3, sqs) = (aws.s3(), aws.sqs(aws.region(), None));
+    let (s3, sqs) = (as_the_sdk_is(&aws, endpoint), aws.sqs(aws.region(), None));
     let url = sqs.get_queue_url().queue_name(queue).send().await?.queue_url.ok_or("no such queue")?;
     // On the runtime's threads, not on main's: that is where its connections wake.
     let store = if bypass { Store::Raw(Arc::new(raw::Raw::new(endpoint))) } else { Store::Sdk(s3) };
     tokio::spawn(work(store, sqs, url, concurrency, jobs)).await?
+}
+
+/// A client with the connections and settings of batchpipe's own, and none of what that adds to the SDK or turns off in it.
+fn as_the_sdk_is(aws: &aws::Aws, endpoint: &str) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(aws.region().to_owned()))
+        .endpoint_url(endpoint)
+        .force_path_style(true)
+        .credentials_provider(Credentials::new("test", "test", None, None, "bench"))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).build())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .http_client(aws.s3().config().http_client().expect("batchpipe sets one"));
+    aws_sdk_s3::Client::from_conf(config.build())
 }
 
 #[derive(Clone)]
