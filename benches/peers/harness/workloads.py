@@ -43,16 +43,14 @@ def once(server, client, size, decode=None):
 
 
 def race(title, server_of, size, contestants, repeat=None, decode=None, thrice=()):
-    """Every contestant works off a queue of its jobs, in turn. A server that keeps what it gets is started for each. Of who is in
-    `thrice`, the middle one of three runs counts."""
+    """Every contestant works off a queue of its jobs, in turn. A server that keeps what it gets is started for each."""
     with Sink() if server_of is Fauxqs else server_of() as shared:
         def run(name):
             if server_of is not Fauxqs:
-                runs = [once(shared, contestants[name], size, decode) for _ in range(3 if name in thrice else 1)]
-                return sorted(runs, key=lambda run: run["cpu"])[len(runs) // 2]
+                return once(shared, contestants[name], size, decode)
             with Fauxqs() as server:
                 return once(server, contestants[name], size, decode)
-        result = contest(title, contestants, repeat or Size.repeat, run)
+        result = contest(title, contestants, repeat or Size.repeat, run, thrice)
     kind = Fauxqs.kind if server_of is Fauxqs else shared.kind
     return {title: {**result, "server": kind, "size": size}}
 
