@@ -57,6 +57,11 @@ async fn main() -> Result<(), Failure> {
     tokio::spawn(work(store, sqs, url, concurrency, jobs)).await?
 }
 
+/// What every server of the harness takes.
+fn credentials() -> Credentials {
+    Credentials::new("test", "test", None, None, "bench")
+}
+
 /// A client with the connections and settings of batchpipe's own, and none of what that adds to the SDK or turns off in it.
 fn as_the_sdk_is(aws: &aws::Aws, endpoint: &str) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
@@ -64,7 +69,7 @@ fn as_the_sdk_is(aws: &aws::Aws, endpoint: &str) -> aws_sdk_s3::Client {
         .region(Region::new(aws.region().to_owned()))
         .endpoint_url(endpoint)
         .force_path_style(true)
-        .credentials_provider(Credentials::new("test", "test", None, None, "bench"))
+        .credentials_provider(credentials())
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).build())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

@@ -36,7 +36,7 @@ impl Raw {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let http = Client::builder(TokioExecutor::new()).build(connector);
-        Self { http, endpoint: endpoint.into(), credentials: Credentials::new("test", "test", None, None, "bench") }
+        Self { http, endpoint: endpoint.into(), credentials: crate::credentials() }
     }
 
     pub(crate) async fn copy(&self, from: (&str, &str), to: (&str, &str), part: u64) -> Result<(), Failure> {
