@@ -109,6 +109,12 @@ impl ServiceErrorKind {
     }
 }
 
+/// The code of a store's answer that says success and proves nothing.
+pub const NO_PROOF: &str = "NoProof";
+
+/// The code of a queue's answer that lacks what was asked for.
+pub const NO_ANSWER: &str = "NoAnswer";
+
 /// A failure of a queue or a store.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -155,6 +161,8 @@ impl ServiceError {
             ServiceErrorKind::Credentials => (ErrorKind::Denied, Code(108)),
             ServiceErrorKind::WrongRegion => (ErrorKind::Denied, Code(105)),
             ServiceErrorKind::Throttled => (ErrorKind::Unavailable, Code(308)),
+            ServiceErrorKind::Unavailable if self.code == NO_PROOF => (ErrorKind::Unavailable, Code(316)),
+            ServiceErrorKind::Unavailable if self.code == NO_ANSWER => (ErrorKind::Unavailable, Code(317)),
             ServiceErrorKind::Unavailable => (ErrorKind::Unavailable, Code(107)),
             ServiceErrorKind::Corrupt => (ErrorKind::Unavailable, Code(305)),
             ServiceErrorKind::NoSpace => (ErrorKind::NoSpace, Code(501)),

@@ -14,7 +14,11 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::bound::TooLong;
 use crate::error::{ServiceError, ServiceErrorKind};
+
+/// The code of a success whose answer can't be read.
+pub(crate) const UNREADABLE: &str = "UnreadableResponse";
 
 /// What was asked, as far as it changes what an answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +65,13 @@ where
             let status = failure.raw().status().as_u16();
             match broken_body(error) {
                 Some(broken) if status < 300 => broken,
-                _ if status < 300 => unreachable("UnreadableResponse", error),
-                _ => answered(None, status, "", failure.raw().headers().get("x-amz-bucket-region"), asked),
+                _ if status < 300 => unreachable(UNREADABLE, error),
+                _ => {
+                    let elsewhere = failure.raw().headers().get("x-amz-bucket-region");
+                    let too_long = chain(error).any(|error| error.is::<TooLong>());
+                    let words = if too_long { deepest(error) } else { String::new() };
+                    answered(None, status, &words, elsewhere, asked)
+                }
             }
         }
         SdkError::TimeoutError(_) => unreachable("Timeout", error),

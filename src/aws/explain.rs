@@ -4,7 +4,7 @@ use aws_credential_types::provider::error::CredentialsError;
 
 use super::classify::{deepest, is_signed_out, one_line};
 use crate::backends::AwsSettings;
-use crate::error::{Code, Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, Exit, NO_ANSWER, NO_PROOF, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
 
 /// What was wanted when it failed.
@@ -52,6 +52,20 @@ pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSett
             format!("{} does not accept the credentials", subject.service()),
             because,
             "check the access key, the secret key and the session token; they must belong together".to_owned(),
+        ),
+        ServiceErrorKind::Unavailable if error.code == NO_PROOF => (
+            316,
+            Exit::Failed,
+            format!("cannot {subject}: the store's answer proves nothing"),
+            error.message.clone(),
+            "check that the endpoint is the store itself, and no proxy or sign-on page".to_owned(),
+        ),
+        ServiceErrorKind::Unavailable if error.code == NO_ANSWER => (
+            317,
+            Exit::Failed,
+            format!("cannot {subject}: the queue's answer lacks what was asked for"),
+            error.message.clone(),
+            "check that the endpoint is SQS itself, and no proxy or sign-on page".to_owned(),
         ),
         ServiceErrorKind::Missing => missing(subject, settings, because),
         ServiceErrorKind::Denied => denied(subject, because),

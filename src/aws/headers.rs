@@ -1,4 +1,5 @@
-//! Headers of answers that must not be read: left out before the SDK fails the whole answer for the sake of one.
+//! Headers of answers that must not be read: left out before the SDK fails the whole answer for the sake of one; and a
+//! header that must not be missing.
 //!
 //! **What is no text.** An object's `Content-Disposition` or metadata is what its writer sent, and old tools send names in Latin-1. HTTP
 //! allows that (RFC 9110, section 5.5), a `String` does not, and the SDK fails or, where it is `Expires`, panics. No attempt would ever
@@ -9,12 +10,24 @@
 //! `COMPOSITE` then, <https://github.com/boto/botocore/issues/3346>), and every first read here is a range. Or of the whole object where a
 //! part of it was asked for: some servers did that for years (<https://github.com/ceph/ceph/pull/61901>,
 //! <https://github.com/minio/minio/pull/17105>), S3 never. Without one the length is checked, as for the many objects that have none.
+//!
+//! **The range of a part.** An answer without `Content-Range` is the whole object, but the SDK does not tell its status, and a 206 without
+//! the header is some part of it, nobody knows which. Taken for the whole, it would make a short output.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+
+/// The header that tells which bytes of an object an answer holds.
+const RANGE: &str = "content-range";
+
+/// The status of an answer that holds some bytes of an object.
+const PARTIAL: u16 = 206;
+
+/// What stands in for the range that such an answer does not tell. It matches no range that was asked for.
+const NO_RANGE: &str = "none";
 
 /// How the headers of checksums begin.
 const PREFIX: &str = "x-amz-checksum-";
@@ -41,8 +54,13 @@ impl Intercept for LeaveOut {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let headers = context.response_mut().headers_mut();
-        let sums = is_of_these(headers.get("content-range"), headers.get(KIND), self.elsewhere);
+        let response = context.response_mut();
+        let is_part = response.status().as_u16() == PARTIAL;
+        let headers = response.headers_mut();
+        if is_part && headers.get(RANGE).is_none() {
+            headers.insert(RANGE, NO_RANGE);
+        }
+        let sums = is_of_these(headers.get(RANGE), headers.get(KIND), self.elsewhere);
         let left_out: Vec<String> = headers
             .iter_bytes()
             .filter(|(name, value)| {

@@ -21,6 +21,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
+use super::bound::bounded;
+
 /// How long an unused connection is kept. S3 closes idle connections at about 20 s, and a request sent on one
 /// that is being closed stalls or fails (<https://github.com/awslabs/aws-sdk-rust/issues/1417>); hyper's own 90 s is too long.
 const IDLE: Duration = Duration::from_secs(15);
@@ -30,9 +32,9 @@ const IDLE: Duration = Duration::from_secs(15);
 pub(crate) static HAS_AUTHORITIES: LazyLock<bool> =
     LazyLock::new(|| !rustls_native_certs::load_native_certs().certs.is_empty());
 
-/// A client with a connection pool of its own.
+/// A client with a connection pool of its own, whose answers are bounded.
 pub(crate) fn http_client() -> SharedHttpClient {
-    SharedHttpClient::new(Client::default())
+    bounded(Client::default())
 }
 
 /// Connectors by their timeouts: a client has one pair, the credential chain a few.

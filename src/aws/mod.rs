@@ -14,15 +14,18 @@ use aws_types::service_config::ServiceConfigKey;
 
 use crate::backends::AwsSettings;
 use crate::error::{Exit, UserError};
+use crate::redact::{self, concealed_address, has_secret};
 
 pub mod address;
 mod agent;
 pub mod body;
+mod bound;
 pub(crate) mod checksum;
 pub mod classify;
 pub mod explain;
 mod headers;
 mod http;
+mod whole;
 
 pub use explain::{Subject, user_error};
 
@@ -43,6 +46,10 @@ const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>); its client
 /// must wait longer than that for an answer.
 const QUEUE_READ_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// The longest that a call of SQS takes with all of its answer: an answer may begin at once and then never end. A long
+/// poll of 20 s, and 61 MiB at the slowest rate that is worth waiting for, 2 MiB/s.
+const QUEUE_CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The region of a server that is not AWS, when nobody names one: the word such servers expect.
 const REGION_ELSEWHERE: &str = "us-east-1";
@@ -137,6 +144,10 @@ fn endpoint(
         let names = |name: &&&str| std::env::var(name).is_ok_and(|value| value == url);
         [variable, "AWS_ENDPOINT_URL"].iter().find(names).copied().unwrap_or("the profile")
     };
+    if has_secret(&url) {
+        let what = format!("the endpoint {:?} from {source} can't be used", concealed_address(&url));
+        return Err(UserError::usage(126, what, redact::REFUSED, redact::INSTEAD));
+    }
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return Err(UserError::usage(
             107,
@@ -197,7 +208,7 @@ impl std::fmt::Debug for Aws {
 impl Aws {
     /// AWS as a program has configured it already, instead of from settings.
     pub fn from_config(config: SdkConfig) -> Result<Self, UserError> {
-        let client = config.http_client().unwrap_or_else(http::http_client);
+        let client = config.http_client().map_or_else(http::http_client, bound::bounded);
         let config = config.into_builder().http_client(client).build();
         Self::new(config, &AwsSettings::default())
     }
@@ -248,6 +259,7 @@ impl Aws {
             .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
             .interceptor(Agent::new("s3", aws_sdk_s3::meta::PKG_VERSION, self.config.app_name()))
             .interceptor(headers::LeaveOut { elsewhere: self.s3_endpoint.is_some() })
+            .interceptor(whole::Whole)
             .force_path_style(self.s3_endpoint.is_some());
         aws_sdk_s3::Client::from_conf(config.build())
     }
@@ -255,11 +267,13 @@ impl Aws {
     /// A client for the SQS of `region`, reached at `url` unless an endpoint is configured, with connections of its
     /// own and a read timeout that outlasts a long poll.
     pub fn sqs(&self, region: &str, url: Option<&str>) -> aws_sdk_sqs::Client {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(QUEUE_READ_TIMEOUT).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(QUEUE_READ_TIMEOUT)
+            .operation_timeout(QUEUE_CALL_TIMEOUT);
         let mut config = aws_sdk_sqs::config::Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
+            .timeout_config(timeouts.build())
             .interceptor(Agent::new("sqs", aws_sdk_sqs::meta::PKG_VERSION, self.config.app_name()))
             .region(Region::new(region.to_owned()))
             .http_client(http::http_client());

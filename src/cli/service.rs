@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::output::escaped;
 use crate::config::Source;
-use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Exit, NO_ANSWER, NO_PROOF, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
 use crate::meter::Meters;
 use crate::retry::{Call, Retry};
@@ -50,6 +50,12 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
         Credentials => (108, Exit::Credentials, "set AWS_PROFILE=<name>, or log in again:  aws sso login"),
         WrongRegion => (105, Exit::Access, "add  --region  with the region named above"),
         Throttled => (308, Exit::Failed, "wait a moment and repeat the command"),
+        Unavailable if error.code == NO_PROOF => {
+            (316, Exit::Failed, "check that the endpoint is the store itself, and no proxy or sign-on page")
+        }
+        Unavailable if error.code == NO_ANSWER => {
+            (317, Exit::Failed, "check that the endpoint is SQS itself, and no proxy or sign-on page")
+        }
         Unavailable => (107, Exit::Failed, "check the network and --endpoint-url, and repeat the command"),
         NoSpace => (501, Exit::Failed, "make room on the disk and repeat the command"),
         _ => (309, Exit::Failed, "the request is not one the service takes; check the names"),

@@ -128,4 +128,26 @@ pub(super) const PAGES: &[Page] = &[
         the format's own tool.",
         "batchpipe run --queue jobs --memory 1GiB -- zstd -dc --long=31",
     ),
+    Page::new(
+        316,
+        "the store says success, and its answer proves nothing",
+        "The job is not done and its message is kept: it is tried again, and in the end moved to the dead letters. The cause \
+        names the server and what its answer lacks.",
+        "S3 gives every object that it writes an ETag. An answer without an ETag comes from a proxy, a sign-on page, or a \
+        server that broke off. The object was then looked for, and has neither the marks of this job nor the right checksum. \
+        The same holds for a listing that was cut, for a read that does not tell what was read, and for an upload without an id.",
+        "Check that the endpoint is the store itself, and ask it for the object. Redrive the dead letters when the store \
+        answers again.",
+        "curl -sI http://127.0.0.1:9000/acme-out/gz/a.csv.gz",
+    ),
+    Page::new(
+        317,
+        "the queue's answer lacks what was asked for",
+        "Nothing was taken as done, and a queue that does not tell its counts is not taken for an empty one. The call is made \
+        again; a message that may have been sent is sent once more.",
+        "SQS names every entry of a batch, gives every message an id and a receipt, and tells the attributes that were asked \
+        for. An answer without them comes from a proxy, a sign-on page, or a server that is not quite SQS.",
+        "Check that the endpoint is SQS itself.",
+        "aws sqs get-queue-attributes --queue-url https://sqs.eu-west-1.amazonaws.com/123456789012/jobs --attribute-names All",
+    ),
 ];

@@ -206,4 +206,13 @@ pub(super) const PAGES: &[Page] = &[
         "Look first with --dry-run, then add --yes.",
         "batchpipe dlq purge --queue jobs --dry-run",
     ),
+    Page::new(
+        126,
+        "an address holds a user name or a password",
+        "Nothing was started, and the password was not shown.",
+        "The address of a server is written as http://user:password@host. Requests to S3 and SQS are signed with the keys of \
+        AWS and carry no password, so that it would do nothing but stand in logs and process lists.",
+        "Leave out what stands before the @. Keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile.",
+        "batchpipe doctor --queue jobs --endpoint-url http://127.0.0.1:9000",
+    ),
 ];

@@ -94,6 +94,11 @@ pub async fn download(
             .await
             .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
             .map_err(|error| replaced(job, error.at(Download)))?;
+        // A store that tells no ETag tells at least another size.
+        if fetched.size != size {
+            let error = ServiceError::new(ServiceErrorKind::Changed, "Size", "the object changed while it was read");
+            return Err(replaced(job, error.at(Download)));
+        }
         send(&output, fetched.bytes).await?;
     }
     crash::point("CP3");

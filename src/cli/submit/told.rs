@@ -76,6 +76,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         103 => format!("queue {:?} does not exist", config.queue),
         104 => format!("not allowed to send to queue {:?}", config.queue),
         107 if tripped.stage == Stage::Send => format!("cannot send to queue {:?}", config.queue),
+        317 => format!("queue {:?} does not tell whether it took the jobs", config.queue),
         106 | 107 => format!("cannot write to {}", config.input),
         501 => format!("no space left for queue {:?}", config.queue),
         301 => format!("the bucket of {} does not exist", config.input),
@@ -89,6 +90,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         301 => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
         105 => "add  --region  with the region it is in",
         107 => "check the network and the endpoint",
+        317 => "check that the endpoint is SQS itself",
         501 => "make room there",
         _ => "the role needs what ops/submit-role.json holds",
     };

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_sqs::types::{BatchResultErrorEntry, MessageAttributeValue};
+use aws_sdk_sqs::types::{BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchResultEntry};
 use aws_smithy_types::error::operation::BuildError;
 
+use super::message::md5_hex;
 use crate::aws::classify::entry_error;
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{NO_ANSWER, ServiceError, ServiceErrorKind};
 use crate::queue::{MAX_MESSAGE, Outcome, Outgoing};
 
 /// Entries in one batch call
@@ -66,16 +67,31 @@ pub(super) fn unbuilt(error: BuildError) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Invalid, "InvalidRequest", error.to_string())
 }
 
+/// The failure of an answer that lacks what was asked for.
+pub(super) fn no_answer(what: impl Into<String>) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unavailable, NO_ANSWER, what)
+}
+
+/// What became of a message that the service says it has taken: it tells the sum of the body that it keeps.
+pub(super) fn taken(message: &Outgoing, entry: &SendMessageBatchResultEntry) -> Outcome {
+    let sum = entry.md5_of_message_body();
+    if sum.is_empty() && entry.message_id().is_empty() {
+        return Err(no_answer("the queue gave a message neither an id nor the checksum of its body"));
+    }
+    if sum.is_empty() || sum.eq_ignore_ascii_case(&md5_hex(&message.body)) {
+        return Ok(());
+    }
+    let what = "the queue keeps a message with another body than was sent";
+    Err(ServiceError::new(ServiceErrorKind::Corrupt, "ChecksumMismatch", what))
+}
+
 /// One outcome for each entry, by position. An entry the service said nothing about may or may not have happened.
 pub(super) fn outcomes<'a>(
     count: usize,
     successful: impl Iterator<Item = &'a str>,
     failed: &[BatchResultErrorEntry],
 ) -> Vec<Outcome> {
-    let silence =
-        ServiceError::new(ServiceErrorKind::Unavailable, "NoAnswer", "the service did not mention this entry");
-    let mut outcomes: Vec<Outcome> = vec![Err(silence); count];
-    let position = |id: &str| id.parse::<usize>().ok();
+    let mut outcomes: Vec<Outcome> = vec![Err(no_answer("the queue did not mention this entry")); count];
     for id in successful {
         if let Some(outcome) = position(id).and_then(|position| outcomes.get_mut(position)) {
             *outcome = Ok(());
@@ -87,6 +103,11 @@ pub(super) fn outcomes<'a>(
         }
     }
     outcomes
+}
+
+/// The place of an entry in its request.
+pub(super) fn position(id: &str) -> Option<usize> {
+    id.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The job queue in SQS.
 //!
 //! A thin layer: it packs batches to the service's limits, gives each entry of a batch its own outcome, and
-//! checks what the SDK does not, that a body is the one that was sent. Nothing here retries. Bounded by the
+//! checks what the SDK does not: that a body is the one that was sent, and that an answer tells what was asked. Nothing here retries. Bounded by the
 //! service's limits and by the receipts it remembers for a short time.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,8 +17,10 @@ use aws_sdk_sqs::types::{
 use futures::FutureExt;
 use tokio::sync::OnceCell;
 
-use self::batch::{Call, MAX_BATCH, attributes_to_send, outcomes, pack, too_large, unbuilt};
-use self::message::message;
+use self::batch::{
+    Call, MAX_BATCH, attributes_to_send, no_answer, outcomes, pack, position, taken, too_large, unbuilt,
+};
+use self::message::messages;
 use self::open::{find, unopened};
 use super::{Counts, JobQueue, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use crate::aws::address::QueueAddress;
@@ -39,6 +41,9 @@ const MAX_WAIT: u64 = 20;
 /// The longest visibility timeout, 12 hours
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>).
 const MAX_VISIBILITY: u64 = 43_200;
+
+/// The attribute that every queue has.
+const VISIBILITY: &str = "VisibilityTimeout";
 
 /// How many deleted receipts are remembered, so that a delete that is sent again counts as done with servers that
 /// refuse the second one. A retry comes within seconds: this is more than a worker deletes in that time.
@@ -74,7 +79,8 @@ impl SqsQueue {
             Ok(url) => Self::at(client.clone(), url, address.name.clone()),
             Err(error) => return Err(unopened(&client, &address.name, &error, region, aws).await),
         };
-        match opened.attributes(&[QueueAttributeName::VisibilityTimeout]).await {
+        let attributes = opened.attributes(&[QueueAttributeName::VisibilityTimeout]).await;
+        match attributes.and_then(|found| told(&found, VISIBILITY)) {
             Ok(_) => Ok(opened),
             Err(error) => Err(unopened(&client, &address.name, &error, region, aws).await),
         }
@@ -109,7 +115,14 @@ impl SqsQueue {
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
         let sent = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
         let answer = sent.map_err(|error| service_error(&error, Asked::Queue, "sqs:SendMessage"))?;
-        Ok(outcomes(messages.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed()))
+        let mut results = outcomes(messages.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed());
+        for entry in answer.successful() {
+            let Some(place) = position(entry.id()).filter(|place| *place < messages.len()) else { continue };
+            if results[place].is_ok() {
+                results[place] = taken(messages[place], entry);
+            }
+        }
+        Ok(results)
     }
 
     async fn send_all(&self, messages: &[Outgoing]) -> Result<Vec<Outcome>, ServiceError> {
@@ -151,7 +164,7 @@ impl SqsQueue {
             ]));
         let received =
             request.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ReceiveMessage"))?;
-        Ok(received.messages.unwrap_or_default().into_iter().map(message).collect())
+        messages(received.messages.unwrap_or_default())
     }
 
     async fn change_batch(&self, receipts: &[Receipt], timeout: Duration) -> Result<Vec<Outcome>, ServiceError> {
@@ -211,7 +224,10 @@ impl SqsQueue {
     }
 
     async fn find_dead_letters(&self) -> Result<Option<Arc<dyn JobQueue>>, ServiceError> {
-        let attributes = self.attributes(&[QueueAttributeName::RedrivePolicy]).await?;
+        // A queue without a policy tells nothing of it. What every queue has shows that this is an answer.
+        let asked = [QueueAttributeName::RedrivePolicy, QueueAttributeName::VisibilityTimeout];
+        let attributes = self.attributes(&asked).await?;
+        told(&attributes, VISIBILITY)?;
         let Some((Some(arn), _)) = attributes.get("RedrivePolicy").map(|policy| redrive(policy)) else {
             return Ok(None);
         };
@@ -277,9 +293,9 @@ impl JobQueue for SqsQueue {
                 ])
                 .await?;
             Ok(Counts {
-                visible: number(&found, "ApproximateNumberOfMessages").unwrap_or(0),
-                in_flight: number(&found, "ApproximateNumberOfMessagesNotVisible").unwrap_or(0),
-                delayed: number(&found, "ApproximateNumberOfMessagesDelayed").unwrap_or(0),
+                visible: told(&found, "ApproximateNumberOfMessages")?,
+                in_flight: told(&found, "ApproximateNumberOfMessagesNotVisible")?,
+                delayed: told(&found, "ApproximateNumberOfMessagesDelayed")?,
             })
         }
         .boxed()
@@ -290,7 +306,7 @@ impl JobQueue for SqsQueue {
             let found = self.attributes(&[QueueAttributeName::All]).await?;
             let max_body = number(&found, "MaximumMessageSize").and_then(|size| usize::try_from(size).ok());
             Ok(Policy {
-                visibility: number(&found, "VisibilityTimeout").map_or(Duration::ZERO, Duration::from_secs),
+                visibility: Duration::from_secs(told(&found, VISIBILITY)?),
                 max_receives: found.get("RedrivePolicy").and_then(|policy| redrive(policy).1),
                 retention: number(&found, "MessageRetentionPeriod").map(Duration::from_secs),
                 fifo: found.get("FifoQueue").is_some_and(|fifo| fifo == "true") || self.name.ends_with(".fifo"),
@@ -326,6 +342,11 @@ fn redrive(policy: &str) -> (Option<String>, Option<u32>) {
 
 fn number(attributes: &BTreeMap<String, String>, name: &str) -> Option<u64> {
     attributes.get(name)?.parse().ok()
+}
+
+/// A number that every queue has: an answer without it is none, and must not pass for a zero.
+fn told(attributes: &BTreeMap<String, String>, name: &str) -> Result<u64, ServiceError> {
+    number(attributes, name).ok_or_else(|| no_answer(format!("the queue did not tell its {name}")))
 }
 
 /// Whole seconds, rounded up so that nothing becomes zero unasked, within the service's limit.

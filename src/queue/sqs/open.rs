@@ -1,11 +1,17 @@
 //! Finding a queue, and saying why it can't be opened.
 
+use std::time::Duration;
+
 use aws_sdk_sqs::Client;
 
 use super::asked;
+use super::batch::no_answer;
 use crate::aws::classify::{Asked, service_error};
 use crate::aws::{self, Aws, Subject};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
+
+/// How long the name that was perhaps meant is looked for: a person waits for the error.
+const GUESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The URL of the queue called `name`, in `account` if it is not ours.
 pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
@@ -14,7 +20,7 @@ pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> 
         call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueUrl"))
     });
     let answer = answer.await?;
-    answer.queue_url.ok_or_else(|| ServiceError::new(ServiceErrorKind::Missing, "QueueDoesNotExist", "it has no URL"))
+    answer.queue_url.filter(|url| !url.is_empty()).ok_or_else(|| no_answer("the queue's URL is not in the answer"))
 }
 
 /// What to tell of a queue that can't be opened, with the name that was perhaps meant.
@@ -40,7 +46,8 @@ pub(super) async fn unopened(client: &Client, name: &str, error: &ServiceError, 
 
 /// The queue whose name is nearest to `name`, if there is one near and we may list them.
 async fn nearest(client: &Client, name: &str) -> Option<String> {
-    let listed = client.list_queues().max_results(1000).send().await.ok()?;
+    // It only helps to guess what was meant.
+    let listed = tokio::time::timeout(GUESS_TIMEOUT, client.list_queues().max_results(1000).send()).await.ok()?.ok()?;
     let names = listed.queue_urls().iter().filter_map(|url| url.rsplit('/').next());
     let (distance, near) = names.map(|there| (distance(name, there), there)).min()?;
     (distance <= 2.max(name.len() / 3)).then(|| near.to_owned())

@@ -1,7 +1,7 @@
 //! Conditions: `If-None-Match: *` and `If-Match`, on PutObject and CompleteMultipartUpload, and `If-Match` on reads.
 //!
-//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is not sent.
-//! A read compares the ETag of the answer instead; a write goes without a condition.
+//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is not sent, and a
+//! write goes without a condition. Every read compares the ETag of its answer, for some servers ignore `If-Match`.
 //!
 //! A server that does not know them says 501, and is written to without from then on; others ignore them in silence. Then
 //! an object that appears between the look and the write is replaced, as by any plain write.
@@ -9,6 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::{opaque, proof};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::store::{Condition, Version};
 
@@ -33,24 +34,29 @@ pub(super) fn matching(etag: &str) -> Option<String> {
     (!is_weak(etag)).then(|| format!("\"{etag}\""))
 }
 
-/// Whether an answer is of the version that was asked for, where the server could not be told which.
-pub(super) fn still(pin: &Version, found: &Version) -> Result<(), ServiceError> {
-    let Some(asked) = pin.etag.as_deref().filter(|etag| is_weak(etag)) else { return Ok(()) };
-    let seen = found.etag.as_deref();
-    // A proxy weakens the ETags of some answers and not of others: the object is the same (RFC 9110, 8.8.3.2).
-    if seen.is_some_and(|seen| opaque(seen) == opaque(asked)) {
-        return Ok(());
+/// Whether an answer is of the version that was asked for. A server may ignore `If-Match`, and is not even sent it for a weak
+/// ETag, so the answer's own ETag decides. A proxy weakens the ETags of some answers and not of others: the object is the same.
+pub(super) fn still(pin: &Version, found: &Version, server: &str) -> Result<(), ServiceError> {
+    let changed = |what: &str, seen: &str, asked: &str| {
+        let message = format!("{server} answered with the {what} {seen:?}, not {asked:?}");
+        Err(ServiceError::new(ServiceErrorKind::Changed, "PreconditionFailed", message))
+    };
+    match (pin.etag.as_deref(), found.etag.as_deref()) {
+        (Some(asked), Some(seen)) if opaque(seen) != opaque(asked) => return changed("ETag", seen, asked),
+        (Some(asked), None) => {
+            let why = format_args!("told no ETag of an object that was to have {asked:?}");
+            return Err(proof::none(server, why));
+        }
+        _ => {}
     }
-    let message = format!("the object has the ETag {seen:?}, not {asked:?}");
-    Err(ServiceError::new(ServiceErrorKind::Changed, "PreconditionFailed", message))
+    match (pin.version_id.as_deref().filter(|id| *id != "null"), found.version_id.as_deref()) {
+        (Some(asked), Some(seen)) if seen != asked => changed("version", seen, asked),
+        _ => Ok(()),
+    }
 }
 
 fn is_weak(etag: &str) -> bool {
     etag.starts_with("W/")
-}
-
-fn opaque(etag: &str) -> &str {
-    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
 }
 
 /// Whether the server does not know conditions, so that trying without tells.
@@ -91,6 +97,29 @@ mod tests {
         assert_eq!(unmet(error("NoSuchBucket"), &seen).kind, ServiceErrorKind::Missing);
         assert_eq!(unmet(error("NoSuchUpload"), &seen).kind, ServiceErrorKind::Missing);
         assert_eq!(unmet(error("NoSuchKey"), &Condition::Absent).kind, ServiceErrorKind::Missing);
+    }
+
+    #[test]
+    fn an_answer_is_of_the_version_asked_for_or_it_is_refused() {
+        let version = |etag: &str, id: &str| Version {
+            etag: Some(etag.to_owned()).filter(|etag| !etag.is_empty()),
+            version_id: Some(id.to_owned()).filter(|id| !id.is_empty()),
+        };
+        let kind = |pin: [&str; 2], found: [&str; 2]| {
+            still(&version(pin[0], pin[1]), &version(found[0], found[1]), "S3")
+                .map_err(|error| (error.kind, error.code))
+        };
+        let changed = Err((ServiceErrorKind::Changed, "PreconditionFailed".to_owned()));
+        let unproved = Err((ServiceErrorKind::Unavailable, "NoProof".to_owned()));
+        for pin in [["1", ""], ["W/1", ""], ["1", "v"], ["", ""], ["", "v"]] {
+            assert_eq!(kind(pin, ["1", "v"]), Ok(()), "{pin:?}");
+            assert_eq!(kind(pin, ["W/1", ""]), Ok(()), "{pin:?}");
+        }
+        for (pin, found) in [(["1", ""], ["2", ""]), (["W/1", ""], ["W/2", ""]), (["1", "v"], ["1", "w"])] {
+            assert_eq!(kind(pin, found), changed, "{pin:?} {found:?}");
+        }
+        assert_eq!(kind(["1", "v"], ["", "v"]), unproved);
+        assert_eq!(kind(["1", "null"], ["1", "v"]), Ok(()), "an object from before the bucket had versions");
     }
 
     #[test]

@@ -1,13 +1,25 @@
 //! Listings: of objects, and of uploads that were begun and not ended. A page at a time.
+//!
+//! A page that does not tell what S3 always tells is an error, not a short listing: what it leaves out would be left out in silence.
+
+use std::error::Error;
+use std::time::Duration;
 
 use aws_sdk_s3::types::EncodingType;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use percent_encoding::percent_decode_str;
 
 use super::{S3Store, place, size, time, version};
 use crate::aws::classify::{Asked, service_error};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
 use crate::job::Location;
+use crate::retry::timed_out;
 use crate::store::{ObjectInfo, Unfinished};
+
+/// The longest that a page of a listing takes with all of its answer. S3 takes some 0.1 s, a slow server with a huge bucket some seconds.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl S3Store {
     /// One page of a listing, and where the next begins.
@@ -25,23 +37,27 @@ impl S3Store {
             // A key may hold characters that XML can't.
             .encoding_type(EncodingType::Url)
             .set_continuation_token(token.clone());
-        let page = request.send().await.map_err(|error| service_error(&error, Asked::Read, "s3:ListBucket"))?;
+        let page = in_time(request.send(), "s3:ListBucket").await?;
+        let truncated = page.is_truncated.ok_or_else(|| unclear("does not say whether there is more"))?;
         let encoded = page.encoding_type().is_some();
         let mut objects = Vec::with_capacity(page.contents().len());
         for listed in page.contents() {
             objects.push(ObjectInfo {
                 location: Location::s3(bucket, listed_key(listed.key(), encoded)?),
-                size: size(listed.size()),
+                size: size(listed.size()).ok_or_else(|| unclear("names an object without its size"))?,
                 version: version(listed.e_tag(), None),
                 modified: time(listed.last_modified()),
                 metadata: Default::default(),
             });
         }
-        let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
-        if next.is_some() && next == token {
+        if !truncated {
+            return Ok((objects, None));
+        }
+        let next = page.next_continuation_token.ok_or_else(|| unclear("says that there is more, and not where"))?;
+        if Some(&next) == token.as_ref() {
             return Err(repeated());
         }
-        Ok((objects, next))
+        Ok((objects, Some(next)))
     }
 
     /// Every upload under `prefix` that was begun and not ended.
@@ -58,24 +74,22 @@ impl S3Store {
                 .encoding_type(EncodingType::Url)
                 .set_key_marker(markers.0.clone())
                 .set_upload_id_marker(markers.1.clone());
-            let page = request
-                .send()
-                .await
-                .map_err(|error| service_error(&error, Asked::Read, "s3:ListBucketMultipartUploads"))?;
+            let page = in_time(request.send(), "s3:ListBucketMultipartUploads").await?;
+            let truncated = page.is_truncated.ok_or_else(|| unclear("does not say whether there is more"))?;
             let encoded = page.encoding_type().is_some();
             for upload in page.uploads() {
                 found.push(Unfinished {
                     location: Location::s3(bucket, listed_key(upload.key(), encoded)?),
-                    id: upload.upload_id().unwrap_or_default().to_owned(),
+                    id: upload.upload_id().ok_or_else(|| unclear("names an upload without its id"))?.to_owned(),
                     begun: time(upload.initiated()),
                     bytes: None,
                 });
             }
-            let next = match page.next_key_marker() {
-                Some(marker) if page.is_truncated == Some(true) => listed_key(Some(marker), encoded)?,
-                _ => return Ok(found),
-            };
-            let next = (Some(next), page.next_upload_id_marker);
+            if !truncated {
+                return Ok(found);
+            }
+            let next = page.next_key_marker().ok_or_else(|| unclear("says that there is more, and not where"))?;
+            let next = (Some(listed_key(Some(next), encoded)?), page.next_upload_id_marker);
             if next == markers {
                 return Err(repeated());
             }
@@ -90,9 +104,28 @@ fn repeated() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Invalid, "RepeatedPage", said)
 }
 
+/// The failure of a listing that lacks what S3 always tells. What is not listed would be left out in silence.
+fn unclear(what: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unavailable, NO_PROOF, format!("the listing {what}"))
+}
+
+/// The answer of a listing, unless it is late.
+async fn in_time<T, E>(
+    listing: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    right: &str,
+) -> Result<T, ServiceError>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match tokio::time::timeout(PAGE_TIMEOUT, listing).await {
+        Ok(answer) => answer.map_err(|error| service_error(&error, Asked::Read, right)),
+        Err(_) => Err(timed_out(PAGE_TIMEOUT)),
+    }
+}
+
 /// A key as it is, from a listing that encodes keys as forms do.
 fn listed_key(key: Option<&str>, encoded: bool) -> Result<String, ServiceError> {
-    let key = key.unwrap_or_default();
+    let key = key.ok_or_else(|| unclear("has an entry without a key"))?;
     if !encoded {
         return Ok(key.to_owned());
     }

@@ -18,7 +18,9 @@ use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use md5::{Digest, Md5};
 
+use self::proof::Written;
 use self::upload::S3Upload;
 use super::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
 use crate::aws::body::{self, Window};
@@ -27,9 +29,11 @@ use crate::aws::{Aws, checksum};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
+use crate::redact::concealed;
 
 mod condition;
 mod listing;
+mod proof;
 mod upload;
 
 /// Objects in S3 buckets.
@@ -38,6 +42,8 @@ pub struct S3Store {
     client: Client,
     /// Whether the server is not AWS, so that it may know less.
     elsewhere: bool,
+    /// What errors call the server.
+    server: Arc<str>,
     /// Set once the server has refused a checksum.
     plain: Arc<AtomicBool>,
     /// Set once the server has refused a condition.
@@ -64,6 +70,7 @@ impl S3Store {
         Self {
             client: aws.s3(),
             elsewhere: aws.s3_endpoint().is_some(),
+            server: aws.s3_endpoint().map_or_else(|| "S3".into(), |endpoint| concealed(&endpoint.url).as_ref().into()),
             plain: Arc::default(),
             unconditional: Arc::default(),
         }
@@ -116,7 +123,11 @@ impl S3Store {
             return Err(ServiceError::new(ServiceErrorKind::Corrupt, "WrongRange", message));
         };
         let version = version(answer.e_tag(), answer.version_id());
-        condition::still(pin, &version)?;
+        // Any web page would do as the whole of an object.
+        if version.etag.is_none() && answer.content_range().is_none() {
+            return Err(proof::none(&self.server, "told neither ETag nor range of what it sent"));
+        }
+        condition::still(pin, &version, &self.server)?;
         let checked = is_checked(&answer);
         Ok(Reading { size: window.size, version, checked, body: body::read(answer.body, window) })
     }
@@ -145,10 +156,12 @@ impl S3Store {
         match request.send().await {
             Ok(found) => {
                 let version = version(found.e_tag(), found.version_id());
-                condition::still(pin, &version)?;
+                condition::still(pin, &version, &self.server)?;
+                let size = size(found.content_length())
+                    .ok_or_else(|| proof::none(&self.server, "did not tell the length of the object"))?;
                 Ok(Some(ObjectInfo {
                     location: at.clone(),
-                    size: size(found.content_length()),
+                    size,
                     version,
                     modified: time(found.last_modified()),
                     metadata: found.metadata.unwrap_or_default().into_iter().collect(),
@@ -200,23 +213,43 @@ impl S3Store {
         checked: bool,
     ) -> Result<(), ServiceError> {
         let (bucket, key) = object(to)?;
+        let sum = checked.then(|| checksum::of(&body));
         let request = self
             .client
             .put_object()
             .bucket(bucket)
             .key(key)
-            .set_checksum_crc64_nvme(checked.then(|| checksum::of(&body)))
+            .set_checksum_crc64_nvme(sum.clone())
             .set_metadata(metadata(how))
             .set_if_none_match(condition::if_none_match(condition))
             .set_if_match(condition::if_match(condition))
-            .body(ByteStream::from(body));
+            .body(ByteStream::from(body.clone()));
         // The checksum is part of what is signed, so the payload need not be: that would hash it a second time.
         let sent = match checked {
             true => request.customize().disable_payload_signing().send().await,
             false => Box::pin(request.send()).await,
         };
-        let written = sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"));
-        written.map(|_| ()).map_err(|error| condition::unmet(error, condition))
+        match sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject")) {
+            Ok(answer) if proof::is_named(answer.e_tag()) => Ok(()),
+            Err(error) if !proof::is_unreadable(&error) => Err(condition::unmet(error, condition)),
+            _ => Box::pin(self.prove_put(to, &body, how, sum)).await,
+        }
+    }
+
+    /// Looks whether an object is there that PutObject gave no proof of.
+    async fn prove_put(
+        &self,
+        to: &Location,
+        body: &Bytes,
+        how: &Writing,
+        sum: Option<String>,
+    ) -> Result<(), ServiceError> {
+        let etag = hex::encode(Md5::digest(body));
+        let size = body.len() as u64;
+        let written = Written { at: to, size, sum: sum.as_deref(), etag: Some(&etag), marks: &how.metadata };
+        written.look(&self.client).await.map_err(|why| {
+            proof::none(&self.server, format_args!("without the ETag of what it wrote to {to}, and {why}"))
+        })
     }
 
     async fn begin_upload(&self, to: &Location, how: &Writing) -> Result<Box<dyn Upload>, ServiceError> {
@@ -238,6 +271,8 @@ impl S3Store {
             checked,
             whole,
             condition: how.condition.clone(),
+            marks: how.metadata.clone(),
+            server: Arc::clone(&self.server),
             unconditional: Arc::clone(&self.unconditional),
         }))
     }
@@ -256,9 +291,8 @@ impl S3Store {
         let created = request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))?;
         // Servers that know only sums of sums say so here, or say nothing.
         let whole = checked && (!self.elsewhere || created.checksum_type == Some(ChecksumType::FullObject));
-        let id = created.upload_id.ok_or_else(|| {
-            ServiceError::new(ServiceErrorKind::Unavailable, "UnreadableResponse", "the upload has no id")
-        })?;
+        let id = created.upload_id.filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| proof::none(&self.server, format_args!("gave the upload to {to} no id")))?;
         Ok((id, whole))
     }
 }
@@ -347,7 +381,7 @@ fn place(at: &Location) -> Result<(&str, &str), ServiceError> {
 
 fn version(etag: Option<&str>, version_id: Option<&str>) -> Version {
     // A weak one keeps its mark: `W/"x"` is told as `W/x`.
-    let etag = etag.map(|etag| match etag.strip_prefix("W/") {
+    let etag = etag.filter(|etag| proof::is_named(Some(etag))).map(|etag| match etag.strip_prefix("W/") {
         Some(weak) => format!("W/{}", weak.trim_matches('"')),
         None => etag.trim_matches('"').to_owned(),
     });
@@ -360,8 +394,14 @@ fn metadata(how: &Writing) -> Option<HashMap<String, String>> {
     some.then(|| how.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
-fn size(length: Option<i64>) -> u64 {
-    length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0)
+/// A length that was told; one that can't be is none.
+fn size(length: Option<i64>) -> Option<u64> {
+    length.and_then(|length| u64::try_from(length).ok())
+}
+
+/// An ETag without its quotes and the mark of a weak one: two that are equal so are of one object (RFC 9110, 8.8.3.2).
+fn opaque(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
 }
 
 fn time(at: Option<&DateTime>) -> Option<SystemTime> {

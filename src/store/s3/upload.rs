@@ -1,19 +1,22 @@
 //! A multipart upload to S3.
 //!
 //! Every part carries its checksum, and the completion that of the whole object, combined from the parts', with
-//! its length: S3 makes the object visible only if it is the one we read.
+//! its length: S3 makes the object visible only if it is the one we read. An answer without the ETag of the object proves nothing
+//! (`proof.rs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
 use futures::FutureExt;
 use md5::{Digest, Md5};
 
-use super::condition;
+use super::proof::{self, Written};
+use super::{condition, opaque};
 use crate::aws::checksum;
 use crate::aws::classify::{Asked, service_error};
 use crate::error::{ServiceError, ServiceErrorKind};
@@ -32,6 +35,10 @@ pub(super) struct S3Upload {
     /// Whether it takes the sum of the whole object, too.
     pub(super) whole: bool,
     pub(super) condition: Condition,
+    /// The marks that were written with the object.
+    pub(super) marks: BTreeMap<String, String>,
+    /// What errors call the server.
+    pub(super) server: Arc<str>,
     /// Set once the server has refused a condition.
     pub(super) unconditional: Arc<AtomicBool>,
 }
@@ -75,9 +82,8 @@ impl S3Upload {
             false => request.send().await,
         };
         let answer = sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))?;
-        let etag = answer.e_tag.ok_or_else(|| {
-            ServiceError::new(ServiceErrorKind::Unavailable, "UnreadableResponse", "the part has no ETag")
-        })?;
+        let etag = answer.e_tag.filter(|etag| proof::is_named(Some(etag)));
+        let etag = etag.ok_or_else(|| proof::none(&self.server, format_args!("gave part {number} no ETag")))?;
         Ok(Part { number, etag, size, checksum: sum })
     }
 
@@ -119,22 +125,27 @@ impl S3Upload {
             .set_if_match(condition::if_match(condition));
         let sent = request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"));
         match sent.map_err(|error| condition::unmet(error, condition)) {
-            // Completed by an earlier call whose answer was lost, if the object there is the one these parts make.
-            Err(error) if error.code == "NoSuchUpload" => match self.is_there(parts, whole.as_deref(), size).await {
-                true => Ok(()),
-                false => Err(error),
-            },
-            other => other.map(|_| ()),
+            Ok(answer) if proof::is_named(answer.e_tag()) => Ok(()),
+            // Completed by an earlier call whose answer was lost, if the object there is the one these parts make. An older
+            // output of the same job has the same marks, so they count only after a success.
+            Err(error) if error.code == "NoSuchUpload" => {
+                self.look(parts, whole.as_deref(), &BTreeMap::new()).await.map_err(|_| error)
+            }
+            Err(error) if !proof::is_unreadable(&error) => Err(error),
+            _ => self.look(parts, whole.as_deref(), &self.marks).await.map_err(|why| {
+                let (bucket, key) = (&self.bucket, &self.key);
+                let what = format_args!("without the ETag of what it completed as s3://{bucket}/{key}, and {why}");
+                proof::none(&self.server, what)
+            }),
         }
     }
 
-    async fn is_there(&self, parts: &[Part], whole: Option<&str>, size: u64) -> bool {
-        let request =
-            self.client.head_object().bucket(&self.bucket).key(&self.key).checksum_mode(ChecksumMode::Enabled);
-        let Ok(found) = request.send().await else { return false };
-        let same_sum = whole.is_some() && found.checksum_crc64_nvme() == whole;
-        let same_tag = found.e_tag().map(|etag| etag.trim_matches('"')) == multipart_etag(parts).as_deref();
-        found.content_length() == i64::try_from(size).ok() && (same_sum || same_tag)
+    /// Looks whether the object that `parts` make is there.
+    async fn look(&self, parts: &[Part], whole: Option<&str>, marks: &BTreeMap<String, String>) -> Result<(), String> {
+        let (at, etag) = (Location::s3(&self.bucket, &self.key), multipart_etag(parts));
+        let size = parts.iter().map(|part| part.size).sum();
+        let written = Written { at: &at, size, sum: whole, etag: etag.as_deref(), marks };
+        Box::pin(written.look(&self.client)).await
     }
 }
 
@@ -167,7 +178,7 @@ fn part_number(number: u32) -> Result<i32, ServiceError> {
 fn multipart_etag(parts: &[Part]) -> Option<String> {
     let mut sums = Md5::new();
     for part in parts {
-        let etag = part.etag.trim_matches('"');
+        let etag = opaque(&part.etag);
         let bytes = (etag.len() == 32 && etag.is_ascii()).then_some(etag.as_bytes())?;
         for pair in bytes.chunks(2) {
             let pair = std::str::from_utf8(pair).ok()?;

@@ -1,0 +1,128 @@
+//! Takes user names and passwords out of addresses before they are shown.
+//!
+//! An address may hold them before its host (`http://user:password@host`). batchpipe refuses such addresses where it is to use
+//! them, but the refusal shows the address, and the SDK may log one that it found in the environment. So errors, the log and
+//! `config explain` pass here. What others own (messages, keys, letters) is shown as it is.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What stands in their place.
+const HIDDEN: &str = "***";
+
+/// Why an address with a user name or a password before its host is refused. Requests are signed with the keys of AWS, and HTTP has
+/// one header for both.
+pub const REFUSED: &str = "it holds a user name or a password, which S3 and SQS have no use for";
+
+/// What to do about it.
+pub const INSTEAD: &str = "leave out what stands before the @; keys belong in AWS_ACCESS_KEY_ID and \
+     AWS_SECRET_ACCESS_KEY, or in a profile";
+
+/// The text, without the user names and passwords of the addresses in it.
+pub fn concealed(text: &str) -> Cow<'_, str> {
+    if !text.contains("://") || !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(found) = rest.find("://") {
+        let (before, after) = rest.split_at(found + 3);
+        out.push_str(before);
+        rest = after;
+        if let Some(at) = after[..end_of_secret(before, after)].rfind('@') {
+            out.push_str(HIDDEN);
+            rest = &after[at..];
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// How far a password may reach. It should end before the first slash, but people forget to escape a slash in a password, and
+/// there is no @ after the host of an http address that we use. A key, as in `s3://bucket/a@b`, is no password.
+fn end_of_secret(before: &str, after: &str) -> usize {
+    let is_http = before.ends_with("http://") || before.ends_with("https://");
+    let ends = |letter: char| {
+        letter.is_whitespace() || matches!(letter, '"' | '<' | '>') || !is_http && matches!(letter, '/' | '?' | '#')
+    };
+    after.find(ends).unwrap_or(after.len())
+}
+
+/// The value of a setting that names a server, without what stands before its host; the scheme may be missing.
+pub fn concealed_address(text: &str) -> Cow<'_, str> {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    match rest.rfind('@') {
+        Some(at) if scheme.is_empty() => Cow::Owned(format!("{HIDDEN}{}", &rest[at..])),
+        Some(at) => Cow::Owned(format!("{scheme}://{HIDDEN}{}", &rest[at..])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Whether a URL holds a user name or a password.
+pub fn has_secret(url: &str) -> bool {
+    concealed_address(url) != url
+}
+
+/// A writer of log lines that shows no passwords. Each line comes in one piece.
+#[derive(Debug)]
+pub struct Concealing<W>(pub W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Concealing<W> {
+    type Writer = Concealing<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Concealing(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for Concealing<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(concealed(text).as_bytes())?,
+            Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_the_password_before_its_host() {
+        for (text, shown) in [
+            ("http://user:CANARY@host:9000/x", "http://***@host:9000/x"),
+            ("cannot reach https://CANARY@host; try", "cannot reach https://***@host; try"),
+            ("a http://u:C/A?N#ARY@h b https://u:CAN@ARY@h2", "a http://***@h b https://***@h2"),
+            ("{\"url\":\"http://u:CANARY@h/\",\"to\":\"a@b\"}", "{\"url\":\"http://***@h/\",\"to\":\"a@b\"}"),
+            ("socks5://u:CANARY@proxy/a@b", "socks5://***@proxy/a@b"),
+        ] {
+            assert_eq!(concealed(text), shown);
+        }
+        for same in ["s3://bucket/a@b", "http://host/", "mail a@b", "://", "http://", "@", "é://ü"] {
+            assert_eq!(concealed(same), same);
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_without_its_password_with_and_without_a_scheme() {
+        assert_eq!(concealed_address("user:CANARY@host:9000"), "***@host:9000");
+        assert_eq!(concealed_address("https://user:CAN/ARY@host/1/jobs"), "https://***@host/1/jobs");
+        assert!(has_secret("http://u@h") && !has_secret("http://h:1/x") && !has_secret("jobs"));
+    }
+
+    #[test]
+    fn a_log_line_is_written_without_passwords() {
+        let mut line = Concealing(Vec::new());
+        line.write_all(b"DEBUG connecting to http://u:CANARY@h/\n").unwrap();
+        line.write_all(&[0xff]).unwrap();
+        assert_eq!(line.0, b"DEBUG connecting to http://***@h/\n\xff");
+    }
+}
