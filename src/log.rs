@@ -3,6 +3,7 @@
 //! Text for people, JSON for machines; to stderr or appended to a file; never to stdout. What others wrote
 //! (keys, messages, metadata) is logged with `{:?}` by whoever logs it: the text format writes a `%` field raw,
 //! and a key could forge a line (RUSTSEC-2025-0055). The AWS SDK says little unless `RUST_LOG` asks for more.
+//! Passwords in addresses are taken out of every line (`redact.rs`), the SDK's included.
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
@@ -13,6 +14,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Color, LogFormat, LogSettings};
 use crate::error::UserError;
+use crate::redact::Concealing;
 use crate::status::Screen;
 
 /// Starts logging. Called once, before anything that logs.
@@ -37,6 +39,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = filter(settings)?;
+    let writer = Concealing(writer);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi);
     let started = match settings.format {
         LogFormat::Text => log.with_target(settings.verbosity > 0).try_init(),

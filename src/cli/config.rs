@@ -8,6 +8,7 @@ use crate::config::settings::{SETTINGS, Setting};
 use crate::config::values::show_size;
 use crate::config::{Layers, RunConfig};
 use crate::error::{Exit, UserError};
+use crate::redact::concealed;
 
 /// The arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +33,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     for setting in SETTINGS.iter().filter(|setting| !setting.flag_only) {
         let found = context.layers.find(setting.name);
         let (value, origin) = match found {
-            Some(found) => (found.texts.join(","), found.origin.to_string()),
+            Some(found) => (found.concealed().join(","), found.origin.to_string()),
             None => default(setting.name, &resolved, &context.layers),
         };
         if context.global.json {
@@ -63,7 +64,7 @@ fn default(name: &'static str, resolved: &RunConfig, layers: &Layers) -> (String
         _ => &[],
     };
     if let Some((variable, text)) = theirs.iter().find_map(|name| Some((*name, layers.variable(name)?))) {
-        return (text.to_owned(), variable.to_owned());
+        return (concealed(text).into_owned(), variable.to_owned());
     }
     let working = &resolved.working;
     let value = match name {

@@ -5,6 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use crate::error::{Exit, UserError};
+use crate::redact::concealed;
 
 /// Writes a result to stdout.
 pub fn print(text: &str) -> Result<(), UserError> {
@@ -38,7 +39,7 @@ pub fn say(text: &str) {
 /// Writes a failure to stderr, always in its three lines, whatever others put into its words.
 pub fn say_error(error: &UserError) {
     let UserError { code, what, cause, help, exit } = error;
-    let [what, cause, help] = [what, cause, help].map(|text| escaped(text));
+    let [what, cause, help] = [what, cause, help].map(|text| escaped(&concealed(text)));
     say(&UserError { code: *code, what, cause, help, exit: *exit }.to_string());
 }
 

@@ -8,6 +8,7 @@ use super::reading::Reading;
 use super::values::{self, Wrong};
 use crate::backends::AwsSettings;
 use crate::error::UserError;
+use crate::redact::{self, has_secret};
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +135,14 @@ fn region(text: &str) -> Result<String, Wrong> {
 }
 
 fn endpoint(text: &str) -> Result<String, Wrong> {
+    if has_secret(text) {
+        return Err(Wrong::new(126, redact::REFUSED, redact::INSTEAD));
+    }
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let host = rest.map(|rest| rest.split('/').next().unwrap_or(""));
     match host {
         None => Err(Wrong::new(120, "http:// or https:// is missing", "for example  http://127.0.0.1:9000")),
-        Some(host) if host.is_empty() || host.contains('@') || host.contains(char::is_whitespace) => {
+        Some(host) if host.is_empty() || host.contains(char::is_whitespace) => {
             Err(Wrong::new(120, "not the address of a server", "for example  http://127.0.0.1:9000"))
         }
         Some(_) => Ok(text.to_owned()),

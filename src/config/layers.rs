@@ -3,6 +3,7 @@
 //! Nothing here reads the world: the variables and the texts of the files are handed in, so that a table
 //! can test every mixture. A mistake names its place: the flag, the VARIABLE, or file:line.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::settings::{SETTINGS, Setting, Shape};
 use super::values::{Wrong, nearest, shown};
 use crate::error::UserError;
+use crate::redact::{concealed, concealed_address};
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +70,20 @@ impl Found {
         self.texts.last().map_or("", String::as_str)
     }
 
+    /// The texts, without the passwords that addresses among them hold.
+    pub fn concealed(&self) -> Vec<String> {
+        self.texts.iter().map(|text| self.conceal(text).into_owned()).collect()
+    }
+
+    fn conceal<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        // These name a server, and its scheme may have been forgotten.
+        let is_address = matches!(self.name, "endpoint-url" | "queue" | "dead-letter");
+        if is_address { concealed_address(text) } else { concealed(text) }
+    }
+
     /// The user's error that `wrong` is about `text`.
     pub fn error(&self, text: &str, wrong: Wrong) -> UserError {
-        let text = shown(text);
+        let text = shown(&self.conceal(text));
         // The same mistake has another page when it lies in wait in a variable or a file.
         let code = if wrong.code == 110 && !self.is_flag() { 117 } else { wrong.code };
         UserError::usage(code, format!("{} can't be {text:?}", self.called()), wrong.cause, wrong.help)

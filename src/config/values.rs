@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::job::Location;
+use crate::redact::{self, has_secret};
 
 /// What is wrong with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,6 +269,9 @@ pub fn queue(text: &str) -> Result<String, Wrong> {
         let mut parts = rest.split('/');
         let host = parts.next().unwrap_or("");
         let name = parts.next_back().unwrap_or("");
+        if has_secret(text) {
+            return Err(Wrong::new(126, redact::REFUSED, redact::INSTEAD));
+        }
         return if !host.is_empty() && queue_name(name) {
             Ok(text.to_owned())
         } else {
