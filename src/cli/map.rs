@@ -101,8 +101,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let _asking = status::ask_queue(jobs, sources.queue.clone());
     let _watchdog = assemble::watch(&pipeline, working, LOOK, &sources.stall)?;
     let shutdown = pipeline.intake.shutdown.clone();
-    let session =
-        Session::start(&config.global, screen.clone(), sources, working.metrics_addr, shutdown.clone()).await?;
+    let session = Session::start(&config.global, screen.clone(), sources, working.page(), shutdown.clone()).await?;
     let both = async { tokio::join!(fill(&config, &pipeline, select, known), pipeline.run(how())) };
     let Some((submitted, settled)) = session.drive(&screen, working.drain_timeout, both).await? else {
         return Ok(session.end(Exit::Interrupted, None).await);

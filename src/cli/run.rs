@@ -56,8 +56,7 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
 
     let _watchdog = assemble::watch(&pipeline, working, config.wait_time, &sources.stall)?;
     let shutdown = pipeline.intake.shutdown.clone();
-    let session =
-        Session::start(&config.global, screen.clone(), sources, working.metrics_addr, shutdown.clone()).await?;
+    let session = Session::start(&config.global, screen.clone(), sources, working.page(), shutdown.clone()).await?;
     let settled = session.drive(&screen, working.drain_timeout, pipeline.run(how)).await?;
     let Some(settled) = settled else { return Ok(session.end(Exit::Interrupted, None).await) };
     if let Some(tripped) = pipeline.intake.circuit.tripped() {

@@ -31,19 +31,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Shows `sources` and serves their metrics at `address`, if there is one.
+    /// Shows `sources` and serves their metrics at `place`, if there is one.
     pub(super) async fn start(
         global: &Global,
         screen: Screen,
         mut sources: Sources,
-        address: Option<std::net::SocketAddr>,
+        place: Option<listener::Place>,
         shutdown: Shutdown,
     ) -> Result<Self, UserError> {
         let (stop, stopped) = watch::channel(false);
         let (ready, is_ready) = watch::channel(false);
         let handle = metrics::install().ok();
-        let listener = match address {
-            Some(address) => Some(listener::serve(address, sources.clone(), is_ready, handle.clone()).await?),
+        let listener = match place {
+            Some(place) => Some(listener::serve_at(place, sources.clone(), is_ready, handle.clone()).await?),
             None => None,
         };
         sources.about.page = listener.as_ref().map(|listener| format!("http://{}/", listener.addr()));
@@ -185,6 +185,11 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
         501 => (
             "no space left where the outputs go",
             "make room there; the same command goes on where it was",
+            Exit::Failed,
+        ),
+        317 => (
+            "the queue's answers lack what was asked for",
+            "check that the endpoint is SQS itself; the same command goes on where it was",
             Exit::Failed,
         ),
         107 if tripped.stage == Stage::Send => {

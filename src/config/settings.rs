@@ -250,6 +250,13 @@ pub const SETTINGS: &[Setting] = &[
     Setting::switch("wait", ENDING, SUBMIT, "Wait until every output is there (exit code 8 if some jobs failed)"),
     Setting::one("metrics-addr", "ADDR|none", METRICS, WORK, "Where the status page and Prometheus metrics are served")
         .default("127.0.0.1:9464 (map: none)"),
+    Setting::many(
+        "metrics-host",
+        "NAME",
+        METRICS,
+        WORK,
+        "A host name that the status page may be asked for by, beside localhost and addresses (repeatable)",
+    ),
     Setting::switch("metrics-allow", METRICS, WORK, "Allow --metrics-addr to be reachable from other machines"),
     Setting::switch("dry-run", GLOBAL, SUBMIT | MAP, "Say what would be done, and do nothing").flag_only().common(),
     Setting::one("profile", "NAME", GLOBAL, ALL, "AWS profile").common(),

@@ -12,6 +12,7 @@ use super::{at_least_one, secs, text};
 use crate::error::UserError;
 use crate::job::Location;
 use crate::processor::codec::{Chain, FULL_DECODER};
+use crate::status::listener::Place;
 use crate::tuner;
 
 /// What is done to each object, as it was typed.
@@ -81,6 +82,8 @@ pub struct Working {
     pub fail_if_empty: bool,
     /// Where metrics are served, if anywhere.
     pub metrics_addr: Option<SocketAddr>,
+    /// The names that the status page may be asked for by.
+    pub metrics_hosts: Vec<String>,
 }
 
 /// The smallest part of any store: below it the cost of a part outweighs the part. S3 wants more.
@@ -101,6 +104,11 @@ const MOST_JOBS: u64 = 10_000;
 const LONGEST_LEASE: Duration = secs(12 * 60 * 60);
 
 impl Working {
+    /// Where the status page is served, if anywhere.
+    pub fn page(&self) -> Option<Place> {
+        self.metrics_addr.map(|addr| Place { addr, hosts: self.metrics_hosts.clone() })
+    }
+
     pub(super) fn resolve(
         read: &Reading<'_>,
         program: Vec<String>,
@@ -171,6 +179,7 @@ impl Working {
                 .unwrap_or(Some(secs(600))),
             fail_if_empty: read.on("fail-if-empty")?,
             metrics_addr: metrics_addr(read)?,
+            metrics_hosts: read.many("metrics-host", host_name)?,
         })
     }
 }
@@ -361,6 +370,17 @@ fn exit_codes(text: &str) -> Result<Vec<u8>, Wrong> {
         codes.extend(first..=last);
     }
     Ok(codes)
+}
+
+/// A name of a host (<https://www.rfc-editor.org/rfc/rfc1123#page-13>: letters, digits, hyphens and dots, at most 253 characters), and the
+/// underscore that names of containers have.
+fn host_name(text: &str) -> Result<String, Wrong> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if !text.is_empty() && text.len() <= 253 && text.bytes().all(plain) {
+        return Ok(text.trim_end_matches('.').to_owned());
+    }
+    let help = "give a name without scheme and port, such as  --metrics-host worker-1.internal";
+    Err(Wrong::new(110, "not the name of a host", help))
 }
 
 fn metrics_addr(read: &Reading<'_>) -> Result<Option<SocketAddr>, UserError> {

@@ -2,7 +2,7 @@
 //! balancer.
 //!
 //! Read-only and small: it shows no keys, no buckets and no programs, reads no body, and is on loopback unless
-//! the operator says otherwise. It serves what a task samples once a second, so that clients cost no more than
+//! the operator says otherwise; and it answers only to names that are its own (`host.rs`). It serves what a task samples once a second, so that clients cost no more than
 //! their own bytes; the newest connection is always served, at the price of the oldest.
 //!
 //! Bounded: [`CONNECTIONS`] connections, each with limits on header size, header time and lifetime.
@@ -12,8 +12,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{About, Running, Sampler, Snapshot, Sources, panel, port};
+use super::{About, Running, Sampler, Snapshot, Sources, host, panel, port};
 use crate::error::UserError;
 use crate::{metrics, task};
 
@@ -74,6 +74,15 @@ pub fn check_addr(addr: SocketAddr, allow: bool) -> Result<(), UserError> {
     ))
 }
 
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The address and the port.
+    pub addr: SocketAddr,
+    /// The names that requests may ask for, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+}
+
 /// A listener, open until dropped.
 #[derive(Debug)]
 pub struct Listener {
@@ -95,20 +104,50 @@ struct Shown {
     now: watch::Receiver<Arc<Snapshot>>,
     ready: watch::Receiver<bool>,
     prometheus: Option<PrometheusHandle>,
+    hosts: Arc<[String]>,
+    /// The metrics as they were written last, and when.
+    written: Arc<Mutex<Option<(Instant, Bytes)>>>,
 }
 
-/// Listens on `addr`. `ready` is true while messages are received. Without `prometheus` there is no `/metrics`.
+impl Shown {
+    /// The metrics, written anew if they are older than a second: many scrapers cost no more than one.
+    fn metrics(&self, prometheus: &PrometheusHandle) -> Bytes {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*written {
+            Some((at, text)) if at.elapsed() < SAMPLE_EVERY => text.clone(),
+            _ => {
+                metrics::export(&self.sources);
+                let text = Bytes::from(prometheus.render());
+                *written = Some((Instant::now(), text.clone()));
+                text
+            }
+        }
+    }
+}
+
+/// Listens on `addr`, and answers to addresses and `localhost` only. The rest is as in [`serve_at`].
 pub async fn serve(
     addr: SocketAddr,
     sources: Sources,
     ready: watch::Receiver<bool>,
     prometheus: Option<PrometheusHandle>,
 ) -> Result<Listener, UserError> {
+    serve_at(Place { addr, hosts: Vec::new() }, sources, ready, prometheus).await
+}
+
+/// Listens at a place. `ready` is true while messages are received. Without `prometheus` there is no `/metrics`.
+pub async fn serve_at(
+    place: Place,
+    sources: Sources,
+    ready: watch::Receiver<bool>,
+    prometheus: Option<PrometheusHandle>,
+) -> Result<Listener, UserError> {
+    let Place { addr, hosts } = place;
     let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
     let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
     let mut sampler = Sampler::new(sources.clone(), WINDOW);
     let (publish, now) = watch::channel(Arc::new(sampler.snapshot()));
-    let shown = Shown { sources, now, ready, prometheus };
+    let shown = Shown { sources, now, ready, prometheus, hosts: hosts.into(), written: Arc::default() };
     let serving = task::spawn(async move {
         let sample = async {
             let mut ticks = tokio::time::interval(SAMPLE_EVERY);
@@ -181,6 +220,10 @@ async fn converse(stream: TcpStream, shown: Shown) {
 }
 
 fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
+    if !host::is_allowed(request, &shown.hosts) {
+        let told = "this page is not served under that name; ask for an address, or start with  --metrics-host NAME\n";
+        return text(StatusCode::MISDIRECTED_REQUEST, told);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -191,8 +234,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
         "/" => text(StatusCode::OK, table(&shown.now.borrow())),
         "/metrics" => match &shown.prometheus {
             Some(prometheus) => {
-                metrics::export(&shown.sources);
-                reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", prometheus.render())
+                reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", shown.metrics(prometheus))
             }
             None => text(StatusCode::NOT_FOUND, "no Prometheus recorder is installed in this process\n"),
         },

@@ -15,6 +15,7 @@ use crate::task::{self, Task};
 
 mod bottleneck;
 pub mod events;
+mod host;
 pub mod lines;
 pub mod listener;
 pub mod panel;
