@@ -22,6 +22,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// Whether the answer gives fewer bytes than the object has.
+    pub fn is_part(&self) -> bool {
+        self.take < self.size
+    }
+
     /// Finds `asked` in an answer that is `content_range` of an object or, without that, all of it.
     pub fn find(
         asked: &std::ops::Range<u64>,

@@ -30,6 +30,10 @@ impl Intercept for Whole {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        // What the parser has refused needs no second reason.
+        if context.output_or_error().is_err() {
+            return Ok(());
+        }
         let answer = context.response();
         // The bytes of an object stream, so there are none here. An error is an error, whole or not.
         match answer.body().bytes() {

@@ -148,6 +148,6 @@ pub(super) const PAGES: &[Page] = &[
         "SQS names every entry of a batch, gives every message an id and a receipt, and tells the attributes that were asked \
         for. An answer without them comes from a proxy, a sign-on page, or a server that is not quite SQS.",
         "Check that the endpoint is SQS itself.",
-        "aws sqs get-queue-attributes --queue-url https://sqs.eu-west-1.amazonaws.com/123456789012/jobs --attribute-names All",
+        "aws sqs get-queue-attributes --queue-url http://127.0.0.1:9324/0/jobs --attribute-names All",
     ),
 ];

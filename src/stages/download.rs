@@ -94,10 +94,8 @@ pub async fn download(
             .await
             .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
             .map_err(|error| replaced(job, error.at(Download)))?;
-        // A store that tells no ETag tells at least another size.
-        if fetched.size != size {
-            let error = ServiceError::new(ServiceErrorKind::Changed, "Size", "the object changed while it was read");
-            return Err(replaced(job, error.at(Download)));
+        if fetched.size != size || !version.agrees(&fetched.version) {
+            return Err(replaced(job, mixed().at(Download)));
         }
         send(&output, fetched.bytes).await?;
     }
@@ -108,6 +106,11 @@ pub async fn download(
 
 async fn send(output: &Outlet, bytes: Bytes) -> Result<(), JobError> {
     output.send_counted(bytes).await.map_err(|gone| gone.at(Download))
+}
+
+/// The failure of bytes of two versions, whatever the store said to the condition that it was sent.
+fn mixed() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Changed, "Mixed", "the object changed while it was read")
 }
 
 /// An object that was replaced while it was read is read again, unless the message means the version that is gone.
@@ -155,13 +158,10 @@ impl Source {
                 let call = || transfer.retry.attempt(GET, store.get(from, from_byte..range.end, &pin));
                 let reading = transfer.hedge.first(&transfer.reads, call).await?;
                 checked = reading.checked;
-                let (size, version) = known.get_or_insert((reading.size, reading.version));
-                if *size != reading.size {
-                    return Err(ServiceError::new(
-                        ServiceErrorKind::Changed,
-                        "Size",
-                        "the object changed while it was read",
-                    ));
+                let told = reading.version;
+                let (size, version) = known.get_or_insert((reading.size, told.clone()));
+                if *size != reading.size || !version.agrees(&told) {
+                    return Err(mixed());
                 }
                 let end = range.end.min(*size);
                 let wanted = end.saturating_sub(range.start) as usize;

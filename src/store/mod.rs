@@ -28,6 +28,25 @@ pub struct Version {
     pub version_id: Option<String>,
 }
 
+/// How the ETag begins that stands for the time of the last change, where a store tells no ETag. It has the resolution of a second: it
+/// holds the ranges of one read together, and tells no two versions apart for longer.
+pub(crate) const DATED: &str = "W/modified-";
+
+impl Version {
+    /// Whether what was found is of this version, as far as the two tell: a weak ETag is that of a strong one with the same text
+    /// (RFC 9110, 8.8.3.2), and one side without an ETag agrees with none.
+    pub fn agrees(&self, found: &Self) -> bool {
+        let same_etag = self.etag.as_deref().map(opaque) == found.etag.as_deref().map(opaque);
+        let other_id = self.version_id.is_some() && found.version_id.is_some() && self.version_id != found.version_id;
+        same_etag && !other_id
+    }
+}
+
+/// An ETag without its quotes and without the mark of a weak one.
+pub(crate) fn opaque(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
+}
+
 /// Some bytes of an object, and what the store says of the whole.
 pub struct Reading {
     /// The size of the whole object, in bytes.

@@ -170,6 +170,14 @@ async fn a_range_of_another_version_is_refused_by_its_own_etag() {
         assert_eq!(error.kind, ServiceErrorKind::Changed, "{given}");
         assert_eq!(error.at(Stage::Download).code, Code(302));
     }
+    // A store without ETags tells the time of the last change, and can honour the condition all the same.
+    let modified = |second| format!("Last-Modified: Wed, 01 Jan 2020 00:00:0{second} GMT");
+    assert_eq!(read(&pin("v1", None), &part(&[&modified(0)])).await.unwrap(), b"56789");
+    let server = Scripted::start(&[&part(&[&modified(0)]), &part(&[&modified(0)]), &part(&[&modified(1)])]);
+    let store = S3Store::new(&aws(&server));
+    let first = store.get(&at(), 5..10, &Version::default()).await.unwrap().version;
+    assert_eq!(store.get(&at(), 5..10, &first).await.unwrap().version, first);
+    assert_eq!(store.get(&at(), 5..10, &first).await.map(drop).unwrap_err().kind, ServiceErrorKind::Changed);
     for given in [part(&[]), part(&["ETag: \"\""]), part(&["x-amz-version-id: a"])] {
         let error = read(&pin("v1", Some("a")), &given).await.unwrap_err();
         assert_eq!((error.code.as_str(), error.is_transient()), (NO_PROOF, true), "{given}");

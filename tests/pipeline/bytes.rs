@@ -1,5 +1,6 @@
 //! Objects arrive whole or not at all.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use batchpipe::error::ServiceErrorKind::{Changed, Throttled, Unavailable};
@@ -130,6 +131,29 @@ async fn an_object_that_changes_while_it_is_read_is_never_mixed() {
     let settled = running.end().await;
     assert_eq!((settled.done, settled.retried), (1, 1), "the message means no version: it is read again");
     assert!(rig.is_copied("a"), "one version, and the newest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_ignores_the_version_asked_for_gives_no_mixture() {
+    // Of the same size, and of another.
+    for size in [60 * PART, 61 * PART] {
+        let mut rig = Rig::new();
+        rig.transfer.parallel = 1;
+        rig.job("a", 60 * PART);
+        rig.faults.always(On::Get, Fault::Unpinned);
+        let (store, replaced) = (rig.store.clone(), AtomicBool::new(false));
+        let replacing = filter(move |_, input, output| {
+            std::io::copy(&mut std::io::Read::take(&mut *input, PART), output)?;
+            if !replaced.swap(true, SeqCst) {
+                store.insert(Rig::input("a"), vec![7; size as usize]);
+            }
+            std::io::copy(input, output)?;
+            Ok(())
+        });
+        let settled = rig.run(replacing).await;
+        assert_eq!((settled.done, settled.retried), (1, 1), "the message means no version: it is read again");
+        assert!(rig.is_copied("a"), "one version, and the newest");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{opaque, proof};
+use super::{DATED, opaque, proof};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::store::{Condition, Version};
 
@@ -42,9 +42,11 @@ pub(super) fn still(pin: &Version, found: &Version, server: &str) -> Result<(), 
         Err(ServiceError::new(ServiceErrorKind::Changed, "PreconditionFailed", message))
     };
     match (pin.etag.as_deref(), found.etag.as_deref()) {
+        // A store that tells no ETag can still honour the condition that it was sent.
+        (Some(asked), Some(seen)) if seen.starts_with(DATED) && !is_weak(asked) => {}
         (Some(asked), Some(seen)) if opaque(seen) != opaque(asked) => return changed("ETag", seen, asked),
         (Some(asked), None) => {
-            let why = format_args!("told no ETag of an object that was to have {asked:?}");
+            let why = format_args!("told neither ETag nor time of an object that was to have the ETag {asked:?}");
             return Err(proof::none(server, why));
         }
         _ => {}
@@ -119,6 +121,10 @@ mod tests {
             assert_eq!(kind(pin, found), changed, "{pin:?} {found:?}");
         }
         assert_eq!(kind(["1", "v"], ["", "v"]), unproved);
+        let dated = ["W/modified-5", ""];
+        assert_eq!((kind(dated, dated), kind(["1", ""], dated)), (Ok(()), Ok(())), "a store without ETags");
+        assert_eq!(kind(dated, ["W/modified-6", ""]), changed);
+        assert_eq!(kind(["W/1", ""], dated), changed, "the condition was not sent");
         assert_eq!(kind(["1", "null"], ["1", "v"]), Ok(()), "an object from before the bucket had versions");
     }
 

@@ -22,7 +22,7 @@ use md5::{Digest, Md5};
 
 use self::proof::Written;
 use self::upload::S3Upload;
-use super::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
+use super::{Condition, DATED, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing, opaque};
 use crate::aws::body::{self, Window};
 use crate::aws::classify::{Asked, service_error};
 use crate::aws::{Aws, checksum};
@@ -122,12 +122,15 @@ impl S3Store {
             let message = format!("asked for {range:?}, got {:?}", answer.content_range());
             return Err(ServiceError::new(ServiceErrorKind::Corrupt, "WrongRange", message));
         };
-        let version = version(answer.e_tag(), answer.version_id());
+        let version = dated(version(answer.e_tag(), answer.version_id()), answer.last_modified());
         // Any web page would do as the whole of an object.
-        if version.etag.is_none() && answer.content_range().is_none() {
+        if !proof::is_named(answer.e_tag()) && answer.content_range().is_none() {
             return Err(proof::none(&self.server, "told neither ETag nor range of what it sent"));
         }
         condition::still(pin, &version, &self.server)?;
+        if version.etag.is_none() && window.is_part() {
+            return Err(proof::none(&self.server, "told neither ETag nor time of an object that is read in parts"));
+        }
         let checked = is_checked(&answer);
         Ok(Reading { size: window.size, version, checked, body: body::read(answer.body, window) })
     }
@@ -155,7 +158,7 @@ impl S3Store {
             .set_version_id(pin.version_id.clone());
         match request.send().await {
             Ok(found) => {
-                let version = version(found.e_tag(), found.version_id());
+                let version = dated(version(found.e_tag(), found.version_id()), found.last_modified());
                 condition::still(pin, &version, &self.server)?;
                 let size = size(found.content_length())
                     .ok_or_else(|| proof::none(&self.server, "did not tell the length of the object"))?;
@@ -389,6 +392,13 @@ fn version(etag: Option<&str>, version_id: Option<&str>) -> Version {
     Version { etag, version_id: version_id.filter(|id| *id != "null").map(str::to_owned) }
 }
 
+/// The same version, known by the time of its last change where the store tells no ETag: enough to notice that an object was replaced
+/// while it was read. It looks like a weak ETag, so it is never sent as a condition.
+fn dated(version: Version, modified: Option<&DateTime>) -> Version {
+    let etag = version.etag.or_else(|| modified.map(|modified| format!("{DATED}{}", modified.secs())));
+    Version { etag, ..version }
+}
+
 fn metadata(how: &Writing) -> Option<HashMap<String, String>> {
     let some = !how.metadata.is_empty();
     some.then(|| how.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
@@ -397,11 +407,6 @@ fn metadata(how: &Writing) -> Option<HashMap<String, String>> {
 /// A length that was told; one that can't be is none.
 fn size(length: Option<i64>) -> Option<u64> {
     length.and_then(|length| u64::try_from(length).ok())
-}
-
-/// An ETag without its quotes and the mark of a weak one: two that are equal so are of one object (RFC 9110, 8.8.3.2).
-fn opaque(etag: &str) -> &str {
-    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
 }
 
 fn time(at: Option<&DateTime>) -> Option<SystemTime> {

@@ -71,6 +71,8 @@ pub enum Fault {
     /// The body arrives with a wrong byte and breaks at this one, before the store's checksum could tell. Waits for a read of
     /// that byte.
     Garble(u64),
+    /// The condition is ignored: what is there is read, whatever version was asked for.
+    Unpinned,
     /// The messages' bodies do not match their checksums.
     Damaged,
     /// It happens later.
@@ -235,6 +237,7 @@ async fn obey<T>(fault: Fault, call: impl Future<Output = Result<T, ServiceError
         Fault::Pretended
         | Fault::Partial
         | Fault::Garble(_)
+        | Fault::Unpinned
         | Fault::Break(_)
         | Fault::End(_)
         | Fault::Stall(_)

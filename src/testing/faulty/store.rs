@@ -40,9 +40,11 @@ impl ObjectStore for Faulty {
         async move {
             let start = range.start;
             let fault = self.faults.decide(On::Get, Some(&range));
+            let anything = Version::default();
+            let pin = if matches!(fault, Some(Fault::Unpinned)) { &anything } else { pin };
             let call = self.store.get(from, range, pin);
             match fault {
-                None => call.await,
+                None | Some(Fault::Unpinned) => call.await,
                 Some(Fault::Break(at)) => cut_short(call.await?, at - start, Some(broken())),
                 Some(Fault::End(at)) => cut_short(call.await?, at - start, None),
                 Some(Fault::Stall(at)) => {
