@@ -1,9 +1,11 @@
 //! What is told when a queue can't be opened, in processes with environments of their own: the environment is most
 //! of the SDK's configuration, and a test must not change its own.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use batchpipe::backends::{AwsSettings, open_queue};
@@ -109,6 +111,39 @@ fn a_metadata_service_that_refuses_is_told_at_once_and_in_plain_words() {
         // A service that may recover is asked for 15 s.
         assert!(asked.elapsed() < Duration::from_secs(10), "{what}: {:?}", asked.elapsed());
     }
+}
+
+/// The services that give keys are read through the same bounds as S3 and SQS.
+#[test]
+fn a_metadata_service_whose_answer_never_ends_takes_no_memory_without_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let sent = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&sent);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let counted = Arc::clone(&counted);
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                let asked = stream.read(&mut request).unwrap_or(0);
+                let head = "HTTP/1.1 200 OK\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n";
+                if request[..asked].starts_with(b"PUT") {
+                    return stream.write_all(format!("{head}Content-Length: 5\r\n\r\ntoken").as_bytes()).unwrap_or(());
+                }
+                let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+                let mut written = stream.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes());
+                while written.is_ok() && counted.fetch_add(chunk.len() as u64, Relaxed) < 1 << 30 {
+                    written = stream.write_all(&chunk);
+                }
+            });
+        }
+    });
+    let role = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
+    let text = told("jobs", &[role[0], role[1], ("AWS_REGION", "eu-west-1")]);
+    assert!(text.starts_with("error[BP101]"), "{text}");
+    let sent = sent.load(Relaxed);
+    assert!(sent > 1 << 20, "it was asked: {sent}");
+    assert!(sent < 1 << 29, "each of some tries is read up to 1 MiB and what sockets hold: {sent}");
 }
 
 #[test]

@@ -111,6 +111,7 @@ fn the_help_names_every_flag_that_scripts_rely_on() {
         "fail-if-empty",
         "metrics-addr",
         "metrics-allow",
+        "metrics-host",
         "reject-codes",
         "pass-credentials",
         "max-expanded-bytes",

@@ -9,7 +9,7 @@ use batchpipe::error::{Code, Exit, Stage};
 use batchpipe::meter::{Ended, Meters};
 use batchpipe::metrics;
 use batchpipe::queue::Counts;
-use batchpipe::status::listener::{CONNECTIONS, Listener, check_addr, serve};
+use batchpipe::status::listener::{CONNECTIONS, Listener, Place, check_addr, serve, serve_at};
 use batchpipe::status::{About, Sources};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,8 +41,12 @@ async fn listen(prometheus: Option<PrometheusHandle>) -> (Listener, watch::Sende
 
 /// Sends a request and returns the head and the body of the answer.
 async fn request(addr: SocketAddr, line: &str, headers: &str) -> (String, String) {
+    asked(addr, &format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n")).await
+}
+
+/// The same for a request as it stands.
+async fn asked(addr: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let reading = stream.read_to_string(&mut answer);
@@ -141,8 +145,41 @@ fn check_exposition(page: &str) -> BTreeMap<String, f64> {
     series
 }
 
+/// A stranger's page may give its own name this address; the browser then asks for that name.
 #[tokio::test]
-async fn metrics_are_valid_and_as_fresh_as_the_scrape() {
+async fn only_addresses_localhost_and_allowed_names_are_answered() {
+    let (_ready, is_ready) = watch::channel(true);
+    let place = Place { addr: ([127, 0, 0, 1], 0).into(), hosts: vec!["worker-1.internal".to_owned()] };
+    let listener = serve_at(place, sources(), is_ready, None).await.unwrap();
+    let addr = listener.addr();
+    let paths = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/state", "/nothing"];
+    for host in
+        ["evil.example", "evil.example:9464", "localhost.evil.example", "127.0.0.1.nip.io", "", "worker-2.internal"]
+    {
+        for path in paths {
+            let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            let (head, body) = asked(addr, &head).await;
+            assert_eq!(status(&head), 421, "{host} {path}: {head}");
+            assert!(body.contains("--metrics-host NAME") && body.lines().count() == 1, "{body}");
+        }
+    }
+    let (head, _) =
+        asked(addr, "GET http://evil.example/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(status(&head), 421, "a name in the line of the request");
+    let port = addr.port();
+    for host in ["127.0.0.1", "10.0.0.7", "[::1]", "localhost", "LOCALHOST", "worker-1.internal", "Worker-1.Internal."]
+    {
+        for host in [host.to_owned(), format!("{host}:{port}")] {
+            let head = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            assert_eq!(status(&asked(addr, &head).await.0), 200, "{host}");
+        }
+    }
+    // An old probe names no host; no browser leaves it out.
+    assert_eq!(status(&asked(addr, "GET /healthz HTTP/1.0\r\n\r\n").await.0), 200);
+}
+
+#[tokio::test]
+async fn metrics_are_valid_and_rendered_once_a_second_however_many_ask() {
     // The recorder is that of the whole process; no other test here exports.
     let prometheus = metrics::install().unwrap();
     assert!(metrics::install().is_err(), "a recorder that is there is left alone");
@@ -156,6 +193,11 @@ async fn metrics_are_valid_and_as_fresh_as_the_scrape() {
     sources.meters.ended(Ended::Ok);
     metrics::bad_input(Code(303));
     metrics::http_request("store", "get", "throttled");
+    // Whoever asks within the second gets the same page, to the byte.
+    let began = Instant::now();
+    let again = request(listener.addr(), "GET /metrics", "").await.1;
+    assert!(again == page || began.elapsed() > Duration::from_millis(500), "{again}");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     let series = check_exposition(&request(listener.addr(), "GET /metrics", "").await.1);
     assert_eq!(series[done], 2.0);
     assert_eq!(series["batchpipe_bad_inputs_total{code=\"BP303\"}"], 1.0);

@@ -86,6 +86,67 @@ fn a_program_sees_neither_the_environment_nor_the_memory_nor_the_files_of_its_wo
     assert_eq!(String::from_utf8_lossy(&seen), "cores 0\n", "and a crash of the program leaves no core either");
 }
 
+const PASSWORD: &str = "PASSWORD-IN-AN-ADDRESS";
+
+/// What the program says at the highest level of the log, with an address of a server that holds a password.
+fn said(place: &Place, args: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = place.batchpipe();
+    command.env("AWS_ACCESS_KEY_ID", "AKID").env("AWS_REGION", "eu-west-1").env("HOME", place.path());
+    command.env("RUST_LOG", "trace").envs(environment.iter().copied()).args(args).args(["--no-input", "-vvv"]);
+    let output = command.output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_password_in_an_address_is_shown_nowhere_and_at_no_level() {
+    let place = Place::new();
+    let url = format!("http://user:{PASSWORD}@127.0.0.1:9");
+    let profile = format!("[default]\nendpoint_url = {url}\n");
+    fs::write(place.path().join("profile"), profile).unwrap();
+    let config = place.path().join("profile").to_string_lossy().into_owned();
+    fs::create_dir(place.path().join("in")).unwrap();
+    fs::write(place.path().join("in/object"), b"x").unwrap();
+    let commands: [&[&str]; 7] = [
+        &["doctor", "--queue", "jobs", "--output", "s3://acme-out/"],
+        &[
+            "run",
+            "--queue",
+            "jobs",
+            "--until-empty",
+            "--process",
+            "copy",
+            "--log-format",
+            "json",
+            "--metrics-addr",
+            "none",
+        ],
+        &["map", "in", "s3://acme-out/x/", "--progress", "json"],
+        &["submit", "in", "--queue", "jobs", "--input", "s3://acme-in/", "--journal", "none"],
+        &["status", "--queue", "jobs", "--json"],
+        &["dlq", "list", "--queue", "jobs"],
+        &["config", "explain"],
+    ];
+    let variables =
+        ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS", "BATCHPIPE_ENDPOINT_URL", "HTTP_PROXY"];
+    for command in commands {
+        for variable in variables {
+            // Nothing may be asked of the network by the proxy alone.
+            let settings = [(variable, url.as_str()), ("BATCHPIPE_REGION", "eu-west-1")];
+            let closed = [settings[0], settings[1], ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")];
+            let settings = if variable == "HTTP_PROXY" { &closed[..] } else { &settings[..] };
+            let said = said(&place, command, settings);
+            assert!(!said.is_empty() && !said.contains(PASSWORD), "{command:?} {variable}: {said}");
+        }
+        let text = said(&place, command, &[("AWS_CONFIG_FILE", &config)]);
+        assert!(!text.is_empty() && !text.contains(PASSWORD), "{command:?} with a profile: {text}");
+        let text = said(&place, &[command, &["--endpoint-url", &url]].concat(), &[]);
+        assert!(text.contains("BP126") && !text.contains(PASSWORD), "{command:?} with a flag: {text}");
+    }
+    let queue = format!("{url}/1/jobs");
+    let text = said(&place, &["run", "--queue", &queue, "--process", "copy"], &[]);
+    assert!(text.contains("BP126") && !text.contains(PASSWORD), "{text}");
+}
+
 /// Ends with its guard.
 struct Worker(Child);
 

@@ -8,7 +8,7 @@ use crate::config::settings::{SETTINGS, Setting};
 use crate::config::values::show_size;
 use crate::config::{Layers, RunConfig};
 use crate::error::{Exit, UserError};
-use crate::redact::concealed;
+use crate::redact::concealed_address;
 
 /// The arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -64,7 +64,7 @@ fn default(name: &'static str, resolved: &RunConfig, layers: &Layers) -> (String
         _ => &[],
     };
     if let Some((variable, text)) = theirs.iter().find_map(|name| Some((*name, layers.variable(name)?))) {
-        return (concealed(text).into_owned(), variable.to_owned());
+        return (concealed_address(text).into_owned(), variable.to_owned());
     }
     let working = &resolved.working;
     let value = match name {

@@ -26,6 +26,8 @@ FAULTS = {
     47: "dead letters can't be sent", 48: "credentials expire", 49: "credentials rotate, IMDS slow", 50: "clock an hour wrong",
     51: "right to delete or extend taken away", 52: "one large object among many small (120 MiB here)", 53: "empty jobs without end",
     54: "smallest and largest settings", 55: "a thousand idle clients of the metrics", 56: "one of two workers killed again and again",
+    71: "a success without proof", 72: "a store that ignores If-Match", 73: "answers without end",
+    74: "listings and counts that are cut or say nothing", 75: "a status page asked for by a stranger's name",
 }
 
 # What needs another clock than the machine's is shown within one process, by tests that `cargo test` runs and this does not.
@@ -33,6 +35,13 @@ IN_PROCESS = {
     45: [("tests/lease.rs", "a_message_is_not_held_longer_than_the_queue_allows")],
     5: [("tests/pipeline/panics.rs", "a_panic_in_a_stage_is_its_jobs_failure_and_nobody_elses"),
         ("tests/pipeline/processors.rs", "a_panic_is_one_jobs_failure")],
+    71: [("tests/aws_answers/proof.rs", "a_put_without_an_etag_is_done_only_if_the_object_can_be_seen"),
+         ("tests/aws_answers/proof.rs", "a_completion_without_an_etag_is_done_only_if_the_object_can_be_seen")],
+    72: [("tests/pipeline/bytes.rs", "a_store_that_ignores_the_version_asked_for_gives_no_mixture")],
+    73: [("tests/aws_answers/endless.rs", "an_error_without_end_is_read_up_to_a_bound")],
+    74: [("tests/aws_answers/listings.rs", "a_listing_that_is_cut_or_unclear_is_an_error"),
+         ("tests/aws_answers/queues.rs", "a_queue_that_does_not_tell_its_counts_is_not_empty")],
+    75: [("tests/listener.rs", "only_addresses_localhost_and_allowed_names_are_answered")],
 }
 
 
