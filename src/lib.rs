@@ -46,6 +46,7 @@ pub mod origin;
 pub mod pipeline;
 pub mod processor;
 pub mod queue;
+mod records;
 pub mod refusal;
 pub mod retry;
 pub mod scratch;
