@@ -18,6 +18,7 @@ use crate::job::Location;
 use crate::message;
 use crate::origin::digest;
 use crate::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, attribute_size};
+use crate::status::words::things;
 
 /// What the names of our attributes begin with. None of them outlives a redrive.
 pub const PREFIX: &str = "batchpipe-";
@@ -109,7 +110,7 @@ pub fn letter_of(message: &Message, records: &[Result<bool, JobError>], to: &dyn
 fn together(first: &JobError, others: &[(usize, &JobError)]) -> JobError {
     let mut cause = first.cause.clone();
     if let [_, ..] = others {
-        cause.push_str(&format!("; {} more records failed", others.len()));
+        cause.push_str(&format!("; {} more failed", things(others.len() as u64, "record")));
     }
     for (place, error) in others {
         // More is cut off.

@@ -115,7 +115,7 @@ async fn a_record_that_is_rejected_does_not_keep_those_behind_it_from_being_work
     assert_eq!(case.letters(), [event(&[record("b"), record("d")])], "one letter, of those that failed, as they were");
     let facts = &case.rig.dead_letters.peek()[0].attributes;
     assert_eq!(facts["batchpipe-code"], "BP303");
-    assert_eq!(facts["batchpipe-reason"], "not b; 1 more records failed; BP303 of s3://input/d: not d");
+    assert_eq!(facts["batchpipe-reason"], "not b; 1 more record failed; BP303 of s3://input/d: not d");
     assert_eq!((&*facts["batchpipe-input"], &*facts["batchpipe-output"]), ("s3://input/b", "s3://output/b"));
     assert_eq!(facts["batchpipe-message-id"], case.id);
     let counted = [Ended::Ok, Ended::Failed].map(|how| case.rig.meters.jobs(how));
