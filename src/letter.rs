@@ -110,7 +110,7 @@ pub fn letter_of(message: &Message, records: &[Result<bool, JobError>], to: &dyn
 fn together(first: &JobError, others: &[(usize, &JobError)]) -> JobError {
     let mut cause = first.cause.clone();
     if let [_, ..] = others {
-        cause.push_str(&format!("; {} more failed", things(others.len() as u64, "record")));
+        cause.push_str(&format!("; {} failed", things(others.len() as u64, "more record")));
     }
     for (place, error) in others {
         // More is cut off.

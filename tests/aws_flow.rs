@@ -554,7 +554,18 @@ async fn a_list_may_name_objects_beside_files_and_nothing_of_them_is_uploaded() 
         "{told}"
     );
     assert_eq!(world.keys("in/").await, ["in/in/a", "in/there"]);
-    let run = ["run", "--queue", &world.queue, "--process", "copy", "--until-empty", "--wait-time", "1s"];
+    let run = [
+        "run",
+        "--queue",
+        &world.queue,
+        "--process",
+        "copy",
+        "--until-empty",
+        "--wait-time",
+        "1s",
+        "--metrics-addr",
+        "none",
+    ];
     let worked = world.run(&run);
     assert!(worked.status.success(), "{}", text(&worked));
     assert_eq!(world.keys("out/").await, ["out/elsewhere/b+c", "out/in/a", "out/there"]);

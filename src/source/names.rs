@@ -225,12 +225,12 @@ mod tests {
     use super::*;
     use crate::testing::{Fault, Faults, Faulty, MemoryStore, On};
 
-    /// What is found of a list of objects below `s3://in/2026/`: the name, the size and the place, or the failure.
+    /// What is found of a list of objects below `s3://acme-in/2026/`: the name, the size and the place, or the failure.
     async fn found(list: &str, store: Arc<dyn ObjectStore>, look: bool) -> Vec<Result<(String, u64, String), String>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");
         std::fs::write(&path, list).unwrap();
-        let how = Listed { null: false, below: Some(Location::s3("in", "2026/")), look };
+        let how = Listed { null: false, below: Some(Location::s3("acme-in", "2026/")), look };
         let found = listed(&Source::List(path), how, Select::new(&[], &["*.tmp".to_owned()]).unwrap(), &store);
         let told = found.map(|found| match found {
             Ok(Found { name, size, place: Place::Object(object), .. }) => Ok((name, size, object.location.to_string())),
@@ -244,7 +244,7 @@ mod tests {
     fn store() -> MemoryStore {
         let store = MemoryStore::new();
         for (bucket, key) in
-            [("in", "2026/a b.csv"), ("in", "2025/a.csv"), ("other", "2026/a+%2B"), ("in", "2026/x.tmp")]
+            [("acme-in", "2026/a b.csv"), ("acme-in", "2025/a.csv"), ("other", "2026/a+%2B"), ("acme-in", "2026/x.tmp")]
         {
             store.insert(Location::s3(bucket, key), "four");
         }
@@ -253,14 +253,16 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_in_a_list_is_there_already_and_is_named_by_what_follows_the_input() {
-        let list = "s3://in/2026/a b.csv\r\ns3://in/2025/a.csv\ns3://in/2026/none\ns3://in/2026/x.tmp\ns3://other/2026/a+%2B\ns3://in/";
+        let list = "s3://acme-in/2026/a b.csv\r\ns3://acme-in/2025/a.csv\ns3://acme-in/2026/none\ns3://acme-in/2026/x.tmp\ns3://other/2026/a+%2B\ns3://acme-in/";
         let found = found(list, Arc::new(store()), true).await;
         let object = |name: &str, at: &str| Ok((name.to_owned(), 4, at.to_owned()));
-        assert_eq!(found[0], object("a b.csv", "s3://in/2026/a b.csv"));
-        assert_eq!(found[1], object("2025/a.csv", "s3://in/2025/a.csv"), "elsewhere: by its whole key");
-        assert_eq!(found[2], Err("line 3: \"s3://in/2026/none\": there is no such object".to_owned()));
+        assert_eq!(found[0], object("a b.csv", "s3://acme-in/2026/a b.csv"));
+        assert_eq!(found[1], object("2025/a.csv", "s3://acme-in/2025/a.csv"), "elsewhere: by its whole key");
+        assert_eq!(found[2], Err("line 3: \"s3://acme-in/2026/none\": there is no such object".to_owned()));
         assert_eq!(found[3], object("2026/a+%2B", "s3://other/2026/a+%2B"), "and nothing is decoded");
-        assert!(found[4].as_ref().is_err_and(|error| error.starts_with("line 6: \"s3://in/\": it names no object")));
+        assert!(
+            found[4].as_ref().is_err_and(|error| error.starts_with("line 6: \"s3://acme-in/\": it names no object"))
+        );
         assert_eq!(found.len(), 5, "what is excluded is left out");
     }
 
@@ -270,8 +272,8 @@ mod tests {
         faults.always(On::Head, Fault::Fail(ServiceErrorKind::Denied));
         let refused: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(store()), faults.clone()));
         for look in [true, false] {
-            let found = found("s3://in/2026/a b.csv\n", Arc::clone(&refused), look).await;
-            assert_eq!(found, [Ok(("a b.csv".to_owned(), 0, "unseen s3://in/2026/a b.csv".to_owned()))]);
+            let found = found("s3://acme-in/2026/a b.csv\n", Arc::clone(&refused), look).await;
+            assert_eq!(found, [Ok(("a b.csv".to_owned(), 0, "unseen s3://acme-in/2026/a b.csv".to_owned()))]);
         }
         assert_eq!(faults.calls(On::Head), 1, "and only who looks asks");
     }
