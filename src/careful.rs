@@ -60,6 +60,11 @@ impl Pipeline {
         }
     }
 
+    /// Whether the job was done before, as far as its output's marks can be seen.
+    pub(crate) async fn is_done(&self, job: &Job, cut: &Cut<'_>) -> bool {
+        matches!(self.look(job, cut).await, Ok(There::Same))
+    }
+
     async fn look(&self, job: &Job, cut: &Cut<'_>) -> Result<There, JobError> {
         let (retry, meters) = (self.plan.transfer.retry, &self.intake.meters);
         let head = retry.run(meters, Call::store("head"), || self.store.head(&job.output));

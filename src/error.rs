@@ -209,7 +209,7 @@ pub enum ErrorKind {
 }
 
 /// The failure of one attempt at one job.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{stage} failed ({code}): {cause}", stage = .stage.as_str())]
 pub struct JobError {
     /// Where it happened.

@@ -5,6 +5,9 @@
 //! last words of a program, which are long, give way first, and the code last. The message's own attributes follow where
 //! there is room left. A queue that takes even less (its own limit may be lower) is offered [`slimmer`] letters.
 //!
+//! Of a message with several records only those that failed go into the letter, so that a redrive works on no other: the facts
+//! are those of the first, and the reason tells of the others.
+//!
 //! Attributes come from whoever can send to the dead letters: they are shown escaped, and nothing is decided by them but
 //! what a person sees, and in which group a redriven message waits.
 
@@ -12,7 +15,10 @@ use std::collections::BTreeMap;
 
 use crate::error::JobError;
 use crate::job::Location;
+use crate::message;
+use crate::origin::digest;
 use crate::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, attribute_size};
+use crate::status::words::things;
 
 /// What the names of our attributes begin with. None of them outlives a redrive.
 pub const PREFIX: &str = "batchpipe-";
@@ -74,6 +80,48 @@ impl Attributes {
             self.taken.insert(name.to_owned(), value);
         }
     }
+}
+
+/// The letter of a message whose records ended so: of the message as it was, or of those records alone that failed. `None` if
+/// none did.
+pub fn letter_of(message: &Message, records: &[Result<bool, JobError>], to: &dyn JobQueue) -> Option<Outgoing> {
+    let failed: Vec<(usize, &JobError)> =
+        records.iter().enumerate().filter_map(|(place, record)| Some((place, record.as_ref().err()?))).collect();
+    let [(_, first), others @ ..] = &failed[..] else { return None };
+    if records.len() == 1 {
+        return Some(letter(message, first, to));
+    }
+    let error = together(first, others);
+    if failed.len() == records.len() {
+        return Some(letter(message, &error, to));
+    }
+    let places: Vec<usize> = failed.iter().map(|(place, _)| *place).collect();
+    // What can't be parted goes whole, and what was done of it is done again: too much rather than too little.
+    let body = message::only(&message.body, &places).unwrap_or_else(|| message.body.clone());
+    let mut letter = letter(&Message { body, ..message.clone() }, &error, to);
+    if let Some(name) = &mut letter.deduplication {
+        // Other records of the same message are no repeat.
+        *name = format!("{name}-{}", digest(&letter.body));
+    }
+    Some(letter)
+}
+
+/// One failure for several records of a message: the first, and what there is to say of the others.
+fn together(first: &JobError, others: &[(usize, &JobError)]) -> JobError {
+    let mut cause = first.cause.clone();
+    if let [_, ..] = others {
+        cause.push_str(&format!("; {} failed", things(others.len() as u64, "more record")));
+    }
+    for (place, error) in others {
+        // More is cut off.
+        if cause.len() > LONGEST {
+            break;
+        }
+        let which = error.job.as_ref().map_or_else(|| format!("record {}", place + 1), |job| named(&job.input));
+        cause.push_str(&format!("; {} of {which}: {}", error.code, error.cause));
+    }
+    let stderr = first.stderr.clone().or_else(|| others.iter().find_map(|(_, error)| error.stderr.clone()));
+    JobError { cause, stderr, ..first.clone() }
 }
 
 /// The message as it was, with what is known of its failure, for the queue `to`.

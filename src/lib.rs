@@ -47,6 +47,7 @@ pub mod pipeline;
 pub mod processor;
 pub mod queue;
 pub mod redact;
+mod records;
 pub mod refusal;
 pub mod retry;
 pub mod scratch;

@@ -1,7 +1,7 @@
 //! The pipeline: receive → (download → process → upload) × N → acknowledge.
 //!
 //! [`Pipeline::run`] is the flow between jobs, `Pipeline::transfer` the flow within one. Nothing else connects stages.
-//! In between, `line.rs` works the messages of a FIFO group one after the other.
+//! In between, `line.rs` works the messages of a FIFO group one after the other, and `records.rs` the records of a message.
 //! Backpressure is the stream not being polled in the first and a full [`link`] in the second; draining is the
 //! stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one core.
 
@@ -12,26 +12,22 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::batched::Batched;
 use crate::budget::Room;
-use crate::crash;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::hedge::Hedge;
 use crate::job::Job;
-use crate::lease::Lease;
 use crate::leftovers::Leftovers;
 use crate::limit::Lane;
 use crate::link::link;
-use crate::message::{self, Parsed, Rules};
+use crate::message::Rules;
 use crate::origin::Origin;
 use crate::processor::{Slots, Work, panics};
-use crate::queue::Message;
 use crate::refusal::Readable;
 use crate::retry::Retry;
-use crate::stages::{Finished, Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload};
+use crate::stages::{Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload};
 use crate::store::{Condition, ObjectStore, Writing};
 use crate::task;
 use crate::tuner::Tuner;
@@ -124,67 +120,6 @@ impl Pipeline {
         settled
     }
 
-    /// One message, from lease to result. A message with several jobs is done when all of them are.
-    pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
-        // One that the clock can't tell never comes.
-        let deadline = self.plan.job_timeout.and_then(|longest| Instant::now().checked_add(longest));
-        let cut = Cut { lease: Some(&lease), shutdown: &self.intake.shutdown, deadline };
-        let worked = async {
-            let mut done = false;
-            let jobs = self.jobs(&message).map_err(|error| self.own(&message, error))?;
-            if jobs.len() > 1 {
-                room.keep();
-            }
-            for job in jobs {
-                let worked = unless_it_panics(self.work(job.clone(), room, &cut));
-                done |= worked.await.map_err(|error| error.of(job))?;
-            }
-            Ok(done)
-        };
-        let result = unless_it_panics(worked).await;
-        if result.is_ok() {
-            crash::point("CP9");
-        }
-        self.intake.circuit.note(&result);
-        Finished::new(message, lease, result)
-    }
-
-    /// What a message asks for, as far as the operator allows it.
-    fn jobs(&self, message: &Message) -> Result<Vec<Job>, JobError> {
-        if !message.intact {
-            let cause = "the body does not match the checksum that came with it";
-            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(211), cause));
-        }
-        match message::parse(&message.body)? {
-            Parsed::Nothing(why) => {
-                tracing::debug!(id = ?message.id, why, "a message with nothing to do");
-                Ok(Vec::new())
-            }
-            Parsed::Jobs(requests) => {
-                requests.iter().map(|request| self.plan.rules.job(request, &message.id, message.attempt)).collect()
-            }
-        }
-    }
-
-    /// One job; false if there was nothing to do.
-    async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
-        let result = match self.plan.if_exists {
-            // On the heap, as all that few jobs need (here and in the stages): a future is as long as its longest way, and is
-            // moved some times before it is at work.
-            IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
-            IfExists::Skip | IfExists::Fail => Box::pin(self.unless_done(&job, room, cut)).await,
-        };
-        match result {
-            Ok(done) => {
-                if done {
-                    self.readable.note(&job.input);
-                }
-                Ok(done)
-            }
-            Err(error) => Err(Box::pin(self.weigh(&job, error, cut)).await),
-        }
-    }
-
     /// The bytes of one job: three stages joined by two links. The output appears if `condition` holds.
     pub(crate) async fn transfer(
         &self,
@@ -235,7 +170,7 @@ impl Pipeline {
 }
 
 /// A panic is a fault of ours that this job has brought out: the job's failure, and nobody else's.
-async fn unless_it_panics<T>(work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+pub(crate) async fn unless_it_panics<T>(work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
 }
 

@@ -28,7 +28,7 @@ use futures::StreamExt;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
 use crate::job::{Job, Location};
-use crate::message::{self, Parsed, Request};
+use crate::message::Request;
 use crate::pipeline::Pipeline;
 use crate::queue::Message;
 use crate::retry::{Call, Retry};
@@ -86,12 +86,12 @@ impl Readable {
 }
 
 impl Pipeline {
-    /// The error of a message that is no job here, as this worker's own matter if it may be.
-    pub(crate) fn own(&self, message: &Message, error: JobError) -> JobError {
+    /// The error of a request that is no job here, as this worker's own matter if it may be.
+    pub(crate) fn own(&self, message: &Message, request: &Request, error: JobError) -> JobError {
         let received_enough = self.settling.max_receives.is_some_and(|most| message.attempt >= most);
         let lacking = match error.code {
             NO_OUTPUT => true,
-            NOT_ALLOWED => self.plan.rules.allow.is_empty() && is_on_files(message),
+            NOT_ALLOWED => self.plan.rules.allow.is_empty() && is_on_files(request),
             _ => false,
         };
         if lacking && self.readable.is_empty() && !received_enough {
@@ -170,10 +170,9 @@ fn is_file(place: &Location) -> bool {
     matches!(place, Location::File { .. })
 }
 
-/// Whether a message asks for files to be read or written.
-fn is_on_files(message: &Message) -> bool {
-    let on_files = |request: &Request| is_file(&request.input) || request.output.as_ref().is_some_and(is_file);
-    matches!(message::parse(&message.body), Ok(Parsed::Jobs(requests)) if requests.iter().any(on_files))
+/// Whether a job is to read or write files.
+fn is_on_files(request: &Request) -> bool {
+    is_file(&request.input) || request.output.as_ref().is_some_and(is_file)
 }
 
 /// Whether nobody answers a question about an object that could not be reached.

@@ -3,9 +3,9 @@
 //! Found one at a time, on a thread of its own where it blocks: a million files are never listed in memory. Bounded by
 //! the channel between the two.
 
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -18,6 +18,10 @@ use crate::config::Source;
 use crate::error::UserError;
 use crate::job::Location;
 use crate::store::{ObjectInfo, ObjectStore};
+
+mod names;
+
+pub use names::{Listed, listed};
 
 /// Names found ahead of the uploads: enough to hide a slow directory.
 const AHEAD: usize = 1_000;
@@ -48,6 +52,8 @@ pub enum Place {
     File(PathBuf),
     /// In a store.
     Object(ObjectInfo),
+    /// In a store, which was not asked about it or did not say: its size and version are not known.
+    Unseen(Location),
 }
 
 /// Which names are taken: those that match an include, if there are any, and no exclude.
@@ -92,13 +98,7 @@ pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> Bo
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             sink.file(&name, &path);
         }),
-        Source::Names => Box::new(|sink| names(io::stdin().lock(), sink)),
-        Source::List(path) => Box::new(move |sink| match std::fs::File::open(&path) {
-            Ok(file) => names(BufReader::new(file), sink),
-            Err(error) => {
-                sink.failed(&path, &error);
-            }
-        }),
+        Source::Names | Source::List(_) => return listed(source, Listed::default(), select, store),
     };
     tokio::task::spawn_blocking(move || walk(&Sink { output, select }));
     stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
@@ -116,23 +116,31 @@ impl Sink {
         if !self.select.takes(name) {
             return true;
         }
-        let metadata = match std::fs::metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) => return self.failed(path, &error),
-        };
-        if !metadata.is_file() {
-            return self.failed(path, &io::Error::other("it is not a regular file"));
+        match look(name, path) {
+            Ok(found) => self.output.blocking_send(Ok(found)).is_ok(),
+            Err(error) => self.failed(path, &error),
         }
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let stamp = format!("{}-{}", metadata.len(), modified.unwrap_or_default().as_nanos());
-        let place = Place::File(path.to_owned());
-        self.output.blocking_send(Ok(Found { name: name.to_owned(), place, size: metadata.len(), stamp })).is_ok()
     }
 
     fn failed(&self, path: &Path, error: &io::Error) -> bool {
-        let error = io::Error::new(error.kind(), format!("{:?}: {error}", path.display().to_string()));
-        self.output.blocking_send(Err(error)).is_ok()
+        self.output.blocking_send(Err(named(path, error))).is_ok()
     }
+}
+
+/// The failure, with the path that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{:?}: {error}", path.display().to_string()))
+}
+
+/// The file at `path`, which is called `name`.
+fn look(name: &str, path: &Path) -> io::Result<Found> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let stamp = format!("{}-{}", metadata.len(), modified.unwrap_or_default().as_nanos());
+    Ok(Found { name: name.to_owned(), place: Place::File(path.to_owned()), size: metadata.len(), stamp })
 }
 
 /// Every file below `root`. A link is followed as far as it stays there, as a store that is a directory does it: what lies
@@ -174,37 +182,6 @@ fn walk(root: &Path, sink: &Sink) {
 
 fn name_below(path: &Path, root: &Path) -> Option<String> {
     path.strip_prefix(root).ok()?.to_str().map(str::to_owned)
-}
-
-/// One name a line, as they come. Absolute names and `./` keep their places without the leading part.
-fn names(lines: impl BufRead, sink: &Sink) {
-    for line in lines.lines() {
-        let line = match line {
-            Ok(line) if line.is_empty() => continue,
-            Ok(line) => line,
-            Err(error) => {
-                sink.failed(Path::new("the list of names"), &error);
-                return;
-            }
-        };
-        let path = Path::new(&line);
-        let mut name = PathBuf::new();
-        let mut climbs = false;
-        for component in path.components() {
-            match component {
-                Component::Normal(part) => name.push(part),
-                Component::ParentDir => climbs = true,
-                _ => {}
-            }
-        }
-        let goes_on = match name.to_str() {
-            Some(name) if !climbs && !name.is_empty() => sink.file(name, path),
-            _ => sink.failed(path, &io::Error::other("a name with .. has no place below the input prefix")),
-        };
-        if !goes_on {
-            return;
-        }
-    }
 }
 
 /// Objects under a prefix. An empty object that ends in a slash is a console's folder, not an input.

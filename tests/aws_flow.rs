@@ -451,3 +451,122 @@ async fn without_dead_letters_nobody_is_sent_to_look_at_them() {
     let next = format!("They stay in the queue, which has no dead letters:  batchpipe doctor --queue {bare}");
     assert!(text(&worked).contains(&next) && !text(&worked).contains("dlq list"), "{}", text(&worked));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn events_of_every_sender_are_worked_and_their_records_are_settled_apart() {
+    let world = world().await;
+    let bucket = &world.bucket;
+    for key in ["call", "ceph+%2B", "lake", "log1", "log2", "first", "last"] {
+        world.store().put(&world_at(&world, key), Bytes::from_static(b"x"), &Writing::default()).await.unwrap();
+    }
+    let record = |source: &str, name: &str, key: &str| {
+        format!(
+            r#"{{"eventVersion":"2.2","eventSource":"{source}","eventName":"{name}","s3":{{"bucket":{{"name":"{bucket}"}},"object":{{"key":"{key}","versionId":""}}}}}}"#
+        )
+    };
+    let sns = |message: String| {
+        serde_json::json!({"Type": "Notification", "TopicArn": "arn:x", "Message": message}).to_string()
+    };
+    let created = "ObjectCreated:Put";
+    let bodies = [
+        format!(
+            r#"{{"source":"aws.s3","detail-type":"AWS API Call via CloudTrail","detail":{{"eventName":"PutObject","requestParameters":{{"bucketName":"{bucket}","key":"call"}}}}}}"#
+        ),
+        format!(r#"{{"Records":[{}]}}"#, record("ceph:s3", created, "ceph+%2B")),
+        format!(r#"{{"source":"aws.s3","detail":{{"bucket":{{"name":"{bucket}"}},"object":{{"key":"lake"}}}}}}"#),
+        sns(format!(r#"{{"s3Bucket":"{bucket}","s3ObjectKey":["log1","log2"]}}"#)),
+        sns(format!(
+            r#"{{"Records":[{},{},{},{}]}}"#,
+            record("aws:s3", created, "first"),
+            record("aws:s3", created, "missing"),
+            record("aws:s3", "ObjectRenamed:Put", "unknown"),
+            record("aws:s3", created, "last")
+        )),
+        format!(r#"{{"Records":[{}]}}"#, record("aws:s3", "ObjectRemoved:Delete", "gone")),
+    ];
+    let sqs = world.aws.sqs("us-east-1", None);
+    let url = sqs.get_queue_url().queue_name(&world.queue).send().await.unwrap().queue_url.unwrap();
+    for body in bodies {
+        sqs.send_message().queue_url(&url).message_body(body).send().await.unwrap();
+    }
+    let output = world.uri("out/");
+    let run = [
+        "run",
+        "--queue",
+        &world.queue,
+        "--output",
+        &output,
+        "--process",
+        "copy",
+        "--until-empty",
+        "--wait-time",
+        "1s",
+    ];
+    let worked = world.run(&run);
+    let told = text(&worked);
+    assert_eq!(worked.status.code(), Some(8), "{told}");
+    let expected = ["out/call", "out/ceph+%2B", "out/first", "out/lake", "out/last", "out/log1", "out/log2"];
+    assert_eq!(world.keys("out/").await, expected, "{told}");
+    assert!(told.contains("done=7") && told.contains("skipped=1") && told.contains("ObjectRemoved:*"), "{told}");
+
+    let listed = text(&world.run(&["dlq", "list", "--queue", &world.queue, "--json"]));
+    let letter: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (letter["code"].as_str(), letter["input"].as_str()),
+        (Some("BP301"), Some(&*world.uri("missing"))),
+        "{listed}"
+    );
+    assert_eq!(listed.matches("\"dead_letter\"").count(), 1, "one letter for both: {listed}");
+    let shown = text(&world.run(&["dlq", "show", letter["id"].as_str().unwrap(), "--queue", &world.queue]));
+    assert!(shown.contains("record 1 of 2") && shown.contains("refused  BP212: "), "{shown}");
+    assert!(!shown.contains("first") && !shown.contains("last"), "{shown}");
+
+    // A redrive works what was missing, and leaves what nobody knows.
+    world.store().put(&world_at(&world, "missing"), Bytes::from_static(b"x"), &Writing::default()).await.unwrap();
+    assert!(world.run(&["dlq", "redrive", "--queue", &world.queue]).status.success());
+    let again = text(&world.run(&run));
+    assert!(again.contains("done=1") && world.keys("out/missing").await.len() == 1, "{again}");
+    let left = text(&world.run(&["dlq", "list", "--queue", &world.queue]));
+    assert!(left.contains("BP212") && !left.contains("BP301"), "{left}");
+}
+
+fn world_at(world: &World, key: &str) -> Location {
+    Location::s3(&world.bucket, key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn a_list_may_name_objects_beside_files_and_nothing_of_them_is_uploaded() {
+    let world = world().await;
+    world.file("a", b"file");
+    for key in ["in/there", "elsewhere/b+c"] {
+        world.store().put(&world_at(&world, key), Bytes::from_static(b"object"), &Writing::default()).await.unwrap();
+    }
+    let list = format!("in/a\n{}\n{}\n{}\n", world.uri("in/there"), world.uri("elsewhere/b+c"), world.uri("in/none"));
+    fs::write(world.folder.path().join("list"), list).unwrap();
+    let (input, output) = (world.uri("in/"), world.uri("out/"));
+    let sent = world.run(&["submit", "@list", "--input", &input, "--output", &output, "--queue", &world.queue]);
+    let told = text(&sent);
+    assert_eq!(sent.status.code(), Some(8), "{told}");
+    assert!(
+        told.contains("Sent 3 jobs") && told.contains("line 4: ") && told.contains("there is no such object"),
+        "{told}"
+    );
+    assert_eq!(world.keys("in/").await, ["in/in/a", "in/there"]);
+    let run = [
+        "run",
+        "--queue",
+        &world.queue,
+        "--process",
+        "copy",
+        "--until-empty",
+        "--wait-time",
+        "1s",
+        "--metrics-addr",
+        "none",
+    ];
+    let worked = world.run(&run);
+    assert!(worked.status.success(), "{}", text(&worked));
+    assert_eq!(world.keys("out/").await, ["out/elsewhere/b+c", "out/in/a", "out/there"]);
+}

@@ -4,7 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use batchpipe::job::{Location, MAX_KEY_BYTES};
-use batchpipe::message::{Format, Parsed, Request, Rules, Wrapping, encode_own, encode_sample2013, parse, understand};
+use batchpipe::message::{
+    self, Format, Record, Request, Rules, Wrapping, encode_own, encode_sample2013, only, parse, understand,
+};
 use batchpipe::processor::codec::{Chain, Suffix};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -25,6 +27,18 @@ const TEST_EVENT: &str = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time"
 /// An S3 event through EventBridge.
 const EVENTBRIDGE: &str = r#"{"version":"0","id":"17793124-05d4-b198-2fde-7ededc63b103","detail-type":"Object Created","source":"aws.s3","account":"111122223333","time":"2021-11-12T00:00:00Z","region":"ca-central-1","resources":["arn:aws:s3:::amzn-s3-demo-bucket1"],"detail":{"version":"0","bucket":{"name":"amzn-s3-demo-bucket1"},"object":{"key":"example-key","size":5,"etag":"b1946ac92492d2347c6235b4d2611184","version-id":"IYV3p45BT0ac8hjHg1houSdS1a.Mro8e","sequencer":"617f08299329d189"},"request-id":"N4N7GDK58NMKJ12R","requester":"123456789012","source-ip-address":"1.2.3.4","reason":"PutObject"}}"#;
 
+/// A call to S3 that CloudTrail has recorded, through EventBridge.
+const CALL: &str = r#"{"version":"0","id":"x","detail-type":"AWS API Call via CloudTrail","source":"aws.s3","account":"1","time":"2021-11-12T00:00:00Z","region":"us-east-1","resources":[],"detail":{"eventVersion":"1.08","eventSource":"s3.amazonaws.com","eventName":"PutObject","awsRegion":"us-east-1","requestParameters":{"bucketName":"in-b","key":"a.txt"},"additionalEventData":{"bytesTransferredIn":0.0},"responseElements":null,"readOnly":false,"resources":[{"type":"AWS::S3::Object","ARN":"arn:aws:s3:::in-b/a.txt"}]}}"#;
+
+/// An event of Ceph, whose buckets have no versions.
+const CEPH: &str = r#"{"Records":[{"eventVersion":"2.2","eventSource":"ceph:s3","awsRegion":"us-east-1","eventTime":"2026-01-01T00:00:00.000Z","eventName":"ObjectCreated:Put","userIdentity":{"principalId":"X"},"requestParameters":{"sourceIPAddress":"127.0.0.1"},"responseElements":{"x-amz-request-id":"r"},"s3":{"s3SchemaVersion":"1.0","configurationId":"c","bucket":{"name":"in-b","ownerIdentity":{"principalId":"X"},"arn":"arn:aws:s3:::in-b"},"object":{"key":"a.txt","size":5,"eTag":"5d41402abc4b2a76b9719d911017c592","sequencer":"0055AED6DCD90281E5","versionId":"","metadata":[{"key":"x-amz-meta-a","val":"b"}],"tags":[]}},"eventId":"1575221657.102001.80dc2ad1527cfcd1"}]}"#;
+
+/// An S3 event as Security Lake passes it on.
+const SECURITY_LAKE: &str = r#"{"source":"aws.s3","time":"2021","account":"1","region":"us-east-1","resources":["arn:aws:s3:::in-b"],"detail":{"bucket":{"name":"in-b"},"object":{"key":"region=us-east-1/a+b%2B.gz.parquet","size":1,"etag":"x"},"request-id":"r","requester":"x"}}"#;
+
+/// A notice of CloudTrail of two new log files.
+const NOTICE: &str = r#"{"s3Bucket": "in-b", "s3ObjectKey": ["AWSLogs/1/x+%2B.json.gz", "AWSLogs/1/y.json.gz"]}"#;
+
 const OWN: &str = r#"{"v":1,"id":"01JD","input":"s3://bucket/input/a.csv","output":"s3://bucket/output/a.csv","batch":"2026-11-24-photos","size":7,"etag":"e","version_id":"x","args":["-q"]}"#;
 
 /// An SNS envelope as SNS prints it, newlines and all.
@@ -38,8 +52,16 @@ fn in_sns(message: &str) -> String {
 }
 
 fn jobs(body: &str) -> Vec<Request> {
-    match parse(body) {
-        Ok(Parsed::Jobs(jobs)) => jobs,
+    let records = parse(body).unwrap_or_else(|error| panic!("{body:?}: {error}"));
+    let (count, jobs) = (records.len(), message::jobs(records));
+    assert_eq!(jobs.len(), count, "{body:?} holds nothing but jobs");
+    jobs
+}
+
+/// The kind of event for which the only record of a message is skipped.
+fn skipped(body: &str) -> &'static str {
+    match parse(body).as_deref() {
+        Ok([Record::Nothing(kind)]) => kind,
         other => panic!("{body:?} is {other:?}"),
     }
 }
@@ -133,16 +155,14 @@ fn an_etag_loses_its_quotes_and_an_empty_one_is_none() {
 #[test]
 fn a_folder_of_the_console_is_no_job_and_an_object_that_only_ends_like_one_is() {
     let of_size = |size: u64, keys: &[&str]| s3_event(keys).replace("\"key\":", &format!("\"size\":{size},\"key\":"));
-    assert!(matches!(parse(&of_size(0, &["photos/"])), Ok(Parsed::Nothing(_))));
+    assert_eq!(skipped(&of_size(0, &["photos/"])), "a folder of the console");
     assert_eq!(only_job(&of_size(7, &["photos/"])).input.key(), "photos/");
     assert_eq!(only_job(&of_size(0, &["photos"])).size, Some(0));
     assert_eq!(only_job(&s3_event(&["photos/"])).size, None, "nobody says that it is empty");
-    assert_eq!(
-        jobs(&of_size(0, &["a", "b/", "c"])).iter().map(|job| job.input.key().to_owned()).collect::<Vec<_>>(),
-        ["a", "c"]
-    );
+    let among = message::jobs(parse(&of_size(0, &["a", "b/", "c"])).unwrap());
+    assert_eq!(among.iter().map(|job| job.input.key().to_owned()).collect::<Vec<_>>(), ["a", "c"]);
     let bridged = EVENTBRIDGE.replace("example-key", "photos/").replace("\"size\":5", "\"size\":0");
-    assert!(matches!(parse(&bridged), Ok(Parsed::Nothing(_))));
+    assert_eq!(skipped(&bridged), "a folder of the console");
 }
 
 #[test]
@@ -173,14 +193,132 @@ fn several_records_are_several_jobs_with_names_of_their_own() {
 }
 
 #[test]
+fn a_call_that_created_an_object_is_a_job_and_its_key_is_never_decoded() {
+    for name in ["PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"] {
+        let call = CALL.replace("PutObject", name).replace("a.txt\"}", "a+b%20c\",\"x-amz-copy-source\":\"other/x\"}");
+        let expected = Request::new(Format::CloudTrailCall, Location::s3("in-b", "a+b%20c"));
+        assert_eq!(only_job(&call), expected, "{name}");
+        assert_eq!(only_job(&in_sns(&call)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_call_that_created_no_object_is_skipped_and_an_unknown_one_is_kept() {
+    let call = |name: &str| CALL.replace("PutObject", name);
+    assert_eq!(skipped(&call("GetObject")), "Get*");
+    assert_eq!(skipped(&call("DeleteObjects")), "DeleteObjects");
+    assert_eq!(
+        skipped(&CALL.replace("\"readOnly\"", "\"errorCode\":\"AccessDenied\",\"readOnly\"")),
+        "a call that failed"
+    );
+    let error = parse(&call("RenameObject")).unwrap_err();
+    assert_eq!(error.code.0, 212);
+    assert!(error.cause.contains("\"RenameObject\""), "{}", error.cause);
+    assert_eq!(parse(&CALL.replace("\"key\"", "\"prefix\"")).unwrap_err().code.0, 204);
+}
+
+#[test]
+fn stores_that_do_as_s3_does_are_read_as_s3_and_ceph_writes_keys_as_they_are() {
+    let job = only_job(CEPH);
+    assert_eq!((job.input, job.version_id), (Location::s3("in-b", "a.txt"), None), "an empty version is none");
+    let with_key = |source: &str| CEPH.replace("a.txt", "a+b%2Bc").replace("ceph:s3", source);
+    for (source, key) in [("ceph:s3", "a+b%2Bc"), ("minio:s3", "a b+c"), ("rustfs:s3", "a b+c"), ("acme:s3", "a b+c")] {
+        assert_eq!(only_job(&with_key(source)).input.key(), key, "{source}");
+    }
+    for source in ["ceph:sns", ":s3", "s3", "aws:s3express", "s3.amazonaws.com"] {
+        assert_eq!(parse(&with_key(source)).unwrap_err().code.0, 208, "{source}");
+    }
+}
+
+#[test]
+fn a_kind_of_event_that_is_known_is_skipped_by_its_name_and_an_unknown_one_is_kept() {
+    let event = |name: &str| s3_event(&["a"]).replace("ObjectCreated:Put", name);
+    for (name, kind) in [
+        ("ObjectRemoved:DeleteMarkerCreated", "ObjectRemoved:*"),
+        ("s3:ObjectAcl:Put", "ObjectAcl:*"),
+        ("LifecycleTransition", "LifecycleTransition"),
+        ("Replication:OperationNotTracked", "Replication:*"),
+        ("ReducedRedundancyLostObject", "ReducedRedundancyLostObject"),
+        ("s3:ObjectCreated:PutTagging", "ObjectCreated:PutTagging"),
+    ] {
+        assert_eq!(skipped(&event(name)), kind);
+    }
+    let bridged = |detail_type: &str| EVENTBRIDGE.replace("Object Created", detail_type);
+    for kind in ["Object Deleted", "Object Restore Expired", "Object ACL Updated", "Object Tags Added"] {
+        assert_eq!(skipped(&bridged(kind)), kind);
+    }
+    for unknown in [event("ObjectRenamed:Put"), bridged("Object Renamed"), bridged("AWS Service Event via CloudTrail")]
+    {
+        let error = parse(&unknown).unwrap_err();
+        assert!(error.code.0 == 212 && error.cause.contains("of the unknown kind \""), "{error}");
+        assert_eq!(parse(&in_sns(&unknown)).unwrap_err().code.0, 212);
+    }
+}
+
+#[test]
+fn security_lake_passes_on_events_of_created_objects_whose_keys_are_not_encoded() {
+    let expected = Request {
+        size: Some(1),
+        etag: Some("x".into()),
+        ..Request::new(Format::EventBridge, Location::s3("in-b", "region=us-east-1/a+b%2B.gz.parquet"))
+    };
+    assert_eq!(only_job(SECURITY_LAKE), expected);
+    assert_eq!(parse(&SECURITY_LAKE.replace("aws.s3", "aws.ec2")).unwrap_err().code.0, 208);
+}
+
+#[test]
+fn a_notice_of_cloudtrail_is_a_job_for_each_log_file() {
+    for notice in [NOTICE.to_owned(), in_sns(NOTICE)] {
+        let found = jobs(&notice);
+        let keys: Vec<_> = found.iter().map(|job| (job.input.key(), job.nth)).collect();
+        assert_eq!(keys, [("AWSLogs/1/x+%2B.json.gz", Some(1)), ("AWSLogs/1/y.json.gz", Some(2))]);
+    }
+    assert_eq!(only_job(r#"{"s3Bucket":"in-b","s3ObjectKey":"AWSLogs/c","messageType":"x"}"#).input.key(), "AWSLogs/c");
+    assert_eq!(parse(r#"{"s3Bucket":"in-b","s3ObjectKey":[]}"#).unwrap_err().code.0, 208);
+    assert_eq!(skipped(&in_sns("CloudTrail validation message.")), "CloudTrail's trial of a topic");
+    assert_eq!(parse("CloudTrail validation message.").unwrap_err().code.0, 201, "nobody sends it without a topic");
+}
+
+#[test]
+fn a_pointer_of_the_extended_client_is_named_and_not_followed() {
+    let pointer = r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"b","s3Key":"k"}]"#;
+    let error = parse(pointer).unwrap_err();
+    assert!(error.code.0 == 213 && error.cause.contains("s3://b/k"), "{error}");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_does_not_take_those_beside_it_with_it() {
+    let event = s3_event(&["a", "b", "c", "d"]).replace("\"b\"", "7").replace("\"d\"", "\"%FF\"");
+    let records = parse(&event).unwrap();
+    let codes = |record: &Record| match record {
+        Record::Job(job) => job.input.key().to_owned(),
+        Record::Nothing(kind) => (*kind).to_owned(),
+        Record::Refused(error) => error.code.to_string(),
+    };
+    assert_eq!(records.iter().map(codes).collect::<Vec<_>>(), ["a", "BP204", "c", "BP206"]);
+    let part = only(&in_sns(&STANDARD.encode(&event)), &[1, 3]).unwrap();
+    assert_eq!(parse(&part).unwrap().iter().map(codes).collect::<Vec<_>>(), ["BP204", "BP206"]);
+    assert!(event.contains(part.trim_start_matches("{\"Records\":[").split("},{").next().unwrap()), "as it was");
+    let keys = only(NOTICE, &[1]).unwrap();
+    assert_eq!(keys, r#"{"s3Bucket": "in-b", "s3ObjectKey": ["AWSLogs/1/y.json.gz"]}"#);
+    assert_eq!(only(OWN, &[0]), None);
+
+    let seen = understand(&event, &Rules::default());
+    let told = seen.to_string();
+    assert!(told.contains("  record 2 of 4\n  refused  BP204: "), "{told}");
+    assert!(told.find("record 1 of 4") < told.find("record 2 of 4") && told.contains("record 4 of 4"), "{told}");
+    assert!(seen.is_refused() && seen.refused.is_none() && seen.jobs.len() == 2);
+}
+
+#[test]
 fn an_envelope_changes_nothing_but_the_wrapping() {
-    for plain in [OWN, SAMPLE_2013, S3_EVENT, TEST_EVENT, EVENTBRIDGE] {
+    for plain in [OWN, SAMPLE_2013, S3_EVENT, TEST_EVENT, EVENTBRIDGE, CALL, CEPH, SECURITY_LAKE, NOTICE] {
         for wrapped in [in_sns(plain), in_sns(&in_sns(plain)), format!("\n {plain}\r\n")] {
             assert_eq!(parse(&wrapped).unwrap(), parse(plain).unwrap(), "{wrapped}");
         }
     }
     assert_eq!(parse(&STANDARD.encode(in_sns(OWN))).unwrap(), parse(OWN).unwrap());
-    assert_eq!(parse(&in_sns(TEST_EVENT)).unwrap(), Parsed::Nothing("S3 test event"));
+    assert_eq!(skipped(&in_sns(TEST_EVENT)), "S3 test event");
 }
 
 #[test]
@@ -280,6 +418,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("aws.s3"),
         Just("Object Created"),
         Just("ObjectCreated:Put"),
+        Just("AWS API Call via CloudTrail"),
         Just("s3://photos/a"),
         Just("photos"),
         Just("2.1"),
@@ -306,6 +445,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("detail"),
         Just("detail-type"),
         Just("source"),
+        Just("s3Bucket"),
+        Just("s3ObjectKey"),
         Just("s3")
     ];
     leaf.prop_recursive(4, 24, 5, move |inner| {
@@ -383,9 +524,9 @@ proptest! {
     }
 
     #[test]
-    fn an_example_with_another_value_in_it_is_answered(which in 0..5_usize, nth in 0..45_usize, other in any_json()) {
+    fn an_example_with_another_value_in_it_is_answered(which in 0..9_usize, nth in 0..45_usize, other in any_json()) {
         let plain = r#"["process", "photos", "in/", "out/", "a"]"#;
-        let example = [OWN, plain, S3_EVENT, TEST_EVENT, EVENTBRIDGE][which];
+        let example = [OWN, plain, S3_EVENT, TEST_EVENT, EVENTBRIDGE, CALL, CEPH, SECURITY_LAKE, NOTICE][which];
         let changed = with_replaced(serde_json::from_str(example).unwrap(), nth, other);
         check_any(&changed.to_string());
         check_any(&in_sns(&changed.to_string()));
@@ -393,10 +534,11 @@ proptest! {
 
     #[test]
     fn an_example_with_damage_is_answered(
-        which in 0..5_usize,
+        which in 0..9_usize,
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), 0..3_u8, any::<char>()), 1..6),
     ) {
-        let mut text: Vec<char> = [OWN, SAMPLE_2013, S3_EVENT, TEST_EVENT, EVENTBRIDGE][which].chars().collect();
+        let examples = [OWN, SAMPLE_2013, S3_EVENT, TEST_EVENT, EVENTBRIDGE, CALL, CEPH, SECURITY_LAKE, NOTICE];
+        let mut text: Vec<char> = examples[which].chars().collect();
         for (at, how, char) in damage {
             let at = at.index(text.len());
             match how {

@@ -53,7 +53,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     } else {
         print(&understood.to_string())?;
     }
-    Ok(if understood.refused.is_some() { Exit::Failed } else { Exit::Done })
+    Ok(if understood.is_refused() { Exit::Failed } else { Exit::Done })
 }
 
 fn explain_code(code: crate::error::Code, json: bool) -> Result<Exit, UserError> {

@@ -148,7 +148,11 @@ fn flag(setting: &'static Setting) -> Arg {
         .help(help)
         .help_heading(setting.heading)
         .hide_short_help(!setting.common);
-    let flag = if setting.name == "dry-run" { flag.short('n') } else { flag };
+    let flag = match setting.name {
+        "dry-run" => flag.short('n'),
+        "null" => flag.short('0'),
+        _ => flag,
+    };
     match setting.shape {
         Shape::Switch => flag.action(ArgAction::SetTrue),
         // `-1` is a bad number, which is better said than "unknown option -1".

@@ -8,7 +8,7 @@ pub(super) const PAGES: &[Page] = &[
         "the message is not a job",
         "It moved to the dead letters. Trying again can't help.",
         "It is not JSON, or none of the formats: a batchpipe job, the 2013 sample's array, an S3 event, an \
-        EventBridge event, any of them in SNS or base64. The line and column are where reading stopped.",
+        EventBridge event, a CloudTrail notice, any of them in SNS or base64. The line and column are where reading stopped.",
         "Look at the message, and find out who sends to this queue.",
         "batchpipe explain '{\"bucket\": \"photos\", \"key\": \"a.jpg\"}'",
     ),
@@ -99,5 +99,23 @@ pub(super) const PAGES: &[Page] = &[
         "Its body does not match the checksum the queue sent with it: something between the queue and this worker altered it.",
         "Nothing, if it happens once. If it goes on, look for a proxy that rewrites answers.",
         "batchpipe status --queue jobs",
+    ),
+    Page::new(
+        212,
+        "the event is of an unknown kind",
+        "It moved to the dead letters. It was not deleted, because it may tell of an object that nobody would process then.",
+        "The store, S3 or CloudTrail sends a kind of event that is newer than this program, or one that no document names. \
+        Known kinds are worked if an object was created, and skipped otherwise.",
+        "If the kind tells of no new object, stop sending it to this queue (remove it from the notification or the rule) and \
+        delete the letters. If it does, upgrade batchpipe and redrive, or send jobs of batchpipe's own format.",
+        "batchpipe dlq list --queue jobs",
+    ),
+    Page::new(
+        213,
+        "the message is a pointer to a message that is stored in S3",
+        "It moved to the dead letters. The pointer was not followed: a message must not decide where messages are read from.",
+        "The sender uses the extended client library of SQS, which puts a long message into S3 and sends its place only.",
+        "Have the sender send without that library: a message of batchpipe names objects and is short. SQS takes 1 MiB.",
+        "batchpipe explain '{\"v\": 1, \"input\": \"s3://photos/a.jpg\"}'",
     ),
 ];

@@ -119,6 +119,8 @@ pub const SETTINGS: &[Setting] = &[
         "Where the objects to process are put: s3://bucket/prefix/ or a directory",
     )
     .common(),
+    Setting::switch("null", PLACES, SUBMIT, "The names of a list (- or @FILE) end in a NUL each, as find -print0 writes them")
+        .flag_only(),
     Setting::one(
         "output",
         "URI",

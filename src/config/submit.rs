@@ -29,6 +29,8 @@ pub struct SubmitConfig {
     pub global: Global,
     /// What is submitted.
     pub source: Source,
+    /// Whether the names of a list end in a NUL rather than with their line.
+    pub null: bool,
     /// Where the objects are put; for a source that is in S3 already, the source itself.
     pub input: Location,
     /// Where the results go; without it the workers' own `--output` decides.
@@ -81,6 +83,11 @@ impl SubmitConfig {
                 return Err(missing("--input", "where are the files to be put?", "add  --input s3://bucket/in/"));
             }
         };
+        let null = read.on("null")?;
+        if null && !matches!(source, Source::Names | Source::List(_)) {
+            let help = "leave --null out, or pipe the names in:  find … -print0 | batchpipe submit - --null";
+            return Err(UserError::usage(110, "--null has no meaning for this SOURCE", "it is no list of names", help));
+        }
         let output = read.prefix("output")?;
         let format = read
             .one("format", |text| values::choice(text, &[("own", Format::Own), ("sample2013", Format::Sample2013)]))?;
@@ -126,6 +133,7 @@ impl SubmitConfig {
             journal: Journaling::None,
             global,
             source,
+            null,
             input,
             output,
             queue,

@@ -1,43 +1,41 @@
-//! What AWS says when an object is created: S3 event notifications, and S3 events of EventBridge.
+//! S3 event notifications: what S3 sends itself, and stores that do as S3 does.
 //!
-//! The one difference that costs objects: a notification's key is form-encoded and is decoded exactly once;
-//! EventBridge's is the key itself and is never decoded. Events of anything but a creation ask for nothing, nor does an empty
-//! object whose key ends in a slash: it is the console's way to make a folder, and a submit leaves it out as well.
+//! A notification's key is form-encoded and is decoded exactly once. Ceph is the exception: it writes the key as it is, though
+//! all else is as S3 has it. Only a creation is a job. Kinds that are known to be no creation are skipped (`kinds.rs`), and
+//! so is an empty object whose key ends in a slash: it is the console's way to make a folder, and a submit leaves it out as
+//! well. A kind that is not known is refused by its name: a new kind of creation must not be deleted unseen.
 //! Other fields are let be, for AWS adds some now and then.
 
 use percent_encoding::percent_decode_str;
 
 use super::checks::{check_etag, check_name, malformed, object_in, quote};
 use super::json::{Fields, Node};
-use super::{Format, Parsed, Request};
+use super::{Format, Record, Request, kinds};
 use crate::error::JobError;
 use crate::job::Location;
 
-/// Reads the records of an S3 event notification; those that tell of no creation are left out.
-pub(super) fn read_s3(records: &[Node]) -> Result<Parsed, JobError> {
+/// The field that holds the records.
+pub(super) const LIST: &str = "Records";
+
+/// The store that does not encode the keys in its events
+/// (<https://github.com/ceph/ceph/blob/main/src/driver/rados/rgw_notify.cc>, `event.object_key`).
+const RAW_KEYS: &str = "ceph:s3";
+
+/// Reads the records of an S3 event notification, each apart from the others.
+pub(super) fn read(records: &[Node]) -> Result<Vec<Record>, JobError> {
     if records.is_empty() {
         return Err(malformed(208, "event has no records"));
     }
-    let mut jobs = Vec::new();
-    for record in records {
-        let Node::Object(record) = record else {
-            return Err(malformed(204, "field \"Records\": expected a list of objects"));
-        };
-        jobs.extend(read_record(&Fields::new(record, "Records[].")?)?);
-    }
-    if jobs.is_empty() {
-        return Ok(Parsed::Nothing("S3 event of no created object"));
-    }
-    if jobs.len() > 1 {
-        jobs.iter_mut().zip(1..).for_each(|(job, nth)| job.nth = Some(nth));
-    }
-    Ok(Parsed::Jobs(jobs))
+    Ok(records.iter().map(|record| read_record(record).unwrap_or_else(Record::Refused)).collect())
 }
 
-/// Reads one record; `None` if it tells of no creation.
-fn read_record(record: &Fields<'_>) -> Result<Option<Request>, JobError> {
+fn read_record(record: &Node) -> Result<Record, JobError> {
+    let Node::Object(record) = record else {
+        return Err(malformed(204, "field \"Records\": expected a list of objects"));
+    };
+    let record = Fields::new(record, "Records[].")?;
     let source = record.needed("eventSource")?;
-    if !matches!(source, "aws:s3" | "minio:s3") {
+    if !is_store(source) {
         return Err(malformed(208, format!("an event of {} is not a job", quote(source))));
     }
     // Minor versions add fields; a new major may change what the old ones mean
@@ -48,17 +46,21 @@ fn read_record(record: &Fields<'_>) -> Result<Option<Request>, JobError> {
     }
     // MinIO keeps the `s3:` that S3 leaves out.
     let name = record.needed("eventName")?;
-    if !name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:") {
-        return Ok(None);
+    match kinds::of_event(name.strip_prefix("s3:").unwrap_or(name)) {
+        kinds::Kind::Creation => {}
+        kinds::Kind::Nothing(kind) => return Ok(Record::Nothing(kind)),
+        kinds::Kind::Unknown => return Err(kinds::unknown("an S3 event", name)),
     }
     let s3 = record.object("s3", "Records[].s3.")?;
     let bucket = s3.object("bucket", "Records[].s3.bucket.")?.needed("name")?;
     let object = s3.object("object", "Records[].s3.object.")?;
-    let (input, size) = (object_in(bucket, &decode_key(object.needed("key")?)?, "input")?, object.number("size")?);
+    let written = object.needed("key")?;
+    let key = if source == RAW_KEYS { written.to_owned() } else { decode_key(written)? };
+    let (input, size) = (object_in(bucket, &key, "input")?, object.number("size")?);
     if is_folder(&input, size) {
-        return Ok(None);
+        return Ok(Record::Nothing(kinds::FOLDER));
     }
-    Ok(Some(Request {
+    Ok(Record::Job(Request {
         size,
         etag: check_etag(&object, "eTag")?,
         version_id: check_name(&object, "versionId")?,
@@ -66,8 +68,13 @@ fn read_record(record: &Fields<'_>) -> Result<Option<Request>, JobError> {
     }))
 }
 
+/// Whether an event is of S3 or of a store that does as S3 does: `aws:s3`, `minio:s3`, `ceph:s3`.
+fn is_store(source: &str) -> bool {
+    source.strip_suffix(":s3").is_some_and(|name| !name.is_empty())
+}
+
 /// Whether this is what makes a folder of a prefix on the console's screen.
-fn is_folder(input: &Location, size: Option<u64>) -> bool {
+pub(super) fn is_folder(input: &Location, size: Option<u64>) -> bool {
     size == Some(0) && input.key().ends_with('/')
 }
 
@@ -78,24 +85,4 @@ fn decode_key(encoded: &str) -> Result<String, JobError> {
         Ok(key) => Ok(key.into_owned()),
         Err(_) => Err(malformed(206, format!("input key {} is not UTF-8 when decoded", quote(encoded)))),
     }
-}
-
-/// Reads an S3 event of EventBridge; `kind` is its `detail-type`.
-pub(super) fn read_eventbridge(event: &Fields<'_>, kind: &str) -> Result<Parsed, JobError> {
-    if kind != "Object Created" {
-        return Ok(Parsed::Nothing("EventBridge event of no created object"));
-    }
-    let detail = event.object("detail", "detail.")?;
-    let bucket = detail.object("bucket", "detail.bucket.")?.needed("name")?;
-    let object = detail.object("object", "detail.object.")?;
-    let (input, size) = (object_in(bucket, object.needed("key")?, "input")?, object.number("size")?);
-    if is_folder(&input, size) {
-        return Ok(Parsed::Nothing("EventBridge event of a folder"));
-    }
-    Ok(Parsed::Jobs(vec![Request {
-        size,
-        etag: check_etag(&object, "etag")?,
-        version_id: check_name(&object, "version-id")?,
-        ..Request::new(Format::EventBridge, input)
-    }]))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::checks::{check_etag, check_key, check_name, malformed, object_in, quote};
 use super::json::{Fields, Node};
-use super::{Format, Parsed, Request};
+use super::{Format, Request};
 use crate::error::JobError;
 use crate::job::Location;
 
@@ -19,7 +19,7 @@ const FIELDS: [&str; 11] =
     ["v", "id", "input", "bucket", "key", "output", "batch", "size", "etag", "version_id", "args"];
 
 /// Reads the fields of a job. The version comes first: what a newer format is made of is not ours to judge.
-pub(super) fn read(fields: &Fields<'_>) -> Result<Parsed, JobError> {
+pub(super) fn read(fields: &Fields<'_>) -> Result<Request, JobError> {
     match fields.number("v")? {
         None | Some(VERSION) => {}
         Some(0) => return Err(fields.wrong("v", "expected 1")),
@@ -37,7 +37,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Parsed, JobError> {
         Some(uri) => Some(read_uri(fields, "output", uri)?),
         None => None,
     };
-    let job = Request {
+    Ok(Request {
         id: check_name(fields, "id")?,
         output,
         batch: check_name(fields, "batch")?,
@@ -46,8 +46,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Parsed, JobError> {
         version_id: check_name(fields, "version_id")?,
         args: read_args(fields)?,
         ..Request::new(Format::Own, read_input(fields)?)
-    };
-    Ok(Parsed::Jobs(vec![job]))
+    })
 }
 
 /// The input, by its URI or in the short form.

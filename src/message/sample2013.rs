@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::checks::{malformed, object_in};
 use super::json::Node;
-use super::{Format, Parsed, Request};
+use super::{Format, Request};
 use crate::error::JobError;
 
 /// Whether an array is meant as one of these.
@@ -17,14 +17,14 @@ pub(super) fn is_one(items: &[Node]) -> bool {
 }
 
 /// Reads the array.
-pub(super) fn read(items: &[Node]) -> Result<Parsed, JobError> {
+pub(super) fn read(items: &[Node]) -> Result<Request, JobError> {
     let [_, Node::Text(bucket), Node::Text(in_prefix), Node::Text(out_prefix), Node::Text(file)] = items else {
         let cause = "2013 sample: expected [\"process\", bucket, input prefix, output prefix, file name]";
         return Err(malformed(204, cause));
     };
     let input = object_in(bucket, &format!("{in_prefix}{file}"), "input")?;
     let output = object_in(bucket, &format!("{out_prefix}{file}"), "output")?;
-    Ok(Parsed::Jobs(vec![Request { output: Some(output), ..Request::new(Format::Sample2013, input) }]))
+    Ok(Request { output: Some(output), ..Request::new(Format::Sample2013, input) })
 }
 
 /// Writes a job as the sample's `SendJobs` did, byte for byte: Python's `json.dumps`, then base64.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Format, Parsed, Request, Rules, Wrapping, open};
+use super::{Format, Record, Request, Rules, Wrapping, open};
 use crate::error::{Code, JobError};
 
 /// The number of "no output anywhere", which is no fault of a message that is only looked at.
@@ -23,11 +23,26 @@ pub struct Understood {
     pub nothing: Option<&'static str>,
     /// Why it is refused, if it is.
     pub refused: Option<Refusal>,
+    /// Those of several records that are no jobs.
+    pub other_records: Vec<OtherRecord>,
+}
+
+/// A record that is no job, beside others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OtherRecord {
+    /// Its place among the records, from 1.
+    pub record: usize,
+    /// The kind of event for which it is skipped, if it is.
+    pub skipped: Option<&'static str>,
+    /// Why it is refused, if it is.
+    pub refused: Option<Refusal>,
 }
 
 /// One job of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnderstoodJob {
+    /// Its place among the records of the message, from 1; `None` if it is the only one.
+    pub record: Option<usize>,
     /// The submitter's name for it.
     pub id: Option<String>,
     /// The object to read.
@@ -66,14 +81,45 @@ impl From<JobError> for Refusal {
 /// Tells what a message is and what a worker with these rules would make of it.
 pub fn understand(text: &str, rules: &Rules) -> Understood {
     let opened = open(text);
-    let (jobs, nothing, refused) = match opened.parsed {
-        Ok(Parsed::Jobs(requests)) => {
-            (requests.iter().map(|request| UnderstoodJob::new(request, rules)).collect(), None, None)
-        }
-        Ok(Parsed::Nothing(why)) => (Vec::new(), Some(why), None),
-        Err(error) => (Vec::new(), None, Some(error.into())),
+    let mut understood = Understood {
+        format: opened.format,
+        wrapping: opened.wrapping,
+        jobs: Vec::new(),
+        nothing: None,
+        refused: None,
+        other_records: Vec::new(),
     };
-    Understood { format: opened.format, wrapping: opened.wrapping, jobs, nothing, refused }
+    match opened.records {
+        Err(error) => understood.refused = Some(error.into()),
+        Ok(records) => understood.read(records, rules),
+    }
+    understood
+}
+
+impl Understood {
+    /// Whether a worker would refuse it, or a part of it.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some() || self.other_records.iter().any(|record| record.refused.is_some())
+    }
+
+    fn read(&mut self, records: Vec<Record>, rules: &Rules) {
+        self.nothing = match records.first() {
+            Some(Record::Nothing(kind)) if records.iter().all(|record| matches!(record, Record::Nothing(_))) => {
+                Some(*kind)
+            }
+            _ => None,
+        };
+        let several = records.len() > 1;
+        for (record, place) in records.into_iter().zip(1..) {
+            let other = |skipped, refused| OtherRecord { record: place, skipped, refused };
+            match record {
+                Record::Job(request) => self.jobs.push(UnderstoodJob::new(&request, rules)),
+                Record::Nothing(kind) if several => self.other_records.push(other(Some(kind), None)),
+                Record::Nothing(_) => {}
+                Record::Refused(error) => self.other_records.push(other(None, Some(error.into()))),
+            }
+        }
+    }
 }
 
 impl UnderstoodJob {
@@ -84,6 +130,7 @@ impl UnderstoodJob {
             Err(error) => (request.output.as_ref().map(ToString::to_string), Some(error.into())),
         };
         Self {
+            record: request.nth,
             id: request.id.clone(),
             input: request.input.to_string(),
             output,
@@ -123,13 +170,30 @@ impl fmt::Display for Understood {
         if let Some(refusal) = &self.refused {
             write!(f, "{refusal}")?;
         }
-        for (nth, job) in self.jobs.iter().enumerate() {
-            if self.jobs.len() > 1 {
-                writeln!(f, "  job {} of {}", nth + 1, self.jobs.len())?;
+        let (records, mut others) = (self.jobs.len() + self.other_records.len(), self.other_records.iter().peekable());
+        for job in &self.jobs {
+            while let Some(other) = others.next_if(|other| job.record.is_some_and(|record| other.record < record)) {
+                other.tell(f, records)?;
+            }
+            if let Some(record) = job.record {
+                writeln!(f, "  record {record} of {records}")?;
             }
             write!(f, "{job}")?;
         }
-        Ok(())
+        others.try_for_each(|other| other.tell(f, records))
+    }
+}
+
+impl OtherRecord {
+    fn tell(&self, f: &mut fmt::Formatter<'_>, records: usize) -> fmt::Result {
+        writeln!(f, "  record {} of {records}", self.record)?;
+        if let Some(kind) = self.skipped {
+            writeln!(f, "  skipped  {kind}")?;
+        }
+        match &self.refused {
+            Some(refusal) => write!(f, "{refusal}"),
+            None => Ok(()),
+        }
     }
 }
 

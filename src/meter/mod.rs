@@ -15,8 +15,9 @@ pub use durations::Durations;
 pub use stage::{StageMeter, State};
 pub use turn::{Turn, Waiting};
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Code, Stage};
@@ -27,7 +28,7 @@ pub struct Meters {
     stages: [StageMeter; Stage::ALL.len()],
     /// Messages received.
     pub messages: AtomicU64,
-    /// Jobs that the received messages asked for.
+    /// Jobs that the received messages asked for; a record that asks for nothing counts as one.
     pub jobs_received: AtomicU64,
     /// The age in seconds of the message received last: about the oldest one the queue holds.
     pub message_age: AtomicU64,
@@ -59,6 +60,8 @@ pub struct Meters {
     pub holding_up: AtomicU64,
     /// Bytes in the work directory.
     pub temp_bytes: AtomicU64,
+    /// The kinds of events of which one was skipped.
+    skipped_kinds: Mutex<BTreeSet<&'static str>>,
     /// The longest deadline that a call has been given, in seconds.
     longest_call: AtomicU64,
 }
@@ -66,7 +69,7 @@ pub struct Meters {
 /// How a job ended, as counted. The names are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its output is complete and its message deleted.
+    /// Its output is complete, and its message deleted or kept for another record's sake alone.
     Ok,
     /// It was rejected, or failed and will be tried again (`Meters::retried`); or its message could not be deleted, and it may be done again.
     Failed,
@@ -111,6 +114,16 @@ impl Meters {
             self.message_age.store(age.as_secs(), Relaxed);
             crate::metrics::message_age(age);
         }
+    }
+
+    /// Counts the further `jobs` of a message that turned out to ask for more than one.
+    pub fn more_jobs(&self, jobs: usize) {
+        self.jobs_received.fetch_add(jobs as u64, Relaxed);
+    }
+
+    /// Whether this is the first event of its kind that is skipped; the kinds are a fixed list.
+    pub fn is_first_of_kind(&self, kind: &'static str) -> bool {
+        self.skipped_kinds.lock().unwrap_or_else(PoisonError::into_inner).insert(kind)
     }
 
     /// Counts a call that is tried again because of `reason`, one of a few fixed words.

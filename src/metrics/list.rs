@@ -87,7 +87,12 @@ pub const ALL: &[Metric] = &[
         &["outcome"],
         "Jobs by how they ended: ok, failed (each attempt), released, lease_lost, skipped.",
     ),
-    counter("batchpipe_jobs_received_total", Count, &[], "Jobs that the received messages asked for."),
+    counter(
+        "batchpipe_jobs_received_total",
+        Count,
+        &[],
+        "Jobs that the received messages asked for, each record of an event as one.",
+    ),
     counter("batchpipe_messages_received_total", Count, &[], "Messages received."),
     counter(
         "batchpipe_messages_duplicate_total",

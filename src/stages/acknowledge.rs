@@ -5,6 +5,10 @@
 //! after its visibility timeout, which is harmless: outputs have fixed keys and appear whole, so every job may simply
 //! be done again. But it is told as what it is: a job whose message could not be deleted is not done, and is counted
 //! with those that will be tried again.
+//!
+//! A message with several records is settled once, by all of them. It stays in the queue as long as one of them is to be tried
+//! again, and nothing is sent to the dead letters before that; then one letter takes the records that failed, and no other.
+//! Each record is counted by itself: one that is done is done, though its message may stay for another's sake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +19,7 @@ use crate::circuit::Circuit;
 use crate::crash;
 use crate::error::{Code, Disposition, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
-use crate::letter::{letter, slimmer};
+use crate::letter::{letter_of, slimmer};
 use crate::meter::{Ended, Meters};
 use crate::queue::{JobQueue, Message, Outcome, Outgoing, Receipt};
 use crate::retry::{Call, Retry};
@@ -32,23 +36,31 @@ const DELETE: Call = Call::queue("delete");
 /// How long a message waits that was rejected and has no dead-letter queue to go to.
 const KEPT_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// A job at its end.
+/// A message at its end.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its message.
+    /// The message.
     pub message: Message,
     /// Our right to the message.
     pub lease: Lease,
-    /// How it ended; `false` when there was nothing to do.
-    pub result: Result<bool, JobError>,
+    /// How each of its records ended, in their order, at least one; `false` where there was nothing to do.
+    pub records: Vec<Result<bool, JobError>>,
     /// What became of those before it in its line, settled already.
     pub before: Settled,
 }
 
 impl Finished {
-    /// The end of a job that had nobody before it.
+    /// The end of a message with one record, that had nobody before it.
     pub fn new(message: Message, lease: Lease, result: Result<bool, JobError>) -> Self {
-        Self { message, lease, result, before: Settled::default() }
+        Self { message, lease, records: vec![result], before: Settled::default() }
+    }
+
+    fn failures(&self) -> impl Iterator<Item = &JobError> {
+        self.records.iter().filter_map(|record| record.as_ref().err())
+    }
+
+    fn is_done(&self) -> bool {
+        self.failures().next().is_none()
     }
 }
 
@@ -69,12 +81,12 @@ pub struct Settling {
     pub meters: Arc<Meters>,
 }
 
-/// How many messages ended how.
+/// How many jobs ended how. A record that asks for nothing counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// Deleted, their output complete.
+    /// Their output is complete, and their message deleted, or kept for another record's sake alone.
     pub done: u64,
-    /// Deleted, with nothing to do.
+    /// There was nothing to do.
     pub skipped: u64,
     /// To be tried again later: given back, or done and not deleted.
     pub retried: u64,
@@ -143,13 +155,21 @@ impl Settling {
         (settled, gone)
     }
 
-    /// What is to be done with a message, and after what delay it may come again.
+    /// What is to be done with a message, and after what delay it may come again: of its failures the one that forbids most
+    /// decides, and the longest delay. So nothing is rejected while a record beside it may still be done.
     fn decide(&self, finished: &Finished) -> (Disposition, Duration) {
-        let Err(error) = &finished.result else { return (Disposition::Done, Duration::ZERO) };
+        if finished.is_done() {
+            return (Disposition::Done, Duration::ZERO);
+        }
         if finished.lease.is_lost() {
             return (Disposition::Abandon, Duration::ZERO);
         }
-        let attempt = finished.message.attempt;
+        let decisions = finished.failures().map(|error| self.decide_one(error, finished.message.attempt));
+        decisions.fold((Disposition::Reject, Duration::ZERO), |all, one| (all.0.max(one.0), all.1.max(one.1)))
+    }
+
+    /// What one failure asks for at this receive.
+    fn decide_one(&self, error: &JobError, attempt: u32) -> (Disposition, Duration) {
         // Nobody was there to do the job with, and the run ends for that.
         let spared = error.kind == ErrorKind::Unavailable && self.circuit.stopped_unanswered();
         match error.disposition() {
@@ -165,11 +185,18 @@ impl Settling {
         }
     }
 
-    /// Counts a message, and tells of a failure.
+    /// Counts the records of a message, and tells of their failures.
     fn count(&self, finished: &Finished, fate: Disposition) -> Settled {
+        finished.records.iter().fold(Settled::default(), |sum, record| {
+            let fate = if finished.is_done() { fate } else { fate_of(record, fate) };
+            sum + self.count_one(&finished.message, record, fate)
+        })
+    }
+
+    fn count_one(&self, message: &Message, record: &Result<bool, JobError>, fate: Disposition) -> Settled {
         let mut settled = Settled::default();
         let (number, ended) = match fate {
-            Disposition::Done if matches!(finished.result, Ok(false)) => (&mut settled.skipped, Ended::Skipped),
+            Disposition::Done if matches!(record, Ok(false)) => (&mut settled.skipped, Ended::Skipped),
             Disposition::Done => (&mut settled.done, Ended::Ok),
             Disposition::Reject => (&mut settled.rejected, Ended::Failed),
             Disposition::Retry => (&mut settled.retried, Ended::Failed),
@@ -181,11 +208,11 @@ impl Settling {
         if fate == Disposition::Retry {
             self.meters.retried.fetch_add(1, Relaxed);
         }
-        if let Err(error) = &finished.result {
+        if let Err(error) = record {
             if fate == Disposition::Reject {
                 self.meters.rejected(error.code);
             }
-            let (id, attempt) = (&finished.message.id, finished.message.attempt);
+            let (id, attempt) = (&message.id, message.attempt);
             let (code, cause, stage) = (error.code, &error.cause, error.stage.as_str());
             let input = error.job.as_ref().map(|job| tracing::field::debug(&job.input));
             if error.kind == ErrorKind::Stopped {
@@ -247,9 +274,9 @@ impl Settling {
             self.circuit.refused(&refused.clone().at(Stage::Acknowledge));
         }
         for (place, error) in &left {
-            let Finished { message: Message { id, attempt, .. }, result, .. } = &group[*place];
+            let Message { id, attempt, .. } = &group[*place].message;
             let (code, refusal, cause) = (Code(606), &error.code, &error.message);
-            let what = if result.is_ok() { "done" } else { "moved to the dead letters" };
+            let what = if group[*place].is_done() { "done" } else { "moved to the dead letters" };
             tracing::warn!(%code, what, ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
         }
         left
@@ -310,8 +337,9 @@ impl Settling {
 impl Settling {
     /// Sends the letters of a group. One that the queue refuses as it is goes with less said, rather than not at all.
     async fn send_letters(&self, dead_letters: &dyn JobQueue, group: &[Finished]) -> Vec<Outcome> {
-        let refusals = group.iter().filter_map(|finished| Some((&finished.message, finished.result.as_ref().err()?)));
-        let letters: Vec<Outgoing> = refusals.map(|(message, error)| letter(message, error, dead_letters)).collect();
+        let letters =
+            group.iter().filter_map(|Finished { message, records, .. }| letter_of(message, records, dead_letters));
+        let letters: Vec<Outgoing> = letters.collect();
         let mut outcomes = self.send(dead_letters, &letters).await;
         for (letter, outcome) in letters.iter().zip(&mut outcomes) {
             // A batch may have been refused for the sake of one, so each is tried alone, and whole, first.
@@ -341,6 +369,21 @@ impl Settling {
 
 /// Messages that a delete left in the queue, by their place in the group, and why.
 type Left = BTreeMap<usize, ServiceError>;
+
+/// What becomes of one record of a message in which one failed at least, if `fate` is what becomes of the message.
+fn fate_of(record: &Result<bool, JobError>, fate: Disposition) -> Disposition {
+    match (record, fate) {
+        // Somebody else has the message, and does all of it.
+        (_, Disposition::Abandon) => Disposition::Abandon,
+        (Ok(_), _) => Disposition::Done,
+        (Err(error), Disposition::Retry | Disposition::Release) => match error.disposition() {
+            Disposition::Release => Disposition::Release,
+            // One that can't be done waits with its message, and comes again with it.
+            _ => Disposition::Retry,
+        },
+        (Err(_), fate) => fate,
+    }
+}
 
 /// What becomes of a job that is done when its message could not be deleted.
 fn undeleted(error: &ServiceError) -> Disposition {

@@ -29,7 +29,7 @@ use super::seat::GATHER;
 use crate::budget::Room;
 use crate::lease::Lease;
 use crate::limit::Permit;
-use crate::message::{self, Parsed};
+use crate::message::{self, Record};
 use crate::meter::Meters;
 use crate::queue::Message;
 use crate::shutdown::Phase;
@@ -189,8 +189,8 @@ impl Waiting {
         if !self.behind.is_empty() {
             return None;
         }
-        match message::parse(&self.message.body) {
-            Ok(Parsed::Jobs(jobs)) if jobs.len() == 1 => jobs[0].size,
+        match message::parse(&self.message.body).as_deref() {
+            Ok([Record::Job(job)]) => job.size,
             _ => None,
         }
     }

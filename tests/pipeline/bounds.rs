@@ -165,7 +165,7 @@ async fn the_second_object_of_a_message_has_room_however_small_the_first() {
         Ok(())
     }));
     budget.set(Arc::clone(&running.budget)).unwrap();
-    assert_eq!(running.end().await.done, 1);
+    assert_eq!(running.end().await.done, 2);
     assert!(least.load(SeqCst) >= 2 * PART, "{} bytes were reserved for parts of {PART}", least.load(SeqCst));
 }
 

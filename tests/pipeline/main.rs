@@ -11,6 +11,7 @@ mod lines;
 mod outputs;
 mod panics;
 mod processors;
+mod records;
 mod refusals;
 mod settling;
 mod silent;

@@ -53,35 +53,6 @@ async fn a_rejected_job_goes_to_the_dead_letters_with_its_reason() {
     assert!(letter.attributes["batchpipe-worker"].ends_with(&format!(":{}", std::process::id())));
 }
 
-/// An S3 event with a record for each name.
-fn event(names: &[&str]) -> String {
-    let record = |key: &&str| {
-        format!(
-            r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
-        )
-    };
-    format!(r#"{{"Records":[{}]}}"#, names.iter().map(record).collect::<Vec<_>>().join(","))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_of_several_jobs_names_the_one_that_failed() {
-    let mut rig = Rig::new();
-    rig.rules.output = Some(Rig::output(""));
-    ["a", "b", "c"].iter().for_each(|name| rig.store.insert_pattern(Rig::input(name), 10));
-    rig.body(event(&["a", "b", "c"]), &[]);
-    let settled = rig.run(filter(|job, input, output| {
-        if job.input.key() == "b" {
-            return Err(ProcessError::reject("not b"));
-        }
-        std::io::copy(input, output)?;
-        Ok(())
-    }));
-    assert_eq!(settled.await, Settled { rejected: 1, ..Settled::default() });
-    let letter = rig.dead_letters.peek().remove(0);
-    assert_eq!(letter.attributes["batchpipe-input"], "s3://input/b");
-    assert_eq!(letter.attributes["batchpipe-output"], "s3://output/b");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_as_long_as_a_queue_takes_is_moved_to_the_dead_letters_all_the_same() {
     for room in [0, 30, 500] {
@@ -156,29 +127,6 @@ async fn a_message_that_cannot_be_moved_is_kept() {
     let settled = rig.run(filter(|_, _, _| Err(ProcessError::reject("never"))));
     assert_eq!(settled.await.rejected, 2, "the second time it could be moved");
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (0, 1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_with_several_jobs_is_deleted_when_all_are_done() {
-    let mut rig = Rig::new();
-    rig.rules.output = Some(Rig::output(""));
-    let names = ["a", "b", "c"];
-    for (name, size) in names.iter().zip([1, 200_000, 10]) {
-        rig.store.insert_pattern(Rig::input(name), size);
-    }
-    rig.body(event(&names), &names);
-    // The last of the three fails twice: all of them are done again.
-    let settled = rig.run(filter(|job, input, output| {
-        if job.input.key() == "c" && job.attempt <= 2 {
-            return Err(ProcessError::retry("not yet"));
-        }
-        std::io::copy(input, output)?;
-        Ok(())
-    }));
-    assert_eq!(settled.await, Settled { done: 1, retried: 2, ..Settled::default() });
-    let counted = [rig.meters.jobs(Ended::Ok), rig.meters.jobs(Ended::Failed), rig.meters.retried.load(Relaxed)];
-    assert_eq!(counted, [1, 2, 2], "done, attempts that failed, and those of them that are made again");
-    names.iter().for_each(|name| assert!(rig.is_copied(name), "{name}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cli::service::{Service, failed};
 use crate::error::UserError;
 use crate::letter;
-use crate::message::{self, Parsed, Request};
+use crate::message::{self, Request};
 use crate::queue::{JobQueue, Message, Receipt};
 
 /// How long a letter that was received stays hidden. It is given back when the look is over; only if we are killed
@@ -100,7 +100,7 @@ pub(super) fn attempts(letter: &Message) -> Option<u32> {
 
 /// The request of the letter's body that failed, as far as the letter tells; else the first.
 pub(super) fn request(letter: &Message) -> Option<Request> {
-    let Ok(Parsed::Jobs(mut requests)) = message::parse(&letter.body) else { return None };
+    let mut requests = message::jobs(message::parse(&letter.body).ok()?);
     let input = fact(letter, letter::INPUT);
     let failed = requests.iter().position(|request| input.is_some_and(|input| letter::named(&request.input) == input));
     (!requests.is_empty()).then(|| requests.swap_remove(failed.unwrap_or(0)))

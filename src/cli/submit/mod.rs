@@ -9,6 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
 use super::service;
@@ -28,7 +29,7 @@ use crate::pipeline::Transfer;
 use crate::queue::Outgoing;
 use crate::retry::Retry;
 use crate::shutdown::{Phase, Shutdown};
-use crate::source::{self, Found, Place, Select};
+use crate::source::{self, Found, Listed, Place, Select};
 use crate::status::{self, Screen, Totals};
 use crate::store::ObjectStore;
 use crate::submit::{Item, Submit};
@@ -40,7 +41,8 @@ Examples:
   batchpipe submit ./photos --queue jobs \\
       --input s3://acme-in/2026/ --output s3://acme-out/2026/
   batchpipe submit s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
-  find . -name '*.csv' | batchpipe submit - --input s3://acme-in/ --queue jobs
+  find . -name '*.csv' -print0 |
+      batchpipe submit - --null --input s3://acme-in/ --queue jobs
 On a FIFO queue each job is a group of its own, so that all are worked side by
 side, and a repeat of the same file within five minutes is dropped.";
 
@@ -48,6 +50,10 @@ side, and a repeat of the same file within five minutes is dropped.";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A directory, a file, - (names on stdin), @FILE (names in a file) or s3://bucket/prefix/
+    ///
+    /// Names are one a line (or with --null each ended by a NUL). A name that can't be submitted fails alone, by its line number. A
+    /// name that begins with s3:// is an object that is there already: a job is sent for it, whose output is named by what
+    /// follows --input in its key, or by the whole key if it lies elsewhere.
     ///
     /// Links in a directory are followed as far as they stay in it; one that leaves it is not submitted, and told. Links
     /// that are named one by one are followed.
@@ -67,7 +73,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let queue = backends::open_queue(&config.queue, aws).await?;
     let journal = open_journal(&config, &queue.address())?;
     let batch = journal.as_ref().map_or_else(|| batch_name(&config), |journal| journal.batch().to_owned());
-    let totals = count(&config.source, &select, &store).await;
+    let totals = count(&config, &select, &store).await;
 
     let (meters, shutdown) = (Arc::new(Meters::default()), Shutdown::default());
     let circuit = Arc::new(Circuit::new(shutdown.clone()));
@@ -139,6 +145,21 @@ fn lock(names: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
     names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the source holds. Objects that a list names are looked at if `look`.
+fn found(
+    config: &SubmitConfig,
+    select: Select,
+    store: &Arc<dyn ObjectStore>,
+    look: bool,
+) -> BoxStream<'static, io::Result<Found>> {
+    match &config.source {
+        source @ (Source::Names | Source::List(_)) => {
+            source::listed(source, Listed { null: config.null, below: Some(config.input.clone()), look }, select, store)
+        }
+        source => source::find(source, select, store),
+    }
+}
+
 /// One item for each thing found, with the message that announces it.
 fn items(
     config: &SubmitConfig,
@@ -148,8 +169,13 @@ fn items(
     fifo: bool,
 ) -> impl Stream<Item = io::Result<Item>> + use<> {
     let (input, output, format) = (config.input.clone(), config.output.clone(), config.format);
-    source::find(&config.source, select, store).map(move |found| {
+    found(config, select, store, true).map(move |found| {
         let item = item(&input, output.as_ref(), format, &batch, found?);
+        if format == Format::Sample2013 && item.input != input.join(&item.name) {
+            let what =
+                format!("{:?}: it is not below --input, and the sample's messages name no other place", item.name);
+            return Err(io::Error::other(what));
+        }
         Ok(if fifo { grouped(item, &batch) } else { item })
     })
 }
@@ -165,16 +191,18 @@ fn grouped(mut item: Item, batch: &str) -> Item {
 
 /// What is submitted for something found.
 pub(super) fn item(input: &Location, output: Option<&Location>, format: Format, batch: &str, found: Found) -> Item {
+    let size = (!matches!(found.place, Place::Unseen(_))).then_some(found.size);
     let (file, input_at, etag) = match found.place {
         Place::File(path) => (Some(path), input.join(&found.name), None),
         Place::Object(object) => (None, object.location, object.version.etag),
+        Place::Unseen(location) => (None, location, None),
     };
     let output_at = output.map(|output| output.join(&found.name));
     let request = Request {
         id: Some(job_id(batch, &input_at.to_string())),
         output: output_at,
         batch: Some(batch.to_owned()),
-        size: Some(found.size),
+        size,
         etag,
         ..Request::new(message::Format::Own, input_at.clone())
     };
@@ -225,13 +253,14 @@ fn open_journal(config: &SubmitConfig, queue: &str) -> Result<Option<Arc<Journal
 }
 
 /// How much there is. A list on stdin can be read only once, and is not counted beforehand.
-async fn count(source: &Source, select: &Select, store: &Arc<dyn ObjectStore>) -> Option<Totals> {
-    if matches!(source, Source::Names) {
+async fn count(config: &SubmitConfig, select: &Select, store: &Arc<dyn ObjectStore>) -> Option<Totals> {
+    if matches!(config.source, Source::Names) {
         return None;
     }
     let nothing = Totals { files: 0, bytes: 0 };
     let add = |sum: Totals, size| Totals { files: sum.files + 1, bytes: sum.bytes + size };
-    let found = source::find(source, select.clone(), store);
+    // Each object of a list is looked at once only.
+    let found = found(config, select.clone(), store, false);
     Some(found.fold(nothing, |sum, found| async move { found.map_or(sum, |found| add(sum, found.size)) }).await)
 }
 

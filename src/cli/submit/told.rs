@@ -8,7 +8,7 @@ use crate::circuit::Tripped;
 use crate::cli::output;
 use crate::config::{Source, SubmitConfig};
 use crate::error::{Exit, Stage, UserError};
-use crate::source::{self, Select};
+use crate::source::{Place, Select};
 use crate::status::Screen;
 use crate::status::words::{self, things};
 use crate::store::ObjectStore;
@@ -20,12 +20,13 @@ pub(super) async fn dry_run(
     select: Select,
     store: &Arc<dyn ObjectStore>,
 ) -> Result<Exit, UserError> {
-    let (mut files, mut bytes, mut failures) = (0u64, 0u64, Vec::new());
-    let mut found = source::find(&config.source, select, store);
+    let (mut files, mut there, mut bytes, mut failures) = (0u64, 0u64, 0u64, Vec::new());
+    let mut found = super::found(config, select, store, true);
     while let Some(found) = found.next().await {
         match found {
             Ok(found) => {
                 files += 1;
+                there += u64::from(!matches!(found.place, Place::File(_)));
                 bytes += found.size;
             }
             Err(error) => failures.push(error.to_string()),
@@ -33,14 +34,20 @@ pub(super) async fn dry_run(
     }
     let batches = files.div_ceil(10);
     if config.global.json {
-        let uploads = !matches!(config.source, Source::Prefix(_));
         let fields = serde_json::json!({"dry_run": true, "files": files, "bytes": bytes, "batches": batches,
-            "uploads": if uploads { files } else { 0 }, "queue": config.queue, "unreadable": failures.len()});
+            "uploads": files - there, "queue": config.queue, "unreadable": failures.len()});
         output::event("plan", fields)?;
     } else {
         let size = words::bytes(bytes as f64, " ");
         let upload = match &config.source {
             Source::Prefix(prefix) => format!("find {} ({size}) under {prefix} and", things(files, "object")),
+            _ if files == there && there > 0 => format!("find {} ({size}) and", things(there, "object")),
+            _ if there > 0 => format!(
+                "upload {} to {}, find {} ({size} in all) and",
+                things(files - there, "file"),
+                config.input,
+                things(there, "object")
+            ),
             _ => format!("upload {} ({size}) to {} and", things(files, "file"), config.input),
         };
         let queue = &config.queue;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::clock::Clock;
 use super::holder::Holder;
 use crate::error::{ServiceError, ServiceErrorKind};
 
@@ -29,6 +30,7 @@ const SCHEMA: i32 = 1;
 /// `visible_at` is in milliseconds since 1970, and [`super::messages::BEHIND`] for a message that waits for its
 /// group. `token` is the secret of the newest receipt, and its upper half the number of who holds it. `ready` makes a receive
 /// cost the same at any depth: its rows are in the order in which messages are handed out (an index ends in the rowid, `seq`).
+/// [`HIDDEN`] comes after it.
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE messages (
@@ -49,6 +51,13 @@ const TABLES: &str = "
     INSERT INTO meta VALUES ('file', lower(hex(randomblob(4))));
 ";
 
+/// Since when, and for how long, a message is hidden, in milliseconds (`clock.rs`). Not part of the table as it was first made, so
+/// that programs that don't know of it may share the file: they name the columns that they read and write.
+const HIDDEN: &str = "
+    ALTER TABLE messages ADD COLUMN hidden_since INTEGER;
+    ALTER TABLE messages ADD COLUMN hidden_for INTEGER;
+";
+
 /// Two ways into the file.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -59,6 +68,7 @@ pub(super) struct Connections {
     /// A name of the file that no other file has, so that the ids of messages differ.
     pub(super) id: String,
     pub(super) holder: Holder,
+    pub(super) clock: Clock,
 }
 
 impl Drop for Connections {
@@ -131,7 +141,7 @@ fn connect_both(path: &Path) -> Result<Connections, ServiceError> {
     let quick = connect(path)?;
     quick.pragma_update(None, "synchronous", "NORMAL").map_err(fault)?;
     let id = durable.query_row("SELECT value FROM meta WHERE key = 'file'", [], |row| row.get(0)).map_err(fault)?;
-    Ok(Connections { durable, quick, id, holder: Holder::new(path) })
+    Ok(Connections { durable, quick, id, holder: Holder::new(path), clock: Clock::new() })
 }
 
 fn connect(path: &Path) -> Result<Connection, ServiceError> {
@@ -153,10 +163,33 @@ fn prepare(connection: &mut Connection) -> Result<(), ServiceError> {
     // One look: what another process writes between two of its questions would make the file seem somebody else's.
     let look = connection.transaction().map_err(fault)?;
     let new = is_new(&look)?;
+    let complete = !new && knows_hidden(&look)?;
     look.commit().map_err(fault)?;
-    if !new {
+    if complete {
         return Ok(());
     }
+    if new {
+        use_wal(connection)?;
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+    if is_new(&transaction)? {
+        transaction.execute_batch(TABLES).map_err(fault)?;
+        transaction.pragma_update(None, "application_id", APPLICATION).map_err(fault)?;
+        transaction.pragma_update(None, "user_version", SCHEMA).map_err(fault)?;
+    }
+    if !knows_hidden(&transaction)? {
+        transaction.execute_batch(HIDDEN).map_err(fault)?;
+    }
+    transaction.commit().map_err(fault)
+}
+
+/// Whether the table of messages has the columns of [`HIDDEN`].
+fn knows_hidden(connection: &Connection) -> Result<bool, ServiceError> {
+    let columns = "SELECT count(*) FROM pragma_table_info('messages') WHERE name IN ('hidden_since', 'hidden_for')";
+    connection.query_row(columns, [], |row| row.get::<_, i64>(0)).map(|columns| columns == 2).map_err(fault)
+}
+
+fn use_wal(connection: &Connection) -> Result<(), ServiceError> {
     // Two processes that create the file at once meet here, and SQLite answers `busy` to the second without waiting,
     // because the mode is not part of a transaction.
     let begun = Instant::now();
@@ -165,16 +198,9 @@ fn prepare(connection: &mut Connection) -> Result<(), ServiceError> {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY => {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            other => break other.map_err(fault)?,
+            other => return other.map_err(fault),
         }
     }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
-    if is_new(&transaction)? {
-        transaction.execute_batch(TABLES).map_err(fault)?;
-        transaction.pragma_update(None, "application_id", APPLICATION).map_err(fault)?;
-        transaction.pragma_update(None, "user_version", SCHEMA).map_err(fault)?;
-    }
-    transaction.commit().map_err(fault)
 }
 
 fn is_new(connection: &Connection) -> Result<bool, ServiceError> {

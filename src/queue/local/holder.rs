@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior, params};
 use rustix::fs::OFlags;
 
+use super::clock::Clock;
 use super::messages;
 
 /// How often to look for dead holders: people don't notice the delay, and it is one file to open for each other holder.
@@ -71,18 +72,18 @@ impl Holder {
 
     /// The upper half of the tokens of what is received now; 0 is nobody. Gives back what dead holders held, if it is time
     /// for a look, so call it before receiving.
-    pub(super) fn look(&mut self, connection: &mut Connection) -> rusqlite::Result<i64> {
+    pub(super) fn look(&mut self, connection: &mut Connection, clock: &Clock) -> rusqlite::Result<i64> {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             if self.own.is_none() {
                 self.own = register(&self.database, connection)?;
             }
-            self.give_back(connection)?;
+            self.give_back(connection, clock)?;
             self.looked = Some(Instant::now());
         }
         Ok(self.own.as_ref().map_or(0, |own| i64::from(own.number)))
     }
 
-    fn give_back(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+    fn give_back(&self, connection: &mut Connection, clock: &Clock) -> rusqlite::Result<()> {
         let own = self.own.as_ref().map(|own| own.number);
         for number in others(connection, own)? {
             let path = path(&self.database, number);
@@ -94,7 +95,7 @@ impl Holder {
                 // Locked by us until the end of this arm.
                 Other::Dead(_lock) => {
                     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                    let back = messages::give_back(&transaction, number)?;
+                    let back = messages::give_back(&transaction, number, clock.now())?;
                     forget(&transaction, number)?;
                     transaction.commit()?;
                     drop(std::fs::remove_file(&path));

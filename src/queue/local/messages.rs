@@ -2,10 +2,11 @@
 //! first, so that processes wait for each other instead of failing halfway.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
+use super::clock::LONGEST;
 use super::file::Connections;
 use super::{Counts, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Receipt, Which};
 use crate::error::{ServiceError, ServiceErrorKind};
@@ -31,16 +32,17 @@ pub(super) struct Deleted {
     pub(super) freed_group: bool,
 }
 
-fn now() -> i64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     // A quarter of all time: two of them still add up to less than BEHIND.
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(i64::MAX / 4)
 }
 
-fn writing(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+/// For how long a message is hidden that shall be hidden for `asked`.
+fn hidden_for(asked: Duration) -> i64 {
+    millis(asked.min(LONGEST))
+}
+
+pub(super) fn writing(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
@@ -48,13 +50,14 @@ pub(super) fn send(connections: &mut Connections, which: Which, batch: &[Outgoin
     if batch.is_empty() {
         return Ok(Vec::new());
     }
+    let now = connections.clock.now();
     let transaction = writing(&mut connections.durable)?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for message in batch {
         outcomes.push(match refused(message) {
             Some(error) => Err(error),
             None => {
-                insert(&transaction, which, message)?;
+                insert(&transaction, which, message, now)?;
                 Ok(())
             }
         });
@@ -74,9 +77,11 @@ fn refused(message: &Outgoing) -> Option<ServiceError> {
     Some(ServiceError::new(ServiceErrorKind::Invalid, code, said))
 }
 
-fn insert(transaction: &Transaction<'_>, which: Which, message: &Outgoing) -> rusqlite::Result<()> {
-    let (queue, now) = (which as i64, now());
+fn insert(transaction: &Transaction<'_>, which: Which, message: &Outgoing, now: i64) -> rusqlite::Result<()> {
+    let queue = which as i64;
     if let Some(name) = &message.deduplication {
+        // What a clock that was ahead has noted would drop repeats until then.
+        transaction.prepare_cached("UPDATE recent SET sent_at = ?1 WHERE sent_at > ?1")?.execute([now])?;
         transaction.prepare_cached("DELETE FROM recent WHERE sent_at <= ?1")?.execute([now - millis(REMEMBER)])?;
         let mut remember = transaction.prepare_cached("INSERT OR IGNORE INTO recent VALUES (?1, ?2, ?3)")?;
         if remember.execute(params![queue, name, now])? == 0 {
@@ -105,30 +110,32 @@ pub(super) fn take(
     visibility: Duration,
 ) -> rusqlite::Result<Taken> {
     let queue = which as i64;
-    let holder = connections.holder.look(&mut connections.quick)?;
+    let holder = connections.holder.look(&mut connections.quick, &connections.clock)?;
+    connections.clock.mend(&mut connections.quick)?;
     // Looking first costs no lock, and a waiting receive mostly finds nothing.
     let first: Option<i64> = connections
         .quick
         .prepare_cached("SELECT visible_at FROM messages WHERE queue = ?1 ORDER BY visible_at LIMIT 1")?
         .query_row([queue], |row| row.get(0))
         .optional()?;
-    let away = first.map(|first| first.saturating_sub(now()));
+    let away = first.map(|first| first.saturating_sub(connections.clock.now()));
     if max == 0 || away.is_none_or(|away| away > 0) {
         let next = away.map(|away| Duration::from_millis(u64::try_from(away).unwrap_or(0)));
         return Ok(Taken { messages: Vec::new(), next });
     }
     let transaction = writing(&mut connections.quick)?;
     // After the lock: waiting for it must not shorten the timeout.
-    let now = now();
+    let (now, hidden) = (connections.clock.now(), hidden_for(visibility));
     let mut messages = Vec::with_capacity(max);
     {
         let mut hide: CachedStatement<'_> = transaction.prepare_cached(
-            "UPDATE messages SET visible_at = ?3, token = ?5 << 32 | (random() & 0xffffffff), receives = receives + 1
+            "UPDATE messages SET visible_at = ?2 + ?3, hidden_since = ?2, hidden_for = ?3,
+                    token = ?5 << 32 | (random() & 0xffffffff), receives = receives + 1
              WHERE seq IN (SELECT seq FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT ?4)
              RETURNING seq, token, receives, sent_at, grp, attributes, body",
         )?;
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
-        let mut rows = hide.query(params![queue, now, now + millis(visibility), limit, holder])?;
+        let mut rows = hide.query(params![queue, now, hidden, limit, holder])?;
         while let Some(row) = rows.next()? {
             messages.push((row.get::<_, i64>(0)?, message(row, &connections.id)?));
         }
@@ -140,12 +147,12 @@ pub(super) fn take(
 }
 
 /// Makes visible what a dead holder held, in both queues; returns how many messages.
-pub(super) fn give_back(transaction: &Transaction<'_>, holder: u32) -> rusqlite::Result<usize> {
+pub(super) fn give_back(transaction: &Transaction<'_>, holder: u32, now: i64) -> rusqlite::Result<usize> {
     let mut show = transaction.prepare_cached(
-        "UPDATE messages SET visible_at = ?1
+        "UPDATE messages SET visible_at = ?1, hidden_since = ?1, hidden_for = 0
          WHERE queue IN (?2, ?3) AND visible_at > ?1 AND visible_at < ?4 AND token >> 32 = ?5",
     )?;
-    show.execute(params![now(), Which::Main as i64, Which::DeadLetters as i64, BEHIND, holder])
+    show.execute(params![now, Which::Main as i64, Which::DeadLetters as i64, BEHIND, holder])
 }
 
 fn message(row: &Row<'_>, file: &str) -> rusqlite::Result<Message> {
@@ -184,7 +191,7 @@ pub(super) fn extend(
     timeout: Duration,
 ) -> rusqlite::Result<Vec<Outcome>> {
     let transaction = writing(&mut connections.quick)?;
-    let now = now();
+    let (now, hidden) = (connections.clock.now(), hidden_for(timeout));
     let mut outcomes = Vec::with_capacity(receipts.len());
     for receipt in receipts {
         outcomes.push(match parse(receipt) {
@@ -193,10 +200,10 @@ pub(super) fn extend(
                 // As on SQS, a message that became visible again can't be hidden by its old owner: it may have been
                 // given back on purpose.
                 let mut hide = transaction.prepare_cached(
-                    "UPDATE messages SET visible_at = ?1
+                    "UPDATE messages SET visible_at = ?5 + ?1, hidden_since = ?5, hidden_for = ?1
                      WHERE seq = ?2 AND queue = ?3 AND token = ?4 AND visible_at > ?5",
                 )?;
-                match hide.execute(params![now + millis(timeout), seq, which as i64, token, now])? {
+                match hide.execute(params![hidden, seq, which as i64, token, now])? {
                     0 => lost("the message is visible again, deleted, or held by another receipt"),
                     _ => Ok(()),
                 }
@@ -208,12 +215,17 @@ pub(super) fn extend(
 }
 
 pub(super) fn delete(connections: &mut Connections, which: Which, receipts: &[Receipt]) -> rusqlite::Result<Deleted> {
+    let now = connections.clock.now();
     let transaction = writing(&mut connections.quick)?;
     let mut deleted = Deleted { outcomes: Vec::with_capacity(receipts.len()), freed_group: false };
     for receipt in receipts {
         let outcome = match parse(receipt) {
             Err(error) => Err(error),
-            Ok((seq, token)) => delete_one(&transaction, which, seq, token, &mut deleted.freed_group)?,
+            Ok((seq, token)) => {
+                let gone = delete_one(&transaction, which, (seq, token), now)?;
+                deleted.freed_group |= gone.as_ref().is_ok_and(|freed| *freed);
+                gone.map(|_| ())
+            }
         };
         deleted.outcomes.push(outcome);
     }
@@ -221,13 +233,13 @@ pub(super) fn delete(connections: &mut Connections, which: Which, receipts: &[Re
     Ok(deleted)
 }
 
+/// Deletes what the two parts of a receipt name; whether a message that waited for its group can be received now.
 fn delete_one(
     transaction: &Transaction<'_>,
     which: Which,
-    seq: i64,
-    token: i64,
-    freed_group: &mut bool,
-) -> rusqlite::Result<Outcome> {
+    (seq, token): (i64, i64),
+    now: i64,
+) -> rusqlite::Result<Result<bool, ServiceError>> {
     let queue = which as i64;
     let group: Option<Option<String>> = transaction
         .prepare_cached("DELETE FROM messages WHERE seq = ?1 AND queue = ?2 AND token = ?3 RETURNING grp")?
@@ -239,19 +251,20 @@ fn delete_one(
                 "UPDATE messages SET visible_at = ?1 WHERE visible_at = ?2 AND seq =
                  (SELECT seq FROM messages WHERE queue = ?3 AND grp = ?4 ORDER BY seq LIMIT 1)",
             )?;
-            *freed_group |= free.execute(params![now(), BEHIND, queue, group])? > 0;
-            Ok(Ok(()))
+            Ok(Ok(free.execute(params![now, BEHIND, queue, group])? > 0))
         }
-        Some(None) => Ok(Ok(())),
+        Some(None) => Ok(Ok(false)),
         None => {
             let mut there = transaction.prepare_cached("SELECT 1 FROM messages WHERE seq = ?1 AND queue = ?2")?;
             let held = there.exists(params![seq, queue])?;
-            Ok(if held { lost("another receipt holds the message") } else { Ok(()) })
+            Ok(if held { lost("another receipt holds the message").map(|()| false) } else { Ok(false) })
         }
     }
 }
 
 pub(super) fn counts(connections: &mut Connections, which: Which) -> rusqlite::Result<Counts> {
+    connections.clock.mend(&mut connections.quick)?;
+    let now = connections.clock.now();
     connections
         .quick
         .prepare_cached(
@@ -259,7 +272,7 @@ pub(super) fn counts(connections: &mut Connections, which: Which) -> rusqlite::R
                     count(*) FILTER (WHERE visible_at = ?3)
              FROM messages WHERE queue = ?1",
         )?
-        .query_row(params![which as i64, now(), BEHIND], |row| {
+        .query_row(params![which as i64, now, BEHIND], |row| {
             let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
             Ok(Counts { visible: count(0)?, in_flight: count(1)?, delayed: count(2)? })
         })

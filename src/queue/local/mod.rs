@@ -3,8 +3,8 @@
 //! The file holds two queues, the messages and the dead letters. A message is hidden by a time in its row, so a
 //! process that is killed gives its messages back by doing nothing; others that notice its death don't wait for that time
 //! (`holder.rs`). Times are wall clock, because processes have no
-//! other clock in common: a clock set back hides messages for longer, one set forward (or a machine that slept)
-//! delivers them again early. Both are things that an at-least-once queue may do; neither loses a message.
+//! other clock in common. A clock set forward (or a machine that slept) delivers messages again early, which an at-least-once
+//! queue may do. One set back would hide them for longer; that is seen and mended (`clock.rs`). Neither loses a message.
 //!
 //! What survives: everything, when a process is killed, because a transaction is in the kernel's hands when the call
 //! returns. When the power goes, every *send* that returned (it waits for the disk), while a receive, extend or
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::error::ServiceError;
 
+mod clock;
 mod file;
 mod holder;
 mod messages;
