@@ -109,6 +109,9 @@ impl ServiceErrorKind {
     }
 }
 
+/// The store's name for a write over the very file that is read.
+pub const INPUT_ITSELF: &str = "InputItself";
+
 /// A failure of a queue or a store.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -159,6 +162,7 @@ impl ServiceError {
             ServiceErrorKind::Corrupt => (ErrorKind::Unavailable, Code(305)),
             ServiceErrorKind::NoSpace => (ErrorKind::NoSpace, Code(501)),
             ServiceErrorKind::LeaseLost => (ErrorKind::LeaseLost, Code(601)),
+            ServiceErrorKind::Invalid if self.code == INPUT_ITSELF => (ErrorKind::Rejected, Code(113)),
             ServiceErrorKind::Invalid => (ErrorKind::Rejected, Code(309)),
         };
         JobError::new(stage, kind, code, self.to_string())

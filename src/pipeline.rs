@@ -20,7 +20,7 @@ use crate::crash;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::hedge::Hedge;
-use crate::job::Job;
+use crate::job::{Job, Location};
 use crate::lease::Lease;
 use crate::leftovers::Leftovers;
 use crate::limit::Lane;
@@ -198,7 +198,8 @@ impl Pipeline {
         let (raw_out, raw_in) = link(&reads, &works);
         let (cooked_out, cooked_in) = link(&works, &writes);
         let origin = Arc::new(Origin::new(job, &self.plan.work));
-        let how = Writing { condition, ..Writing::default() };
+        let input = matches!(job.input, Location::File { .. }).then(|| job.input.clone());
+        let how = Writing { condition, input, ..Writing::default() };
         let (store, to) = (Arc::clone(&self.store), job.output.clone());
         let leftovers = Arc::clone(&self.leftovers);
         let target = Target {

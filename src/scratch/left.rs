@@ -202,7 +202,8 @@ mod tests {
         let working = alive.reserve(".png");
         fs::write(working.path(), "at work").unwrap();
         let base = alive.folder().parent().unwrap().to_owned();
-        let dead = folder(base.join(format!("w-1-{RANDOM}")), &["owner", "j-0123456789abcdef", "j-0123456789abcdef.png.tmp"]);
+        let dead =
+            folder(base.join(format!("w-1-{RANDOM}")), &["owner", "j-0123456789abcdef", "j-0123456789abcdef.png.tmp"]);
         let torn = folder(base.join(format!("w-2-{RANDOM}")), &[]);
         let old = folder(root.path().join(format!("batchpipe-3-{RANDOM}")), &["owner", "j-0123456789abcdef.png"]);
         let held = folder(root.path().join(format!("batchpipe-4-{RANDOM}")), &["owner", "j-0123456789abcdef"]);

@@ -83,6 +83,11 @@ impl Drop for Scratch {
     }
 }
 
+/// The folders in `work_dir` in which workers of this user have their files: never inputs.
+pub fn folders(work_dir: &Path) -> Vec<PathBuf> {
+    own::bases(work_dir)
+}
+
 /// A file that goes when this is dropped.
 #[derive(Debug)]
 pub struct ScratchFile {

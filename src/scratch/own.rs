@@ -21,8 +21,7 @@ const NAMES: u32 = 16;
 pub(super) fn base(work_dir: &Path) -> io::Result<PathBuf> {
     let uid = nix::unistd::geteuid();
     for nth in 1..=NAMES {
-        let name = if nth == 1 { format!("{BASE}{uid}") } else { format!("{BASE}{uid}-{nth}") };
-        let path = work_dir.join(name);
+        let path = work_dir.join(base_name(uid, nth));
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == ErrorKind::AlreadyExists && is_private(&path) => return Ok(path),
@@ -32,6 +31,16 @@ pub(super) fn base(work_dir: &Path) -> io::Result<PathBuf> {
     }
     let said = format!("{BASE}{uid} and the {} names after it are taken by what is not our private folder", NAMES - 1);
     Err(io::Error::new(ErrorKind::AlreadyExists, said))
+}
+
+/// The folders in `work_dir` in which workers of this user have their files.
+pub(super) fn bases(work_dir: &Path) -> Vec<PathBuf> {
+    let uid = nix::unistd::geteuid();
+    (1..=NAMES).map(|nth| work_dir.join(base_name(uid, nth))).filter(|path| is_private(path)).collect()
+}
+
+fn base_name(uid: nix::unistd::Uid, nth: u32) -> String {
+    if nth == 1 { format!("{BASE}{uid}") } else { format!("{BASE}{uid}-{nth}") }
 }
 
 /// Whether this is a directory (no link) of this user that nobody else may open.
@@ -139,7 +148,9 @@ mod tests {
             assert!(!is_file(name), "{name}");
         }
         assert!(is_folder("w-12-0123456789abcdef") && is_old_folder("batchpipe-12-0123456789abcdef"));
-        for name in ["w-12", "w--0123456789abcdef", "w-12-0123456789abcdeg", "w-12-0123456789abcdef0", "w-1x-0123456789abcdef"] {
+        for name in
+            ["w-12", "w--0123456789abcdef", "w-12-0123456789abcdeg", "w-12-0123456789abcdef0", "w-1x-0123456789abcdef"]
+        {
             assert!(!is_folder(name) && !is_old_folder(&name.replace("w-", BASE)), "{name}");
         }
         assert!(!is_old_folder("batchpipe-photos") && !is_old_folder("batchpipe-out"));

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::fault::{fault, invalid};
-use super::staging;
+use super::{staged, staging};
 use crate::error::ServiceError;
 use crate::job::Location;
 
@@ -96,7 +96,7 @@ impl Roots {
         }
         let within = self.0.iter().filter_map(|root| Some((root, Path::new(path).strip_prefix(&root.path).ok()?)));
         let (root, rest) = within.min_by_key(|(_, rest)| rest.as_os_str().len()).ok_or_else(|| outside(path))?;
-        if rest.iter().any(|name| name.to_str().is_some_and(staging::is_reserved)) {
+        if rest.iter().any(|name| name.to_str().is_some_and(staged::is_reserved)) {
             return Err(invalid("reserved", path, "names like this one are batchpipe's own"));
         }
         Ok((root, Path::new(path)))

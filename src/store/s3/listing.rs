@@ -7,7 +7,7 @@ use super::{S3Store, place, size, time, version};
 use crate::aws::classify::{Asked, service_error};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::store::{ObjectInfo, Unfinished};
+use crate::store::{ObjectInfo, Unfinished, Writer};
 
 impl S3Store {
     /// One page of a listing, and where the next begins.
@@ -69,6 +69,7 @@ impl S3Store {
                     id: upload.upload_id().unwrap_or_default().to_owned(),
                     begun: time(upload.initiated()),
                     bytes: None,
+                    writer: Writer::Unknown,
                 });
             }
             let next = match page.next_key_marker() {
