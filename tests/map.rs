@@ -652,10 +652,16 @@ fn what_is_private_stays_private() {
     let folder = folder(2);
     let at = |name: &str| folder.path().join(name);
     fs::set_permissions(at("in/1"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(at("in/deeper"), fs::Permissions::from_mode(0o700)).unwrap();
     let output = run(folder.path(), &["map", "in", "out", "--process", "gzip"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(mode(&at("out/1.gz")), 0o600);
     assert_eq!(mode(&at("out/deeper/0.gz")), mode(&at("in/deeper/0")));
+    assert_eq!(mode(&at("out/deeper")), 0o700, "what lies in a closed folder is not laid open");
+    assert_eq!(mode(&at("out")), mode(&at("in")));
+    fs::set_permissions(at("in"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(run(folder.path(), &["map", "in", "new/out2"]).status.success());
+    assert_eq!(mode(&at("new/out2")), 0o700);
     let state = names(&at("out/.batchpipe"));
     for name in &state {
         let wanted = if name.ends_with(".journal") { 0o600 } else { 0o660 };

@@ -4,6 +4,7 @@
 //! second run does only what is new, has changed or failed.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
@@ -34,6 +35,7 @@ use crate::source::{self, Found, Place, Select};
 use crate::stages::Receive;
 use crate::status::{self, Screen, Totals};
 use crate::store::ObjectStore;
+use crate::store::local::of_folder;
 use crate::submit::{Item, Submit};
 use crate::worker::{self, Queues};
 
@@ -77,7 +79,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     service::answering(&config.dest, &store, &meters).await?;
 
     leftovers::of_the_dead(&*store, &config.dest).await;
-    let name = queue_name(&config.state)?;
+    let name = queue_name(&config)?;
     let jobs = backends::open_queue(&name, aws).await?;
     let failed = |error| service::failed(Service::Queue, &format!("use the queue {name:?}"), &error);
     let dead_letters = jobs.dead_letters().await.map_err(failed)?;
@@ -355,8 +357,23 @@ fn dry_run(config: &MapConfig, totals: Totals) -> Result<Exit, UserError> {
     Ok(Exit::Done)
 }
 
-fn queue_name(state: &Path) -> Result<String, UserError> {
-    std::fs::create_dir_all(state).map_err(|error| UserError {
+/// Makes the folder of our state, and DEST if it is a folder that is not there: no wider than SOURCE.
+fn make_state(config: &MapConfig) -> io::Result<()> {
+    if let (Location::File { path }, Source::Directory(source)) = (&config.dest, &config.source) {
+        let dest = Path::new(path);
+        let above = dest.parent().unwrap_or(dest);
+        std::fs::create_dir_all(above)?;
+        match std::fs::DirBuilder::new().mode(of_folder(Some(source), above)).create(dest) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::create_dir_all(&config.state)
+}
+
+fn queue_name(config: &MapConfig) -> Result<String, UserError> {
+    let state = &config.state;
+    make_state(config).map_err(|error| UserError {
         code: Code(110),
         what: format!("cannot write to {:?}", state.display().to_string()),
         cause: error.to_string(),

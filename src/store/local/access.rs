@@ -5,7 +5,10 @@
 //! belongs to another group, whoever is in that group is "others" for the output, and the members of our group were "others"
 //! for the input, so both get what both had. What is no local file has no permissions, and its output is made by the umask.
 //!
-//! One look at the input for each output.
+//! The same holds for folders: one that is made for an output is no wider than the folder at its place above the input, so what lay
+//! in a closed folder is not laid open.
+//!
+//! One look at the input for each output, and at each folder above it for which one is made.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -28,6 +31,18 @@ fn narrowed(mode: u32, same_user: bool, same_group: bool) -> u32 {
     let user = if same_user { user } else { 6 };
     let (group, others) = if same_group { (group, others) } else { (group & others, group & others) };
     user << 6 | group << 3 | others
+}
+
+/// The permissions of a folder in `directory` that is made as `folder` is on the way to the input, before the umask. We must be
+/// able to write in it.
+pub(crate) fn of_folder(folder: Option<&Path>, directory: &Path) -> u32 {
+    let Some(folder) = folder else { return 0o777 };
+    let Ok(found) = fs::metadata(folder) else { return 0o700 };
+    // Passing through a folder is the third bit, which files do not keep.
+    let (group, others) = (found.mode() >> 3 & 7, found.mode() & 7);
+    let both = group & others;
+    let (group, others) = if found.gid() == group_in(directory) { (group, others) } else { (both, both) };
+    0o700 | group << 3 | others
 }
 
 /// The group that a new file in `directory` belongs to.

@@ -37,6 +37,7 @@ mod upload;
 
 use paths::Roots;
 
+pub(crate) use access::of_folder;
 pub(crate) use staged::is_reserved;
 
 /// The largest part of S3, so that an upload is cut alike for both
@@ -127,7 +128,7 @@ impl ObjectStore for LocalStore {
         let (to, how) = (to.clone(), how.clone());
         self.run(move |roots, caller| {
             let text = paths::text(&to)?;
-            let destination = roots.destination(text)?;
+            let destination = roots.destination(text, how.input.as_ref())?;
             access::check_place(&destination, text, how.input.as_ref())?;
             staging::put(&destination, &body, &how, || caller.gone())
         })
@@ -137,7 +138,7 @@ impl ObjectStore for LocalStore {
         let (to, how) = (to.clone(), how.clone());
         self.run(move |roots, _| {
             let text = paths::text(&to)?;
-            let upload = upload::LocalUpload::begin(roots.destination(text)?, text, how)?;
+            let upload = upload::LocalUpload::begin(roots.destination(text, how.input.as_ref())?, text, how)?;
             Ok(Box::new(upload) as Box<dyn Upload>)
         })
     }
