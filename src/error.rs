@@ -115,6 +115,9 @@ pub const NO_PROOF: &str = "NoProof";
 /// The code of a queue's answer that lacks what was asked for.
 pub const NO_ANSWER: &str = "NoAnswer";
 
+/// The store's name for a write over the very file that is read.
+pub const INPUT_ITSELF: &str = "InputItself";
+
 /// A failure of a queue or a store.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -167,6 +170,7 @@ impl ServiceError {
             ServiceErrorKind::Corrupt => (ErrorKind::Unavailable, Code(305)),
             ServiceErrorKind::NoSpace => (ErrorKind::NoSpace, Code(501)),
             ServiceErrorKind::LeaseLost => (ErrorKind::LeaseLost, Code(601)),
+            ServiceErrorKind::Invalid if self.code == INPUT_ITSELF => (ErrorKind::Rejected, Code(113)),
             ServiceErrorKind::Invalid => (ErrorKind::Rejected, Code(309)),
         };
         JobError::new(stage, kind, code, self.to_string())

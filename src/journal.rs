@@ -4,31 +4,82 @@
 //! `sent NAME` when its job is in the queue. A name stands with its size and time, so a file that changed is
 //! submitted again. A kill can tear only the last line, which is then not there; the page cache keeps the others (only
 //! a power failure can lose them, and then an upload or a message is repeated, which is harmless). A file that holds
-//! anything else is not a journal: it is refused, and left as it is.
+//! anything else is not a journal: it is refused, and left as it is. Only the end of a file whose first line is ours is ever cut.
+//!
+//! The second line says what the journal belongs to: the source, the destination and the queue. The journal of another command is
+//! refused, for it would take that command's files for done. A journal of version 0.1 has no such line; it goes on, and gets one.
+//! Who else is on the machine can't read it (0600): it holds the names of files.
 //!
 //! Bounded by the number of files: one line and one entry in memory for each.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions};
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::OFlags;
 
 use serde::{Deserialize, Serialize};
 
 /// The first line's kind; no other has it.
 const BEGIN: &str = "begin";
 
+/// The kind of the line that says what the journal belongs to.
+const OF: &str = "of";
+
 /// The kinds of lines.
-const KINDS: [&str; 3] = [BEGIN, "up", "sent"];
+const KINDS: [&str; 4] = [BEGIN, OF, "up", "sent"];
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
-    /// `begin`, `up` or `sent`.
+    /// `begin`, `of`, `up` or `sent`.
     done: String,
-    /// The file's name and version, or the batch in the first line.
+    /// The file's name and version, the batch in the first line, or the command that the journal belongs to.
     name: String,
+    /// What the journal belongs to, in its own line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<Owner>,
+}
+
+/// What a journal belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// `submit` or `map`.
+    pub command: String,
+    /// Where the files are.
+    pub source: String,
+    /// Where they are put; of a `map`, its outputs.
+    pub destination: String,
+    /// Where the results of a `submit` go, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// The queue, by its address.
+    pub queue: String,
+}
+
+impl Owner {
+    /// Whether a journal of `other` is ours. That of a `map` lies in its destination, which may have been moved as a whole, and the
+    /// queue with it.
+    fn may_use(&self, other: &Self) -> bool {
+        match (self.command.as_str(), other.command.as_str()) {
+            ("map", "map") => self.source == other.source,
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} to {:?}", self.command, self.source, self.destination)?;
+        if let Some(output) = &self.output {
+            write!(f, ", outputs in {output:?}")?;
+        }
+        write!(f, ", queue {:?}", self.queue)
+    }
 }
 
 /// The journal of one submit.
@@ -44,26 +95,41 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal at `path`, or begins one for `batch`. A journal remembers its own batch.
     pub fn open(path: &Path, batch: &str) -> io::Result<Self> {
+        Self::open_of(path, batch, None)
+    }
+
+    /// The same for `owner`. The journal of another is refused, with both named, as `InvalidData`; so is a file that is no journal.
+    pub fn open_of(path: &Path, batch: &str, owner: Option<&Owner>) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
-        let (mut known, whole) = match File::open(path) {
+        // Opening a named pipe would wait for its other end.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let (known, torn) = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(file) => read_lines(file)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (HashMap::new(), 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Known::default(), None),
             Err(error) => return Err(error),
         };
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        // A torn last line would swallow the next one.
-        file.set_len(whole)?;
-        let batch = match known.remove(BEGIN).and_then(|names| names.into_iter().next()) {
-            Some(batch) => batch,
-            None => {
-                write_line(&mut file, BEGIN, batch)?;
-                batch.to_owned()
-            }
-        };
-        let uploaded = known.remove("up").unwrap_or_default();
-        let sent = known.remove("sent").unwrap_or_default();
+        let Known { batch: begun, owner: noted, mut names } = known;
+        if let (Some(owner), Some(noted)) = (owner, &noted)
+            && !owner.may_use(noted)
+        {
+            return Err(invalid(&format!("it belongs to  {noted} ; this is  {owner}")));
+        }
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        if let Some(whole) = torn {
+            // A torn last line would swallow the next one.
+            file.set_len(whole)?;
+        }
+        if begun.is_none() {
+            write_line(&mut file, BEGIN, batch, None)?;
+        }
+        if let (Some(owner), None) = (owner, noted) {
+            write_line(&mut file, OF, &owner.command, Some(owner.clone()))?;
+        }
+        let batch = begun.unwrap_or_else(|| batch.to_owned());
+        let uploaded = names.remove("up").unwrap_or_default();
+        let sent = names.remove("sent").unwrap_or_default();
         Ok(Self { path: path.to_owned(), file: Mutex::new(file), batch, uploaded, sent })
     }
 
@@ -103,48 +169,78 @@ impl Journal {
     }
 
     fn write(&self, done: &str, name: &str) -> io::Result<()> {
-        write_line(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), done, name)
+        write_line(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), done, name, None)
     }
 }
 
-fn write_line(file: &mut File, done: &str, name: &str) -> io::Result<()> {
-    let line = Line { done: done.to_owned(), name: name.to_owned() };
+fn write_line(file: &mut File, done: &str, name: &str, of: Option<Owner>) -> io::Result<()> {
+    let line = Line { done: done.to_owned(), name: name.to_owned(), of };
     let mut text = serde_json::to_string(&line)?;
     text.push('\n');
     file.write_all(text.as_bytes())
 }
 
-/// The names by what was done, and the length of the lines that are whole.
-fn read_lines(file: File) -> io::Result<(HashMap<String, HashSet<String>>, u64)> {
-    let mut known: HashMap<String, HashSet<String>> = HashMap::new();
+/// What a journal says.
+#[derive(Debug, Default)]
+struct Known {
+    batch: Option<String>,
+    owner: Option<Owner>,
+    /// The names by what was done.
+    names: HashMap<String, HashSet<String>>,
+}
+
+/// What the whole lines say, and their length if something of a line that is not whole comes after them.
+fn read_lines(file: File) -> io::Result<(Known, Option<u64>)> {
+    if !file.metadata()?.is_file() {
+        return Err(invalid("it is no regular file"));
+    }
+    let mut known = Known::default();
     let mut reader = BufReader::new(file);
     let (mut line, mut whole) = (Vec::new(), 0);
     loop {
         line.clear();
         let length = reader.read_until(b'\n', &mut line)?;
-        if line.last() != Some(&b'\n') {
-            return if is_torn(&line) { Ok((known, whole)) } else { Err(no_journal()) };
+        if line.is_empty() {
+            return Ok((known, None));
         }
-        let Line { done, name } = serde_json::from_slice(&line).map_err(|_| no_journal())?;
-        if known.contains_key(BEGIN) == (done == BEGIN) || !KINDS.contains(&done.as_str()) {
+        if line.last() != Some(&b'\n') {
+            let is_ours = if known.batch.is_some() { is_torn(&line) } else { is_begun(&line) };
+            return if is_ours { Ok((known, Some(whole))) } else { Err(no_journal()) };
+        }
+        let Line { done, name, of } = serde_json::from_slice(&line).map_err(|_| no_journal())?;
+        if known.batch.is_some() == (done == BEGIN) || !KINDS.contains(&done.as_str()) {
             return Err(no_journal());
         }
-        known.entry(done).or_default().insert(name);
+        match done.as_str() {
+            BEGIN => known.batch = Some(name),
+            OF => known.owner = Some(known.owner.or(of).ok_or_else(no_journal)?),
+            _ => drop(known.names.entry(done).or_default().insert(name)),
+        }
         whole += length as u64;
     }
 }
 
 /// Whether this may be what a kill left of a line of ours, or zeros that a power failure left in place of one.
 fn is_torn(line: &[u8]) -> bool {
-    let alike = |kind: &&str| {
-        let start = format!("{{\"done\":\"{kind}\",\"name\":\"");
-        line.iter().zip(start.as_bytes()).all(|(one, other)| one == other)
-    };
-    KINDS.iter().any(alike) || line.iter().all(|byte| *byte == 0)
+    KINDS.iter().any(|kind| is_alike(line, kind)) || line.iter().all(|byte| *byte == 0)
+}
+
+/// Whether this may be what a kill left of the first line. A file of nothing but zeros is somebody's disk image rather.
+fn is_begun(line: &[u8]) -> bool {
+    is_alike(line, BEGIN)
+}
+
+fn is_alike(line: &[u8], kind: &str) -> bool {
+    let start = format!("{{\"done\":\"{kind}\",\"name\":\"");
+    line.iter().zip(start.as_bytes()).all(|(one, other)| one == other)
 }
 
 fn no_journal() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the file is not a journal of batchpipe; it was left as it is")
+    invalid("the file is not a journal of batchpipe; it was left as it is")
+}
+
+fn invalid(said: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, said)
 }
 
 #[cfg(test)]
@@ -156,10 +252,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("letters");
         let ours = "{\"done\":\"begin\",\"name\":\"b\"}\n";
-        for text in ["dear reader", "dear reader\n", "{}\n", "{\"done\":\"up\",\"name\":\"a\"}\n"]
+        let zeros = "\0".repeat(1_000_000);
+        let of = "{\"done\":\"of\",\"name\":\"submit\"}\n";
+        let up = "{\"done\":\"up\",\"name\":\"a\"}\n";
+        for text in ["dear reader", "dear reader\n", "{}\n", up, &up[..20], &zeros, "\0"]
             .map(str::to_owned)
             .into_iter()
-            .chain(["x\n", "x", ours].map(|more| format!("{ours}{more}")))
+            .chain(["x\n", "x", ours, of].map(|more| format!("{ours}{more}")))
         {
             std::fs::write(&path, &text).unwrap();
             assert_eq!(Journal::open(&path, "b").unwrap_err().kind(), io::ErrorKind::InvalidData, "{text}");
@@ -184,6 +283,73 @@ mod tests {
             assert_eq!(again.is_sent("a\n\"ü"), cut >= ends[2], "cut at {cut}");
             again.note_sent("more").unwrap();
             assert!(Journal::open(&path, "b3").unwrap().is_sent("more"), "cut at {cut}");
+        }
+    }
+
+    fn owner(source: &str) -> Owner {
+        let [destination, queue] = ["s3://in/a/", "https://sqs/1/jobs"].map(str::to_owned);
+        Owner { command: "submit".to_owned(), source: source.to_owned(), destination, output: None, queue }
+    }
+
+    #[test]
+    fn the_journal_of_another_command_is_refused_with_both_named_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let ours = owner("/a");
+        Journal::open_of(&path, "b", Some(&ours)).unwrap().note_sent("x").unwrap();
+        assert!(Journal::open_of(&path, "b", Some(&ours)).unwrap().is_sent("x"));
+        let before = std::fs::read(&path).unwrap();
+        let others = [
+            owner("/b"),
+            Owner { destination: "s3://in/b/".to_owned(), ..owner("/a") },
+            Owner { output: Some("s3://out/".to_owned()), ..owner("/a") },
+            Owner { queue: "https://sqs/2/jobs".to_owned(), ..owner("/a") },
+            Owner { command: "map".to_owned(), ..owner("/a") },
+        ];
+        for other in others {
+            let error = Journal::open_of(&path, "b", Some(&other)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            let told = error.to_string();
+            assert!(told.contains(&ours.to_string()) && told.contains(&other.to_string()), "{told}");
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+        }
+        let moved = |destination: &str| Owner { command: "map".into(), destination: destination.into(), ..owner("/a") };
+        let path = folder.path().join("map");
+        Journal::open_of(&path, "b", Some(&moved("/out/"))).unwrap();
+        Journal::open_of(&path, "b", Some(&moved("/out2/"))).expect("the folder of a map may be moved");
+    }
+
+    #[test]
+    fn a_journal_of_the_version_before_goes_on_and_belongs_to_whoever_uses_it_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        std::fs::write(&path, "{\"done\":\"begin\",\"name\":\"b\"}\n{\"done\":\"sent\",\"name\":\"x\"}\n").unwrap();
+        let journal = Journal::open_of(&path, "c", Some(&owner("/a"))).unwrap();
+        assert!(journal.batch() == "b" && journal.is_sent("x"));
+        Journal::open_of(&path, "c", Some(&owner("/b"))).unwrap_err();
+        assert!(Journal::open_of(&path, "c", Some(&owner("/a"))).unwrap().is_sent("x"));
+    }
+
+    #[test]
+    fn a_journal_is_private_and_one_that_is_there_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state/journal");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        Journal::open(&path, "b").unwrap();
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        Journal::open(&path, "b").unwrap();
+        assert_eq!(mode(), 0o640);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/null"), Path::new("/dev/zero")] {
+            assert_eq!(Journal::open(path, "b").unwrap_err().kind(), io::ErrorKind::InvalidData, "{path:?}");
         }
     }
 }

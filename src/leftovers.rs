@@ -5,6 +5,9 @@
 //! the upload is remembered here, discarded in the background, and once more when the work is over. What is left then
 //! is named in the log with the command that discards it: `batchpipe gc`.
 //!
+//! What a killed process left half-written in a directory, the next that writes there removes when it starts (`of_the_dead`). In S3
+//! nobody can tell whether the process lives, so there it is left to `gc`.
+//!
 //! Bounded: `MOST` uploads, one request at a time, and `LAST` at the end.
 
 use std::collections::VecDeque;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use crate::job::Location;
 use crate::meter::Meters;
 use crate::retry::{Call, Retry};
-use crate::store::{ObjectStore, Unfinished};
+use crate::store::{ObjectStore, Unfinished, Writer};
 
 /// Uploads that are remembered: some hundred bytes to a KiB each, and more than a worker has under way. What does not
 /// fit is counted, and left to `gc`.
@@ -137,6 +140,29 @@ impl Leftovers {
 
     fn list(&self) -> MutexGuard<'_, VecDeque<Unfinished>> {
         lock(&self.list)
+    }
+}
+
+/// Removes from the directory `place` what writers left half-written that are dead for certain. A failure leaves it there, and stops
+/// nobody.
+pub async fn of_the_dead(store: &dyn ObjectStore, place: &Location) {
+    let Location::File { .. } = place else { return };
+    let found = match store.unfinished(place).await {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::debug!(?place, cause = ?error.message, "cannot look for what killed processes left");
+            return;
+        }
+    };
+    let mut removed = 0;
+    for upload in found.iter().filter(|upload| upload.writer == Writer::Gone) {
+        match store.discard(upload).await {
+            Ok(()) => removed += 1,
+            Err(error) => tracing::debug!(id = ?upload.id, cause = ?error.message, "not removed"),
+        }
+    }
+    if removed > 0 {
+        tracing::info!(removed, ?place, "removed what killed processes left half-written");
     }
 }
 

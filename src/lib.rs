@@ -43,6 +43,7 @@ pub mod message;
 pub mod meter;
 pub mod metrics;
 pub mod origin;
+pub mod own_places;
 pub mod pipeline;
 pub mod processor;
 pub mod queue;

@@ -18,7 +18,7 @@ use crate::budget::Room;
 use crate::cut::Cut;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::hedge::Hedge;
-use crate::job::Job;
+use crate::job::{Job, Location};
 use crate::leftovers::Leftovers;
 use crate::limit::Lane;
 use crate::link::link;
@@ -133,7 +133,8 @@ impl Pipeline {
         let (raw_out, raw_in) = link(&reads, &works);
         let (cooked_out, cooked_in) = link(&works, &writes);
         let origin = Arc::new(Origin::new(job, &self.plan.work));
-        let how = Writing { condition, ..Writing::default() };
+        let input = matches!(job.input, Location::File { .. }).then(|| job.input.clone());
+        let how = Writing { condition, input, ..Writing::default() };
         let (store, to) = (Arc::clone(&self.store), job.output.clone());
         let leftovers = Arc::clone(&self.leftovers);
         let target = Target {

@@ -4,7 +4,6 @@
 //! the channel between the two.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -17,6 +16,8 @@ use walkdir::WalkDir;
 use crate::config::Source;
 use crate::error::UserError;
 use crate::job::Location;
+use crate::own_places::{Look, OwnPlaces};
+use crate::store::local::is_reserved;
 use crate::store::{ObjectInfo, ObjectStore};
 
 mod names;
@@ -28,9 +29,6 @@ const AHEAD: usize = 1_000;
 
 /// Our own folder below a destination; never an input.
 pub const OWN_FOLDER: &str = ".batchpipe";
-
-/// How the names of files begin that a store has not finished; never inputs.
-const HALF_WRITTEN: &[u8] = b".batchpipe-";
 
 /// A file or object to submit.
 #[derive(Clone, Debug)]
@@ -61,13 +59,20 @@ pub enum Place {
 pub struct Select {
     include: Option<GlobSet>,
     exclude: GlobSet,
+    own: Arc<OwnPlaces>,
 }
 
 impl Select {
     /// Reads the globs. `*` matches slashes, too, as in the shell's `case`.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, UserError> {
         let include = if include.is_empty() { None } else { Some(globs(include)?) };
-        Ok(Self { include, exclude: globs(exclude)? })
+        Ok(Self { include, exclude: globs(exclude)?, own: Arc::default() })
+    }
+
+    /// The same without what is our own.
+    #[must_use]
+    pub fn without(self, own: OwnPlaces) -> Self {
+        Self { own: Arc::new(own), ..self }
     }
 
     /// Whether the name is taken.
@@ -91,7 +96,11 @@ fn globs(patterns: &[String]) -> Result<GlobSet, UserError> {
 /// Finds what `source` holds, in order of its names where the source has an order.
 pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
     let (output, found) = mpsc::channel(AHEAD);
-    let walk: Box<dyn FnOnce(&Sink) + Send> = match source.clone() {
+    let root = match source {
+        Source::Directory(root) => root.clone(),
+        _ => PathBuf::new(),
+    };
+    let walk: Box<dyn FnOnce(&Sink<'_>) + Send> = match source.clone() {
         Source::Prefix(prefix) => return list(prefix, select, Arc::clone(store)),
         Source::Directory(root) => Box::new(move |sink| walk(&root, sink)),
         Source::File(path) => Box::new(move |sink| {
@@ -100,24 +109,26 @@ pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> Bo
         }),
         Source::Names | Source::List(_) => return listed(source, Listed::default(), select, store),
     };
-    tokio::task::spawn_blocking(move || walk(&Sink { output, select }));
+    tokio::task::spawn_blocking(move || walk(&Sink { output, own: select.own.look(&root), select: &select }));
     stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
 }
 
 /// Where found files go. A gone reader ends the search by and by.
-struct Sink {
+struct Sink<'a> {
     output: mpsc::Sender<io::Result<Found>>,
-    select: Select,
+    select: &'a Select,
+    own: Look<'a>,
 }
 
-impl Sink {
+impl Sink<'_> {
     /// False when nobody wants more.
     fn file(&self, name: &str, path: &Path) -> bool {
         if !self.select.takes(name) {
             return true;
         }
-        match look(name, path) {
-            Ok(found) => self.output.blocking_send(Ok(found)).is_ok(),
+        match look(name, path, &self.own) {
+            Ok(Some(found)) => self.output.blocking_send(Ok(found)).is_ok(),
+            Ok(None) => true,
             Err(error) => self.failed(path, &error),
         }
     }
@@ -132,26 +143,40 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{:?}: {error}", path.display().to_string()))
 }
 
-/// The file at `path`, which is called `name`.
-fn look(name: &str, path: &Path) -> io::Result<Found> {
+/// The file at `path`, which is called `name`; `None` if the file is one of batchpipe's own.
+fn look(name: &str, path: &Path, own: &Look<'_>) -> io::Result<Option<Found>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
+    if own.has_file(path, &metadata) {
+        return Ok(None);
+    }
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let stamp = format!("{}-{}", metadata.len(), modified.unwrap_or_default().as_nanos());
-    Ok(Found { name: name.to_owned(), place: Place::File(path.to_owned()), size: metadata.len(), stamp })
+    Ok(Some(Found { name: name.to_owned(), place: Place::File(path.to_owned()), size: metadata.len(), stamp }))
 }
 
 /// Every file below `root`. A link is followed as far as it stays there, as a store that is a directory does it: what lies
 /// elsewhere was not meant to leave, whoever has put the link there.
-fn walk(root: &Path, sink: &Sink) {
+fn walk(root: &Path, sink: &Sink<'_>) {
     let whole = root.canonicalize();
     let is_inside =
         |path: &Path| whole.as_ref().is_ok_and(|whole| path.canonicalize().is_ok_and(|path| path.starts_with(whole)));
-    // A killed writer's half-written files have names of our own, too, beside their places.
-    let half = |entry: &walkdir::DirEntry| entry.file_name().as_bytes().starts_with(HALF_WRITTEN);
-    let ours = |entry: &walkdir::DirEntry| (entry.depth() == 1 && entry.file_name() == OWN_FOLDER) || half(entry);
+    let ours = |entry: &walkdir::DirEntry| {
+        if entry.depth() == 0 {
+            return false;
+        }
+        if entry.file_type().is_dir() && entry.metadata().is_ok_and(|found| sink.own.has_folder(&found)) {
+            return true;
+        }
+        // A killed writer's half-written files have names of our own, too, beside their places.
+        let is_kept = is_reserved(&entry.file_name().to_string_lossy());
+        if is_kept {
+            sink.own.leave_out(entry.path());
+        }
+        is_kept
+    };
     let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
     let mut entries = walk.into_iter().filter_entry(|entry| !ours(entry));
     while let Some(entry) = entries.next() {
@@ -254,5 +279,45 @@ mod tests {
         let found: Vec<_> = find(&source, Select::default(), &store).collect().await;
         let names: Vec<_> = found.into_iter().map(|found| found.unwrap().name).collect();
         assert_eq!(names, ["a/.batchpipes", "a/b"]);
+    }
+
+    async fn names_in(root: &Path, select: Select) -> Vec<String> {
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::new(vec![root.into()]));
+        let found: Vec<_> = find(&Source::Directory(root.into()), select, &store).collect().await;
+        found.into_iter().map(|found| found.unwrap().name).collect()
+    }
+
+    #[tokio::test]
+    async fn names_that_are_kept_for_us_are_no_inputs_in_any_folder_and_in_any_case() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [
+            ".batchpipe/queue.db",
+            "a/.BatchPipe/queue.db",
+            "a/b/.BATCHPIPE-x",
+            "a/.batchpipe-notes",
+            "a/.batchpipes",
+            "b",
+        ];
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        assert_eq!(names_in(folder.path(), Select::default()).await, ["a/.batchpipes", "b"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_command_itself_writes_is_no_input_wherever_a_link_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["in/a", "in/out/old", "in/deep/q.db", "in/deep/q.db-wal", "in/deep/b"] {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            std::fs::write(at(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("in", at("link")).unwrap();
+        std::os::unix::fs::symlink("out", at("in/results")).unwrap();
+        let own = OwnPlaces::default().folder(at("link/out")).file(at("link/deep/q.db")).folder(at("link"));
+        let found = names_in(&at("in"), Select::default().without(own)).await;
+        assert_eq!(found, ["a", "deep/b"], "the source itself is never left out");
     }
 }

@@ -171,7 +171,7 @@ impl Submit {
             transfer: self.transfer.clone(),
             meters: Arc::clone(&self.meters),
             to: item.input.clone(),
-            how: Writing::default(),
+            how: Writing { input: Some(Location::file(file.to_string_lossy())), ..Writing::default() },
             leftovers: Arc::clone(&self.leftovers),
             origin: None,
         };

@@ -541,3 +541,193 @@ fn map_does_what_it_can_beside_files_that_it_may_not_read() {
     assert_eq!(fs::read(folder.path().join("out/deeper/3")).unwrap(), content(3), "{said}");
     assert_eq!(fs::read(folder.path().join("out/2")).unwrap(), content(2), "{said}");
 }
+
+/// The names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_map_leaves_the_folders_of_others_in_its_work_directory_as_they_are() {
+    let folder = folder(3);
+    let at = |name: &str| folder.path().join(name);
+    for name in ["wd/batchpipe-photos/p", "wd/batchpipe-out/1"] {
+        fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+        fs::write(at(name), "mine").unwrap();
+        let long_ago = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        fs::File::open(at(name).parent().unwrap()).unwrap().set_times(long_ago).unwrap();
+    }
+    // The outputs may well lie in a folder of such a name.
+    let map = ["map", "in", "wd/batchpipe-out", "--work-dir", "wd", "--", "cp", "{input}", "{output}"];
+    let output = run(folder.path(), &map);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(fs::read(at("wd/batchpipe-photos/p")).unwrap(), b"mine");
+    assert_eq!(fs::read(at("wd/batchpipe-out/1")).unwrap(), content(1));
+    assert_eq!(names(&at("wd")), ["batchpipe-out", "batchpipe-photos"], "and nothing of ours is left");
+}
+
+#[test]
+fn the_next_map_removes_what_a_killed_one_left_half_written_and_nothing_of_the_living() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let half = |dest: &str| -> Vec<String> {
+        let all = walkdir::WalkDir::new(at(dest)).into_iter().flatten();
+        let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(".batchpipe-")).collect()
+    };
+    for source in ["in/deeper", "in2", "in3"] {
+        fs::create_dir_all(at(source)).unwrap();
+        fs::write(at(source).join("large"), vec![7; 2 << 20]).unwrap();
+    }
+    // A first part is there, and the next never comes.
+    let stalled = |source: &str, dest: &str| {
+        let program = ["--part-size", "64KiB", "--memory", "64MiB", "--", "sh", "-c", "head -c 1000000; sleep 60"];
+        let map = [&["map", source, dest][..], &program].concat();
+        batchpipe(folder.path(), &map).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut killed = stalled("in", "out");
+    eventually("half an output", || at("out").is_dir() && half("out").len() == 1);
+    let mut alive = stalled("in2", "out/sub");
+    eventually("another half", || half("out").len() == 2);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    fs::write(at("out/.batchpipe-0123456789abcdef"), "of a version that has no locks").unwrap();
+    fs::write(at("out/.batchpipe-notes"), "somebody's").unwrap();
+    let next = run(folder.path(), &["map", "in3", "out3"]);
+    assert_eq!((next.status.code(), half("out").len()), (Some(0), 4), "another DEST is none of its business");
+    // `gc` may be as eager as it can be told to be: what a live process writes stays.
+    let look = run(folder.path(), &["gc", "out", "--older-than", "0s", "--dry-run"]);
+    let told = String::from_utf8_lossy(&look.stdout).into_owned();
+    assert!(told.contains("would discard 2") && told.contains("left 1 that a live process writes"), "{told}");
+    let next = run(folder.path(), &["map", "in", "out", "--process", "copy"]);
+    assert_eq!(next.status.code(), Some(0), "{}", stderr(&next));
+    let left = half("out");
+    assert!(left.len() == 3 && left.contains(&".batchpipe-notes".to_owned()), "{left:?}");
+    alive.kill().unwrap();
+    alive.wait().unwrap();
+    let gc = run(folder.path(), &["gc", "out"]);
+    assert!(
+        gc.status.success() && half("out").len() == 2,
+        "the young one without a lock stays a day: {:?}",
+        half("out")
+    );
+    run(folder.path(), &["gc", "out", "--older-than", "0s"]);
+    assert_eq!(half("out"), [".batchpipe-notes"]);
+}
+
+#[test]
+fn a_file_that_is_no_journal_of_this_command_is_refused_and_left_as_it_is() {
+    let folder = folder(2);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let submit = |source: &str, journal: &str| {
+        run(folder.path(), &["submit", source, "--input", &at("s/"), "--queue", "sqlite:q.db", "--journal", journal])
+    };
+    fs::write(at("zeros"), vec![0; 1_000_000]).unwrap();
+    let refused = submit("in", "zeros");
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("error[BP124]") && said.contains("is not a journal of batchpipe"), "{said}");
+    assert_eq!(fs::read(at("zeros")).unwrap(), vec![0; 1_000_000]);
+    assert!(submit("in", "journal").status.success());
+    assert_eq!(mode(&folder.path().join("journal")), 0o600);
+    let before = fs::read(at("journal")).unwrap();
+    let refused = submit("in/deeper", "journal");
+    let said = stderr(&refused);
+    assert!(refused.status.code() == Some(2) && said.contains("error[BP124]"), "{said}");
+    assert!(said.contains(&format!("{:?}", at("in"))) && said.contains(&format!("{:?}", at("in/deeper"))), "{said}");
+    assert_eq!(fs::read(at("journal")).unwrap(), before);
+    let again = submit("in", "journal");
+    assert!(stderr(&again).contains("Nothing new: 2 jobs"), "{}", stderr(&again));
+}
+
+#[test]
+fn what_is_private_stays_private() {
+    let folder = folder(2);
+    let at = |name: &str| folder.path().join(name);
+    fs::set_permissions(at("in/1"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(at("in/deeper"), fs::Permissions::from_mode(0o700)).unwrap();
+    let output = run(folder.path(), &["map", "in", "out", "--process", "gzip"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(mode(&at("out/1.gz")), 0o600);
+    assert_eq!(mode(&at("out/deeper/0.gz")), mode(&at("in/deeper/0")));
+    assert_eq!(mode(&at("out/deeper")), 0o700, "what lies in a closed folder is not laid open");
+    assert_eq!(mode(&at("out")), mode(&at("in")));
+    fs::set_permissions(at("in"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(run(folder.path(), &["map", "in", "new/out2"]).status.success());
+    assert_eq!(mode(&at("new/out2")), 0o700);
+    let state = names(&at("out/.batchpipe"));
+    for name in &state {
+        let wanted = if name.ends_with(".journal") { 0o600 } else { 0o660 };
+        assert_eq!(mode(&at("out/.batchpipe").join(name)) & !wanted, 0, "{name}");
+    }
+    assert!(state.len() >= 2, "{state:?}");
+}
+
+#[test]
+fn an_output_folder_among_the_inputs_is_refused_through_a_link_too_and_never_read_where_it_is_allowed() {
+    let folder = folder(4);
+    let at = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink("in", at("link")).unwrap();
+    for dest in ["link/out", "link", "in/out"] {
+        let refused = run(folder.path(), &["map", "in", dest]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("BP113"), "{}", stderr(&refused));
+    }
+    assert_eq!(names(&at("in")), ["1", "2", "deeper"], "nothing was made");
+    fs::create_dir(at("in/deeper/.BatchPipe")).unwrap();
+    fs::write(at("in/deeper/.BatchPipe/mine"), "x").unwrap();
+    for nth in 0..2 {
+        let map = ["map", "in", "link/out", "--allow-nested-output", "--log-file", "in/log", "--work-dir", "in/deeper"];
+        let output = run(folder.path(), &[&map[..], &["--", "cp", "{input}", "{output}"]].concat());
+        let said = stderr(&output) + &fs::read_to_string(at("in/log")).unwrap();
+        assert_eq!(output.status.code(), Some(0), "run {nth}: {said}");
+        assert_eq!(names(&at("in/out")), [".batchpipe", "1", "2", "deeper"], "run {nth}: {said}");
+        assert_eq!(names(&at("in/out/deeper")), ["0", "3"], "run {nth}: {said}");
+        assert_eq!(said.matches("left out of the source").count(), nth + 1, "told once a run: {said}");
+        assert!(!said.contains("in/out"), "what is our own is no news: {said}");
+    }
+}
+
+#[test]
+fn an_output_never_lands_among_the_inputs_where_the_source_lies_in_the_destination() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("all/src/src")).unwrap();
+    for name in ["all/src/x", "all/src/src/x", "all/src/y"] {
+        fs::write(at(name), name).unwrap();
+    }
+    let output = run(folder.path(), &["map", "all/src", "all"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("\"src/x\": its output would lie in the source"), "{said}");
+    assert_eq!(fs::read(at("all/src/x")).unwrap(), b"all/src/x", "the input is as it was");
+    assert_eq!(fs::read(at("all/y")).unwrap(), b"all/src/y");
+    // One file, whose folder is the destination by another name.
+    std::os::unix::fs::symlink("all", at("link")).unwrap();
+    fs::write(at("all/z"), "z").unwrap();
+    let output = run(folder.path(), &["map", "all/z", "link", "--", "tr", "a-z", "A-Z"]);
+    assert_eq!((output.status.code(), fs::read(at("all/z")).unwrap()), (Some(8), b"z".to_vec()), "{}", stderr(&output));
+}
+
+#[test]
+fn a_submit_leaves_out_its_own_queue_and_what_it_puts_into_its_source() {
+    let folder = folder(3);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let submit = |more: &[&str]| {
+        let queue = format!("sqlite:{}", at("in/q.db"));
+        let args = ["submit", "in", "--input", &at("in/store/"), "--queue", &queue, "--journal", &at("in/journal")];
+        run(folder.path(), &[&args[..], more].concat())
+    };
+    let refused = submit(&[]);
+    assert!(refused.status.code() == Some(2) && stderr(&refused).contains("BP113"), "{}", stderr(&refused));
+    let first = submit(&["--allow-nested-output"]);
+    assert!(stderr(&first).contains("Sent 3 jobs"), "{}", stderr(&first));
+    let again = submit(&["--allow-nested-output"]);
+    assert!(stderr(&again).contains("Nothing new: 3 jobs"), "{}", stderr(&again));
+}

@@ -1,4 +1,8 @@
-//! `gc`: discards multipart uploads that nobody finished; their parts are paid for and never seen.
+//! `gc`: discards multipart uploads that nobody finished; their parts are paid for and never seen. In a directory, what killed
+//! processes left half-written.
+//!
+//! In a directory the lock of the writer decides where it can be told: what the dead left goes at once, what the living write is
+//! never touched, whatever its age. Everywhere else only the age speaks.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,21 +15,25 @@ use crate::backends::open_store;
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::store::{ObjectStore, Unfinished};
+use crate::store::{ObjectStore, Unfinished, Writer};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
 Examples:
   batchpipe gc s3://acme-out/ --dry-run
-  batchpipe gc s3://acme-out/ --older-than 12h";
+  batchpipe gc s3://acme-out/ --older-than 12h
+  batchpipe gc ./out";
 
 /// The arguments of `gc`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The prefix under which unfinished uploads are looked for
+    /// The prefix or the directory under which unfinished uploads are looked for
     #[arg(value_name = "URI")]
     uri: String,
     /// Leave younger ones alone: somebody may be at work on them
+    ///
+    /// In a directory this counts only where nobody can tell whether their writer lives: what a killed process left goes at once,
+    /// and what a live one writes stays.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     older_than: String,
     /// Say what would be done, and do nothing
@@ -58,7 +66,9 @@ async fn sweep(
 ) -> Result<Exit, UserError> {
     let list = format!("list unfinished uploads under {place:?}");
     let found = store.unfinished(place).await.map_err(|error| failed(Service::Store, &list, &error))?;
-    let (old, young): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| is_older(upload, age, SystemTime::now()));
+    let (alive, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.writer == Writer::Alive);
+    let (old, young): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|upload| upload.writer == Writer::Gone || is_older(upload, age, SystemTime::now()));
     let mut failures = 0u64;
     for upload in &old {
         let discarded = if dry_run { Ok(()) } else { store.discard(upload).await };
@@ -67,14 +77,17 @@ async fn sweep(
         tell(upload, problem.as_deref(), json)?;
     }
     let bytes: u64 = old.iter().filter_map(|upload| upload.bytes).sum();
-    let (done, left) = (old.len() as u64 - failures, young.len());
+    let (done, left, alive) = (old.len() as u64 - failures, young.len(), alive.len());
     if json {
-        let summary =
-            json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left, "bytes": bytes });
+        let summary = json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left, "in_use": alive,
+            "bytes": bytes });
         event("summary", summary)?;
     } else {
         let verb = if dry_run { "(dry run) would discard" } else { "discarded" };
-        let kept = if left == 0 { String::new() } else { format!("; left {left} younger than {}", show(age)) };
+        let mut kept = if left == 0 { String::new() } else { format!("; left {left} younger than {}", show(age)) };
+        if alive > 0 {
+            kept.push_str(&format!("; left {alive} that a live process writes"));
+        }
         print(&format!("{verb} {done} unfinished uploads ({}){kept}\n", show_size(bytes)))?;
     }
     Ok(if failures > 0 { Exit::Failed } else { Exit::Done })
@@ -105,8 +118,13 @@ mod tests {
     #[test]
     fn an_upload_is_discarded_only_when_it_is_known_to_be_old() {
         let now = SystemTime::now();
-        let upload =
-            |begun| Unfinished { location: Location::s3("bucket", "k"), id: "1".to_owned(), begun, bytes: None };
+        let upload = |begun| Unfinished {
+            location: Location::s3("bucket", "k"),
+            id: "1".to_owned(),
+            begun,
+            bytes: None,
+            writer: Writer::Unknown,
+        };
         let hour = Duration::from_secs(3600);
         assert!(is_older(&upload(Some(now - hour)), hour, now));
         assert!(!is_older(&upload(Some(now - hour / 2)), hour, now));
@@ -115,19 +133,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dry_run_discards_nothing_and_a_run_discards_what_is_old_enough() {
+    async fn a_dry_run_discards_nothing_and_a_run_what_is_old_enough_or_whose_writer_is_dead() {
         let directory = tempfile::tempdir().unwrap();
         let store = LocalStore::new(vec![directory.path().into()]);
         let place = Location::file(format!("{}/", directory.path().display()));
-        let upload = store.begin(&place.join("a"), &Writing::default()).await.unwrap();
-        upload.part(1, bytes::Bytes::from_static(b"x")).await.unwrap();
-        drop(upload);
+        let begin = async |name| {
+            let upload = store.begin(&place.join(name), &Writing::default()).await.unwrap();
+            upload.part(1, bytes::Bytes::from_static(b"x")).await.unwrap();
+            upload
+        };
+        let (dead, alive) = (begin("dead").await, begin("alive").await);
+        // As version 0.1 made them: nothing tells of their writer.
+        std::fs::write(directory.path().join(".batchpipe-0123456789abcdef"), "x").unwrap();
+        let foreign = directory.path().join(".batchpipe-notes");
+        std::fs::write(&foreign, "mine").unwrap();
+        drop(dead);
         let left = async || store.unfinished(&place).await.unwrap().len();
-        assert_eq!(left().await, 1);
         let day = Duration::from_secs(24 * 60 * 60);
-        for (age, dry_run, remaining) in [(Duration::ZERO, true, 1), (day, false, 1), (Duration::ZERO, false, 0)] {
+        for (age, dry_run, remaining) in [(Duration::ZERO, true, 3), (day, false, 2), (Duration::ZERO, false, 1)] {
             assert_eq!(sweep(&store, &place, age, dry_run, true).await.unwrap(), Exit::Done);
             assert_eq!(left().await, remaining, "{age:?} {dry_run}");
         }
+        drop(alive);
+        assert_eq!(sweep(&store, &place, day, false, true).await.unwrap(), Exit::Done);
+        assert_eq!((left().await, std::fs::read(&foreign).unwrap()), (0, b"mine".to_vec()));
     }
 }

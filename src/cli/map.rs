@@ -4,7 +4,8 @@
 //! second run does only what is new, has changed or failed.
 
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
@@ -15,22 +16,26 @@ use super::assemble;
 use super::output;
 use super::service::{self, Service};
 use super::session::{self, Session};
-use super::submit::{item, new_batch};
+use super::submit::{item, new_batch, unusable};
 use crate::backends;
 use crate::config::{Format, MapConfig, Source};
 use crate::error::{Code, Exit, Stage, UserError};
 use crate::job::Location;
-use crate::journal::Journal;
+use crate::journal::{Journal, Owner};
+use crate::leftovers;
 use crate::message::Rules;
 use crate::meter::Meters;
+use crate::own_places::{OwnPlaces, way_down};
 use crate::pipeline::Pipeline;
 use crate::processor::codec::Suffix;
 use crate::queue::{Counts, JobQueue};
+use crate::scratch;
 use crate::shutdown::Phase;
 use crate::source::{self, Found, Place, Select};
 use crate::stages::Receive;
 use crate::status::{self, Screen, Totals};
 use crate::store::ObjectStore;
+use crate::store::local::of_folder;
 use crate::submit::{Item, Submit};
 use crate::worker::{self, Queues};
 
@@ -63,6 +68,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let select = Select::new(&config.include, &config.exclude)?;
     let meters = Arc::new(Meters::default());
     let (work, suffix) = assemble::work(working, &meters)?;
+    let select = select.without(own_places(&config));
     let input = input(&config.source);
     let store = backends::open_store(aws, &worker::roots([&input, &config.dest]))?;
     service::readable(&config.source, &store).await?;
@@ -72,7 +78,8 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     }
     service::answering(&config.dest, &store, &meters).await?;
 
-    let name = queue_name(&config.state)?;
+    leftovers::of_the_dead(&*store, &config.dest).await;
+    let name = queue_name(&config)?;
     let jobs = backends::open_queue(&name, aws).await?;
     let failed = |error| service::failed(Service::Queue, &format!("use the queue {name:?}"), &error);
     let dead_letters = jobs.dead_letters().await.map_err(failed)?;
@@ -145,6 +152,17 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         _ => "The same command goes on where it was.".to_owned(),
     };
     Ok(session.end(exit, Some(&next)).await)
+}
+
+/// What this command writes: never an input, should it lie in the source.
+fn own_places(config: &MapConfig) -> OwnPlaces {
+    let dest = match &config.dest {
+        Location::File { path } => Some(PathBuf::from(path)),
+        Location::S3 { .. } => None,
+    };
+    let scratch = scratch::folders(&config.working.work_dir);
+    let folders = dest.into_iter().chain([config.state.clone()]).chain(scratch);
+    config.global.log.file.iter().fold(folders.fold(OwnPlaces::default(), OwnPlaces::folder), OwnPlaces::file)
 }
 
 /// How long a look at the queue takes. It is a file of ours and tells exactly what it holds, so the end need not be waited
@@ -255,13 +273,34 @@ fn items(
     let (input, dest) = (input(&config.source), config.dest.clone());
     let batch = known.journal.batch().to_owned();
     let one = matches!(config.source, Source::File(_));
+    let among = if config.working.allow_nested_output { None } else { way_to_source(config) };
     source::find(&config.source, select, store).then(move |found| {
+        let found = found.and_then(|found| not_among(among.as_deref(), found));
         let (known, item) = (known.clone(), found.map(|found| job(&input, one, &dest, &batch, found)));
         async move {
             let (item, output) = item?;
             Ok(known.check(item, output).await)
         }
     })
+}
+
+/// The way from DEST down to SOURCE where SOURCE lies in DEST: a name that begins with it has its output in SOURCE.
+fn way_to_source(config: &MapConfig) -> Option<String> {
+    match (&config.source, &config.dest) {
+        (Source::Directory(source), Location::File { path }) => way_down(Path::new(path), source),
+        _ => None,
+    }
+}
+
+/// Fails for what would have its output among the inputs: it might replace another input, and would be an input itself.
+fn not_among(way: Option<&str>, found: Found) -> io::Result<Found> {
+    match way {
+        Some(way) if found.name.starts_with(way) => {
+            let told = format!("{:?}: its output would lie in the source, among the inputs (BP113)", found.name);
+            Err(io::Error::other(told))
+        }
+        _ => Ok(found),
+    }
 }
 
 fn job(input: &Location, one: bool, dest: &Location, batch: &str, found: Found) -> (Item, Location) {
@@ -317,8 +356,23 @@ fn dry_run(config: &MapConfig, totals: Totals) -> Result<Exit, UserError> {
     Ok(Exit::Done)
 }
 
-fn queue_name(state: &Path) -> Result<String, UserError> {
-    std::fs::create_dir_all(state).map_err(|error| UserError {
+/// Makes the folder of our state, and DEST if it is a folder that is not there: no wider than SOURCE.
+fn make_state(config: &MapConfig) -> io::Result<()> {
+    if let (Location::File { path }, Source::Directory(source)) = (&config.dest, &config.source) {
+        let dest = Path::new(path);
+        let above = dest.parent().unwrap_or(dest);
+        std::fs::create_dir_all(above)?;
+        match std::fs::DirBuilder::new().mode(of_folder(Some(source), above)).create(dest) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::create_dir_all(&config.state)
+}
+
+fn queue_name(config: &MapConfig) -> Result<String, UserError> {
+    let state = &config.state;
+    make_state(config).map_err(|error| UserError {
         code: Code(110),
         what: format!("cannot write to {:?}", state.display().to_string()),
         cause: error.to_string(),
@@ -335,13 +389,16 @@ fn open_journal(config: &MapConfig) -> Result<Arc<Journal>, UserError> {
         format!("{:?}", (&config.source, &config.server, &config.working.process, &config.working.output_suffix));
     let name = hex::encode(&md5::Md5::digest(identity.as_bytes())[..8]);
     let path = config.state.join(format!("map-{name}.journal"));
-    Journal::open(&path, &new_batch()).map(Arc::new).map_err(|error| UserError {
-        code: Code(110),
-        what: format!("cannot write the journal {:?}", path.display().to_string()),
-        cause: error.to_string(),
-        help: "give a DEST that you may write to".into(),
-        exit: Exit::Access,
-    })
+    let owner = Owner {
+        command: "map".to_owned(),
+        source: config.source.to_string(),
+        destination: config.dest.to_string(),
+        output: None,
+        queue: config.state.display().to_string(),
+    };
+    Journal::open_of(&path, &new_batch(), Some(&owner))
+        .map(Arc::new)
+        .map_err(|error| unusable(&path, &error, "give a DEST that you may write to", Exit::Access))
 }
 
 /// Removes the failures of earlier runs: their jobs are sent again.

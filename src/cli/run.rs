@@ -9,6 +9,7 @@ use super::session::{self, Session};
 use crate::backends;
 use crate::config::RunConfig;
 use crate::error::{Exit, UserError};
+use crate::leftovers;
 use crate::message::Rules;
 use crate::meter::Meters;
 use crate::pipeline::Pipeline;
@@ -44,6 +45,7 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         drain: working.drain_timeout,
         page: None,
     };
+    let _clearing = clear(&config, &pipeline);
     let how = Receive {
         receivers: config.receivers.map(NonZeroUsize::get),
         wait: config.wait_time,
@@ -77,6 +79,19 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         ),
     });
     Ok(session.end(exit, next.as_deref()).await)
+}
+
+/// Removes, beside the work, what killed workers left half-written where this one may write. Not from the root of all files: that
+/// is every disk of the machine.
+fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()> {
+    let places: Vec<_> =
+        config.output.iter().chain(&config.allow).filter(|place| place.key() != "/").cloned().collect();
+    let store = Arc::clone(&pipeline.store);
+    tokio::spawn(async move {
+        for place in &places {
+            leftovers::of_the_dead(&*store, place).await;
+        }
+    })
 }
 
 /// Opens the backends and joins them. Fails before the first message is taken if the queue can't be used.

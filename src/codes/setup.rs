@@ -207,6 +207,17 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe dlq purge --queue jobs --dry-run",
     ),
     Page::new(
+        124,
+        "the journal is no journal, or that of another command",
+        "Nothing was started, and the file is as it was.",
+        "--journal names a file that batchpipe did not make, or the journal of another source, destination or queue. With \
+        that one, files would be taken for submitted that never were. The cause names what the journal belongs to, and \
+        what this command is.",
+        "Name another file, or leave --journal out: every submit has a journal of its own. If the file is what a power \
+        failure left of a journal (nothing but zeros), remove it.",
+        "batchpipe submit ./photos --input s3://acme-in/ --queue jobs --journal photos.journal",
+    ),
+    Page::new(
         126,
         "an address holds a user name or a password",
         "Nothing was started, and the password was not shown.",

@@ -6,7 +6,7 @@
 //! most 1 + `parallel` connections, and all of them must fit in four fifths of the open files.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod file;
@@ -35,6 +35,7 @@ pub use working::{IfExists, Process, SLACK, SMALLEST_PART, Working};
 
 use crate::error::UserError;
 use crate::job::Location;
+use crate::own_places::lies_in;
 use reading::Reading;
 use values::Wrong;
 
@@ -111,8 +112,33 @@ pub(crate) fn missing_queue(command: &str) -> UserError {
     )
 }
 
+/// Whether a place is another or lies in it: by its name, and for folders by where it leads, too.
+fn is_within(inner: &Location, outer: &Location) -> bool {
+    let really = match (inner, outer) {
+        (Location::File { path: inner }, Location::File { path: outer }) => lies_in(Path::new(inner), Path::new(outer)),
+        _ => false,
+    };
+    inner.is_under(outer) || really
+}
+
+/// Refuses a folder that is written to inside the folder whose files are submitted.
+fn refuse_in_source(read: &Reading<'_>, place: &Location, source: &Source) -> Result<(), UserError> {
+    let Source::Directory(source) = source else { return Ok(()) };
+    let source = source.display().to_string();
+    let folder = Location::file(format!("{}/", source.trim_end_matches('/')));
+    if !is_within(place, &folder) || read.on("allow-nested-output")? {
+        return Ok(());
+    }
+    Err(UserError::usage(
+        113,
+        format!("{} lies inside the source {source:?}", place.to_string().escape_debug()),
+        "each file that is put there would be submitted by the next submit, for ever",
+        "use a folder outside it, or add  --allow-nested-output , which leaves that folder out of the source",
+    ))
+}
+
 fn refuse_nested(read: &Reading<'_>, output: &Location, input: &Location) -> Result<(), UserError> {
-    if !output.is_under(input) || read.on("allow-nested-output")? {
+    if !is_within(output, input) || read.on("allow-nested-output")? {
         return Ok(());
     }
     let (shown, input) = (output.to_string(), input.to_string());
@@ -125,7 +151,7 @@ fn refuse_nested(read: &Reading<'_>, output: &Location, input: &Location) -> Res
                 "use another bucket or prefix; if the event rule excludes it, add  --allow-nested-output"
             }
             Location::File { .. } => {
-                "use a directory outside it, or leave it out with  --exclude  and add  --allow-nested-output"
+                "use a directory outside it, or add  --allow-nested-output , which leaves that directory out of the input"
             }
         },
     ))

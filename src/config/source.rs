@@ -1,5 +1,6 @@
 //! The SOURCE of `submit` and `map`: a directory, a file, `-`, `@FILE` or `s3://bucket/prefix/`.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,17 @@ impl Source {
                 let path = PathBuf::from(path);
                 Ok(if kind(&path)? { Self::Directory(path) } else { Self::File(path) })
             }
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) | Self::File(path) => write!(f, "{}", path.display()),
+            Self::Names => f.write_str("-"),
+            Self::List(path) => write!(f, "@{}", path.display()),
+            Self::Prefix(place) => write!(f, "{place}"),
         }
     }
 }

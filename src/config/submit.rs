@@ -7,8 +7,8 @@ use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
 use super::{
-    Global, Machine, Source, argument, digest, glob, missing, missing_queue, refuse_nested, s3_server, state_directory,
-    text, working,
+    Global, Machine, Source, argument, digest, glob, missing, missing_queue, refuse_in_source, refuse_nested,
+    s3_server, state_directory, text, working,
 };
 use crate::error::UserError;
 use crate::job::Location;
@@ -93,6 +93,9 @@ impl SubmitConfig {
             .one("format", |text| values::choice(text, &[("own", Format::Own), ("sample2013", Format::Sample2013)]))?;
         let format = format.unwrap_or(Format::Own);
         let wait = read.on("wait")?;
+        for place in [Some(&input), output.as_ref()].into_iter().flatten() {
+            refuse_in_source(&read, place, &source)?;
+        }
         match &output {
             Some(output) => refuse_nested(&read, output, &input)?,
             None if wait => {

@@ -22,6 +22,7 @@ use crate::config::Source;
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::meter::Meters;
+use crate::own_places::Look;
 use crate::retry::{Call, Retry};
 use crate::store::ObjectStore;
 
@@ -121,18 +122,20 @@ impl Reader {
     fn read(mut self, mut list: impl BufRead) {
         let end = if self.how.null { b'\0' } else { b'\n' };
         let mut name = Vec::new();
+        let places = Arc::clone(&self.select.own);
+        let own = places.look(Path::new(""));
         loop {
             name.clear();
             self.line += 1;
             let found = match io::Read::take(&mut list, LONGEST + 1).read_until(end, &mut name) {
                 Ok(0) => return,
-                Ok(_) if name.ends_with(&[end]) => self.name(trimmed(&name, self.how.null)),
+                Ok(_) if name.ends_with(&[end]) => self.name(trimmed(&name, self.how.null), &own),
                 Ok(read) if read as u64 > LONGEST => match list.skip_until(end) {
                     Ok(_) => Err(self.wrong(&name[..80], &format!("it has more than {LONGEST} bytes"))),
                     Err(error) => return self.ended(&error),
                 },
                 // The last one, whose line does not end.
-                Ok(_) => self.name(trimmed(&name, self.how.null)),
+                Ok(_) => self.name(trimmed(&name, self.how.null), &own),
                 Err(error) => return self.ended(&error),
             };
             let goes_on = match found {
@@ -147,7 +150,7 @@ impl Reader {
     }
 
     /// What a name stands for; `None` for one that is empty, or is not taken.
-    fn name(&self, bytes: &[u8]) -> io::Result<Option<Name>> {
+    fn name(&self, bytes: &[u8], own: &Look<'_>) -> io::Result<Option<Name>> {
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -164,7 +167,7 @@ impl Reader {
         if !self.select.takes(&name) {
             return Ok(None);
         }
-        look(&name, path).map(|found| Some(Name::File(found))).map_err(|error| at(self.line, text, &error))
+        look(&name, path, own).map(|found| found.map(Name::File)).map_err(|error| at(self.line, text, &error))
     }
 
     fn object(&self, uri: &str) -> io::Result<Option<Name>> {

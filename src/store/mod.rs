@@ -93,6 +93,9 @@ pub struct Writing {
     pub metadata: BTreeMap<String, String>,
     /// What may be replaced. The store looks at the moment the object appears, and fails with `Exists` otherwise.
     pub condition: Condition,
+    /// The local file that the object is made from, if it is made from one: a store of local files lets nobody read the object who
+    /// may not read that file, and never writes over it.
+    pub input: Option<Location>,
 }
 
 /// What may be in the place of an object when it is written.
@@ -118,6 +121,20 @@ pub struct Unfinished {
     pub begun: Option<SystemTime>,
     /// Bytes it holds, where the store tells.
     pub bytes: Option<u64>,
+    /// Whether somebody is still at work on it.
+    pub writer: Writer,
+}
+
+/// What is known of the process that began an upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writer {
+    /// Nothing: only the age of the upload speaks.
+    #[default]
+    Unknown,
+    /// It holds the upload.
+    Alive,
+    /// It is dead, and nobody goes on with the upload.
+    Gone,
 }
 
 /// Objects, read by range and written in parts.

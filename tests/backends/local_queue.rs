@@ -476,6 +476,37 @@ fn a_file_that_is_no_queue_is_refused_and_left_alone() {
     assert_eq!(refused("directory").kind, ServiceErrorKind::Invalid);
 }
 
+/// Only this user, and its group as far as the umask lets it in; what people have changed stays so.
+#[tokio::test]
+async fn a_new_queue_is_closed_to_others_and_one_that_is_there_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let modes = || {
+        let files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap());
+        let files = files.filter(|entry| entry.file_name().to_string_lossy().starts_with("q.db"));
+        files.map(|entry| entry.metadata().unwrap().permissions().mode() & 0o777).collect::<Vec<_>>()
+    };
+    let (path, link) = (directory.path().join("q.db"), directory.path().join("link"));
+    std::os::unix::fs::symlink("q.db", &link).unwrap();
+    let used = async || {
+        let queue = LocalQueue::open(&link).unwrap();
+        send(&queue, &[plain("a")]).await;
+        receive(&queue, 1).await;
+        queue
+    };
+    let queue = used().await;
+    let found = modes();
+    assert!(found.len() == 4 && found.iter().all(|mode| mode & !0o660 == 0 && mode & 0o600 == 0o600), "{found:?}");
+    assert!(found.iter().all(|mode| *mode == found[0]), "the database, its -wal, its -shm and the holder: {found:?}");
+    drop(queue);
+    for mode in [0o600, 0o666] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let queue = used().await;
+        assert_eq!(modes(), [mode; 4]);
+        drop(queue);
+    }
+}
+
 #[tokio::test]
 async fn the_policy_is_what_the_file_says() {
     let directory = tempfile::tempdir().unwrap();

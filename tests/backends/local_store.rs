@@ -79,6 +79,8 @@ async fn no_path_leaves_the_roots() {
         String::new(),
         "/".to_owned(),
         format!("{root}/.batchpipe/queue"),
+        format!("{root}/a/.BatchPipe/queue"),
+        format!("{root}/.BATCHPIPE-0123456789abcdef"),
         format!("{root}/.batchpipe-0123456789abcdef/data"),
         format!("{root}/nul\0"),
         format!("{root}/{}", "x".repeat(300)),
@@ -256,6 +258,71 @@ async fn of_many_writers_where_nothing_was_one_wins() {
         assert_eq!(fs::read_dir(directory.path().join("deep")).unwrap().count(), 1, "nothing staged is left");
         fs::remove_file(directory.path().join("deep/one")).unwrap();
     }
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn an_output_is_no_wider_than_the_file_that_it_is_made_from() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(vec![directory.path().to_owned()]);
+    let path = |name: &str| directory.path().join(name);
+    let metadata = || [("a".to_owned(), "b".to_owned())].into();
+    fs::write(path("open"), "x").unwrap();
+    let umask = 0o666 & !mode(&path("open"));
+    for wanted in [0o600, 0o640, 0o644, 0o400, 0o755] {
+        fs::write(path("input"), "x").unwrap();
+        fs::set_permissions(path("input"), fs::Permissions::from_mode(wanted)).unwrap();
+        let how = Writing { input: Some(at(&path("input"))), metadata: metadata(), ..Writing::default() };
+        store.put(&at(&path("whole")), Bytes::from_static(b"x"), &how).await.unwrap();
+        let upload = store.begin(&at(&path("parts")), &how).await.unwrap();
+        let part = upload.part(1, Bytes::from_static(b"x")).await.unwrap();
+        upload.complete(&[part]).await.unwrap();
+        let expected = wanted & 0o666 & !umask;
+        assert_eq!((mode(&path("whole")), mode(&path("parts"))), (expected, expected), "{wanted:o}");
+        fs::remove_file(path("input")).unwrap();
+    }
+    let gone = Writing { input: Some(at(&path("input"))), ..Writing::default() };
+    store.put(&at(&path("whole")), Bytes::from_static(b"x"), &gone).await.unwrap();
+    assert_eq!(mode(&path("whole")), 0o600);
+    let far = Writing { input: Some(Location::s3("bucket", "key")), ..Writing::default() };
+    for how in [Writing::default(), far] {
+        store.put(&at(&path("whole")), Bytes::from_static(b"x"), &how).await.unwrap();
+        assert_eq!(mode(&path("whole")), 0o666 & !umask, "what is no local file has no mode");
+    }
+}
+
+#[tokio::test]
+async fn an_output_replaces_neither_its_input_by_another_name_nor_a_device_or_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::create_dir(path("in")).unwrap();
+    fs::write(path("in/x"), "input").unwrap();
+    std::os::unix::fs::symlink("in", path("link")).unwrap();
+    nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let store = LocalStore::new(vec![directory.path().to_owned()]);
+    let how = Writing { input: Some(at(&path("in/x"))), ..Writing::default() };
+    for (to, code) in [("link/x", "InputItself"), ("in/x", "InputItself"), ("pipe", "special"), ("in", "EISDIR")] {
+        let put = store.put(&at(&path(to)), Bytes::from_static(b"bad"), &how).await.unwrap_err();
+        let begun = store.begin(&at(&path(to)), &how).await.unwrap_err();
+        assert_eq!((put.code.as_str(), begun.code.as_str()), (code, code));
+    }
+    assert_eq!(fs::read(path("in/x")).unwrap(), b"input");
+    // Other names of the same bytes are replaced, and the input keeps its own.
+    fs::hard_link(path("in/x"), path("hard")).unwrap();
+    std::os::unix::fs::symlink("in/x", path("soft")).unwrap();
+    for to in ["hard", "soft"] {
+        store.put(&at(&path(to)), Bytes::from_static(b"output"), &how).await.unwrap();
+        assert_eq!(
+            (fs::read(path(to)).unwrap(), fs::read(path("in/x")).unwrap()),
+            (b"output".to_vec(), b"input".to_vec())
+        );
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 5, "nothing staged is left");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use batchpipe::processor::Work;
 use batchpipe::processor::work_from_steps;
 use batchpipe::shutdown::Shutdown;
 use batchpipe::stages::Settled;
-use batchpipe::store::{Condition, ObjectStore, Writing};
+use batchpipe::store::{ObjectStore, Writing};
 use batchpipe::testing::{Fault, On, Operation, Rig};
 use batchpipe::{Job, ProcessError, Processor};
 
@@ -303,7 +303,7 @@ async fn an_output_with_half_of_the_marks_is_not_recognised() {
     let rig = rig(IfExists::Skip);
     rig.job("a", 10);
     let metadata = [("batchpipe-processor".to_owned(), "copy".to_owned())].into();
-    let how = Writing { metadata, condition: Condition::Always };
+    let how = Writing { metadata, ..Writing::default() };
     rig.store.put(&Rig::output("a"), "half".into(), &how).await.unwrap();
     assert_eq!(run(&rig, Work::Copy).await, DONE);
     assert!(rig.is_copied("a"));

@@ -452,12 +452,19 @@ def the_next_start_removes_the_files_of_a_dead_worker(scene):
     work = scene.lab.folder / f"{scene.queue}-work"
     settings = {"--work-dir": work, "--visibility-timeout": "2s"}
     dead = scene.worker(program=["sh", "-c", "sleep 20", "sh", "{input}"], settings=settings)
-    until("a file", lambda: list(work.glob("*/j-*")), 20)
+    until("a file", lambda: list(work.glob("*/*/j-*")), 20)
     dead.kill()
-    check(list(work.glob("*/j-*")), "nothing was left behind")
+    # Folders and files of others, by names that begin like ours.
+    foreign = [work / "batchpipe-photos/p", work / "batchpipe-1-0123456789abcdef/photo.jpg", work / "batchpipe-out/owner"]
+    for path in foreign:
+        path.parent.mkdir()
+        path.write_bytes(b"mine")
+        os.utime(path.parent, (0, 0))
+    check(list(work.glob("*/*/j-*")), "nothing was left behind")
     worker = scene.worker("--until-empty", program=["cat", "{input}"], settings=settings)
     worker.expect(0, 40)
-    check(not list(work.iterdir()), f"left: {list(work.iterdir())}")
+    check(all(path.read_bytes() == b"mine" for path in foreign), "a foreign file was touched")
+    check(len(list(work.iterdir())) == len(foreign), f"left: {list(work.iterdir())}")
     scene.whole()
 
 

@@ -6,6 +6,7 @@ mod told;
 mod wait;
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,13 +19,14 @@ use crate::backends;
 use crate::budget::Budget;
 use crate::circuit::Circuit;
 use crate::config::{Format, Source, SubmitConfig};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::journal::Journal;
+use crate::journal::{Journal, Owner};
 use crate::leftovers::Leftovers;
 use crate::limit::Lane;
 use crate::message::{self, Request, encode_own, encode_sample2013};
 use crate::meter::Meters;
+use crate::own_places::OwnPlaces;
 use crate::pipeline::Transfer;
 use crate::queue::Outgoing;
 use crate::retry::Retry;
@@ -68,10 +70,12 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let store = backends::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
     service::readable(&config.source, &store).await?;
     if config.dry_run {
+        let select = select.without(own_places(&config, ""));
         return told::dry_run(&config, select, &store).await;
     }
     let queue = backends::open_queue(&config.queue, aws).await?;
     let journal = open_journal(&config, &queue.address())?;
+    let select = select.without(own_places(&config, &queue.address()));
     let batch = journal.as_ref().map_or_else(|| batch_name(&config), |journal| journal.batch().to_owned());
     let totals = count(&config, &select, &store).await;
 
@@ -229,6 +233,18 @@ fn job_id(batch: &str, input: &str) -> String {
     hex::encode(&digest[..8])
 }
 
+/// What this command writes: never an input, should it lie in the source.
+fn own_places(config: &SubmitConfig, queue: &str) -> OwnPlaces {
+    let folder = |place: &Location| match place {
+        Location::File { path } => Some(PathBuf::from(path)),
+        Location::S3 { .. } => None,
+    };
+    let folders = [Some(&config.input), config.output.as_ref()].into_iter().flatten().filter_map(folder);
+    let queue_file = config.queue.strip_prefix("sqlite:").map(PathBuf::from);
+    let files = queue_file.into_iter().chain(config.journal.path(queue)).chain(config.global.log.file.clone());
+    files.fold(folders.fold(OwnPlaces::default(), OwnPlaces::folder), OwnPlaces::file)
+}
+
 fn batch_name(config: &SubmitConfig) -> String {
     config.batch.clone().unwrap_or_else(new_batch)
 }
@@ -243,13 +259,27 @@ pub(super) fn new_batch() -> String {
 
 fn open_journal(config: &SubmitConfig, queue: &str) -> Result<Option<Arc<Journal>>, UserError> {
     let Some(path) = config.journal.path(queue) else { return Ok(None) };
-    Journal::open(&path, &batch_name(config)).map(|journal| Some(Arc::new(journal))).map_err(|error| UserError {
-        code: Code(110),
-        what: format!("cannot write the journal {:?}", path.display().to_string()),
-        cause: error.to_string(),
-        help: "name another with  --journal FILE , or do without:  --journal none".into(),
-        exit: Exit::Failed,
-    })
+    let owner = Owner {
+        command: "submit".to_owned(),
+        source: config.source.to_string(),
+        destination: config.input.to_string(),
+        output: config.output.as_ref().map(ToString::to_string),
+        queue: queue.to_owned(),
+    };
+    let opened = Journal::open_of(&path, &batch_name(config), Some(&owner));
+    let help = "name another with  --journal FILE , or do without:  --journal none";
+    opened.map(|journal| Some(Arc::new(journal))).map_err(|error| unusable(&path, &error, help, Exit::Failed))
+}
+
+/// The error of a journal that can't be written, or is none of this command.
+pub(super) fn unusable(path: &Path, error: &io::Error, help: &str, exit: Exit) -> UserError {
+    let (cause, path) = (error.to_string(), path.display().to_string());
+    match error.kind() {
+        io::ErrorKind::InvalidData => {
+            UserError::usage(124, format!("{path:?} is no journal of this command"), cause, help)
+        }
+        _ => UserError::usage(110, format!("cannot write the journal {path:?}"), cause, help).exit(exit),
+    }
 }
 
 /// How much there is. A list on stdin can be read only once, and is not counted beforehand.

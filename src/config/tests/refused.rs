@@ -61,7 +61,7 @@ fn an_output_inside_the_input_is_refused_unless_it_is_allowed() {
     let submit = |flags: &[_]| {
         let mut all = vec![("queue", "jobs")];
         all.extend(flags);
-        SubmitConfig::resolve(&layers(&all, &[], &[])?, "/", &machine())
+        SubmitConfig::resolve(&layers(&all, &[], &[])?, "-", &machine())
     };
     let nested = [("input", "s3://acme-in/"), ("output", "s3://acme-in/out/")];
     let error = submit(&nested).unwrap_err();
@@ -73,6 +73,33 @@ fn an_output_inside_the_input_is_refused_unless_it_is_allowed() {
     submit(&[("input", "s3://acme/in/"), ("output", "s3://acme/")]).unwrap();
     assert_eq!(submit(&[("input", "./a"), ("output", "./a/b")]).unwrap_err().code.0, 113);
     submit(&[("input", "./a"), ("output", "./ab")]).unwrap();
+}
+
+#[test]
+fn a_folder_inside_another_is_seen_through_links_and_before_it_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(at("in")).unwrap();
+    std::os::unix::fs::symlink("in", at("link")).unwrap();
+    let map = |source: &str, dest: &str, flags: &[_]| {
+        let layers = layers(flags, &[], &[]).unwrap();
+        MapConfig::resolve(&layers, &at(source), &at(dest), Vec::new(), &machine()).map_err(|error| error.code.0)
+    };
+    for (source, dest) in [("in", "link"), ("link", "in"), ("in", "link/out"), ("link", "in/new/out")] {
+        assert_eq!(map(source, dest, &[]).unwrap_err(), 113, "{source} {dest}");
+        map(source, dest, &[("allow-nested-output", "true")]).unwrap();
+    }
+    map("in", "out", &[]).unwrap();
+    map("in", "inner", &[]).unwrap();
+    let submit = |source: &str, input: &str, output: &str| {
+        let (input, output) = (at(input), at(output));
+        let flags = [("queue", "jobs"), ("input", input.as_str()), ("output", output.as_str())];
+        SubmitConfig::resolve(&layers(&flags, &[], &[]).unwrap(), &at(source), &machine()).map_err(|error| error.code.0)
+    };
+    for (source, input, output) in [("in", "link/store", "out"), ("link", "in", "out"), ("in", "store", "link/out")] {
+        assert_eq!(submit(source, input, output).unwrap_err(), 113, "{source} {input} {output}");
+    }
+    submit("in", "store", "out").unwrap();
 }
 
 #[test]

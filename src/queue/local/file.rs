@@ -127,6 +127,24 @@ impl File {
     }
 }
 
+/// Makes the file if there is none, empty, as SQLite begins one too. SQLite would make it readable by everybody; ours is for this user
+/// and, if the umask allows, for the group, which may share the queue. SQLite gives its `-wal` and `-shm` the mode of the file. A file
+/// that is there keeps its mode.
+///
+/// It is made without being opened: closing a file takes away the locks that SQLite holds on it in this process
+/// (<https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>).
+fn make(path: &Path) {
+    let mut path = path.to_owned();
+    // A link to nothing: SQLite makes what it leads to. As many as Linux follows (path_resolution(7)).
+    for _ in 0..40 {
+        let Ok(to) = std::fs::read_link(&path) else { break };
+        path = path.parent().map_or(to.clone(), |parent| parent.join(&to));
+    }
+    let mode = rustix::fs::Mode::from_raw_mode(0o660);
+    // What fails here fails again when SQLite opens the file, and is told then; what is there already is the usual.
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::RegularFile, mode, 0).unwrap_or(());
+}
+
 fn connect_both(path: &Path) -> Result<Connections, ServiceError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.is_dir() {
@@ -135,6 +153,7 @@ fn connect_both(path: &Path) -> Result<Connections, ServiceError> {
     if path.is_dir() {
         return Err(ServiceError::new(ServiceErrorKind::Invalid, "EISDIR", "it is a directory, not a queue file"));
     }
+    make(path);
     let mut durable = connect(path)?;
     prepare(&mut durable)?;
     durable.pragma_update(None, "synchronous", "FULL").map_err(fault)?;

@@ -22,9 +22,9 @@
 //! Bounded: one file and one row for each process that receives; a look opens each other's file once.
 
 use std::ffi::OsString;
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -128,12 +128,14 @@ fn register(database: &Path, connection: &mut Connection) -> rusqlite::Result<Op
     for _ in 0..TRIES {
         let number = fastrand::u32(1..=i32::MAX.unsigned_abs());
         let path = path(database, number);
-        // A new file, so no link is followed.
+        // A new file, so no link is followed. Who may use the queue must be able to try its lock.
         let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(_) => return Ok(None),
         };
+        let shared = std::fs::metadata(database).map_or(0o600, |found| found.permissions().mode() & 0o666);
+        drop(file.set_permissions(Permissions::from_mode(shared)));
         let known = match file.try_lock() {
             // The process id is for people who look into the file.
             Ok(()) => connection

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::fault::{fault, invalid};
 use super::paths::Roots;
-use super::{read, staging};
+use super::{read, staged};
 use crate::error::ServiceError;
 use crate::job::Location;
 use crate::store::ObjectInfo;
@@ -23,6 +23,8 @@ pub(super) const PAGE: usize = 1000;
 /// A walk under way.
 pub(super) struct Walk {
     prefix: String,
+    /// Whether to pass over names that are not UTF-8.
+    lenient: bool,
     /// The directories from the first to the one we are in.
     open: Vec<Directory>,
 }
@@ -44,8 +46,8 @@ pub(super) enum Found {
 
 impl Walk {
     /// A walk over what begins with `prefix` under the roots; an error if nothing under a root can.
-    pub(super) fn new(roots: &Roots, prefix: &str) -> Result<Self, ServiceError> {
-        let mut walk = Self { prefix: prefix.to_owned(), open: Vec::new() };
+    pub(super) fn new(roots: &Roots, prefix: &str, lenient: bool) -> Result<Self, ServiceError> {
+        let mut walk = Self { prefix: prefix.to_owned(), lenient, open: Vec::new() };
         let directory = match prefix.rfind('/') {
             Some(0) | None => "/",
             Some(slash) => &prefix[..slash],
@@ -84,11 +86,14 @@ impl Walk {
         for entry in entries {
             let entry = entry.map_err(|error| failed(&error))?;
             let Ok(mut name) = entry.file_name().into_string() else {
+                if self.lenient {
+                    continue;
+                }
                 let name = entry.path().to_string_lossy().into_owned();
                 return Err(invalid("name", &name, "the name is not UTF-8, and a key must be"));
             };
             let kind = entry.file_type().map_err(|error| failed(&error))?;
-            if kind.is_dir() && !staging::is_reserved(&name) {
+            if kind.is_dir() && !staged::is_reserved(&name) {
                 name.push('/');
             }
             // Pipes, sockets and devices are no objects.
@@ -108,8 +113,8 @@ impl Walk {
                 continue;
             };
             let path = format!("{}{name}", directory.path);
-            if staging::is_reserved(&name) {
-                if staging::is_staged(&name) {
+            if staged::is_reserved(&name) {
+                if staged::is_staged(&name) {
                     return Ok(Some(Found::Staged(path)));
                 }
             } else if name.ends_with('/') {
@@ -131,7 +136,7 @@ pub(super) type Page = (Vec<ObjectInfo>, Option<Walk>);
 pub(super) fn page(roots: &Roots, walk: Option<Walk>, prefix: &str) -> Result<Option<Page>, ServiceError> {
     let mut walk = match walk {
         Some(walk) => walk,
-        None => Walk::new(roots, prefix)?,
+        None => Walk::new(roots, prefix, false)?,
     };
     let mut page = Vec::new();
     while page.len() < PAGE {

@@ -6,10 +6,10 @@
 //! end up, so that completing is a rename and not a copy (`upload`).
 //!
 //! What differs from S3: a name can't be both a file and a directory, a component has at most 255 bytes, and a path
-//! has no empty, `.` or `..` component. Names that begin with `.batchpipe` are ours. Metadata is kept where the file
+//! has no empty, `.` or `..` component. `.batchpipe` and names that begin with `.batchpipe-`, in capitals or not, are ours. Metadata is kept where the file
 //! system has extended attributes (on ext4 in a block of its own: 4 KiB an object, no time that could be measured).
 //! `Condition::Unchanged` is looked at right before the move and not in it, and so is `Absent` where a file system has neither links nor
-//! a rename that replaces nothing. Directories that an aborted upload made stay, empty, and no listing shows them.
+//! a rename that replaces nothing. An output of a local file is open to nobody to whom that file is closed (`access`). Directories that an aborted upload made stay, empty, and no listing shows them.
 //!
 //! Everything here blocks, so it runs on tokio's blocking threads; one request holds one of them only while it runs.
 
@@ -25,15 +25,20 @@ use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
 
+mod access;
 mod fault;
 mod layout;
 mod list;
 mod paths;
 mod read;
+mod staged;
 mod staging;
 mod upload;
 
 use paths::Roots;
+
+pub(crate) use access::of_folder;
+pub(crate) use staged::is_reserved;
 
 /// The largest part of S3, so that an upload is cut alike for both
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
@@ -122,7 +127,9 @@ impl ObjectStore for LocalStore {
     fn put<'a>(&'a self, to: &'a Location, body: Bytes, how: &'a Writing) -> ServiceFuture<'a, ()> {
         let (to, how) = (to.clone(), how.clone());
         self.run(move |roots, caller| {
-            let destination = roots.destination(paths::text(&to)?)?;
+            let text = paths::text(&to)?;
+            let destination = roots.destination(text, how.input.as_ref())?;
+            access::check_place(&destination, text, how.input.as_ref())?;
             staging::put(&destination, &body, &how, || caller.gone())
         })
     }
@@ -131,7 +138,7 @@ impl ObjectStore for LocalStore {
         let (to, how) = (to.clone(), how.clone());
         self.run(move |roots, _| {
             let text = paths::text(&to)?;
-            let upload = upload::LocalUpload::begin(roots.destination(text)?, text, how)?;
+            let upload = upload::LocalUpload::begin(roots.destination(text, how.input.as_ref())?, text, how)?;
             Ok(Box::new(upload) as Box<dyn Upload>)
         })
     }

@@ -10,11 +10,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::fault::{fault, invalid};
-use super::staging;
+use super::{access, staged, staging};
 use crate::error::ServiceError;
 use crate::job::Location;
 
@@ -96,7 +97,7 @@ impl Roots {
         }
         let within = self.0.iter().filter_map(|root| Some((root, Path::new(path).strip_prefix(&root.path).ok()?)));
         let (root, rest) = within.min_by_key(|(_, rest)| rest.as_os_str().len()).ok_or_else(|| outside(path))?;
-        if rest.iter().any(|name| name.to_str().is_some_and(staging::is_reserved)) {
+        if rest.iter().any(|name| name.to_str().is_some_and(staged::is_reserved)) {
             return Err(invalid("reserved", path, "names like this one are batchpipe's own"));
         }
         Ok((root, Path::new(path)))
@@ -120,14 +121,14 @@ impl Roots {
 
     /// The real path at which an object is to appear, its directory made if need be. The name itself is not followed if
     /// it is a link: it will be replaced.
-    pub(super) fn destination(&self, path: &str) -> Result<PathBuf, ServiceError> {
+    pub(super) fn destination(&self, path: &str, input: Option<&Location>) -> Result<PathBuf, ServiceError> {
         let (root, checked) = self.check(path)?;
         let (Some(parent), Some(name)) = (checked.parent(), checked.file_name()) else {
             return Err(outside(path));
         };
         let real = match parent.canonicalize() {
             Ok(real) => real,
-            Err(error) if error.kind() == ErrorKind::NotFound => self.make(root, parent)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => self.make(root, parent, input)?,
             Err(error) => return Err(fault(parent, &error)),
         };
         if self.hold(&real) { Ok(real.join(name)) } else { Err(outside(path)) }
@@ -135,7 +136,7 @@ impl Roots {
 
     /// Makes a directory under a root one component at a time, so that nothing is ever made beyond a link that leaves
     /// the roots. The root itself was named by the operator and is made without questions.
-    fn make(&self, root: &Root, directory: &Path) -> Result<PathBuf, ServiceError> {
+    fn make(&self, root: &Root, directory: &Path, input: Option<&Location>) -> Result<PathBuf, ServiceError> {
         let below = directory.strip_prefix(&root.path).map_err(|_| outside(&directory.to_string_lossy()))?;
         // Its parent has changed only if it was made: one that was there may lie in what we can't even list.
         if !root.path.is_dir() {
@@ -143,9 +144,13 @@ impl Roots {
             staging::sync_directory(root.path.parent().unwrap_or(&root.path))?;
         }
         let mut real = root.path.canonicalize().map_err(|error| fault(&root.path, &error))?;
-        for name in below {
+        let input = input.and_then(|input| text(input).ok()).map(Path::new);
+        let deep = below.iter().count();
+        for (nth, name) in below.iter().enumerate() {
             let next = real.join(name);
-            match fs::create_dir(&next) {
+            // The folder that is as far above the input as this one is above the output.
+            let alike = input.and_then(|input| input.ancestors().nth(deep - nth));
+            match fs::DirBuilder::new().mode(access::of_folder(alike, &real)).create(&next) {
                 Ok(()) => {
                     staging::sync_directory(&real)?;
                     real = next;

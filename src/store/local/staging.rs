@@ -1,6 +1,6 @@
 //! Files that are not objects yet: written beside their destination, made durable, and moved into place in one step.
 //!
-//! A staged name is random and says nothing of the object's. Listings skip such names and no location may use them.
+//! A staged name is random and says nothing of the object's (`staged`). Listings skip such names and no location may use them.
 //!
 //! Both the file and, after the move, its directory are synced: a message is deleted because its output is complete,
 //! and a power cut must not make that untrue. The price, measured with 10 kB objects on ext4: a lone put takes some
@@ -8,7 +8,7 @@
 //! 4,000 objects a second, and without syncing hardly more.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,33 +16,12 @@ use rustix::fs::{CWD, RenameFlags, XattrFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::fault::fault;
-use super::read;
+use super::{access, read, staged};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::store::{Condition, Version, Writing};
 
-/// How staged names begin; 16 hex digits follow.
-const PREFIX: &str = ".batchpipe-";
-
-/// Where `map` keeps its queue, in the directory that it writes to.
-const STATE: &str = ".batchpipe";
-
 /// The extended attribute that holds an object's metadata, as JSON.
 const METADATA: &str = "user.batchpipe";
-
-/// Whether a name is one that batchpipe keeps for itself.
-pub(super) fn is_reserved(name: &str) -> bool {
-    name == STATE || name.starts_with(PREFIX)
-}
-
-/// Whether a name is one that [`fresh`] makes.
-pub(super) fn is_staged(name: &str) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// A path in `directory` that is very likely free.
-pub(super) fn fresh(directory: &Path) -> PathBuf {
-    directory.join(format!("{PREFIX}{:016x}", fastrand::u64(..)))
-}
 
 /// Writes a whole object. `gone` is asked last thing before it appears: nobody publishes for a caller that left.
 pub(super) fn put(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool) -> Result<(), ServiceError> {
@@ -55,10 +34,12 @@ pub(super) fn put(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool
 
 fn written(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool) -> Result<(), ServiceError> {
     let directory = to.parent().unwrap_or(Path::new("/"));
-    let staged = Staged::create(directory)?;
+    let mode = access::of_output(how.input.as_ref(), directory);
+    let staged = Staged::create(directory, access::while_written(mode))?;
     let failed = |error: std::io::Error| fault(to, &error);
     (&staged.file).write_all(body).map_err(failed)?;
     keep_metadata(&staged.file, &how.metadata).map_err(|error| fault(to, &error.into()))?;
+    access::finish(&staged.file, mode).map_err(failed)?;
     staged.file.sync_all().map_err(failed)?;
     if gone() {
         return Ok(());
@@ -73,10 +54,8 @@ struct Staged {
 }
 
 impl Staged {
-    fn create(directory: &Path) -> Result<Self, ServiceError> {
-        let path = fresh(directory);
-        // O_EXCL: never through a link that somebody put there, never into another's file.
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| fault(&path, &error))?;
+    fn create(directory: &Path, mode: u32) -> Result<Self, ServiceError> {
+        let (file, path) = staged::file(directory, mode).map_err(|error| fault(directory, &error))?;
         Ok(Self { file, path })
     }
 }

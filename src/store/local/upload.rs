@@ -1,4 +1,4 @@
-//! An object written in parts: a staging directory beside its destination, with the name that it will have
+//! An object written in parts: a staging directory beside its destination that only this user may open, with the name that it will have
 //! (`target`), the bytes where they will be (`data`), and parts that could not be put there yet.
 //!
 //! Parts are written at the same time. Completing waits for the writes under way, moves the few misplaced
@@ -7,7 +7,7 @@
 //! Bounded: one open file an upload; at most twice the object's size on the disk, and only if every place was
 //! guessed wrong.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,12 @@ use super::fault::{fault, invalid, no_such_upload};
 use super::layout::{Layout, Place, Written};
 use super::list::{Found, Walk};
 use super::paths::{self, Roots};
-use super::{Caller, MAX_PART, MAX_PARTS, blocking, staging};
+use super::staged::{self, DATA, TARGET};
+use super::{Caller, MAX_PART, MAX_PARTS, access, blocking, staging};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
-use crate::store::{Part, Unfinished, Upload, Writing};
-
-/// The file that says what the upload would have become.
-const TARGET: &str = "target";
+use crate::store::{Part, Unfinished, Upload, Writer, Writing};
 
 /// An upload to a local file.
 #[derive(Clone, Debug)]
@@ -36,6 +34,8 @@ pub(super) struct LocalUpload(Arc<Staging>);
 struct Staging {
     directory: PathBuf,
     data: File,
+    /// The permissions of the object, before the umask.
+    mode: u32,
     to: PathBuf,
     /// The same as messages know it.
     text: String,
@@ -57,22 +57,18 @@ enum Ended {
 impl LocalUpload {
     /// Begins an upload to the real path `to`, which messages know as `text`.
     pub(super) fn begin(to: PathBuf, text: &str, how: Writing) -> Result<Self, ServiceError> {
-        if to.is_dir() {
-            return Err(invalid("EISDIR", text, "this is a directory, not a file"));
-        }
-        let directory = staging::fresh(to.parent().unwrap_or(Path::new("/")));
-        let made = || {
-            fs::create_dir(&directory)?;
-            fs::write(directory.join(TARGET), text)?;
-            OpenOptions::new().read(true).write(true).create_new(true).open(directory.join("data"))
-        };
-        let data = made().map_err(|error| {
-            drop(fs::remove_dir_all(&directory));
+        access::check_place(&to, text, how.input.as_ref())?;
+        let parent = to.parent().unwrap_or(Path::new("/"));
+        let mode = access::of_output(how.input.as_ref(), parent);
+        let (data, directory) =
+            staged::directory(parent, access::while_written(mode)).map_err(|error| fault(parent, &error))?;
+        fs::write(directory.join(TARGET), text).map_err(|error| {
+            drop(staged::remove(&directory));
             fault(&directory, &error)
         })?;
         let (layout, ended) = (Mutex::default(), RwLock::default());
         let text = text.to_owned();
-        Ok(Self(Arc::new(Staging { directory, data, to, text, how, layout, ended })))
+        Ok(Self(Arc::new(Staging { directory, data, mode, to, text, how, layout, ended })))
     }
 }
 
@@ -82,7 +78,7 @@ impl Staging {
     }
 
     fn apart(&self, number: u32, writing: u64) -> PathBuf {
-        self.directory.join(format!("{number}-{writing}"))
+        self.directory.join(staged::part(number, writing))
     }
 
     fn write(&self, number: u32, part: Written, body: &[u8]) -> Result<Part, ServiceError> {
@@ -124,14 +120,15 @@ impl Staging {
         let size = self.assemble(parts)?;
         self.data.set_len(size).map_err(|error| self.failed(&error))?;
         staging::keep_metadata(&self.data, &self.how.metadata).map_err(|error| self.failed(&error.into()))?;
+        access::finish(&self.data, self.mode).map_err(|error| self.failed(&error))?;
         self.synced(&mut ended, self.data.sync_all())?;
         if caller.gone() {
             return Ok(());
         }
-        staging::publish(&self.directory.join("data"), &self.to, &self.how.condition)?;
+        staging::publish(&self.directory.join(DATA), &self.to, &self.how.condition)?;
         *ended = Some(Ended::Completed);
         // The object is there; what is left behind is for `unfinished` to find.
-        drop(fs::remove_dir_all(&self.directory));
+        drop(staged::remove(&self.directory));
         Ok(())
     }
 
@@ -228,28 +225,31 @@ impl Upload for LocalUpload {
         let name = self.0.directory.file_name().unwrap_or_default().to_string_lossy();
         let folder = self.0.text.rsplit_once('/').map_or("", |(folder, _)| folder);
         let location = Location::file(self.0.text.as_str());
-        Unfinished { location, id: format!("{folder}/{name}"), begun: None, bytes: None }
+        Unfinished { location, id: format!("{folder}/{name}"), begun: None, bytes: None, writer: Writer::Unknown }
     }
 }
 
 /// Everything staged whose object would be under `prefix`. A staged file without a directory is what is left of
-/// a put that was killed; nothing says what it was to become, so it is listed under its own name.
+/// a put that was killed; nothing says what it was to become, so it is listed under its own name. Names that are not UTF-8 are
+/// nobody's objects, and passed over.
 pub(super) fn unfinished(roots: &Roots, prefix: &Location) -> Result<Vec<Unfinished>, ServiceError> {
-    let mut walk = Walk::new(roots, paths::text(prefix)?)?;
+    let mut walk = Walk::new(roots, paths::text(prefix)?, true)?;
     let mut found = Vec::new();
     while let Some(entry) = walk.next()? {
         let Found::Staged(id) = entry else { continue };
         let path = Path::new(&id);
-        // One that is gone by now has ended.
+        // One that is gone by now has ended; a link is not ours.
         let Ok(metadata) = path.symlink_metadata() else { continue };
+        if !metadata.is_dir() && !metadata.is_file() {
+            continue;
+        }
         let target = fs::read_to_string(path.join(TARGET)).unwrap_or_else(|_| id.clone());
         let files = fs::read_dir(path).into_iter().flatten().flatten();
         let in_files = files.filter(|file| file.file_name() != TARGET).filter_map(|file| file.metadata().ok());
         let bytes = if metadata.is_dir() { in_files.map(|file| file.len()).sum() } else { metadata.len() };
-        let upload =
-            Unfinished { location: Location::file(target), id, begun: metadata.modified().ok(), bytes: Some(bytes) };
-        if upload.location.is_under(prefix) {
-            found.push(upload);
+        let (location, writer) = (Location::file(target), staged::writer(path));
+        if location.is_under(prefix) {
+            found.push(Unfinished { location, id, begun: metadata.modified().ok(), bytes: Some(bytes), writer });
         }
     }
     Ok(found)
@@ -258,7 +258,7 @@ pub(super) fn unfinished(roots: &Roots, prefix: &Location) -> Result<Vec<Unfinis
 /// Removes what is staged at the path `id`, if it is something staged under a root.
 pub(super) fn discard(roots: &Roots, id: &str) -> Result<(), ServiceError> {
     let (parent, name) = id.rsplit_once('/').unwrap_or(("", id));
-    if !staging::is_staged(name) {
+    if !staged::is_staged(name) {
         return Err(invalid("NoSuchUpload", id, "this is not the name of an upload"));
     }
     match roots.existing(parent)? {
@@ -267,15 +267,13 @@ pub(super) fn discard(roots: &Roots, id: &str) -> Result<(), ServiceError> {
     }
 }
 
-fn remove(staged: &Path) -> Result<(), ServiceError> {
-    let removed = match fs::remove_dir_all(staged) {
-        Err(error) if error.kind() == ErrorKind::NotADirectory => fs::remove_file(staged),
-        other => other,
-    };
-    match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(fault(staged, &error)),
-        _ => Ok(()),
-    }
+fn remove(path: &Path) -> Result<(), ServiceError> {
+    staged::remove(path).map_err(|error| match error.kind() {
+        ErrorKind::DirectoryNotEmpty => {
+            invalid("ENOTEMPTY", &path.to_string_lossy(), "files that batchpipe did not make are in it, and were left")
+        }
+        _ => fault(path, &error),
+    })
 }
 
 #[cfg(test)]

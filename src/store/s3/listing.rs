@@ -16,7 +16,7 @@ use crate::aws::classify::{Asked, service_error};
 use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::retry::timed_out;
-use crate::store::{ObjectInfo, Unfinished};
+use crate::store::{ObjectInfo, Unfinished, Writer};
 
 /// The longest that a page of a listing takes with all of its answer. S3 takes some 0.1 s, a slow server with a huge bucket some seconds.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -83,6 +83,7 @@ impl S3Store {
                     id: upload.upload_id().ok_or_else(|| unclear("names an upload without its id"))?.to_owned(),
                     begun: time(upload.initiated()),
                     bytes: None,
+                    writer: Writer::Unknown,
                 });
             }
             if !truncated {

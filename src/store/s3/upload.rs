@@ -22,7 +22,7 @@ use crate::aws::classify::{Asked, service_error};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
-use crate::store::{Condition, Part, Unfinished, Upload};
+use crate::store::{Condition, Part, Unfinished, Upload, Writer};
 
 /// An upload that was begun.
 pub(super) struct S3Upload {
@@ -164,7 +164,7 @@ impl Upload for S3Upload {
 
     fn unfinished(&self) -> Unfinished {
         let location = Location::s3(&self.bucket, &self.key);
-        Unfinished { location, id: self.id.clone(), begun: None, bytes: None }
+        Unfinished { location, id: self.id.clone(), begun: None, bytes: None, writer: Writer::Unknown }
     }
 }
 

@@ -24,7 +24,7 @@ use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
-use crate::store::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
+use crate::store::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writer, Writing};
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]
@@ -276,6 +276,7 @@ impl ObjectStore for MemoryStore {
                     id: id.to_string(),
                     begun: Some(pending.begun),
                     bytes: Some(pending.parts.values().map(|(_, _, size)| size).sum()),
+                    writer: Writer::Unknown,
                 })
                 .collect())
         }

@@ -7,7 +7,7 @@ use super::{MemoryStore, missing};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::queue::ServiceFuture;
-use crate::store::{Part, Unfinished, Upload};
+use crate::store::{Part, Unfinished, Upload, Writer};
 use crate::testing::log::Operation;
 
 #[derive(Debug)]
@@ -72,6 +72,12 @@ impl Upload for MemoryUpload {
     }
 
     fn unfinished(&self) -> Unfinished {
-        Unfinished { location: self.to.clone(), id: self.id.to_string(), begun: None, bytes: None }
+        Unfinished {
+            location: self.to.clone(),
+            id: self.id.to_string(),
+            begun: None,
+            bytes: None,
+            writer: Writer::Unknown,
+        }
     }
 }
