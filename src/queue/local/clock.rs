@@ -99,6 +99,7 @@ mod tests {
 
     use super::*;
     use crate::queue::local::LocalQueue;
+    use crate::queue::local::file::Connections;
     use crate::queue::{JobQueue, Message, Outgoing};
 
     const HOUR: i64 = 60 * 60 * 1000;
@@ -114,7 +115,11 @@ mod tests {
 
     /// Sets the clock while the process runs.
     async fn set(queue: &LocalQueue, ahead: i64) {
-        queue.file.run(move |connections| Ok(connections.clock.shift = ahead)).await.unwrap();
+        let set = move |connections: &mut Connections| {
+            connections.clock.shift = ahead;
+            Ok(())
+        };
+        queue.file.run(set).await.unwrap();
     }
 
     async fn send(queue: &LocalQueue, group: Option<&str>) {
@@ -186,7 +191,7 @@ mod tests {
         let held = receive(&queue, MINUTE).await.remove(0);
         set(&queue, 0).await;
         assert!(receive(&queue, MINUTE).await.is_empty(), "nobody else gets it");
-        assert!(queue.extend(&[held.receipt.clone()], MINUTE).await.unwrap()[0].is_ok());
+        assert!(queue.extend(std::slice::from_ref(&held.receipt), MINUTE).await.unwrap()[0].is_ok());
         set(&queue, -YEAR).await;
         assert_eq!(counts(&queue).await, (0, 1));
         assert!(queue.delete(&[held.receipt]).await.unwrap()[0].is_ok());
