@@ -254,7 +254,7 @@ pub async fn perform(command: Command, context: Context) -> Result<Exit, UserErr
         Command::Doctor(args) => doctor::run(args, &context).await,
         Command::Explain(args) => explain::run(&args, &context),
         Command::Gc(args) => gc::run(args, &context).await,
-        Command::Config(args) => config::run(&args, &context),
+        Command::Config(args) => config::run(&args, &context).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::man(&args),
     }
