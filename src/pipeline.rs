@@ -161,6 +161,9 @@ impl Pipeline {
                 Ok(Vec::new())
             }
             Parsed::Jobs(requests) => {
+                if requests.iter().any(|request| request.output.is_none()) {
+                    self.intake.meters.notices.used_output();
+                }
                 requests.iter().map(|request| self.plan.rules.job(request, &message.id, message.attempt)).collect()
             }
         }

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod gc;
 pub mod map;
 pub mod output;
+mod resume;
 pub mod run;
 pub mod service;
 mod session;

@@ -96,7 +96,7 @@ pub async fn answering(dest: &Location, store: &Arc<dyn ObjectStore>, meters: &M
 pub fn can_be_written(dest: &Location) -> Result<(), UserError> {
     let Location::File { path } = dest else { return Ok(()) };
     // With a slash at its end a file would be as absent as a folder that is to be made.
-    let folder = Path::new(if path == "/" { path } else { path.trim_end_matches('/') });
+    let folder = Path::new(if path == "/" { path.as_str() } else { path.trim_end_matches('/') });
     let there = match folder.parent().filter(|_| !folder.exists()) {
         Some(parent) => parent,
         None => folder,

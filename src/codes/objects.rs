@@ -34,8 +34,10 @@ pub(super) const PAGES: &[Page] = &[
         "the data expands beyond the limit",
         "The message moved to the dead letters; expanding was stopped as the limit was passed.",
         "A small file of many repeats, or one that was made to fill disks.",
-        "If the file is to be trusted, raise the limit; otherwise ask where it came from.",
-        "batchpipe dlq list --queue jobs",
+        "If the file is to be trusted, raise the limit that the cause names, --max-ratio or --max-expanded-bytes, and \
+        redrive. An image of a disk is mostly zeros, and zstd makes it 30,000 times smaller. Otherwise ask where the file \
+        came from.",
+        "batchpipe run --queue jobs --max-ratio none --output s3://acme-out/ --process decompress",
     ),
     Page::new(
         305,
@@ -127,5 +129,15 @@ pub(super) const PAGES: &[Page] = &[
         "If the file is to be trusted, give the worker more --memory or fewer --processors and redrive; beyond 129 MiB, use \
         the format's own tool.",
         "batchpipe run --queue jobs --memory 1GiB -- zstd -dc --long=31",
+    ),
+    Page::new(
+        318,
+        "an input is compressed already",
+        "It was compressed once more, and its job is done. This is told for the first such input, and counted.",
+        "--process begins with a step that compresses, and the input is in a compressed format. The result is no smaller, \
+        and has to be decompressed twice.",
+        "Decompress such inputs first; decompress:any lets the others through. Or leave them out where they are listed, \
+        with --exclude.",
+        "batchpipe map ./in ./out --process decompress:any,zstd",
     ),
 ];
