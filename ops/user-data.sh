@@ -20,6 +20,11 @@ trap 'echo "batchpipe: bootstrap failed at line $LINENO" >&2; exit 1' ERR
 : "${BATCHPIPE_IDLE_SECONDS:=0}"   # 0: the worker never leaves by itself
 : "${BATCHPIPE_METRICS_CIDR:=}"    # who may scrape; nobody but the machine itself when empty
 : "${BATCHPIPE_HOOK:=batchpipe-drain}"
+# A worker that is not told what to do with an object does not start, and would be restarted for ever.
+if [[ -z $BATCHPIPE_PROCESS$BATCHPIPE_PROGRAM && " $BATCHPIPE_SETTINGS" != *" BATCHPIPE_PROCESS="* ]]; then
+  echo "batchpipe: set BATCHPIPE_PROCESS or BATCHPIPE_PROGRAM: what is to be done with each object?" >&2
+  exit 1
+fi
 
 # --- user, program ---
 [[ -z $BATCHPIPE_PACKAGES ]] || xargs dnf install --assumeyes --quiet <<<"$BATCHPIPE_PACKAGES"

@@ -92,6 +92,7 @@ impl AnyStore {
 /// [`aws::user_error`] finds its number again.
 fn not_connected(error: &UserError) -> ServiceError {
     let (kind, code) = match error.code.0 {
+        101 if error.what != aws::explain::NO_CREDENTIALS => (ServiceErrorKind::Credentials, "NoProfile"),
         101 => (ServiceErrorKind::Credentials, "NoCredentials"),
         102 => (ServiceErrorKind::WrongRegion, "NoRegion"),
         _ => (ServiceErrorKind::Unavailable, "BadEndpoint"),

@@ -56,10 +56,15 @@ impl Pipeline {
             return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(211), cause));
         }
         let asked = |record| match record {
-            Record::Job(request) => match self.plan.rules.job(&request, &message.id, message.attempt) {
-                Ok(job) => Ok(Some(job)),
-                Err(error) => Err(self.own(message, &request, error)),
-            },
+            Record::Job(request) => {
+                if request.output.is_none() {
+                    self.intake.meters.notices.used_output();
+                }
+                match self.plan.rules.job(&request, &message.id, message.attempt) {
+                    Ok(job) => Ok(Some(job)),
+                    Err(error) => Err(self.own(message, &request, error)),
+                }
+            }
             Record::Nothing(kind) => {
                 self.tell_skipped(message, kind);
                 Ok(None)

@@ -43,6 +43,8 @@ pub struct Item {
     pub version: String,
     /// The message that announces it.
     pub message: Outgoing,
+    /// Its message is in the queue already, whether or not the journal knows.
+    pub queued: bool,
 }
 
 /// What submitting needs.
@@ -139,7 +141,11 @@ impl Submit {
             Ok(item) => item,
             Err(error) => return Staged::Over(Submitted::failure(SOURCE.into(), error.to_string())),
         };
-        if self.journal.as_ref().is_some_and(|journal| journal.is_sent(&item.version)) {
+        let is_sent = self.journal.as_ref().is_some_and(|journal| journal.is_sent(&item.version));
+        if item.queued && !is_sent {
+            self.note(|journal| journal.note_sent(&item.version));
+        }
+        if item.queued || is_sent {
             return Staged::Over(Submitted { sent: 1, before: 1, ..Submitted::default() });
         }
         let put = self.put(&item).await;

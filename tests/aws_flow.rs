@@ -416,9 +416,12 @@ async fn a_bucket_that_is_not_there_is_one_error_with_its_remedy() {
         let told = format!("error[BP301]: cannot read {nowhere}\n");
         assert!(refused.status.code() == Some(4) && text(&refused).starts_with(&told), "{}", text(&refused));
     }
-    let refused = world.run(&["map", "in", &nowhere]);
     let told = format!("error[BP301]: cannot write to {nowhere}\n");
-    assert!(refused.status.code() == Some(4) && text(&refused).starts_with(&told), "{}", text(&refused));
+    let run = ["run", "--queue", &world.queue, "--output", &nowhere, "--process", "copy", "--metrics-addr", "none"];
+    for words in [&["map", "in", &nowhere][..], &run] {
+        let refused = world.run(words);
+        assert!(refused.status.code() == Some(4) && text(&refused).contains(&told), "{}", text(&refused));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

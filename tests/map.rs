@@ -730,4 +730,187 @@ fn a_submit_leaves_out_its_own_queue_and_what_it_puts_into_its_source() {
     assert!(stderr(&first).contains("Sent 3 jobs"), "{}", stderr(&first));
     let again = submit(&["--allow-nested-output"]);
     assert!(stderr(&again).contains("Nothing new: 3 jobs"), "{}", stderr(&again));
+
+/// The number behind `name=` in the summary.
+fn told(said: &str, name: &str) -> u64 {
+    let summary = said.lines().rfind(|line| line.contains(" summary ")).unwrap_or_else(|| panic!("{said}"));
+    let word = summary.split(' ').find_map(|word| word.strip_prefix(&format!("{name}="))).unwrap();
+    word.parse().unwrap()
+}
+
+/// A kill between the send of a job and the line of the journal that tells of it, as often as there are jobs.
+#[test]
+fn a_map_that_goes_on_sends_no_job_twice_and_counts_each_file_once() {
+    let folder = folder(40);
+    let map = ["map", "in", "out", "--concurrency", "2", "--", "sh", "-c", "sleep 0.1; cat"];
+    let mut child = batchpipe(folder.path(), &map).stderr(Stdio::null()).spawn().unwrap();
+    eventually("some outputs", || folder.path().join("out/2").exists() || folder.path().join("out/1").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let state = folder.path().join("out/.batchpipe");
+    let journal = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    let journal = journal.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "journal")).unwrap();
+    // As if the kill had come before any of its lines but the first was written.
+    let first = fs::read_to_string(&journal).unwrap().lines().next().unwrap().to_owned() + "\n";
+    let whole = fs::read_to_string(&journal).unwrap();
+    let queued = waiting(folder.path(), "out/.batchpipe/queue.db");
+    assert!(queued > 0 && whole.lines().count() > 1, "{queued} waiting, {whole}");
+    fs::write(&journal, &first).unwrap();
+    let again = run(folder.path(), &["map", "in", "out", "--progress", "lines", "--", "sh", "-c", "cat"]);
+    assert!(again.status.success(), "{}", stderr(&again));
+    let done = told(&stderr(&again), "done");
+    assert!(done >= queued && done <= 40, "{}", stderr(&again));
+    for number in 0..40 {
+        let name = if number % 3 == 0 { format!("out/deeper/{number}") } else { format!("out/{number}") };
+        assert_eq!(fs::read(folder.path().join(name)).unwrap(), content(number));
+    }
+}
+
+/// How many messages a queue of `map` holds.
+fn waiting(folder: &Path, queue: &str) -> u64 {
+    let told = run(folder, &["status", "--queue", &format!("sqlite:{queue}"), "--json"]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let number = |name: &str| line["messages"][name].as_u64().unwrap_or_else(|| panic!("{text}"));
+    number("visible") + number("in_flight")
+}
+
+#[test]
+fn a_map_that_goes_on_tells_each_failure_once_and_what_was_done_before() {
+    let folder = folder(12);
+    fs::write(folder.path().join("in/bad"), "bad").unwrap();
+    let script = "sleep 0.1; test $BATCHPIPE_KEY != $PWD/in/bad || exit 65; cat";
+    let map = ["map", "in", "out", "--concurrency", "1", "--", "sh", "-c", script];
+    let mut child = batchpipe(folder.path(), &map).stderr(Stdio::null()).spawn().unwrap();
+    let outputs = || (0..12).filter(|number| folder.path().join(format!("out/{number}")).exists()).count();
+    eventually("some outputs", || outputs() > 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let again = run(folder.path(), &map);
+    let said = stderr(&again);
+    assert_eq!(again.status.code(), Some(8), "{said}");
+    assert_eq!(told(&said, "failed"), 1, "{said}");
+    let done = told(&said, "done");
+    assert!((1..12).contains(&done), "{said}");
+    let letters = run(folder.path(), &["dlq", "list", "--queue", "sqlite:out/.batchpipe/queue.db"]);
+    let letters = String::from_utf8(letters.stdout).unwrap();
+    assert_eq!(letters.matches("BP401").count(), 1, "{letters}");
+    fs::remove_file(folder.path().join("in/bad")).unwrap();
+    fs::write(folder.path().join("in/new"), "new").unwrap();
+    let last = run(folder.path(), &map);
+    assert!(last.status.success() && stderr(&last).contains("12 files more done before."), "{}", stderr(&last));
+}
+
+#[test]
+fn a_dead_letter_is_shown_with_why_its_job_failed_and_no_other_reason() {
+    let folder = folder(1);
+    let failed = run(folder.path(), &["map", "in", "out", "--", "sh", "-c", "echo no such codec >&2; exit 65"]);
+    assert_eq!(failed.status.code(), Some(8), "{}", stderr(&failed));
+    let queue = "sqlite:out/.batchpipe/queue.db";
+    let listed = run(folder.path(), &["dlq", "list", "--queue", queue, "--json"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let letter: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    let show = |more: &[&str]| {
+        let args = [&["dlq", "show", letter["id"].as_str().unwrap(), "--queue", queue], more].concat();
+        String::from_utf8(run(folder.path(), &args).stdout).unwrap()
+    };
+    for shown in [show(&[]), show(&["--json"])] {
+        assert!(shown.contains("BP401") && shown.contains("no such codec"), "{shown}");
+        assert!(!shown.contains("BP207") && !shown.contains("allow-list"), "{shown}");
+    }
+}
+
+#[test]
+fn a_program_that_writes_nothing_is_told_once_and_then_counted() {
+    let folder = folder(5);
+    fs::write(folder.path().join("in/empty"), "").unwrap();
+    let silent = run(folder.path(), &["map", "in", "out", "--", "sh", "-c", "cat >/dev/null"]);
+    let said = stderr(&silent);
+    assert!(silent.status.success(), "{said}");
+    assert_eq!(said.matches("the program wrote nothing").count(), 1, "{said}");
+    // File 0 is empty, as is the one of that name.
+    assert!(said.contains("BP402") && said.contains("jobs=4"), "{said}");
+    let talks = run(folder.path(), &["map", "in", "out2", "--", "cat"]);
+    assert!(!stderr(&talks).contains("wrote nothing"), "{}", stderr(&talks));
+    let file = run(folder.path(), &["map", "in", "out3", "--max-receives", "1", "--", "true", "{input}", "{output}"]);
+    assert_eq!(file.status.code(), Some(8), "{}", stderr(&file));
+    assert!(stderr(&file).contains("BP402") && told(&stderr(&file), "failed") == 6, "{}", stderr(&file));
+    let empty = run(folder.path(), &["map", "in", "out4", "--", "sh", "-c", ": > \"$1\"", "sh", "{output}"]);
+    assert!(empty.status.success() && stderr(&empty).contains("jobs=4"), "{}", stderr(&empty));
+}
+
+#[test]
+fn what_is_compressed_already_is_told_and_decompress_any_takes_all_kinds() {
+    let folder = folder(4);
+    let gzip = run(folder.path(), &["map", "in", "gz", "--process", "gzip"]);
+    assert!(gzip.status.success() && !stderr(&gzip).contains("compressed already"), "{}", stderr(&gzip));
+    fs::write(folder.path().join("gz/plain"), "as it is").unwrap();
+    let twice = run(folder.path(), &["map", "gz", "twice", "--process", "zstd"]);
+    let said = stderr(&twice);
+    assert!(twice.status.success() && said.contains("BP318") && said.contains("inputs=4"), "{said}");
+    assert_eq!(said.matches("is compressed already").count(), 1, "{said}");
+    let any = run(folder.path(), &["map", "gz", "any", "--process", "decompress:any"]);
+    assert!(any.status.success() && told(&stderr(&any), "done") == 5, "{}", stderr(&any));
+    assert_eq!(fs::read(folder.path().join("any/1")).unwrap(), content(1));
+    assert_eq!(fs::read(folder.path().join("any/plain")).unwrap(), b"as it is");
+    let strict = run(folder.path(), &["map", "gz", "strict", "--process", "decompress"]);
+    assert!(strict.status.code() == Some(8) && stderr(&strict).contains("BP306"), "{}", stderr(&strict));
+}
+
+#[test]
+fn an_image_of_zeros_comes_back_with_a_larger_ratio_and_padding_of_a_tape_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("in")).unwrap();
+    let image = fs::File::create(folder.path().join("in/disk.img")).unwrap();
+    image.set_len(200 << 20).unwrap();
+    let at = |args: &[&str]| run(folder.path(), args);
+    let made = at(&["map", "in", "z", "--process", "zstd:1"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let refused = at(&["map", "z", "back", "--process", "decompress"]);
+    assert_eq!(refused.status.code(), Some(8), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("BP304") && stderr(&refused).contains("--max-ratio"), "{}", stderr(&refused));
+    let mut command = batchpipe(folder.path(), &["map", "z", "back", "--process", "decompress"]);
+    let back = command.env("BATCHPIPE_MAX_RATIO", "none").output().unwrap();
+    assert!(back.status.success(), "{}", stderr(&back));
+    assert_eq!(fs::metadata(folder.path().join("back/disk.img")).unwrap().len(), 200 << 20);
+
+    fs::write(folder.path().join("in/disk.img"), content(3)).unwrap();
+    assert!(at(&["map", "in", "tape", "--process", "gzip"]).status.success());
+    let tape = folder.path().join("tape/disk.img.gz");
+    let padded = [fs::read(&tape).unwrap(), vec![0; 10_240]].concat();
+    fs::write(&tape, padded).unwrap();
+    let read = at(&["map", "tape", "read", "--process", "decompress"]);
+    assert!(read.status.success(), "{}", stderr(&read));
+    assert_eq!(fs::read(folder.path().join("read/disk.img")).unwrap(), content(3));
+}
+
+#[test]
+fn an_output_that_no_message_used_is_told_and_one_that_can_not_be_ends_the_start() {
+    let folder = folder(3);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let submit = ["submit", "in", "--input", &at("s/"), "--output", &at("o/"), "--queue", "sqlite:q.db"];
+    assert!(run(folder.path(), &submit).status.success());
+    let (allow_s, allow_o) = (at("s/"), at("o/"));
+    let work = |more: &[&str]| {
+        let usual = ["run", "--queue", "sqlite:q.db", "--allow", &allow_s, "--allow", &allow_o, "--process", "copy"];
+        run(folder.path(), &[&usual, &["--until-empty", "--metrics-addr", "none"][..], more].concat())
+    };
+    fs::write(folder.path().join("file"), "").unwrap();
+    for place in ["no/such/folder/", "file/", "file/below/"] {
+        let refused = work(&["--output", &at(place)]);
+        let said = stderr(&refused);
+        assert!(refused.status.code() == Some(4) && said.contains("error[BP110]: cannot write to"), "{said}");
+    }
+    assert_eq!(waiting(folder.path(), "q.db"), 3, "no message was touched");
+    let worked = work(&["--output", &at("elsewhere/")]);
+    let said = stderr(&worked);
+    assert!(worked.status.success() && said.contains("BP128") && told(&said, "done") == 3, "{said}");
+    assert!(said.contains("--output was not used") && !folder.path().join("elsewhere").exists(), "{said}");
+    let nothing = work(&["--output", &at("elsewhere/")]);
+    assert!(!stderr(&nothing).contains("BP128"), "there was no message: {}", stderr(&nothing));
+    let bare = ["submit", "in", "--input", &at("t/"), "--queue", "sqlite:q.db"];
+    assert!(run(folder.path(), &bare).status.success());
+    let allow_t = at("t/");
+    let used = work(&["--output", &at("elsewhere/"), "--allow", &allow_t]);
+    assert!(used.status.success() && !stderr(&used).contains("BP128"), "{}", stderr(&used));
 }

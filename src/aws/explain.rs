@@ -1,5 +1,7 @@
 //! What a person reads when AWS refuses: one error number each, its cause, and what to do about it.
 
+use std::error::Error;
+
 use aws_credential_types::provider::error::CredentialsError;
 
 use super::classify::{deepest, is_signed_out, one_line};
@@ -20,6 +22,9 @@ pub enum Subject<'a> {
     Write(&'a Location),
 }
 
+/// What is said where nothing gave keys. Other failures of the same number are about what was set: a profile, half a key.
+pub(crate) const NO_CREDENTIALS: &str = "no AWS credentials found";
+
 /// The rights that a worker needs of its queue.
 const WORKER_RIGHTS: &str =
     "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json";
@@ -32,13 +37,9 @@ pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSett
         _ if error.code == "NoRegion" => {
             (102, Exit::Usage, "no region".to_owned(), error.message.clone(), "add  --region eu-west-1".to_owned())
         }
-        ServiceErrorKind::Credentials if error.code == "NoCredentials" => (
-            101,
-            Exit::Credentials,
-            "no AWS credentials found".to_owned(),
-            error.message.clone(),
-            credentials_help(settings),
-        ),
+        ServiceErrorKind::Credentials if matches!(error.code.as_str(), "NoCredentials" | "NoProfile") => {
+            (101, Exit::Credentials, NO_CREDENTIALS.to_owned(), error.message.clone(), credentials_help(settings))
+        }
         ServiceErrorKind::Credentials if error.code.starts_with("ExpiredToken") => (
             108,
             Exit::Credentials,
@@ -189,6 +190,14 @@ impl std::fmt::Display for Subject<'_> {
 /// The error of a chain that gave no credentials.
 pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsError>) -> UserError {
     let cause = match error {
+        Some(CredentialsError::CredentialsNotLoaded(_)) | None if settings.profile.is_some() => {
+            let why = error.filter(|error| error.source().is_some()).map(|error| one_line(&deepest(error)));
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!(
+                "profile {:?} holds none{why}, and where a profile is chosen nothing else is used",
+                profile(settings)
+            )
+        }
         Some(CredentialsError::CredentialsNotLoaded(_)) | None => format!(
             "looked at environment, profile \"{}\", container role, instance role; none gave a key",
             profile(settings)
@@ -204,9 +213,15 @@ pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsE
     };
     let help = match error {
         Some(error) if is_signed_out(error) => format!("sign in with  aws sso login --profile {}", profile(settings)),
+        _ if settings.profile.is_some() => {
+            let name = profile(settings);
+            format!(
+                "see what it has:  aws configure list --profile {name} , or leave --profile out to use the environment or a role"
+            )
+        }
         _ => credentials_help(settings),
     };
-    UserError { code: Code(101), what: "no AWS credentials found".to_owned(), cause, help, exit: Exit::Credentials }
+    UserError { code: Code(101), what: NO_CREDENTIALS.to_owned(), cause, help, exit: Exit::Credentials }
 }
 
 fn credentials_help(settings: &AwsSettings) -> String {

@@ -1,7 +1,7 @@
 //! What the S3 and the SQS adapter share: how to connect, and how to read a failure.
 //!
 //! Settings, credentials and endpoints are the SDK's default chain, so that everything that works with the AWS
-//! command line works here. Nothing retries at this level: the SDK's retry gives up early and shares one budget
+//! command line works here. Only a profile that somebody chose comes before all else (`profile.rs`). Nothing retries at this level: the SDK's retry gives up early and shares one budget
 //! over the whole process, so trying again belongs to the stages, which know what a job can wait for. The
 //! credential chain alone keeps the SDK's own retries.
 
@@ -25,11 +25,14 @@ pub mod classify;
 pub mod explain;
 mod headers;
 mod http;
+mod profile;
 mod whole;
 
 pub use explain::{Subject, user_error};
+pub use profile::{keys_from, region as chosen_region};
 
 use agent::Agent;
+use profile::Chosen;
 
 /// How long a TCP and TLS handshake may take: three times what a far region needs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +74,7 @@ pub struct Aws {
     region: String,
     s3_endpoint: Option<Endpoint>,
     sqs_endpoint: Option<Endpoint>,
+    keys: String,
 }
 
 /// Connects, as far as it can be known without a request to S3 or SQS that there are a region and credentials.
@@ -80,14 +84,19 @@ pub async fn connect(settings: &AwsSettings) -> Result<Aws, UserError> {
 
 /// The same, in `nearby` if no region is configured: a queue's URL names one.
 pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Result<Aws, UserError> {
-    let mut config = load(settings, settings.region.as_deref()).await;
+    let chosen = profile::choose(settings).await?;
+    let mut config = load(settings, profile::region_of(settings.region.as_deref(), chosen.as_ref())).await;
     if config.region().is_none() {
         let named = settings.endpoint_url.is_some() || config.endpoint_url().is_some();
         let elsewhere = named || ["S3", "SQS"].iter().any(|service| service_endpoint(&config, service).is_some());
         let fallback = nearby.or(elsewhere.then_some(REGION_ELSEWHERE));
-        config = load(settings, Some(fallback.ok_or_else(|| no_region(settings))?)).await;
+        let fallback = fallback.ok_or_else(|| no_region(settings))?;
+        config = load(settings, Some(Region::new(fallback.to_owned()))).await;
     }
-    let aws = Aws::new(config, settings)?;
+    if let Some(chosen) = &chosen {
+        config = chosen.sign(config);
+    }
+    let mut aws = Aws::new(config, settings, chosen.as_ref())?;
     if aws.needs_tls() && !*http::HAS_AUTHORITIES {
         return Err(UserError::usage(
             107,
@@ -97,19 +106,22 @@ pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Resul
         )
         .exit(Exit::Failed));
     }
-    find_credentials(&aws.config, settings).await?;
+    aws.keys = find_credentials(&aws.config, settings).await?;
     Ok(aws)
 }
 
-async fn load(settings: &AwsSettings, region: Option<&str>) -> SdkConfig {
+async fn load(settings: &AwsSettings, region: Option<Region>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http::http_client())
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build());
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
+    } else if std::env::var_os("AWS_PROFILE").is_some_and(|name| name.is_empty()) {
+        // The SDK would look for a profile without a name.
+        loader = loader.profile_name("default");
     }
     if let Some(region) = region {
-        loader = loader.region(Region::new(region.to_owned()));
+        loader = loader.region(region);
     }
     if let Some(url) = &settings.endpoint_url {
         loader = loader.endpoint_url(url);
@@ -123,21 +135,29 @@ fn service_endpoint(config: &SdkConfig, service: &str) -> Option<String> {
     config.service_config()?.load_config(key.ok()?)
 }
 
-/// The endpoint the SDK uses for a service, in its own order: the flag, the service's variable or profile setting,
-/// the general one.
+/// The endpoint of a service: the flag, that of a profile that was chosen, and then in the SDK's own order the service's
+/// variable or profile setting, the general one.
 fn endpoint(
     config: &SdkConfig,
     settings: &AwsSettings,
-    service: &str,
-    variable: &str,
+    chosen: Option<&Chosen>,
+    (service, variable): (&str, &str),
 ) -> Result<Option<Endpoint>, UserError> {
     // A configuration that a program has built has no environment behind it.
     let by_program = config.get_origin("endpoint_url").is_client_config() || config.service_config().is_none();
     let general = || config.endpoint_url().map(str::to_owned);
-    let url = if by_program { general() } else { service_endpoint(config, service).or_else(general) };
+    let of_profile = if settings.endpoint_url.is_none() { chosen.and_then(|one| one.endpoint(service)) } else { None };
+    let by_profile = of_profile.is_some();
+    let url = match of_profile {
+        None if by_program => general(),
+        None => service_endpoint(config, service).or_else(general),
+        chosen => chosen,
+    };
     let Some(url) = url else { return Ok(None) };
     let source = if settings.endpoint_url.is_some() {
         "--endpoint-url"
+    } else if by_profile {
+        "the profile"
     } else if by_program {
         "the program"
     } else {
@@ -159,7 +179,8 @@ fn endpoint(
     Ok(Some(Endpoint { url, source: source.to_owned() }))
 }
 
-async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<(), UserError> {
+/// Finds keys, and says where they came from.
+async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<String, UserError> {
     let Some(provider) = config.credentials_provider() else {
         return Err(explain::no_credentials(settings, None));
     };
@@ -174,7 +195,7 @@ async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<
         }
     };
     match tokio::time::timeout(CREDENTIALS_TIMEOUT, search).await {
-        Ok(Ok(_found)) => Ok(()),
+        Ok(Ok(found)) => Ok(profile::source(settings, &found)),
         Ok(Err(error)) => Err(explain::no_credentials(settings, Some(&error))),
         Err(_elapsed) if passing.is_some() => Err(explain::no_credentials(settings, passing.as_ref())),
         Err(_elapsed) => {
@@ -210,16 +231,17 @@ impl Aws {
     pub fn from_config(config: SdkConfig) -> Result<Self, UserError> {
         let client = config.http_client().map_or_else(http::http_client, bound::bounded);
         let config = config.into_builder().http_client(client).build();
-        Self::new(config, &AwsSettings::default())
+        Self::new(config, &AwsSettings::default(), None)
     }
 
-    fn new(config: SdkConfig, settings: &AwsSettings) -> Result<Self, UserError> {
+    fn new(config: SdkConfig, settings: &AwsSettings, chosen: Option<&Chosen>) -> Result<Self, UserError> {
         Ok(Self {
             region: config.region().map(ToString::to_string).ok_or_else(|| no_region(settings))?,
-            s3_endpoint: endpoint(&config, settings, "S3", "AWS_ENDPOINT_URL_S3")?,
-            sqs_endpoint: endpoint(&config, settings, "SQS", "AWS_ENDPOINT_URL_SQS")?,
+            s3_endpoint: endpoint(&config, settings, chosen, ("S3", "AWS_ENDPOINT_URL_S3"))?,
+            sqs_endpoint: endpoint(&config, settings, chosen, ("SQS", "AWS_ENDPOINT_URL_SQS"))?,
             settings: settings.clone(),
             config,
+            keys: "the program".to_owned(),
         })
     }
 
@@ -240,6 +262,11 @@ impl Aws {
         &self.region
     }
 
+    /// Where the keys came from, in words.
+    pub fn keys(&self) -> &str {
+        &self.keys
+    }
+
     /// The server that stands in for S3, if one does.
     pub fn s3_endpoint(&self) -> Option<&Endpoint> {
         self.s3_endpoint.as_ref()
@@ -253,7 +280,7 @@ impl Aws {
     /// A client for S3. It adds no checksum by itself: the adapter sends the one it has computed.
     pub fn s3(&self) -> aws_sdk_s3::Client {
         use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
-        let config = Builder::from(&self.config)
+        let mut config = Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
@@ -261,6 +288,9 @@ impl Aws {
             .interceptor(headers::LeaveOut { elsewhere: self.s3_endpoint.is_some() })
             .interceptor(whole::Whole)
             .force_path_style(self.s3_endpoint.is_some());
+        if let Some(endpoint) = &self.s3_endpoint {
+            config = config.endpoint_url(&endpoint.url);
+        }
         aws_sdk_s3::Client::from_conf(config.build())
     }
 
@@ -277,7 +307,7 @@ impl Aws {
             .interceptor(Agent::new("sqs", aws_sdk_sqs::meta::PKG_VERSION, self.config.app_name()))
             .region(Region::new(region.to_owned()))
             .http_client(http::http_client());
-        if let (Some(url), None) = (url, &self.sqs_endpoint) {
+        if let Some(url) = self.sqs_endpoint.as_ref().map(|endpoint| endpoint.url.as_str()).or(url) {
             config = config.endpoint_url(url);
         }
         aws_sdk_sqs::Client::from_conf(config.build())

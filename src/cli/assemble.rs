@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backends::AwsSettings;
 use crate::config::{self, Process, Working};
 use crate::error::UserError;
 use crate::message::Rules;
@@ -21,22 +22,27 @@ use crate::watchdog::{self, Stall, Watchdog, Watched};
 use crate::worker::{self, Queues, Settings};
 
 /// What is done to each object, and the ending that it gives the output.
-pub(super) fn work(working: &Working, meters: &Arc<Meters>) -> Result<(Work, Suffix), UserError> {
+pub(super) fn work(working: &Working, aws: &AwsSettings, meters: &Arc<Meters>) -> Result<(Work, Suffix), UserError> {
     let (work, suffix) = match &working.process {
         Process::Steps(steps) => {
-            let (max_expanded_bytes, decoder_bytes) = (working.max_expanded_bytes, working.decoder_bytes);
-            let limits = Limits { max_expanded_bytes, decoder_bytes, ..Limits::default() };
-            let chain = Chain::parse(steps)?.with_limits(limits);
+            let limits = Limits {
+                max_expanded_bytes: working.max_expanded_bytes,
+                max_ratio: working.max_ratio,
+                decoder_bytes: working.decoder_bytes,
+            };
+            let chain = Chain::parse(steps)?.with_limits(limits).with_notices(Arc::clone(&meters.notices));
             let suffix = chain.suffix();
             (if chain.is_copy() { Work::Copy } else { Work::Filter(Arc::new(chain)) }, suffix)
         }
         Process::Program(words) => {
             let options = Options {
                 pass_credentials: working.pass_credentials,
+                profile: aws.profile.clone(),
                 reject_codes: working.reject_codes.iter().copied().collect(),
                 ..Options::default()
             };
-            let mut program = Program::parse(words.iter().map(OsString::from).collect(), options)?;
+            let mut program = Program::parse(words.iter().map(OsString::from).collect(), options)?
+                .with_notices(Arc::clone(&meters.notices));
             if program.wants_scratch() {
                 program = program.with_scratch(Scratch::new(&working.work_dir, meters)?);
             }
@@ -134,7 +140,7 @@ mod tests {
     /// What is watched in a worker with these flags.
     fn watched_with(flags: &[(&str, &str)]) -> Option<Watched> {
         let mut typed = Typed::new();
-        for (name, text) in [("queue", "jobs")].iter().chain(flags) {
+        for (name, text) in [("queue", "jobs"), ("process", "copy")].iter().chain(flags) {
             typed.entry((*name).to_owned()).or_default().push((*text).to_owned());
         }
         let layers = Layers::new(typed, &std::collections::BTreeMap::new(), &[]).unwrap();

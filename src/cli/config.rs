@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print};
+use crate::aws;
 use crate::config::settings::{SETTINGS, Setting};
 use crate::config::values::show_size;
 use crate::config::{Layers, RunConfig};
@@ -24,16 +25,18 @@ enum Command {
 }
 
 /// Prints the settings.
-pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
+pub async fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     let Command::Explain = args.command;
-    // Resolving finds the mistakes that a worker would find; it needs some queue, and this one is never opened.
-    let layers = context.layers.clone().or("queue", "jobs");
+    // Resolving finds the mistakes that a worker would find; it needs a queue and a process, which are never used.
+    let layers = context.layers.clone().or("queue", "jobs").or("process", "copy");
+    let chosen_region = aws::chosen_region(&context.global.aws).await;
     let resolved = RunConfig::resolve(&layers, Vec::new(), &context.machine)?;
     let mut page = String::new();
     for setting in SETTINGS.iter().filter(|setting| !setting.flag_only) {
         let found = context.layers.find(setting.name);
         let (value, origin) = match found {
             Some(found) => (found.concealed().join(","), found.origin.to_string()),
+            None if setting.name == "region" && chosen_region.is_some() => chosen_region.clone().unwrap_or_default(),
             None => default(setting.name, &resolved, &context.layers),
         };
         if context.global.json {
@@ -44,11 +47,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
         }
     }
     let files: Vec<String> = context.files.iter().map(|path| path.display().to_string()).collect();
+    let keys = aws::keys_from(&context.global.aws);
     if context.global.json {
-        event("summary", json!({ "files": files }))?;
+        event("summary", json!({ "files": files, "aws_keys": keys }))?;
     } else {
         let files = if files.is_empty() { "none".to_owned() } else { escaped(&files.join(", ")) };
-        page.push_str(&format!("\nconfiguration files read: {files}\n"));
+        page.push_str(&format!("\nconfiguration files read: {files}\nAWS keys: {}\n", escaped(&keys)));
         print(&page)?;
     }
     Ok(Exit::Done)

@@ -12,7 +12,8 @@ use serde_json::json;
 use super::Context;
 use super::output::{escaped, event, print};
 use super::service::{Service, failed};
-use crate::backends::{open_queue, open_store};
+use crate::aws;
+use crate::backends::{open_queue, open_store, region_of_queue};
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, ServiceError, UserError};
 use crate::job::Location;
@@ -89,6 +90,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
         return Err(UserError::usage(110, "--output is missing", cause, "add  --output s3://bucket/prefix/"));
     }
     let mut findings = Vec::new();
+    let in_aws = queue.as_ref().is_some_and(|queue| !queue.starts_with("sqlite:"))
+        || read.iter().chain(&output).any(|place| matches!(place, Location::S3 { .. }));
+    if in_aws {
+        check_account(queue.as_deref(), context, &mut findings).await;
+    }
     match &queue {
         Some(queue) => check_queue(queue, context, &mut findings).await,
         None => findings.push(Finding::warn("queue", "not checked: none is named", "add  --queue NAME")),
@@ -110,6 +116,15 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
     }
     check_machine(context, &mut findings);
     report(&findings, context.global.json)
+}
+
+/// Tells whose keys are used, and in which region: nothing else shows an account that is not meant.
+async fn check_account(queue: Option<&str>, context: &Context, findings: &mut Vec<Finding>) {
+    let nearby = queue.and_then(region_of_queue);
+    findings.push(match aws::connect_near(&context.global.aws, nearby.as_deref()).await {
+        Ok(aws) => Finding::ok("account", format!("keys of {} · region {}", aws.keys(), aws.region())),
+        Err(error) => Finding::fail("account", &error),
+    });
 }
 
 async fn check_queue(name: &str, context: &Context, findings: &mut Vec<Finding>) {

@@ -7,13 +7,14 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
 use super::assemble;
 use super::output;
+use super::resume::Jobs;
 use super::service::{self, Service};
 use super::session::{self, Session};
 use super::submit::{item, new_batch, unusable};
@@ -67,7 +68,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let (working, aws) = (&config.working, &config.global.aws);
     let select = Select::new(&config.include, &config.exclude)?;
     let meters = Arc::new(Meters::default());
-    let (work, suffix) = assemble::work(working, &meters)?;
+    let (work, suffix) = assemble::work(working, aws, &meters)?;
     let select = select.without(own_places(&config));
     let input = input(&config.source);
     let store = backends::open_store(aws, &worker::roots([&input, &config.dest]))?;
@@ -84,7 +85,8 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let failed = |error| service::failed(Service::Queue, &format!("use the queue {name:?}"), &error);
     let dead_letters = jobs.dead_letters().await.map_err(failed)?;
     let fresh = jobs.counts().await.map_err(failed)? == Counts::default();
-    if let (true, Some(dead_letters)) = (fresh, &dead_letters) {
+    let at_work = if fresh { Jobs::default() } else { Jobs::of(&config.state.join(QUEUE)).await.map_err(failed)? };
+    if let Some(dead_letters) = &dead_letters {
         forget(&**dead_letters).await.map_err(failed)?;
     }
     let journal = open_journal(&config)?;
@@ -94,7 +96,9 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let rules = Rules { suffix: suffix.clone(), allow: vec![input.clone(), config.dest.clone()], ..Rules::default() };
     let pipeline = assemble::pipeline(working, queues, Arc::clone(&store), rules, work, Arc::clone(&meters))?;
     pipeline.intake.circuit.stop_rather_than_wait();
-    let known = Known { journal, suffix, store: Arc::clone(&store), look: fresh };
+    let (meters_of, jobs_of) = (Arc::clone(&meters), Arc::new(at_work));
+    let known =
+        Known { journal, suffix, store: Arc::clone(&store), jobs: jobs_of, meters: meters_of, pass: Pass::of(fresh) };
 
     let about = status::About {
         command: "map",
@@ -114,6 +118,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         return Ok(session.end(Exit::Interrupted, None).await);
     };
     let submitted = submitted?;
+    meters.notices.tell();
 
     for (name, reason) in &submitted.failures {
         screen.print(&format!("not read: {}: {}", output::escaped(name), output::escaped(reason)));
@@ -143,7 +148,13 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
             let verb = if settled.skipped == 1 { "was" } else { "were" };
             format!("{skipped} {verb} there already. Look at them:  {} {}", lister(&config.dest), shown(&config.dest))
         }
-        Exit::Done => format!("Look at them:  {} {}", lister(&config.dest), shown(&config.dest)),
+        Exit::Done => {
+            let done_before = match meters.before.load(Relaxed) {
+                0 => String::new(),
+                before => format!("{} more done before. ", status::words::things(before, "file")),
+            };
+            format!("{done_before}Look at them:  {} {}", lister(&config.dest), shown(&config.dest))
+        }
         Exit::SomeFailed if settled.rejected == 0 => {
             let unread = status::words::things(submitted.failed, "file");
             format!("{unread} not read, see above; all others are done. To leave some out:  --exclude GLOB")
@@ -153,6 +164,9 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     };
     Ok(session.end(exit, Some(&next)).await)
 }
+
+/// The file of the queue.
+const QUEUE: &str = "queue.db";
 
 /// What this command writes: never an input, should it lie in the source.
 fn own_places(config: &MapConfig) -> OwnPlaces {
@@ -188,10 +202,10 @@ async fn fill(
     intake.filling.store(true, Release);
     let mut submitted = send_all(config, pipeline, select.clone(), known.clone()).await;
     let mut result = Ok(());
-    if !known.look && emptied(pipeline).await {
+    if known.pass == Pass::First && emptied(pipeline).await {
         match open_journal(config) {
             Ok(journal) => {
-                submitted = send_all(config, pipeline, select, Known { journal, look: true, ..known }).await;
+                submitted = send_all(config, pipeline, select, Known { journal, pass: Pass::Second, ..known }).await;
             }
             Err(error) => result = Err(error),
         }
@@ -233,33 +247,74 @@ async fn emptied(pipeline: &Pipeline) -> bool {
     }
 }
 
-/// What an earlier run has done.
+/// Which look at the source it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// The only one: the queue was empty at the start, so a job that was sent and has no output failed, or its output was
+    /// removed since.
+    Only,
+    /// The first of two: what is in the queue is not to be sent again.
+    First,
+    /// The second, when the queue is empty again.
+    Second,
+}
+
+impl Pass {
+    fn of(fresh: bool) -> Self {
+        if fresh { Self::Only } else { Self::First }
+    }
+}
+
+/// What an earlier run has done, and this one.
 #[derive(Clone)]
 struct Known {
     journal: Arc<Journal>,
     suffix: Suffix,
     store: Arc<dyn ObjectStore>,
-    /// Whether to look for outputs: when the queue holds nothing, a job that was sent and has no output failed, or its
-    /// output was removed since.
-    look: bool,
+    jobs: Arc<Jobs>,
+    meters: Arc<Meters>,
+    pass: Pass,
 }
 
 impl Known {
-    /// The item, made new if what the journal knows of it is no longer so.
+    /// The item, made new if what the journal knows of it is no longer so, or marked if its job is in the queue.
     async fn check(self, mut item: Item, output: Location) -> Item {
-        if self.look && self.journal.is_sent(&item.version) {
-            let output = match output {
-                Location::S3 { bucket, key } => Location::s3(bucket, self.suffix.apply(&key)),
-                Location::File { path } => Location::file(self.suffix.apply(&path)),
-            };
-            if matches!(self.store.head(&output).await, Ok(None)) {
-                item.version.push_str("\nagain");
-                while self.journal.is_sent(&item.version) {
-                    item.version.push('+');
+        let body = &item.message.body;
+        let is_sent = self.journal.is_sent(&item.version);
+        match self.pass {
+            Pass::First if self.jobs.was_found(body) => item.queued = true,
+            Pass::First if is_sent => self.count(&item),
+            Pass::First => self.jobs.note(body),
+            // What this run has tried it does not try again: a job that failed is told once.
+            Pass::Second if is_sent && self.jobs.is_at_work(body) => item.queued = true,
+            Pass::Only | Pass::Second if is_sent => {
+                let output = match output {
+                    Location::S3 { bucket, key } => Location::s3(bucket, self.suffix.apply(&key)),
+                    Location::File { path } => Location::file(self.suffix.apply(&path)),
+                };
+                if matches!(self.store.head(&output).await, Ok(None)) {
+                    item.version.push_str("\nagain");
+                    while self.journal.is_sent(&item.version) {
+                        item.version.push('+');
+                    }
+                    if self.pass == Pass::Second {
+                        // The first pass took it for done.
+                        self.meters.before.fetch_sub(1, Relaxed);
+                        self.meters.bytes_before.fetch_sub(item.size, Relaxed);
+                    }
+                } else if self.pass == Pass::Only {
+                    self.count(&item);
                 }
             }
+            Pass::Only | Pass::Second => {}
         }
         item
+    }
+
+    /// Counts an item that an earlier run has done.
+    fn count(&self, item: &Item) {
+        self.meters.before.fetch_add(1, Relaxed);
+        self.meters.bytes_before.fetch_add(item.size, Relaxed);
     }
 }
 
@@ -379,7 +434,7 @@ fn queue_name(config: &MapConfig) -> Result<String, UserError> {
         help: "give a DEST that you may write to".into(),
         exit: Exit::Access,
     })?;
-    Ok(format!("sqlite:{}", state.join("queue.db").display()))
+    Ok(format!("sqlite:{}", state.join(QUEUE).display()))
 }
 
 /// The journal of this source and this process: with another process everything is to be done again.

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod gc;
 pub mod map;
 pub mod output;
+mod resume;
 pub mod run;
 pub mod service;
 mod session;
@@ -258,7 +259,7 @@ pub async fn perform(command: Command, context: Context) -> Result<Exit, UserErr
         Command::Doctor(args) => doctor::run(args, &context).await,
         Command::Explain(args) => explain::run(&args, &context),
         Command::Gc(args) => gc::run(args, &context).await,
-        Command::Config(args) => config::run(&args, &context),
+        Command::Config(args) => config::run(&args, &context).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::man(&args),
     }

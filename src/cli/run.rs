@@ -2,17 +2,20 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::assemble;
+use super::output;
 use super::service::{self, Service};
 use super::session::{self, Session};
 use crate::backends;
 use crate::config::RunConfig;
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::leftovers;
 use crate::message::Rules;
 use crate::meter::Meters;
 use crate::pipeline::Pipeline;
+use crate::refusal::UNREACHABLE;
 use crate::stages::{Receive, Why};
 use crate::status::{self, Screen};
 use crate::worker::{self, Queues, QueuesError};
@@ -60,6 +63,7 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
     let shutdown = pipeline.intake.shutdown.clone();
     let session = Session::start(&config.global, screen.clone(), sources, working.page(), shutdown.clone()).await?;
     let settled = session.drive(&screen, working.drain_timeout, pipeline.run(how)).await?;
+    tell(&config, &meters);
     let Some(settled) = settled else { return Ok(session.end(Exit::Interrupted, None).await) };
     if let Some(tripped) = pipeline.intake.circuit.tripped() {
         let error = session::stopped(&tripped, &meters);
@@ -94,11 +98,21 @@ fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()>
     })
 }
 
+/// Tells at the end what is no failure and may still not be what was wanted.
+fn tell(config: &RunConfig, meters: &Meters) {
+    meters.notices.tell();
+    let worked = meters.jobs_received.load(Relaxed) > 0;
+    if let Some(output) = config.output.as_ref().filter(|_| worked && !meters.notices.has_used_output()) {
+        let code = Code(128);
+        tracing::warn!(%code, ?output, "--output was not used: every message named an output of its own");
+    }
+}
+
 /// Opens the backends and joins them. Fails before the first message is taken if the queue can't be used.
 async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
     let (working, aws) = (&config.working, &config.global.aws);
     let meters = Arc::new(Meters::default());
-    let (work, suffix) = assemble::work(working, &meters)?;
+    let (work, suffix) = assemble::work(working, aws, &meters)?;
     let opened = Queues::open(&config.queue, config.dead_letter.as_deref(), aws).await;
     let mut queues = opened.map_err(|error| match error {
         QueuesError::Open(error) => error,
@@ -115,6 +129,17 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
         tracing::warn!("the queue has no dead-letter queue: a job that always fails {what}");
     }
     let store = backends::open_store(aws, &worker::roots(config.allow.iter().chain(&config.output)))?;
+    if let Some(output) = &config.output {
+        service::can_be_written(output)?;
+        match service::answering(output, &store, &meters).await {
+            // A fleet may start while the store is away for a moment, and waits for it.
+            Err(error) if error.code == UNREACHABLE => {
+                let cause = output::escaped(&error.cause);
+                tracing::warn!(code = %error.code, cause, "the store of --output does not answer yet");
+            }
+            answered => answered?,
+        }
+    }
     let rules = Rules {
         output: config.output.clone(),
         input_prefix: (!config.input_prefix.is_empty()).then(|| config.input_prefix.clone()),

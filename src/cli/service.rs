@@ -1,8 +1,10 @@
 //! What a service's failure looks like to the person at the command line.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use nix::unistd::AccessFlags;
 
 use super::output::escaped;
 use crate::config::Source;
@@ -37,6 +39,9 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
             "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes",
         ),
         Denied => (106, Exit::Access, "run  batchpipe doctor  to see the missing rights"),
+        _ if error.code == "NoProfile" => {
+            (101, Exit::Credentials, "see the cause; list your profiles:  aws configure list-profiles")
+        }
         _ if error.code == "NoCredentials" => {
             let signed_out = error.message.contains("is not signed in");
             let sign_in = "sign in with  aws sso login  to the profile named above";
@@ -90,4 +95,26 @@ pub async fn answering(dest: &Location, store: &Arc<dyn ObjectStore>, meters: &M
         },
         _ => Ok(()),
     }
+}
+
+/// Fails if a folder for outputs neither is there nor can be made beside others that are: whoever mistypes a path, or forgets
+/// to mount a disk, must not find the outputs elsewhere. Changes nothing: the first output makes the folder.
+pub fn can_be_written(dest: &Location) -> Result<(), UserError> {
+    let Location::File { path } = dest else { return Ok(()) };
+    // With a slash at its end a file would be as absent as a folder that is to be made.
+    let folder = Path::new(if path == "/" { path.as_str() } else { path.trim_end_matches('/') });
+    let there = match folder.parent().filter(|_| !folder.exists()) {
+        Some(parent) => parent,
+        None => folder,
+    };
+    let cause = match std::fs::metadata(there) {
+        Ok(found) if !found.is_dir() => format!("{:?} is not a folder", there.display().to_string()),
+        Ok(_) => match nix::unistd::access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
+            Ok(()) => return Ok(()),
+            Err(error) => format!("{:?}: {}", there.display().to_string(), error.desc()),
+        },
+        Err(error) => format!("{:?}: {error}", there.display().to_string()),
+    };
+    let help = "make the folder, or correct --output";
+    Err(UserError::usage(110, format!("cannot write to {path:?}"), cause, help).exit(Exit::Access))
 }

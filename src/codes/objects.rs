@@ -34,8 +34,10 @@ pub(super) const PAGES: &[Page] = &[
         "the data expands beyond the limit",
         "The message moved to the dead letters; expanding was stopped as the limit was passed.",
         "A small file of many repeats, or one that was made to fill disks.",
-        "If the file is to be trusted, raise the limit; otherwise ask where it came from.",
-        "batchpipe dlq list --queue jobs",
+        "If the file is to be trusted, raise the limit that the cause names, --max-ratio or --max-expanded-bytes, and \
+        redrive. An image of a disk is mostly zeros, and zstd makes it 30,000 times smaller. Otherwise ask where the file \
+        came from.",
+        "batchpipe run --queue jobs --max-ratio none --output s3://acme-out/ --process decompress",
     ),
     Page::new(
         305,
@@ -149,5 +151,15 @@ pub(super) const PAGES: &[Page] = &[
         for. An answer without them comes from a proxy, a sign-on page, or a server that is not quite SQS.",
         "Check that the endpoint is SQS itself.",
         "aws sqs get-queue-attributes --queue-url http://127.0.0.1:9324/0/jobs --attribute-names All",
+    ),
+    Page::new(
+        318,
+        "an input is compressed already",
+        "It was compressed once more, and its job is done. This is told for the first such input, and counted.",
+        "--process begins with a step that compresses, and the input is in a compressed format. The result is no smaller, \
+        and has to be decompressed twice.",
+        "Decompress such inputs first; decompress:any lets the others through. Or leave them out where they are listed, \
+        with --exclude.",
+        "batchpipe map ./in ./out --process decompress:any,zstd",
     ),
 ];

@@ -8,9 +8,12 @@ pub(super) const PAGES: &[Page] = &[
         "no AWS credentials found",
         "Nothing was started: without credentials no queue and no bucket can be reached.",
         "The environment, the profile, the container's role and the instance's role were asked in this order, and \
-        none gave a key.",
-        "Set AWS_PROFILE, or run on a machine that has a role. Without AWS, `batchpipe map` works on folders.",
-        "AWS_PROFILE=batch batchpipe doctor --queue jobs",
+        none gave a key. Or --profile or AWS_PROFILE names a profile that does not exist, or one of the two key variables \
+        is missing. A profile that --profile, BATCHPIPE_PROFILE or the file names is used and nothing else: neither keys \
+        in the environment nor a role of the machine take its place.",
+        "Name a profile that has credentials, or run on a machine that has a role. Without AWS, `batchpipe map` works on \
+        folders.",
+        "batchpipe doctor --queue jobs --profile batch",
     ),
     Page::new(
         102,
@@ -225,5 +228,13 @@ pub(super) const PAGES: &[Page] = &[
         AWS and carry no password, so that it would do nothing but stand in logs and process lists.",
         "Leave out what stands before the @. Keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile.",
         "batchpipe doctor --queue jobs --endpoint-url http://127.0.0.1:9000",
+    ),
+    Page::new(
+        128,
+        "the worker's --output was not used",
+        "Nothing went wrong: every job is done, and its output is where its message says.",
+        "Every message named an output of its own, and a message goes before --output.",
+        "Leave --output out, or let the sender name no output. To refuse messages that write elsewhere, add --allow.",
+        "batchpipe explain @message.json",
     ),
 ];

@@ -24,9 +24,11 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         402,
-        "the program left no output file",
-        "The job is tried again. Nothing was published.",
-        "The program ended with status 0, but there is no file where {output} said.",
+        "the program left no output",
+        "Without the file that {output} names nothing was published, and the job is tried again. A file or a stdout \
+        without a byte is published as it is, for it may be right; the first is told, and their number at the end.",
+        "The program ended with status 0, but there is no file where {output} said. Or its input is not empty and it wrote \
+        nothing: it may write to a place of its own, which batchpipe does not see.",
         "Let the program write to {output}, or leave {output} out and write to stdout.",
         "batchpipe map ./in ./out -- cp {input} {output}",
     ),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::layers::Layers;
 use super::reading::Reading;
-use super::{DAY, Global, Machine, Working, at_least_one, missing_queue, ms, secs, text, values};
+use super::{DAY, Global, Machine, Working, at_least_one, missing, missing_queue, ms, secs, text, values};
 use crate::error::UserError;
 use crate::job::Location;
 
@@ -46,6 +46,7 @@ impl RunConfig {
         let read = Reading { layers, machine };
         let queue = read.one("queue", values::queue)?.ok_or_else(|| missing_queue("run"))?;
         let output = read.prefix("output")?;
+        let unsaid = program.is_empty() && layers.find("process").is_none();
         let mut working = Working::resolve(&read, program, output.as_ref(), &mut global.notes)?;
         if working.metrics_addr.is_none() && layers.find("metrics-addr").is_none() {
             // The default of `run`; 9464 is the port OpenTelemetry's exporters for Prometheus listen on.
@@ -73,6 +74,14 @@ impl RunConfig {
                 "--dead-letter and --queue name the same queue",
                 "a rejected job would come back for ever",
                 "name another queue",
+            ));
+        }
+        if unsaid {
+            // A copy is no harmless default here: each message is deleted when its object has been copied.
+            return Err(missing(
+                "--process",
+                "there is neither --process nor a program, and a message is deleted when its job is done",
+                "add  --process STEPS , or a program:  -- gzip -9 ; to only copy the objects:  --process copy",
             ));
         }
         Ok(config)

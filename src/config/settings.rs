@@ -186,9 +186,10 @@ pub const SETTINGS: &[Setting] = &[
         "STEPS",
         PROCESSING,
         WORK,
-        "Comma-separated steps: copy, gzip, zstd, bzip2, xz, brotli, lz4 (each with :level), decompress, sha256",
+        "Comma-separated steps: copy, gzip, zstd, bzip2, xz, brotli, lz4 (each with :level), decompress, \
+        decompress:any (lets through what is not compressed), sha256",
     )
-    .default("copy")
+    .default("copy in map; run has none")
     .common(),
     Setting::one(
         "max-expanded-bytes",
@@ -198,6 +199,14 @@ pub const SETTINGS: &[Setting] = &[
         "Fail a job whose decompressed input grows beyond this",
     )
     .default("1TiB"),
+    Setting::one(
+        "max-ratio",
+        "N|none",
+        PROCESSING,
+        WORK,
+        "Fail a job whose decompressed input is more than N times as long as the input, beyond its first 64MiB",
+    )
+    .default("1000"),
     Setting::many(
         "reject-codes",
         "CODE",

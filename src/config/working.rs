@@ -11,7 +11,7 @@ use super::values::{self, Wrong, show_size};
 use super::{at_least_one, secs, text};
 use crate::error::UserError;
 use crate::job::Location;
-use crate::processor::codec::{Chain, FULL_DECODER};
+use crate::processor::codec::{Chain, FULL_DECODER, MAX_RATIO};
 use crate::status::listener::Place;
 use crate::tuner;
 
@@ -48,6 +48,8 @@ pub struct Working {
     pub allow_nested_output: bool,
     /// How many bytes a decompressed input may have.
     pub max_expanded_bytes: Option<u64>,
+    /// How many times as long as its input decompressed data may be.
+    pub max_ratio: Option<u64>,
     /// How many bytes of memory one decompressing step may take.
     pub decoder_bytes: u64,
     /// Exit codes that reject the job, beside those of sysexits.
@@ -155,6 +157,10 @@ impl Working {
             max_expanded_bytes: read
                 .one("max-expanded-bytes", |text| or_none(text, values::size))?
                 .unwrap_or(Some(1 << 40)),
+            // No format comes near the largest number.
+            max_ratio: read
+                .one("max-ratio", |text| or_none(text, |text| values::number(text, 1, 1_000_000_000)))?
+                .unwrap_or(Some(MAX_RATIO)),
             decoder_bytes: decoder,
             reject_codes: read.many("reject-codes", exit_codes)?.concat(),
             pass_credentials: read.on("pass-credentials")?,

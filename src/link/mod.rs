@@ -222,6 +222,12 @@ impl Inlet {
         Ok(())
     }
 
+    /// The same, and whether there is a chunk.
+    pub async fn has_some(&mut self) -> Result<bool, Disconnected> {
+        self.ready().await?;
+        Ok(self.peeked.is_some())
+    }
+
     /// The turn of the stage that reads.
     pub fn turn(&self) -> &Arc<Turn> {
         &self.turn

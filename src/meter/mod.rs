@@ -8,10 +8,12 @@
 //! Bounded: a fixed set of numbers a stage. The lock is held for a few additions.
 
 mod durations;
+mod notices;
 mod stage;
 mod turn;
 
 pub use durations::Durations;
+pub use notices::Notices;
 pub use stage::{StageMeter, State};
 pub use turn::{Turn, Waiting};
 
@@ -38,6 +40,10 @@ pub struct Meters {
     ended: [AtomicU64; Ended::ALL.len()],
     /// Attempts among those that failed: the job comes again.
     pub retried: AtomicU64,
+    /// Jobs of a `map` that an earlier run of it has done.
+    pub before: AtomicU64,
+    /// The bytes of their inputs.
+    pub bytes_before: AtomicU64,
     /// Messages here that wait for a slot.
     pub ahead: AtomicU64,
     /// Leases extended.
@@ -64,6 +70,8 @@ pub struct Meters {
     skipped_kinds: Mutex<BTreeSet<&'static str>>,
     /// The longest deadline that a call has been given, in seconds.
     longest_call: AtomicU64,
+    /// What is no failure and should be told.
+    pub notices: Arc<Notices>,
 }
 
 /// How a job ended, as counted. The names are metric labels.

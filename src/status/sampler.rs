@@ -233,7 +233,9 @@ fn progress(
         let uploaded = &sources.meters.stage(Stage::Upload).items_out;
         (get(uploaded), bytes_out, get(uploaded) as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
     } else {
-        (now.ended, now.bytes_in, jobs_per_second)
+        // What an earlier run has done is a part of the total.
+        let before = [&sources.meters.before, &sources.meters.bytes_before].map(get);
+        (now.ended + before[0], now.bytes_in + before[1], jobs_per_second)
     };
     let left = |total: u64, done: u64, rate: f64| {
         let left = total.saturating_sub(done);

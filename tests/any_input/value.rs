@@ -65,8 +65,8 @@ fn check_file(text: &str) {
     };
     let typed = Typed::from([("queue".to_owned(), vec!["jobs".to_owned()])]);
     let files = [(PathBuf::from("batchpipe.toml"), text.to_owned())];
-    let resolved =
-        Layers::new(typed, &BTreeMap::new(), &files).and_then(|layers| RunConfig::resolve(&layers, vec![], &machine));
+    let resolved = Layers::new(typed, &BTreeMap::new(), &files)
+        .and_then(|layers| RunConfig::resolve(&layers.or("process", "copy"), vec![], &machine));
     match resolved {
         Ok(config) => {
             let working = &config.working;

@@ -103,7 +103,7 @@ def a_wrong_checksum_stops_the_bootstrap():
             (bin_ / name).chmod(0o755)
         settings = {
             "REGION": "r", "GROUP": "g", "QUEUE": "q", "OUTPUT": "s3://b/o/",
-            "BINARY": "s3://b/release/batchpipe", "BINARY_SHA256": "0" * 64,
+            "BINARY": "s3://b/release/batchpipe", "BINARY_SHA256": "0" * 64, "PROCESS": "zstd",
         }
         environment = {"PATH": f"{bin_}:/usr/bin:/bin", **{f"BATCHPIPE_{key}": value for key, value in settings.items()}}
         result = run("bash", str(USER_DATA), env=environment)
@@ -136,6 +136,18 @@ def a_missing_setting_stops_the_bootstrap():
     assert result.returncode != 0 and "BATCHPIPE_REGION" in result.stderr, result.stderr
 
 
+def a_machine_without_process_or_program_stops_the_bootstrap():
+    """Before anything is fetched: the worker would refuse to start, again and again."""
+    required = {"REGION": "r", "GROUP": "g", "QUEUE": "q", "OUTPUT": "s3://b/o/", "BINARY": "s3://b/release/batchpipe", "BINARY_SHA256": "0" * 64}
+    for more, refused in (({}, True), ({"PROCESS": "", "PROGRAM": ""}, True), ({"SETTINGS": "BATCHPIPE_CONCURRENCY=4"}, True),
+                          ({"PROCESS": "copy"}, False), ({"PROGRAM": "gzip -9"}, False), ({"SETTINGS": "BATCHPIPE_X=1 BATCHPIPE_PROCESS=copy"}, False)):
+        environment = {f"BATCHPIPE_{key}": value for key, value in {**required, **more}.items()}
+        # There is no command in this PATH, so what is not refused fails at the first one.
+        result = run("/bin/bash", str(USER_DATA), env={"PATH": "/nowhere", **environment})
+        assert result.returncode != 0
+        assert ("set BATCHPIPE_PROCESS or BATCHPIPE_PROGRAM" in result.stderr) == refused, (more, result.stderr)
+
+
 def main():
     for name, text in scripts().items():
         check(f"shell: bash can read {name}", bash_reads_it, text)
@@ -147,6 +159,7 @@ def main():
     check("shell: an instance-store disk becomes the work directory", the_instance_store_becomes_the_work_directory, True)
     check("shell: where there is none, the root disk is", the_instance_store_becomes_the_work_directory, False)
     check("shell: a missing setting stops the bootstrap", a_missing_setting_stops_the_bootstrap)
+    check("shell: a machine without process or program stops the bootstrap", a_machine_without_process_or_program_stops_the_bootstrap)
     finish()
 
 

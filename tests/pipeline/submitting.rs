@@ -44,7 +44,7 @@ fn submit_of(rig: &Rig) -> (Submit, Arc<Circuit>) {
 fn item(folder: &Path, name: &str, size: u64) -> std::io::Result<Item> {
     let (name, file) = (name.to_owned(), folder.join(name));
     let (input, version) = (Rig::input(&name), name.clone());
-    Ok(Item { name, file: Some(file), input, size, version, message: Outgoing::default() })
+    Ok(Item { name, file: Some(file), input, size, version, message: Outgoing::default(), queued: false })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
+use batchpipe::meter::Notices;
 use batchpipe::processor::codec::{Chain, Codec, Limits};
 use batchpipe::{ProcessError, Processor};
 
@@ -132,6 +133,76 @@ fn garbage_after_the_end_is_an_error() {
     }
 }
 
+/// Tapes and block devices hold whole blocks, so what was copied from one ends in zeros.
+#[test]
+fn zeros_to_the_end_are_padding_and_never_hide_what_follows_them() {
+    let data = sample(5000);
+    for codec in [Codec::Gzip, Codec::Bzip2, Codec::Xz] {
+        let one = encode(codec, &data);
+        for zeros in [1, 2, 3, 4, 511, 512, 700_000] {
+            let padded = [&*one, &*one, &vec![0; zeros]].concat();
+            for chunk in [1, 4096, MIB] {
+                if chunk == 1 && zeros > 600 {
+                    continue;
+                }
+                let mut output = Vec::new();
+                let mut input = BufReader::with_capacity(chunk, &*padded);
+                Chain::parse("decompress").unwrap().process(&job("x"), &mut input, &mut output).unwrap();
+                assert!(output == [&*data, &*data].concat(), "{codec:?}, {zeros} zeros in chunks of {chunk}");
+            }
+            for more in [&*one, b"x"] {
+                rejected(decode(codec, &[&*one, &vec![0; zeros], more].concat()), 303, "follows the zeros");
+            }
+        }
+        // Zeros in place of the rest of a member are damage.
+        for cut in [5, 8, 20] {
+            let torn = [&one[..one.len() - cut], &vec![0; 4096]].concat();
+            assert!(matches!(decode(codec, &torn), Err(ProcessError::Reject { code: 303, .. })), "{codec:?} {cut}");
+        }
+    }
+    for codec in [Codec::Zstd, Codec::Lz4] {
+        rejected(decode(codec, &[&*encode(codec, &data), &[0; 512][..]].concat()), 303, codec.as_str());
+    }
+}
+
+#[test]
+fn decompress_any_lets_through_what_neither_data_nor_name_call_compressed() {
+    let data = sample(5000);
+    let any = Chain::parse("decompress:any").unwrap();
+    for plain in [&*data, b"", b"x", &[0x1f]] {
+        assert_eq!(apply(&any, "notes.txt", plain).unwrap(), plain);
+    }
+    for codec in [Codec::Gzip, Codec::Zstd, Codec::Bzip2, Codec::Xz, Codec::Lz4] {
+        assert_eq!(apply(&any, "without an ending", &encode(codec, &data)).unwrap(), data, "{codec:?}");
+        // Damage is no plain data.
+        rejected(apply(&any, "x", &[&*encode(codec, &data), b"more"].concat()), 303, codec.as_str());
+    }
+    assert_eq!(apply(&any, "a.br", &encode(Codec::Brotli, &data)).unwrap(), data);
+    // Its output would have lost the ending, and be called what it is not.
+    rejected(apply(&any, "notes.gz", &data), 306, "not compressed in a format that is known");
+    rejected(apply(&any, "notes.tgz", b""), 303, "empty");
+    let twice = Chain::parse("decompress:any,decompress:any").unwrap();
+    assert_eq!(apply(&twice, "a.gz", &encode(Codec::Gzip, &data)).unwrap(), data);
+    rejected(apply(&twice, "a.xz.gz", &encode(Codec::Gzip, &data)), 306, "not compressed");
+}
+
+#[test]
+fn what_is_compressed_already_is_counted_where_the_first_step_compresses() {
+    let (data, gzip) = (sample(5000), encode(Codec::Gzip, &sample(5000)));
+    for (steps, input, expected) in [
+        ("zstd", &gzip, true),
+        ("copy,gzip", &gzip, true),
+        ("zstd", &data, false),
+        ("decompress,zstd", &gzip, false),
+        ("sha256", &gzip, false),
+    ] {
+        let notices = std::sync::Arc::new(Notices::default());
+        let chain = Chain::parse(steps).unwrap().with_notices(std::sync::Arc::clone(&notices));
+        apply(&chain, "x", input).unwrap();
+        assert_eq!(notices.compressed() > 0, expected, "{steps}");
+    }
+}
+
 #[test]
 fn a_flipped_bit_never_passes() {
     let data = sample(2000);
@@ -194,7 +265,11 @@ fn a_bomb_is_an_error_and_never_a_shorter_object() {
     Chain::parse("zstd:1").unwrap().process(&job("x"), &mut zeros, &mut bomb).unwrap();
     let chain = Chain::parse("decompress").unwrap();
     let result = chain.process(&job("x"), &mut &*bomb, &mut std::io::sink());
-    rejected(result.map(|()| Vec::new()), 304, "more than 1000:1");
+    rejected(result.map(|()| Vec::new()), 304, "more than 1000:1, after ");
+    let result = chain.process(&job("x"), &mut &*bomb, &mut std::io::sink());
+    rejected(result.map(|()| Vec::new()), 304, "the limit is --max-ratio");
+    let wide = chain.clone().with_limits(Limits { max_ratio: Some(40_000), ..Limits::default() });
+    wide.process(&job("x"), &mut &*bomb, &mut std::io::sink()).unwrap();
     let unlimited = chain.clone().with_limits(Limits { max_ratio: None, ..Limits::default() });
     unlimited.process(&job("x"), &mut &*bomb, &mut std::io::sink()).unwrap();
     let small = Limits { max_expanded_bytes: Some(1000), ..Limits::default() };

@@ -136,7 +136,7 @@ def run_survives(lab, files, large, randoms, loops=1):
             time.sleep(tree.chance.uniform(0.1, 0.4))
             worker.kill()
     worker.expect(0, 60)
-    command = ["run", "--queue", queue, "--allow", f"{store}/", "--allow", f"{tree.dest}/", "--wait-time", "1s",
+    command = ["run", "--queue", queue, "--allow", f"{store}/", "--allow", f"{tree.dest}/", "--wait-time", "1s", "--process", "copy",
                "--work-dir", lab.folder / "work", *arguments(["--drain-timeout", "10s"])]
     plan = POINTS * loops + [None] * randoms
     tree.chance.shuffle(plan)

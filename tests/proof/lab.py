@@ -340,6 +340,8 @@ class Lab:
                  "--metrics-addr": "none", "--progress": "none", "--drain-timeout": "30s", "--work-dir": self.folder / "work"}
         usual.update(settings or {})
         flags = [word for pair in usual.items() if pair[1] is not None for word in pair]
+        if not program and "--process" not in arguments:
+            flags += ["--process", "copy"]
         return self.start(name, ["run", "--queue", queue, *flags, *arguments, *(["--", *program] if program else [])], **how)
 
     def stop_workers(self):

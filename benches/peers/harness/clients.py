@@ -54,6 +54,7 @@ class Client:
 def batchpipe(jobs, concurrency, *work, memory=None):
     """`concurrency` may be "auto", the program's default."""
     options = ["--memory", memory] if memory else []
+    work = work or ("--process", "copy")
     return Client(jobs, lambda server, count: [
         Built.batchpipe, "run", "--queue", "jobs", "--endpoint-url", server.endpoint, "--max-jobs", count, "--concurrency",
         concurrency, "--metrics-addr", "none", "--config", "none", *options, *work])

@@ -223,6 +223,7 @@ pub(super) fn item(input: &Location, output: Option<&Location>, format: Format, 
         input: input_at,
         size: found.size,
         message: Outgoing { body, ..Outgoing::default() },
+        queued: false,
     }
 }
 

@@ -37,7 +37,7 @@ fn run(
 ) -> Result<RunConfig, UserError> {
     let mut all = vec![("queue", "jobs")];
     all.extend(flags);
-    RunConfig::resolve(&layers(&all, variables, files)?, Vec::new(), machine)
+    RunConfig::resolve(&layers(&all, variables, files)?.or("process", "copy"), Vec::new(), machine)
 }
 
 fn refusal(flags: &[(&str, &str)]) -> String {
@@ -154,7 +154,7 @@ proptest::proptest! {
         } else {
             layers(&[(setting.name, &text)], &[], &[])
         };
-        let resolved = built.map(|layers| layers.or("queue", "jobs")).and_then(|layers| {
+        let resolved = built.map(|layers| layers.or("queue", "jobs").or("process", "copy")).and_then(|layers| {
             RunConfig::resolve(&layers, Vec::new(), &machine())?;
             SubmitConfig::resolve(&layers.clone().or("input", "s3://acme-in/"), "/dev", &machine())?;
             MapConfig::resolve(&layers, "/dev", "s3://acme-out/", Vec::new(), &machine())

@@ -57,6 +57,28 @@ fn a_program_and_typed_steps_exclude_each_other_and_a_program_beats_a_file() {
 }
 
 #[test]
+fn a_worker_copies_only_if_somebody_says_copy() {
+    let resolve = |flags: &[(&str, &str)], variables: &[(&str, &str)], files: &[(&str, &str)], program: Vec<String>| {
+        RunConfig::resolve(&layers(flags, variables, files).unwrap(), program, &machine())
+    };
+    let queue = ("queue", "q");
+    let error = resolve(&[queue], &[("BATCHPIPE_PROCESS", "")], &[], Vec::new()).unwrap_err();
+    assert_eq!((error.code.0, error.exit), (110, crate::error::Exit::Usage));
+    assert!(error.what == "--process is missing" && error.help.contains("--process copy"), "{error}");
+    let copy = Process::Steps("copy".to_owned());
+    for said in [
+        resolve(&[queue, ("process", "copy")], &[], &[], Vec::new()),
+        resolve(&[queue], &[("BATCHPIPE_PROCESS", "copy")], &[], Vec::new()),
+        resolve(&[queue], &[], &[("a.toml", "process = \"copy\"")], Vec::new()),
+    ] {
+        assert_eq!(said.unwrap().working.process, copy);
+    }
+    assert!(resolve(&[queue], &[], &[], vec!["gzip".to_owned()]).is_ok());
+    let map = MapConfig::resolve(&layers(&[], &[], &[]).unwrap(), "/dev", "s3://out/", Vec::new(), &machine());
+    assert_eq!(map.unwrap().working.process, copy, "map deletes nothing");
+}
+
+#[test]
 fn an_output_inside_the_input_is_refused_unless_it_is_allowed() {
     let submit = |flags: &[_]| {
         let mut all = vec![("queue", "jobs")];

@@ -1,7 +1,8 @@
 //! The decompressing step: which format, how far, and what is wrong with the data.
 //!
 //! By default async-compression stops after the first member of a gzip and says all is well; here every member is
-//! decoded, and anything after the last is an error, as is an end too early. The data is somebody else's: memory is
+//! decoded, and anything after the last is an error, as is an end too early. Only zeros may follow the last member of a
+//! gzip, bzip2 or xz (`members.rs`). The data is somebody else's: memory is
 //! bounded by the limits on windows, output by those on expansion, and passing a limit is an error, never a cut.
 
 use std::cell::Cell;
@@ -13,9 +14,11 @@ use async_compression::futures::bufread as codecs;
 use async_compression::zstd::DParameter;
 use futures::io::AllowStdIo;
 
+use super::members::{Members, Padded};
 use super::memory::{FULL_DECODER, brotli_window, zstd_window};
-use super::pull::{Ready, Source, always_ready};
+use super::pull::{Buffered, Ready, Source, always_ready};
 use super::step::Codec;
+use super::suffix;
 
 /// How far a decoder may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +31,13 @@ pub struct Limits {
     pub decoder_bytes: u64,
 }
 
+/// The largest ratio of output to input, unless somebody says. gzip can't do better than 1032:1, but a zstd of zeros
+/// reaches 32 749:1 (measured): whoever has files of mostly zeros, such as images of disks, says `--max-ratio`.
+pub const MAX_RATIO: u64 = 1000;
+
 impl Default for Limits {
-    /// gzip can't do better than 1032:1, and a zstd of zeros reaches 32 749:1 (measured): whoever has such files
-    /// knows, and can say so.
     fn default() -> Self {
-        Self { max_expanded_bytes: None, max_ratio: Some(1000), decoder_bytes: FULL_DECODER }
+        Self { max_expanded_bytes: None, max_ratio: Some(MAX_RATIO), decoder_bytes: FULL_DECODER }
     }
 }
 
@@ -97,22 +102,38 @@ impl Read for Watched<'_> {
     }
 }
 
-/// Decompresses `source`; where `codec` is not given, the magic bytes tell, and for brotli the name.
-pub(super) fn decode<'a>(
-    codec: Option<Codec>,
-    name: &str,
-    limits: Limits,
-    mut source: Source<'a>,
-) -> io::Result<Box<dyn Read + 'a>> {
+/// How the format of the input is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// It is this one.
+    Only(Codec),
+    /// The magic bytes tell, and for brotli the name.
+    Told,
+    /// The same, but an input that is not compressed passes as it is.
+    Any,
+}
+
+/// Decompresses `source`, an object of this `name`.
+pub(super) fn decode<'a>(format: Format, name: &str, limits: Limits, mut source: Source<'a>) -> io::Result<Source<'a>> {
     let mut head = Vec::new();
     (&mut source).take(MAGIC_BYTES).read_to_end(&mut head)?;
-    if head.is_empty() {
-        return Err(fault(303, "the input is empty: no compressed data at all".into()));
-    }
     // A brotli stream may begin with anything, the magic of another format included: its name goes first.
     let by_name = name.ends_with(Codec::Brotli.suffix()).then_some(Codec::Brotli);
-    let Some(codec) = codec.or(by_name).or_else(|| Codec::of_magic(&head)) else {
-        return Err(fault(306, format!("not compressed in a format that is known: it begins with {}", Hex(&head))));
+    let codec = match format {
+        Format::Only(codec) => Some(codec),
+        Format::Told | Format::Any => by_name.or_else(|| Codec::of_magic(&head)),
+    };
+    let codec = match codec {
+        // The name of the output was made from the name of the input alone. So a file that is called compressed has
+        // lost that ending, and under its new name nobody would expect the data that it has.
+        None if format == Format::Any && !suffix::is_of_compressed(name) => {
+            return Ok(Box::new(io::Cursor::new(head).chain(source)));
+        }
+        _ if head.is_empty() => return Err(fault(303, "the input is empty: no compressed data at all".into())),
+        Some(codec) => codec,
+        None => {
+            return Err(fault(306, format!("not compressed in a format that is known: it begins with {}", Hex(&head))));
+        }
     };
     if codec == Codec::Brotli {
         check_window(head[0], limits)?;
@@ -120,7 +141,8 @@ pub(super) fn decode<'a>(
     let source: Source<'a> = Box::new(io::Cursor::new(head).chain(source));
     let progress = Rc::new(Progress::default());
     let watched: Source<'a> = Box::new(Watched { source, progress: Rc::clone(&progress) });
-    Ok(Box::new(Decode { codec, limits, progress, decoder: decoder(codec, limits, watched), expanded: 0 }))
+    let decoder = decoder(codec, limits, watched);
+    Ok(Box::new(Buffered::new(Decode { codec, limits, progress, decoder, expanded: 0 })))
 }
 
 /// Brotli's library takes no limit, but the first byte says what it will take.
@@ -147,36 +169,24 @@ impl fmt::Display for Hex<'_> {
 
 /// Every member of the data is decoded; a codec that looks for one more finds garbage where there is any.
 fn decoder<'a>(codec: Codec, limits: Limits, source: Source<'a>) -> Box<dyn Read + 'a> {
-    let source = always_ready(source);
-    match codec {
-        Codec::Gzip => {
-            let mut decoder = codecs::GzipDecoder::new(source);
-            decoder.multiple_members(true);
-            Box::new(Ready(decoder))
-        }
+    let padded = match codec {
+        Codec::Gzip => Padded::Gzip,
+        Codec::Bzip2 => Padded::Bzip2,
+        Codec::Xz => Padded::Xz,
         Codec::Zstd => {
             let window = [DParameter::window_log_max(zstd_window(limits.decoder_bytes))];
-            let mut decoder = codecs::ZstdDecoder::with_params(source, &window);
+            let mut decoder = codecs::ZstdDecoder::with_params(always_ready(source), &window);
             decoder.multiple_members(true);
-            Box::new(Ready(decoder))
+            return Box::new(Ready(decoder));
         }
-        Codec::Bzip2 => {
-            let mut decoder = codecs::BzDecoder::new(source);
-            decoder.multiple_members(true);
-            Box::new(Ready(decoder))
-        }
-        Codec::Xz => {
-            let mut decoder = codecs::XzDecoder::with_mem_limit(source, limits.decoder_bytes);
-            decoder.multiple_members(true);
-            Box::new(Ready(decoder))
-        }
-        Codec::Brotli => Box::new(Single(Ready(codecs::BrotliDecoder::new(source)))),
         Codec::Lz4 => {
-            let mut decoder = codecs::Lz4Decoder::new(source);
+            let mut decoder = codecs::Lz4Decoder::new(always_ready(source));
             decoder.multiple_members(true);
-            Box::new(Ready(decoder))
+            return Box::new(Ready(decoder));
         }
-    }
+        Codec::Brotli => return Box::new(Single(Ready(codecs::BrotliDecoder::new(always_ready(source))))),
+    };
+    Box::new(Members::new(padded, limits.decoder_bytes, source))
 }
 
 /// Brotli streams are not concatenated, and most garbage would pass for the begin of one.
@@ -219,11 +229,19 @@ impl Decode<'_> {
     fn check_limits(&self) -> io::Result<()> {
         let (name, read) = (self.codec.as_str(), self.progress.consumed.get());
         if let Some(limit) = self.limits.max_expanded_bytes.filter(|limit| self.expanded > *limit) {
-            return Err(fault(304, format!("{name} expands to more than {limit} bytes, after {read} bytes of input")));
+            return Err(fault(
+                304,
+                format!(
+                    "{name} expands to more than {limit} bytes, after {read} bytes of input; the limit is --max-expanded-bytes"
+                ),
+            ));
         }
         let beyond = self.expanded.saturating_sub(FREE_BYTES);
         if let Some(ratio) = self.limits.max_ratio.filter(|ratio| beyond > read.saturating_mul(*ratio)) {
-            return Err(fault(304, format!("{name} expands more than {ratio}:1, after {read} bytes of input")));
+            return Err(fault(
+                304,
+                format!("{name} expands more than {ratio}:1, after {read} bytes of input; the limit is --max-ratio"),
+            ));
         }
         Ok(())
     }

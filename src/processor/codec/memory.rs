@@ -71,7 +71,7 @@ impl Step {
             Self::Decode(Some(Codec::Gzip)) => 128 * KIB,
             Self::Decode(Some(Codec::Bzip2)) => 4 * MIB,
             Self::Decode(Some(Codec::Lz4)) => 9 * MIB,
-            Self::Decode(None | Some(Codec::Zstd | Codec::Xz | Codec::Brotli)) => decoder,
+            Self::DecodeAny | Self::Decode(None | Some(Codec::Zstd | Codec::Xz | Codec::Brotli)) => decoder,
         };
         // The buffer after the step.
         codec + link::WRITE_CHUNK as u64
@@ -79,7 +79,7 @@ impl Step {
 
     /// Whether what this step needs is written in its input.
     pub(super) fn is_bounded_by_limit(self) -> bool {
-        matches!(self, Self::Decode(None | Some(Codec::Zstd | Codec::Xz | Codec::Brotli)))
+        matches!(self, Self::DecodeAny | Self::Decode(None | Some(Codec::Zstd | Codec::Xz | Codec::Brotli)))
     }
 }
 

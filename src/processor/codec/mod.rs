@@ -9,24 +9,27 @@ use std::sync::Arc;
 
 use crate::error::UserError;
 use crate::job::Job;
+use crate::meter::Notices;
 use crate::processor::{ProcessError, Processor, Work};
 
 mod context;
 mod decode;
 mod encode;
 mod frame;
+mod members;
 mod memory;
 mod pull;
 mod step;
 mod suffix;
 
-pub use decode::{FREE_BYTES, Limits};
+pub use decode::{FREE_BYTES, Limits, MAX_RATIO};
 pub use memory::{FULL_DECODER, LEAST_DECODER};
 pub(crate) use step::nearest;
 pub use step::{Codec, Step};
 pub use suffix::Suffix;
 
 use context::Contexts;
+use decode::Format;
 use pull::{Buffered, Source};
 
 /// The steps of `--process`, in order.
@@ -44,19 +47,27 @@ pub struct Chain {
     steps: Vec<Step>,
     limits: Limits,
     contexts: Contexts,
+    notices: Arc<Notices>,
 }
 
 impl Chain {
     /// Reads the text of `--process`: steps separated by commas.
     pub fn parse(text: &str) -> Result<Self, UserError> {
         let steps = text.split(',').map(|step| Step::parse(step.trim())).collect::<Result<_, _>>()?;
-        Ok(Self { steps, limits: Limits::default(), contexts: Contexts::default() })
+        Ok(Self { steps, limits: Limits::default(), contexts: Contexts::default(), notices: Arc::default() })
     }
 
     /// The same chain, decompressing under other limits.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same chain, which counts in `notices` what somebody should hear of.
+    #[must_use]
+    pub fn with_notices(mut self, notices: Arc<Notices>) -> Self {
+        self.notices = notices;
         self
     }
 
@@ -82,21 +93,38 @@ impl Chain {
 
     /// What becomes of a name.
     pub fn suffix(&self) -> Suffix {
-        let (mut strip, mut append) = (Vec::new(), Vec::new());
-        for step in &self.steps {
-            match step {
-                Step::Copy => {}
-                Step::Encode(codec, _) => append.push(codec.suffix()),
-                Step::Sha256 => append.push(".sha256"),
-                // What an earlier step added is taken off before anything of the input's own name.
-                Step::Decode(codec) => match append.pop() {
-                    Some(_) => {}
-                    None => strip.push(*codec),
-                },
-            }
-        }
-        Suffix { strip, append: append.concat() }
+        suffix_of(&self.steps)
     }
+
+    /// Whether compressing is the first thing that is done to the input.
+    fn compresses_first(&self) -> bool {
+        matches!(self.steps.iter().find(|step| **step != Step::Copy), Some(Step::Encode(..)))
+    }
+}
+
+/// What some steps make of a name.
+fn suffix_of(steps: &[Step]) -> Suffix {
+    let (mut strip, mut append) = (Vec::new(), Vec::new());
+    for step in steps {
+        let format = match step {
+            Step::Copy => continue,
+            Step::Encode(codec, _) => {
+                append.push(codec.suffix());
+                continue;
+            }
+            Step::Sha256 => {
+                append.push(".sha256");
+                continue;
+            }
+            Step::Decode(codec) => *codec,
+            Step::DecodeAny => None,
+        };
+        // What an earlier step added is taken off before anything of the input's own name.
+        if append.pop().is_none() {
+            strip.push(format);
+        }
+    }
+    Suffix { strip, append: append.concat() }
 }
 
 impl fmt::Display for Chain {
@@ -117,19 +145,30 @@ impl Processor for Chain {
 
     fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
         let mut source: Source<'_> = Box::new(input);
+        if self.compresses_first() && Codec::of_magic(source.fill_buf().map_err(read_error)?).is_some() {
+            self.notices.already_compressed(&job.input, self);
+        }
         // Only the first step that does anything knows how long what it reads is.
         let mut size = job.size;
-        for step in self.steps.iter().filter(|step| **step != Step::Copy) {
+        for (place, step) in self.steps.iter().enumerate().filter(|(_, step)| **step != Step::Copy) {
             let size = size.take();
-            source = match step {
-                Step::Copy => source,
-                Step::Encode(codec, level) => encode::encode(*codec, *level, size, source, &self.contexts)?,
-                Step::Decode(codec) => {
-                    let decoded = decode::decode(*codec, job.input.key(), self.limits, source);
-                    Box::new(Buffered::new(decoded.map_err(read_error)?))
+            let format = match step {
+                Step::Copy => continue,
+                Step::Encode(codec, level) => {
+                    source = encode::encode(*codec, *level, size, source, &self.contexts)?;
+                    continue;
                 }
-                Step::Sha256 => Box::new(Buffered::new(encode::Digested::new(source))),
+                Step::Sha256 => {
+                    source = Box::new(Buffered::new(encode::Digested::new(source)));
+                    continue;
+                }
+                Step::Decode(Some(codec)) => Format::Only(*codec),
+                Step::Decode(None) => Format::Told,
+                Step::DecodeAny => Format::Any,
             };
+            // The name that the data has by now.
+            let name = suffix_of(&self.steps[..place]).apply(job.input.key());
+            source = decode::decode(format, &name, self.limits, source).map_err(read_error)?;
         }
         loop {
             let data = source.fill_buf().map_err(read_error)?;
@@ -174,6 +213,7 @@ mod tests {
             ("copy", "copy"),
             ("decompress:br,brotli".replace(":br,", ":brotli,").as_str(), "decompress:brotli,brotli:5"),
             ("bzip2,xz,lz4", "bzip2:9,xz:6,lz4:1"),
+            ("decompress:any, zstd", "decompress:any,zstd:3"),
         ] {
             let chain = Chain::parse(text).unwrap();
             assert_eq!(chain.id(), id);
@@ -188,6 +228,7 @@ mod tests {
         assert!(message("zstd:0").contains("1 to 22"));
         assert!(message("zstd:fast").contains("bad level \"fast\""));
         assert!(message("decompress:zst").contains("did you mean \"zstd\"?"));
+        assert!(message("decompress:anny").contains("did you mean \"any\"?"));
         assert!(message("").contains("empty step"));
         assert!(message("gzip,,zstd").contains("empty step"));
         assert!(message("copy:1").contains("takes no value"));
@@ -211,6 +252,10 @@ mod tests {
             ("gzip,decompress", "x.gz", "x.gz"),
             ("decompress,decompress", "x.gz.xz", "x"),
             ("brotli", "x", "x.br"),
+            ("decompress:any", "a/b.csv.gz", "a/b.csv"),
+            ("decompress:any", "a/b.csv", "a/b.csv"),
+            ("decompress:any,zstd", "a/b.csv", "a/b.csv.zst"),
+            ("decompress:any,zstd", "x.tgz", "x.tar.zst"),
         ] {
             assert_eq!(Chain::parse(steps).unwrap().suffix().apply(key), expected, "{steps} {key}");
         }

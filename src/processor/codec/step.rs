@@ -102,6 +102,8 @@ pub enum Step {
     Encode(Codec, i32),
     /// Decompresses; without a codec, the magic bytes and then the name tell which.
     Decode(Option<Codec>),
+    /// Decompresses what is compressed, and lets any other input through as it is.
+    DecodeAny,
     /// Replaces the data by its SHA-256, as 64 lowercase hex digits and a newline.
     Sha256,
 }
@@ -112,11 +114,15 @@ impl fmt::Display for Step {
             Self::Copy => f.write_str("copy"),
             Self::Encode(codec, level) => write!(f, "{}:{level}", codec.as_str()),
             Self::Decode(None) => f.write_str("decompress"),
+            Self::DecodeAny => write!(f, "decompress:{ANY}"),
             Self::Decode(Some(codec)) => write!(f, "decompress:{}", codec.as_str()),
             Self::Sha256 => f.write_str("sha256"),
         }
     }
 }
+
+/// What stands in the place of a format where the input may also be no compressed data at all.
+const ANY: &str = "any";
 
 /// The steps that are not formats.
 const OTHER_STEPS: [&str; 3] = ["copy", "decompress", "sha256"];
@@ -144,13 +150,14 @@ impl Step {
                 format!("write just  {word}"),
             )),
             ("decompress", None) => Ok(Self::Decode(None)),
+            ("decompress", Some(ANY)) => Ok(Self::DecodeAny),
             ("decompress", Some(name)) => match Codec::of_word(name) {
                 Some(codec) => Ok(Self::Decode(Some(codec))),
                 None => Err(UserError::usage(
                     120,
                     format!("unknown format {name:?} in step {text:?}"),
-                    format!("decompress knows {}", Codec::ALL.map(Codec::as_str).join(", ")),
-                    did_you_mean(name, Codec::ALL.map(Codec::as_str))
+                    format!("decompress knows {}, and {ANY}", Codec::ALL.map(Codec::as_str).join(", ")),
+                    did_you_mean(name, Codec::ALL.map(Codec::as_str).into_iter().chain([ANY]))
                         .unwrap_or_else(|| "write just  decompress  to have the data tell its format".into()),
                 )),
             },

@@ -50,6 +50,11 @@ impl Suffix {
     }
 }
 
+/// Whether a name says that its file is compressed.
+pub(super) fn is_of_compressed(key: &str) -> bool {
+    strip(key, None).is_some()
+}
+
 fn strip(key: &str, only: Option<Codec>) -> Option<String> {
     let whole = Codec::ALL.into_iter().map(|codec| (codec.suffix(), codec, ""));
     let short = SHORT_TAR.into_iter().map(|(ending, codec)| (ending, codec, ".tar"));

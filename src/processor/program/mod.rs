@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::UserError;
+use crate::meter::Notices;
 use crate::origin::digest;
 use crate::scratch::Scratch;
 
@@ -30,6 +31,9 @@ use template::Template;
 pub struct Options {
     /// `--pass-credentials`: leave the AWS variables in the program's environment.
     pub pass_credentials: bool,
+    /// The AWS profile that the worker was given: with `pass_credentials` the program gets this profile, and not keys that
+    /// the worker itself leaves aside.
+    pub profile: Option<String>,
     /// `--reject-codes`: further exit statuses that mean "this input is bad".
     pub reject_codes: BTreeSet<u8>,
     /// The environment to hand on, and to look the program up in.
@@ -39,7 +43,12 @@ pub struct Options {
 /// No credentials, sysexits only, and this process's environment.
 impl Default for Options {
     fn default() -> Self {
-        Self { pass_credentials: false, reject_codes: BTreeSet::new(), environment: std::env::vars_os().collect() }
+        Self {
+            pass_credentials: false,
+            profile: None,
+            reject_codes: BTreeSet::new(),
+            environment: std::env::vars_os().collect(),
+        }
     }
 }
 
@@ -63,6 +72,7 @@ pub struct Program {
     environment: Vec<(OsString, OsString)>,
     reject_codes: BTreeSet<u8>,
     scratch: Option<Arc<Scratch>>,
+    notices: Arc<Notices>,
 }
 
 /// Without the environment, as for [`Options`].
@@ -101,9 +111,14 @@ impl Program {
             id: format!("program:{}", digest(argv.join(OsStr::new("\0")).as_bytes())),
             name: name.clone(),
             template,
-            environment: environment::inherited(options.environment, options.pass_credentials),
+            environment: environment::inherited(
+                options.environment,
+                options.pass_credentials,
+                options.profile.as_deref(),
+            ),
             reject_codes: options.reject_codes,
             scratch: None,
+            notices: Arc::default(),
         })
     }
 
@@ -122,6 +137,13 @@ impl Program {
     #[must_use]
     pub fn with_scratch(mut self, scratch: Arc<Scratch>) -> Self {
         self.scratch = Some(scratch);
+        self
+    }
+
+    /// The same program, whose jobs without any output are counted in `notices`.
+    #[must_use]
+    pub fn with_notices(mut self, notices: Arc<Notices>) -> Self {
+        self.notices = notices;
         self
     }
 }

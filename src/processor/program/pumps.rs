@@ -61,11 +61,13 @@ pub(super) struct Drain<R> {
     buffer: BytesMut,
     /// A chunk that waits for room in the link.
     full: Bytes,
+    /// How much has been read.
+    bytes: u64,
 }
 
 impl<R: AsyncRead + Unpin> Drain<R> {
     pub(super) fn new(stdout: R) -> Self {
-        Self { stdout, buffer: BytesMut::with_capacity(FIRST_CHUNK), full: Bytes::new() }
+        Self { stdout, buffer: BytesMut::with_capacity(FIRST_CHUNK), full: Bytes::new(), bytes: 0 }
     }
 
     /// Goes on until the end of the output; with `patience`, only as long as something comes within that time.
@@ -82,7 +84,9 @@ impl<R: AsyncRead + Unpin> Drain<R> {
                 None => read.await,
                 Some(patience) => tokio::time::timeout(patience, read).await.map_err(|_| Cut::HeldOpen)?,
             };
-            let ended = read.map_err(Cut::Io)? == 0;
+            let read = read.map_err(Cut::Io)?;
+            self.bytes += read as u64;
+            let ended = read == 0;
             if ended && self.buffer.is_empty() {
                 return Ok(());
             }
@@ -90,6 +94,11 @@ impl<R: AsyncRead + Unpin> Drain<R> {
                 self.full = self.buffer.split().freeze();
             }
         }
+    }
+
+    /// How many bytes have come.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Doubles the buffer up to a whole chunk; a stream that filled one gets whole ones from then on.
@@ -113,15 +122,17 @@ pub(super) async fn tail<R: AsyncRead + Unpin>(stderr: Option<R>, kept: &mut Vec
     }
 }
 
-/// Writes the whole object into the file for `{input}`.
-pub(super) async fn fill(file: &mut ScratchFile, input: &mut Inlet) -> Result<(), JobError> {
+/// Writes the whole object into the file for `{input}`. How many bytes it has.
+pub(super) async fn fill(file: &mut ScratchFile, input: &mut Inlet) -> Result<u64, JobError> {
     let mut target = file.create().map_err(|error| scratch::failed(&error))?;
+    let mut size = 0;
     while let Some(chunk) = input.recv().await.map_err(|gone| gone.at(Stage::Process))? {
         file.count(chunk.len() as u64);
+        size += chunk.len() as u64;
         let write = move || target.write_all(&chunk).map(|()| target);
         target = off_the_runtime(write).await.map_err(|error| scratch::failed(&error))?;
     }
-    Ok(())
+    Ok(size)
 }
 
 /// Sends a file that a program left for `{output}`.

@@ -36,17 +36,20 @@ impl Program {
         refuse_nul(job)?;
         let mut given = self.reserve(self.template.input.as_deref())?;
         let mut left = self.reserve(self.template.output.as_deref())?;
-        match &mut given {
-            Some(file) => fill(file, &mut input).await?,
-            None => input.ready().await.map_err(|gone| gone.at(Process))?,
-        }
+        let has_input = match &mut given {
+            Some(file) => fill(file, &mut input).await? > 0,
+            None => input.has_some().await.map_err(|gone| gone.at(Process))?,
+        };
         let slot = slots.take(input.turn(), &output).await?;
         let command = self.command(job, given.as_ref(), left.as_ref());
         let stream = given.is_none().then_some(&mut input);
-        crash::during("CP4", self.drive(command, &job.id, stream, &output)).await?;
+        let mut written = crash::during("CP4", self.drive(command, &job.id, stream, &output)).await?;
         drop((slot, given));
         if let Some(file) = &mut left {
-            self.upload(file, &output).await?;
+            written = self.upload(file, &output).await?;
+        }
+        if has_input && written == 0 {
+            self.notices.wrote_nothing(&job.input);
         }
         output.finish().await.map_err(|gone| gone.at(Process))
     }
@@ -76,14 +79,14 @@ impl Program {
         command
     }
 
-    /// Starts the program and sees it to a good end.
+    /// Starts the program and sees it to a good end. How many bytes it wrote to stdout.
     async fn drive(
         &self,
         mut command: Command,
         job: &str,
         input: Option<&mut Inlet>,
         output: &Outlet,
-    ) -> Result<(), JobError> {
+    ) -> Result<u64, JobError> {
         let mut child = command.spawn().map_err(|error| self.not_started(&error))?;
         let mut stdin = child.stdin.take();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -108,11 +111,11 @@ impl Program {
         self.judge(ended, &String::from_utf8_lossy(&said))
     }
 
-    fn judge(&self, ended: Result<ExitStatus, Cut>, said: &str) -> Result<(), JobError> {
+    fn judge(&self, ended: Result<(ExitStatus, u64), Cut>, said: &str) -> Result<u64, JobError> {
         let name = self.shown();
         let (kind, what) = match ended {
-            Ok(status) => match outcome::kind(status, &self.reject_codes) {
-                None => return Ok(()),
+            Ok((status, written)) => match outcome::kind(status, &self.reject_codes) {
+                None => return Ok(written),
                 Some(kind) => (kind, format!("{name} {}", outcome::describe(status))),
             },
             Err(Cut::Disconnected) => return Err(JobError::disconnected(Process)),
@@ -133,14 +136,17 @@ impl Program {
         outcome::failure(kind, 401, format!("{} could not be started: {error}", self.shown()), "")
     }
 
-    async fn upload(&self, file: &mut ScratchFile, output: &Outlet) -> Result<(), JobError> {
+    /// Sends the file that the program left. How many bytes it has.
+    async fn upload(&self, file: &mut ScratchFile, output: &Outlet) -> Result<u64, JobError> {
         let none = |error: io::Error| {
             let what = format!("{} ended with status 0 and left no output: {error}", self.shown());
             outcome::failure(ErrorKind::Failed, 402, what, "")
         };
         let source = file.open().map_err(none)?;
-        file.count(source.metadata().map_err(none)?.len());
-        send_file(source, output).await
+        let size = source.metadata().map_err(none)?.len();
+        file.count(size);
+        send_file(source, output).await?;
+        Ok(size)
     }
 
     fn shown(&self) -> String {
@@ -148,14 +154,15 @@ impl Program {
     }
 }
 
-/// Keeps the program's stdin and stdout moving until it is gone and its output came to an end.
+/// Keeps the program's stdin and stdout moving until it is gone and its output came to an end. How it ended, and how many
+/// bytes of output came.
 async fn attend(
     child: &mut Child,
     input: Option<&mut Inlet>,
     stdin: &mut Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     output: &Outlet,
-) -> Result<ExitStatus, Cut> {
+) -> Result<(ExitStatus, u64), Cut> {
     let mut drain = stdout.map(Drain::new);
     let (mut fed, mut drained) = (input.is_none(), drain.is_none());
     let status = {
@@ -187,7 +194,7 @@ async fn attend(
     {
         drain.run(output, Some(HELD_OPEN)).await?;
     }
-    Ok(status)
+    Ok((status, drain.map_or(0, |drain| drain.bytes())))
 }
 
 /// Gives a pipe room for a chunk, where the kernel's 64 KiB would mean four turns of the runtime for each: 0.6 to

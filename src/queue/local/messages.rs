@@ -278,6 +278,16 @@ pub(super) fn counts(connections: &mut Connections, which: Which) -> rusqlite::R
         })
 }
 
+/// Shows the body of each message, whoever holds it.
+pub(super) fn bodies(connections: &mut Connections, which: Which, mut show: impl FnMut(&str)) -> rusqlite::Result<()> {
+    let mut all = connections.quick.prepare_cached("SELECT body FROM messages WHERE queue = ?1")?;
+    let mut rows = all.query([which as i64])?;
+    while let Some(row) = rows.next()? {
+        show(row.get_ref(0)?.as_str()?);
+    }
+    Ok(())
+}
+
 pub(super) fn max_receives(connections: &mut Connections) -> rusqlite::Result<Option<u32>> {
     connections
         .quick

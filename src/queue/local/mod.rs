@@ -94,6 +94,21 @@ impl LocalQueue {
         })
     }
 
+    /// What `make` makes of each body in the queue, those included that somebody has received. For `map`, which has a queue
+    /// of its own and must not send a job twice.
+    pub async fn each_body<T: Send + 'static>(
+        &self,
+        make: impl Fn(&str) -> Option<T> + Send + 'static,
+    ) -> Result<Vec<T>, ServiceError> {
+        let which = self.which;
+        let read = move |connections: &mut Connections| {
+            let mut made = Vec::new();
+            messages::bodies(connections, which, |body| made.extend(make(body)))?;
+            Ok(made)
+        };
+        self.file.run(read).await
+    }
+
     /// The dead letters of this file, as a queue.
     fn letters(&self) -> Self {
         Self { name: format!("{}#dead-letters", self.name), which: Which::DeadLetters, ..self.clone() }
