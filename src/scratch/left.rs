@@ -82,8 +82,10 @@ pub(super) fn remove_old(work_dir: &Path) -> io::Result<()> {
 fn remove_if_dead(folder: &Path, foreign: &mut Foreign) {
     match lock(folder) {
         Ok(Some(_lock)) => {
-            tracing::info!(target: "batchpipe::scratch", ?folder, "removing what a dead worker left");
             empty(folder, foreign);
+            if !folder.exists() {
+                tracing::info!(target: "batchpipe::scratch", ?folder, "removed what a dead worker left");
+            }
         }
         // Made a moment ago, or by a worker that died in that moment: it is empty, and its maker, if it lives, makes another.
         Ok(None) => {
@@ -125,7 +127,13 @@ fn empty(folder: &Path, foreign: &mut Foreign) {
             continue;
         }
         if !is_job_file(&entry) {
-            foreign.note(entry.path());
+            // A program may make a directory where its output was to be. It goes if nothing is in it.
+            let is_empty_output = entry.file_name().to_str().is_some_and(own::is_file)
+                && entry.file_type().is_ok_and(|found| found.is_dir())
+                && fs::remove_dir(entry.path()).is_ok();
+            if !is_empty_output {
+                foreign.note(entry.path());
+            }
         } else if let Err(error) = fs::remove_file(entry.path()) {
             tracing::warn!(target: "batchpipe::scratch", path = ?entry.path(), %error, "cannot remove a scratch file");
         }
@@ -222,7 +230,8 @@ mod tests {
         let scratch = start(root.path());
         let kept = scratch.folder().to_owned();
         fs::write(kept.join("core.1234"), "somebody's").unwrap();
-        fs::create_dir(kept.join("j-0123456789abcdef_files")).unwrap();
+        fs::create_dir_all(kept.join("j-0123456789abcdef_files/one")).unwrap();
+        fs::create_dir(kept.join("j-0123456789abcdef")).unwrap();
         fs::write(kept.join("j-0123456789abcdef.tmp"), "made of a name of ours").unwrap();
         drop(scratch);
         let names = || {
