@@ -197,7 +197,8 @@ impl Pipeline {
         let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
         let (raw_out, raw_in) = link(&reads, &works);
         let (cooked_out, cooked_in) = link(&works, &writes);
-        let origin = Arc::new(Origin::new(job, &self.plan.work));
+        let tells_input = self.plan.if_exists != IfExists::Overwrite;
+        let origin = Arc::new(Origin::new(job, &self.plan.work).telling_input(tells_input));
         let how = Writing { condition, ..Writing::default() };
         let (store, to) = (Arc::clone(&self.store), job.output.clone());
         let leftovers = Arc::clone(&self.leftovers);
