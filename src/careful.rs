@@ -5,6 +5,11 @@
 //! somebody else's: of another version of the input, another processor, another tool. `skip` makes such an output again,
 //! for an output that is out of date is worse than one made twice; `fail` leaves it and rejects the job.
 //!
+//! An output of another input is no old version of this one: two inputs have one output, and whichever is later would win.
+//! A worker sees one message at a time, so this is the first moment when it can be known. Outputs tell their input (where
+//! they were made under `skip` or `fail`), and the job is rejected with both named. `skip` asks first whether the other
+//! input is still there: after a move or a rename the output is merely old.
+//!
 //! What was seen is a condition of the write, so an output that appears meanwhile is never replaced unseen. So a role
 //! without s3:ListBucket, to which S3 says "denied" of an output that is not there, is no hindrance: the job is done, and
 //! the write decides whether there was nothing.
@@ -14,9 +19,9 @@
 
 use crate::budget::Room;
 use crate::cut::Cut;
-use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::error::{Code, Disposition, ErrorKind, JobError, Stage};
 use crate::job::Job;
-use crate::origin::Origin;
+use crate::origin::{Origin, OtherInput};
 use crate::pipeline::{IfExists, Pipeline};
 use crate::retry::Call;
 use crate::store::{Condition, ObjectInfo, Version};
@@ -28,8 +33,8 @@ enum There {
     Unseen(JobError),
     /// What this job would make.
     Same,
-    /// Anything else.
-    Other(ObjectInfo),
+    /// Anything else, and the input that it was made from, if it says so and that is another one.
+    Other(ObjectInfo, Option<OtherInput>),
 }
 
 impl Pipeline {
@@ -40,8 +45,9 @@ impl Pipeline {
             (There::Nothing | There::Unseen(_), _) => Condition::Absent,
             // For `fail` as well: it is about what others have made, not about a message that came twice.
             (There::Same, _) => return Ok(false),
-            (There::Other(_), IfExists::Fail) => return Err(there_already()),
-            (There::Other(output), _) => {
+            (There::Other(_, other), IfExists::Fail) => return Err(there_already(job, other)),
+            (There::Other(_, Some(other)), _) if self.is_there(&other, cut).await? => return Err(shared(job, &other)),
+            (There::Other(output, _), _) => {
                 tracing::debug!(output = ?output.location, "made again: the output there is not this job's");
                 // Without an ETag there is nothing to hold on to.
                 output.version.etag.map_or(Condition::Always, Condition::Unchanged)
@@ -52,7 +58,7 @@ impl Pipeline {
             Err(error) if error.kind == ErrorKind::Exists => match (self.look(job, cut).await?, self.plan.if_exists) {
                 // Our own, the answer to which was lost, or that of a worker who has the message as well.
                 (There::Same, _) => Ok(true),
-                (There::Other(_), IfExists::Fail) => Err(there_already()),
+                (There::Other(_, other), IfExists::Fail) => Err(there_already(job, other)),
                 (There::Unseen(refused), _) => Err(blind(refused)),
                 _ => Err(appeared(&error)),
             },
@@ -82,7 +88,30 @@ impl Pipeline {
             let (version, size) = self.version(job, cut).await?;
             origin.found(&version, size);
         }
-        Ok(if origin.is_same(&output.metadata) { There::Same } else { There::Other(output) })
+        Ok(if origin.is_same(&output.metadata) {
+            There::Same
+        } else {
+            let other = origin.other_input(&output.metadata);
+            There::Other(output, other)
+        })
+    }
+
+    /// Whether the other input is there. One that can't be looked at counts as there: rejecting a job loses nothing. The name
+    /// comes from the output, which others may have written, so no place is looked at that messages may not name.
+    async fn is_there(&self, other: &OtherInput, cut: &Cut<'_>) -> Result<bool, JobError> {
+        let Some(location) = other.location.as_ref().filter(|location| self.plan.rules.allows(location)) else {
+            return Ok(true);
+        };
+        let (retry, meters) = (self.plan.transfer.retry, &self.intake.meters);
+        let head = retry.run(meters, Call::store("head"), || self.store.head(location));
+        let head = cut.or(async { head.await.map_err(|error| error.at(Stage::Download)) }).await;
+        match head {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) if error.kind == ErrorKind::Missing => Ok(false),
+            // Not for us to look at, now or later.
+            Err(error) if error.code == Code(106) || error.disposition() == Disposition::Reject => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// The version of the input that the job means, or the one there is.
@@ -105,9 +134,19 @@ fn blind(refused: JobError) -> JobError {
     JobError { cause, ..refused }
 }
 
-fn there_already() -> JobError {
-    let cause = "there is an output already that is not this job's, and --if-exists says fail";
-    JobError::new(Stage::Upload, ErrorKind::Exists, Code(307), cause)
+fn there_already(job: &Job, other: Option<OtherInput>) -> JobError {
+    let Some(other) = other else {
+        let cause = "there is an output already that is not this job's, and --if-exists says fail";
+        return JobError::new(Stage::Upload, ErrorKind::Exists, Code(307), cause);
+    };
+    shared(job, &other)
+}
+
+/// Two inputs, one output.
+fn shared(job: &Job, other: &OtherInput) -> JobError {
+    let (input, output) = (job.input.to_string(), job.output.to_string());
+    let cause = format!("{input:?} and {:?} have one output, {output:?}, and the other was first", other.text);
+    JobError::new(Stage::Upload, ErrorKind::Exists, Code(315), cause)
 }
 
 /// Another attempt looks at what is there then, and reads the input anew.

@@ -74,6 +74,26 @@ impl Location {
         }
     }
 
+    /// The location as a folder: with a slash at its end, so that `logs` is no beginning of `logs2`. A whole bucket has no slash.
+    #[must_use]
+    pub fn as_folder(&self) -> Self {
+        if self.key().is_empty() || self.key().ends_with('/') { self.clone() } else { self.join("/") }
+    }
+
+    /// Whether this location is what a place that a person has named means: the object or file of that name, or anything
+    /// below the folder of that name. What only begins with the same letters is neither: `logs2/a` is not in `logs`.
+    ///
+    /// ```
+    /// use batchpipe::Location;
+    ///
+    /// let logs = Location::s3("acme", "logs");
+    /// assert!(Location::s3("acme", "logs/a").is_in(&logs) && Location::s3("acme", "logs").is_in(&logs));
+    /// assert!(!Location::s3("acme", "logs2/a").is_in(&logs));
+    /// ```
+    pub fn is_in(&self, place: &Self) -> bool {
+        self == place || self.is_under(&place.as_folder())
+    }
+
     /// Whether this location begins with `prefix`, character by character and in the same bucket.
     pub fn is_under(&self, prefix: &Self) -> bool {
         match (self, prefix) {

@@ -536,6 +536,50 @@ async fn events_of_every_sender_are_worked_and_their_records_are_settled_apart()
 
 fn world_at(world: &World, key: &str) -> Location {
     Location::s3(&world.bucket, key)
+
+/// What S3 takes for one beginning is a folder, an object and their neighbours for people.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn a_prefix_without_a_slash_is_a_folder_and_what_only_begins_like_it_is_left_alone() {
+    let world = world().await;
+    let (store, at) = (world.store(), |key: &str| Location::s3(&world.bucket, key));
+    for key in ["logs", "logs.txt", "logs/a.txt", "logs/2/c.txt", "logs2/c.txt"] {
+        store.put(&at(key), Bytes::from(key.to_owned()), &Writing::default()).await.unwrap();
+    }
+    let (logs, out) = (world.uri("logs"), world.uri("out"));
+    for source in ["logs", "logs/"] {
+        let mapped = world.run(&["map", &world.uri(source), &out, "--process", "copy"]);
+        assert!(mapped.status.success(), "{}", text(&mapped));
+        let told = text(&mapped).matches("3 objects are beside it and were not taken").count();
+        assert_eq!(told, usize::from(source == "logs"), "{}", text(&mapped));
+        assert_eq!(world.keys("out").await, ["out/2/c.txt", "out/a.txt"], "{source}");
+    }
+    // The object where no folder has its name, and only that object.
+    let mapped = world.run(&["map", &world.uri("logs.txt"), &world.uri("one"), "--process", "copy"]);
+    assert!(mapped.status.success() && text(&mapped).contains("done=1"), "{}", text(&mapped));
+    assert_eq!(world.keys("one").await, ["one/logs.txt"]);
+
+    let sent = world.run(&["submit", &logs, "--output", &world.uri("sub"), "--queue", &world.queue]);
+    assert!(text(&sent).contains("Sent 2 jobs") && text(&sent).contains("3 objects are beside it"), "{}", text(&sent));
+    let other = ["submit", &world.uri("logs2/"), "--output", &world.uri("sub"), "--queue", &world.queue];
+    assert!(text(&world.run(&other)).contains("Sent 1 job"));
+    let run = ["run", "--queue", &world.queue, "--until-empty", "--metrics-addr", "none", "--process", "copy"];
+    let sub = world.uri("sub");
+    let worked = world.run(&[&run[..], &["--allow", &logs, "--allow", &sub]].concat());
+    assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
+    assert_eq!(world.keys("sub").await, ["sub/2/c.txt", "sub/a.txt"]);
+    let listed = text(&world.run(&["dlq", "list", "--queue", &world.queue]));
+    assert!(listed.contains("BP207"), "logs2 is not in logs: {listed}");
+
+    // Messages that name no output: the worker takes the prefix off their inputs.
+    for source in [&logs, &world.uri("logs2/")] {
+        assert!(world.run(&["submit", source, "--queue", &world.queue, "--journal", "none"]).status.success());
+    }
+    let worked = world.run(&[&run[..], &["--output", &world.uri("pl"), "--input-prefix", "logs"]].concat());
+    assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
+    assert_eq!(world.keys("pl").await, ["pl/2/c.txt", "pl/a.txt"]);
+    let listed = text(&world.run(&["dlq", "list", "--queue", &world.queue]));
+    assert!(listed.contains("BP209"), "logs2 is not in logs: {listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -572,4 +616,54 @@ async fn a_list_may_name_objects_beside_files_and_nothing_of_them_is_uploaded() 
     let worked = world.run(&run);
     assert!(worked.status.success(), "{}", text(&worked));
     assert_eq!(world.keys("out/").await, ["out/elsewhere/b+c", "out/in/a", "out/there"]);
+
+async fn gc_of_a_place_without_a_slash_leaves_the_uploads_beside_it_and_tells_of_them() {
+    let world = world().await;
+    let store = world.store();
+    for key in ["logs", "logs/a", "logs2/b"] {
+        let begun = store.begin(&Location::s3(&world.bucket, key), &Writing::default()).await.unwrap();
+        begun.part(1, Bytes::from_static(b"x")).await.unwrap();
+    }
+    let swept = world.run(&["gc", &world.uri("logs"), "--older-than", "0s"]);
+    assert!(text(&swept).contains("discarded 2 unfinished uploads"), "{}", text(&swept));
+    assert!(text(&swept).contains("1 unfinished upload beside it"), "{}", text(&swept));
+    let left = store.unfinished(&Location::s3(&world.bucket, "")).await.unwrap();
+    assert_eq!(left.iter().map(|upload| upload.location.key()).collect::<Vec<_>>(), ["logs2/b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
+async fn two_objects_with_one_output_are_refused_by_map_and_told_by_a_careful_worker() {
+    let world = world().await;
+    let (store, at) = (world.store(), |key: &str| Location::s3(&world.bucket, key));
+    let names = ["ü/a b.csv.zst", "ü/a b.csv.ZST"];
+    for name in names {
+        let body = zstd::encode_all(name.as_bytes(), 1).unwrap();
+        store.put(&at(&format!("in/{name}")), body.into(), &Writing::default()).await.unwrap();
+    }
+    let (input, output) = (world.uri("in"), world.uri("out"));
+    for command in [vec!["map", &input, &output], vec!["submit", &input, "--output", &output, "--queue", &world.queue]]
+    {
+        let refused = world.run(&[&command[..], &["--process", "decompress"]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+        assert!(text(&refused).contains("BP125"), "{}", text(&refused));
+        assert!(
+            names.iter().all(|name| text(&refused).contains(&world.uri(&format!("in/{name}")))),
+            "{}",
+            text(&refused)
+        );
+    }
+    assert!(world.keys("out").await.is_empty());
+    let sent = world.run(&["submit", &input, "--output", &output, "--queue", &world.queue]);
+    assert!(sent.status.success(), "{}", text(&sent));
+    let run = ["run", "--queue", &world.queue, "--until-empty", "--metrics-addr", "none", "--concurrency", "1"];
+    let worked = world.run(&[&run[..], &["--process", "decompress", "--if-exists", "fail"]].concat());
+    assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
+    let there = String::from_utf8(world.object("out/ü/a b.csv").await).unwrap();
+    let head = store.head(&at("out/ü/a b.csv")).await.unwrap().unwrap();
+    assert!(head.metadata["batchpipe-input"].is_ascii());
+    let listed = world.run(&["dlq", "list", "--queue", &world.queue, "--json"]);
+    assert!(text(&listed).contains("BP315"), "{}", text(&listed));
+    assert!(names.iter().all(|name| text(&listed).contains(&world.uri(&format!("in/{name}")))), "{}", text(&listed));
+    assert!(text(&listed).contains(&format!("{there}\\\" have one output")), "the first stays: {}", text(&listed));
 }

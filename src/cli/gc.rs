@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::Context;
-use super::output::{escaped, event, print};
+use super::output::{escaped, event, print, say};
 use super::service::{Service, failed};
 use crate::backends::open_store;
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
+use crate::status::words::things;
 use crate::store::{ObjectStore, Unfinished, Writer};
 
 /// Shown at the top of the help.
@@ -27,7 +28,8 @@ Examples:
 /// The arguments of `gc`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The prefix or the directory under which unfinished uploads are looked for
+    /// The prefix or the directory under which unfinished uploads are looked for; without a slash, the object and the folder of that
+    /// name
     #[arg(value_name = "URI")]
     uri: String,
     /// Leave younger ones alone: somebody may be at work on them
@@ -43,7 +45,7 @@ pub struct Args {
 
 /// Discards the uploads.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
-    let place = values::prefix(&args.uri, &context.machine.directory)
+    let place = values::location(&args.uri, &context.machine.directory)
         .map_err(|wrong| crate::config::argument("URI", &args.uri, wrong))?;
     // A year: no upload is older, for a lifecycle rule or the bill has ended it.
     let year = Duration::from_secs(366 * 24 * 60 * 60);
@@ -65,7 +67,10 @@ async fn sweep(
     json: bool,
 ) -> Result<Exit, UserError> {
     let list = format!("list unfinished uploads under {place:?}");
-    let found = store.unfinished(place).await.map_err(|error| failed(Service::Store, &list, &error))?;
+    // A directory is one with its slash; in S3 a key that only begins like the place is to be told, and left alone.
+    let from = if matches!(place, Location::File { .. }) { &place.as_folder() } else { place };
+    let found = store.unfinished(from).await.map_err(|error| failed(Service::Store, &list, &error))?;
+    let (found, beside): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.location.is_in(place));
     let (alive, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.writer == Writer::Alive);
     let (old, young): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|upload| upload.writer == Writer::Gone || is_older(upload, age, SystemTime::now()));
@@ -79,10 +84,18 @@ async fn sweep(
     let bytes: u64 = old.iter().filter_map(|upload| upload.bytes).sum();
     let (done, left, alive) = (old.len() as u64 - failures, young.len(), alive.len());
     if json {
+        let beside = beside.len();
         let summary = json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left, "in_use": alive,
-            "bytes": bytes });
+            "bytes": bytes, "beside": beside });
         event("summary", summary)?;
     } else {
+        if !beside.is_empty() {
+            say(&format!(
+                "note: {place:?} was read as that object and all under {:?} ; {} beside it, left alone: keys that only begin so",
+                place.as_folder(),
+                things(beside.len() as u64, "unfinished upload")
+            ));
+        }
         let verb = if dry_run { "(dry run) would discard" } else { "discarded" };
         let mut kept = if left == 0 { String::new() } else { format!("; left {left} younger than {}", show(age)) };
         if alive > 0 {

@@ -18,6 +18,7 @@ use super::resume::Jobs;
 use super::service::{self, Service};
 use super::session::{self, Session};
 use super::submit::{item, new_batch, unusable};
+use super::survey::{self, Survey, Surveyed};
 use crate::backends;
 use crate::config::{Format, MapConfig, Source};
 use crate::error::{Code, Exit, Stage, UserError};
@@ -26,15 +27,16 @@ use crate::journal::{Journal, Owner};
 use crate::leftovers;
 use crate::message::Rules;
 use crate::meter::Meters;
+use crate::names::{self, Naming};
 use crate::own_places::{OwnPlaces, way_down};
 use crate::pipeline::Pipeline;
 use crate::processor::codec::Suffix;
 use crate::queue::{Counts, JobQueue};
 use crate::scratch;
 use crate::shutdown::Phase;
-use crate::source::{self, Found, Place, Select};
+use crate::source::{self, Found, Listed, Place, Select};
 use crate::stages::Receive;
-use crate::status::{self, Screen, Totals};
+use crate::status::{self, Screen};
 use crate::store::ObjectStore;
 use crate::store::local::of_folder;
 use crate::submit::{Item, Submit};
@@ -50,12 +52,16 @@ Examples:
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A directory, a file or s3://bucket/prefix/
+    /// A directory, a file, s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// Links in a directory are followed as far as they stay in it; one that leaves it is not worked, and told.
+    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the folder
+    /// logs/, never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name. Links in a directory are
+    /// followed as far as they stay in it; one that leaves it is not worked, and told.
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// A directory or s3://bucket/prefix/
+    ///
+    /// If two inputs would have one output, nothing is done (BP125).
     #[arg(value_name = "DEST")]
     pub dest: String,
     /// A program and its arguments: {input} and {output} become scratch files, else stdin and stdout are used
@@ -65,18 +71,20 @@ pub struct Args {
 
 /// Processes everything there is.
 pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
-    let (working, aws) = (&config.working, &config.global.aws);
+    let aws = &config.global.aws;
     let select = Select::new(&config.include, &config.exclude)?;
     let meters = Arc::new(Meters::default());
-    let (work, suffix) = assemble::work(working, aws, &meters)?;
     let select = select.without(own_places(&config));
-    let input = input(&config.source);
-    let store = backends::open_store(aws, &worker::roots([&input, &config.dest]))?;
-    service::readable(&config.source, &store).await?;
-    let totals = count(&config, &select, &store).await?;
+    let (work, suffix) = assemble::work(&config.working, aws, &meters)?;
+    let store = backends::open_store(aws, &worker::roots([&input(&config.source), &config.dest]))?;
+    let source = survey::settled(&config.source, &store).await?;
+    let surveyed = look(&config, &source, &suffix, &select, &store).await?;
+    let config = MapConfig { source, ..config };
+    let (working, aws, totals) = (&config.working, &config.global.aws, surveyed.totals);
     if config.dry_run {
-        return dry_run(&config, totals);
+        return dry_run(&config, &surveyed);
     }
+    let input = input(&config.source);
     service::answering(&config.dest, &store, &meters).await?;
 
     leftovers::of_the_dead(&*store, &config.dest).await;
@@ -379,30 +387,51 @@ fn job(input: &Location, one: bool, dest: &Location, batch: &str, found: Found) 
 /// The location that a source's names are below.
 fn input(source: &Source) -> Location {
     match source {
-        Source::Prefix(prefix) => prefix.clone(),
+        Source::Prefix(place) | Source::Object(place) => place.clone(),
+        Source::Named(place) => place.as_folder(),
         Source::Directory(path) => Location::file(format!("{}/", path.display().to_string().trim_end_matches('/'))),
         Source::File(path) | Source::List(path) => Location::file(path.display().to_string()),
         Source::Names => Location::file("/"),
     }
 }
 
-async fn count(config: &MapConfig, select: &Select, store: &Arc<dyn ObjectStore>) -> Result<Totals, UserError> {
-    let mut totals = Totals { files: 0, bytes: 0 };
-    let mut found = source::find(&config.source, select.clone(), store);
-    while let Some(found) = found.next().await {
-        if let Ok(found) = found {
-            totals.files += 1;
-            totals.bytes += found.size;
-        }
-    }
-    Ok(totals)
+/// Walks over the source before the first job, and refuses it if two inputs would have one output.
+async fn look(
+    config: &MapConfig,
+    source: &Source,
+    suffix: &Suffix,
+    select: &Select,
+    store: &Arc<dyn ObjectStore>,
+) -> Result<Surveyed, UserError> {
+    let directory = match &config.dest {
+        Location::File { path } => Some(Path::new(path)),
+        Location::S3 { .. } => None,
+    };
+    let naming = Naming {
+        suffix: suffix.clone(),
+        in_directory: directory.is_some(),
+        folds: directory.is_some_and(|directory| names::folds(directory, !config.dry_run)),
+    };
+    let typed = survey::typed(&config.source, source);
+    // A dry run makes no folder for its state.
+    let scratch = if config.dry_run { &config.working.work_dir } else { &config.state };
+    let survey =
+        Survey { source, list: Listed::default(), typed, select, store, naming: &naming, scratch: scratch.clone() };
+    let surveyed = survey.run().await?;
+    survey::tell_beside(typed, &surveyed.beside);
+    survey::refuse_clashes(&surveyed.clashes, &naming, "output", APART)?;
+    Ok(surveyed)
 }
 
-fn dry_run(config: &MapConfig, totals: Totals) -> Result<Exit, UserError> {
-    let (process, dest) = (assemble::words(&config.working.process), shown(&config.dest));
+/// How inputs are kept apart that would have one output.
+const APART: &str = "leave one of them out with  --exclude GLOB , map them into different places, or keep the endings of names \
+                     with  --output-suffix .out";
+
+fn dry_run(config: &MapConfig, surveyed: &Surveyed) -> Result<Exit, UserError> {
+    let (process, dest, totals) = (assemble::words(&config.working.process), shown(&config.dest), surveyed.totals);
     if config.global.json {
         let fields = serde_json::json!({"dry_run": true, "files": totals.files, "bytes": totals.bytes, "process": process,
-            "dest": config.dest.to_string()});
+            "dest": config.dest.to_string(), "beside": surveyed.beside.count()});
         output::event("plan", fields)?;
     } else {
         let size = status::words::bytes(totals.bytes as f64, " ");

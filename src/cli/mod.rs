@@ -25,6 +25,7 @@ pub mod service;
 mod session;
 pub mod status;
 pub mod submit;
+mod survey;
 mod usage;
 
 use crate::config::settings::{self, SETTINGS, Setting, Shape};

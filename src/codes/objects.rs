@@ -131,6 +131,16 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe run --queue jobs --memory 1GiB -- zstd -dc --long=31",
     ),
     Page::new(
+        315,
+        "another input has the same output",
+        "The message moved to the dead letters, and the output is as it was. The reason names both inputs.",
+        "The worker runs with --if-exists skip or fail, and the output there was made from another input, which for skip is still \
+        there: steps that decompress make a.csv of a.csv.gz and of a.csv.zst, or two messages name one output.",
+        "Give one of the two another name or another prefix, keep the endings of names with --output-suffix, or let the last one \
+        win with --if-exists overwrite; then redrive.",
+        "batchpipe dlq list --queue jobs",
+    ),
+    Page::new(
         316,
         "the store says success, and its answer proves nothing",
         "The job is not done and its message is kept: it is tried again, and in the end moved to the dead letters. The cause \

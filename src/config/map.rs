@@ -48,7 +48,7 @@ impl MapConfig {
         let from = Source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
         let dest = values::prefix(dest, &machine.directory).map_err(|wrong| argument("DEST", dest, wrong))?;
         let input = match &from {
-            Source::Prefix(prefix) => Some(prefix.clone()),
+            Source::Prefix(place) | Source::Named(place) | Source::Object(place) => Some(place.as_folder()),
             Source::Directory(path) => Some(Location::file(format!("{}/", path.display()))),
             Source::File(_) => None,
             Source::Names | Source::List(_) => {
@@ -68,7 +68,7 @@ impl MapConfig {
         let state = match &dest {
             Location::File { path } => Path::new(path).join(crate::source::OWN_FOLDER),
             Location::S3 { .. } => {
-                let name = format!("map-{}", digest(&format!("{:?}", (&from, &dest, &server))));
+                let name = format!("map-{}", digest(&format!("{:?}", (from.with_slash(), &dest, &server))));
                 state_directory(read.layers).unwrap_or_else(|| PathBuf::from(crate::source::OWN_FOLDER)).join(name)
             }
         };

@@ -129,13 +129,19 @@ pub const SETTINGS: &[Setting] = &[
         "Where results go. A worker's --output is for messages that name no output",
     )
     .common(),
-    Setting::one("input-prefix", "TEXT", PLACES, RUN, "Taken off the input's key before it is appended to --output"),
+    Setting::one(
+        "input-prefix",
+        "TEXT",
+        PLACES,
+        RUN,
+        "The folder that is taken off the input's key before it is appended to --output; an input outside it is rejected",
+    ),
     Setting::one(
         "output-suffix",
         "TEXT",
         PLACES,
-        WORK,
-        "Appended to every output's key, in place of the suffix the steps imply",
+        WORK | SUBMIT,
+        "Appended to every output's key, in place of the suffix the steps imply. For submit: as the workers will have it",
     ),
     Setting::many("include", "GLOB", PLACES, SUBMIT | MAP, "Take only what matches, such as '**/*.csv' (repeatable)")
         .common(),
@@ -145,7 +151,7 @@ pub const SETTINGS: &[Setting] = &[
         "URI",
         PLACES,
         RUN,
-        "Let messages name only places under this one (repeatable; for file: places it is needed)",
+        "Let messages name only this object and what is in the folder of its name (repeatable; for file: places it is needed)",
     ),
     Setting::one(
         "if-exists",
@@ -153,7 +159,8 @@ pub const SETTINGS: &[Setting] = &[
         PLACES,
         WORK,
         "What to do about an output that is there already; skip keeps one made by the same process from the same version \
-        of its input and makes any other again, fail rejects the job for any other",
+        of its input and makes any other again, fail rejects the job for any other; both reject a job whose output is another \
+        input's",
     )
     .default("overwrite"),
     Setting::switch(
@@ -185,9 +192,10 @@ pub const SETTINGS: &[Setting] = &[
         "process",
         "STEPS",
         PROCESSING,
-        WORK,
+        WORK | SUBMIT,
         "Comma-separated steps: copy, gzip, zstd, bzip2, xz, brotli, lz4 (each with :level), decompress, \
-        decompress:any (lets through what is not compressed), sha256",
+        decompress:any (lets through what is not compressed), sha256. For submit: as the workers will have them, to refuse \
+        inputs that would have one output",
     )
     .default("copy in map; run has none")
     .common(),

@@ -20,6 +20,11 @@ pub enum Source {
     List(PathBuf),
     /// The objects under a prefix in S3.
     Prefix(Location),
+    /// A place in S3 without a slash at its end: the folder of that name or, if nothing is in it, the object. Only the store
+    /// can tell ([`settle`](crate::prefix::settle)).
+    Named(Location),
+    /// One object in S3.
+    Object(Location),
 }
 
 impl Source {
@@ -40,7 +45,8 @@ impl Source {
             };
         }
         match values::location(text, directory)? {
-            place @ Location::S3 { .. } => Ok(Self::Prefix(place)),
+            place @ Location::S3 { .. } if place == place.as_folder() => Ok(Self::Prefix(place)),
+            place @ Location::S3 { .. } => Ok(Self::Named(place)),
             Location::File { path } => {
                 let path = PathBuf::from(path);
                 Ok(if kind(&path)? { Self::Directory(path) } else { Self::File(path) })
@@ -55,7 +61,18 @@ impl fmt::Display for Source {
             Self::Directory(path) | Self::File(path) => write!(f, "{}", path.display()),
             Self::Names => f.write_str("-"),
             Self::List(path) => write!(f, "@{}", path.display()),
-            Self::Prefix(place) => write!(f, "{place}"),
+            Self::Prefix(place) | Self::Named(place) | Self::Object(place) => write!(f, "{place}"),
+        }
+    }
+}
+
+impl Source {
+    /// The same source, with the slash that was not typed: with and without it, it is one place, one journal, one queue.
+    #[must_use]
+    pub fn with_slash(&self) -> Self {
+        match self {
+            Self::Named(place) => Self::Prefix(place.as_folder()),
+            other => other.clone(),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::error::UserError;
 use crate::job::Location;
+use crate::processor::codec::{Chain, Suffix};
 
 /// How `submit` writes its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct SubmitConfig {
     pub batch: Option<String>,
     /// Whether to wait for the outputs.
     pub wait: bool,
+    /// What the workers will do to the ends of names, if it was told: then no two outputs may be one.
+    pub suffix: Option<Suffix>,
     /// The form of the messages.
     pub format: Format,
     /// Where acknowledged work is noted, if anywhere: the same submit finds the same file again.
@@ -69,7 +72,7 @@ impl SubmitConfig {
         let source = Source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
         let queue = read.one("queue", values::queue)?.ok_or_else(|| missing_queue("submit"))?;
         let input = match (&source, read.prefix("input")?) {
-            (Source::Prefix(_), Some(_)) => {
+            (Source::Prefix(_) | Source::Named(_) | Source::Object(_), Some(_)) => {
                 return Err(UserError::usage(
                     110,
                     "--input has no meaning for a SOURCE in S3",
@@ -77,7 +80,7 @@ impl SubmitConfig {
                     "leave --input out",
                 ));
             }
-            (Source::Prefix(prefix), None) => prefix.clone(),
+            (Source::Prefix(place) | Source::Named(place) | Source::Object(place), None) => place.as_folder(),
             (_, Some(input)) => input,
             (_, None) => {
                 return Err(missing("--input", "where are the files to be put?", "add  --input s3://bucket/in/"));
@@ -124,7 +127,11 @@ impl SubmitConfig {
                 ));
             }
         }
-        working::note_prefix(output.as_ref(), &mut global.notes);
+        let suffix = match (read.one("process", text)?, read.one("output-suffix", working::any_text)?) {
+            (_, Some(suffix)) => Some(Suffix::of(&suffix)),
+            (Some(steps), None) => Some(Chain::parse(&steps)?.suffix()),
+            (None, None) => None,
+        };
         let in_flight = working::concurrency(&read, &mut global.notes)?;
         let part_size = working::part_size(&read, [Some(&input)])?;
         let config = Self {
@@ -141,6 +148,7 @@ impl SubmitConfig {
             output,
             queue,
             wait,
+            suffix,
             format,
             concurrency: in_flight.jobs,
             parallel: in_flight.parallel,
@@ -156,8 +164,10 @@ impl SubmitConfig {
             None => {}
         }
         let server = s3_server(&self.global.aws, read.layers);
-        let identity =
-            format!("{:?}", (&self.source, &self.input, &self.output, &self.batch, self.format as u8, server));
+        let identity = format!(
+            "{:?}",
+            (self.source.with_slash(), &self.input, &self.output, &self.batch, self.format as u8, server)
+        );
         let own = |directory| Journaling::Own { directory, identity };
         Ok(state_directory(read.layers).map_or(Journaling::None, own))
     }

@@ -210,13 +210,10 @@ pub fn location(text: &str, directory: &Path) -> Result<Location, Wrong> {
     Ok(file(&directory.join(text), text.ends_with('/')))
 }
 
-/// Reads a place that keys are appended to. A local one is a directory, so it ends in a slash; an S3 prefix is any
-/// text and stays as it is.
+/// Reads a place that keys are appended to. It is a folder, in S3 as on a disk, and ends in a slash whether or not the slash
+/// was typed: without it `s3://acme/logs` would take `logs2/` and `logs.txt`, too, and write `logsa.csv`.
 pub fn prefix(text: &str, directory: &Path) -> Result<Location, Wrong> {
-    Ok(match location(text, directory)? {
-        Location::File { path } if !path.ends_with('/') => Location::file(format!("{path}/")),
-        place => place,
-    })
+    Ok(location(text, directory)?.as_folder())
 }
 
 /// The S3 place that a bucket's web address stands for, in virtual-host or path style.

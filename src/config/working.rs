@@ -131,7 +131,6 @@ impl Working {
             None if program.is_empty() => Process::Steps("copy".to_owned()),
             _ => Process::Program(program),
         };
-        note_prefix(output, notes);
         let Concurrency { jobs: concurrency, parallel, adapts } = self::concurrency(read, notes)?;
         let part_size = part_size(read, [output])?;
         let chain = match &process {
@@ -343,23 +342,12 @@ fn share(
     Ok(share)
 }
 
-/// Keys are appended to a prefix with nothing between; a forgotten slash is legal, and rarely meant.
-pub(super) fn note_prefix(output: Option<&Location>, notes: &mut Vec<String>) {
-    if let Some(Location::S3 { key, .. }) = output
-        && !key.is_empty()
-        && !key.ends_with('/')
-    {
-        let end: String = key.rsplit('/').next().unwrap_or("").escape_debug().collect();
-        notes.push(format!("the output has no slash at its end: the key a.csv becomes {end}a.csv"));
-    }
-}
-
 fn or_none<T>(text: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
     if text == "none" { Ok(None) } else { parse(text).map(Some) }
 }
 
 /// A suffix may be empty: that is how the one of the steps is switched off.
-fn any_text(text: &str) -> Result<String, Wrong> {
+pub(super) fn any_text(text: &str) -> Result<String, Wrong> {
     if text.is_empty() { Ok(String::new()) } else { self::text(text) }
 }
 

@@ -18,12 +18,13 @@ const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", ".mrap"];
 pub struct Rules {
     /// The folder for outputs of messages that name none. Writing there is always allowed.
     pub output: Option<Location>,
-    /// What is taken off the input's key before it is joined to `output`. An input without it is refused: two
-    /// inputs would otherwise share an output.
+    /// The folder that is taken off the input's key before it is joined to `output`, with or without its slash. An input
+    /// that is not in the folder is refused: two inputs would otherwise share an output.
     pub input_prefix: Option<String>,
     /// What is done to the end of every output's key.
     pub suffix: Suffix,
-    /// The prefixes that may be read and written. None: all of S3 that the credentials reach, and no local file.
+    /// The places that may be read and written: each is an object and the folder of the same name. None: all of S3 that
+    /// the credentials reach, and no local file.
     pub allow: Vec<Location>,
 }
 
@@ -78,7 +79,7 @@ impl Rules {
     fn output(&self, request: &Request) -> Result<Location, JobError> {
         let named = match (&request.output, &self.output) {
             (Some(output), _) => output.clone(),
-            (None, Some(folder)) => as_folder(folder).join(self.name_of(&request.input)?),
+            (None, Some(folder)) => folder.as_folder().join(self.name_of(&request.input)?),
             (None, None) => return Err(malformed(210, "message names no output and the worker has none")),
         };
         Ok(match &named {
@@ -96,20 +97,21 @@ impl Rules {
                 Location::File { .. } => key.trim_start_matches('/'),
             });
         };
-        match key.strip_prefix(prefix) {
-            None => Err(malformed(
-                209,
-                format!("input key {} does not begin with the input prefix {}", quote(key), quote(prefix)),
-            )),
-            // A folder given without its slash: what follows is a name, not a root.
-            Some(name) if prefix.ends_with('/') => Ok(name),
-            Some(name) => Ok(name.strip_prefix('/').unwrap_or(name)),
-        }
+        // The prefix is a folder. Without its slash `raw` would take its letters off `raw2/a.csv` and off `raw.txt`, too.
+        let folder = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
+        key.strip_prefix(&folder).ok_or_else(|| {
+            malformed(209, format!("input key {} does not begin with the input prefix {}", quote(key), quote(&folder)))
+        })
     }
 
     /// Whether an output is in the folder the operator chose.
     fn is_ours(&self, output: &Location) -> bool {
-        self.output.as_ref().is_some_and(|folder| output.is_under(&as_folder(folder)))
+        self.output.as_ref().is_some_and(|folder| output.is_under(&folder.as_folder()))
+    }
+
+    /// Whether messages may name this place as an input.
+    pub fn allows(&self, location: &Location) -> bool {
+        self.check_allowed(location).is_ok()
     }
 
     /// Refuses a place that no prefix allows.
@@ -119,10 +121,7 @@ impl Rules {
             Location::S3 { bucket, .. } if self.allow.is_empty() => {
                 !ALIASES.iter().any(|ending| bucket.ends_with(ending))
             }
-            Location::S3 { .. } => self.allow.iter().any(|prefix| location.is_under(prefix)),
-            Location::File { .. } => {
-                self.allow.iter().any(|prefix| location == prefix || location.is_under(&as_folder(prefix)))
-            }
+            _ => self.allow.iter().any(|place| location.is_in(place)),
         };
         if allowed {
             return Ok(());
@@ -152,11 +151,6 @@ impl Rules {
 /// Whether a location is in this bucket.
 fn is_in(location: &Location, name: &str) -> bool {
     matches!(location, Location::S3 { bucket, .. } if bucket == name)
-}
-
-/// The location with a slash at its end, so that `out` is no prefix of `output`. A whole bucket has none.
-fn as_folder(location: &Location) -> Location {
-    if location.key().is_empty() || location.key().ends_with('/') { location.clone() } else { location.join("/") }
 }
 
 /// Refuses a path that means something else than it says: `..`, `.`, `//`, a final slash, NUL. A key may hold any.

@@ -17,6 +17,7 @@ use crate::config::Source;
 use crate::error::UserError;
 use crate::job::Location;
 use crate::own_places::{Look, OwnPlaces};
+use crate::prefix;
 use crate::store::local::is_reserved;
 use crate::store::{ObjectInfo, ObjectStore};
 
@@ -25,7 +26,7 @@ mod names;
 pub use names::{Listed, listed};
 
 /// Names found ahead of the uploads: enough to hide a slow directory.
-const AHEAD: usize = 1_000;
+pub(crate) const AHEAD: usize = 1_000;
 
 /// Our own folder below a destination; never an input.
 pub const OWN_FOLDER: &str = ".batchpipe";
@@ -101,7 +102,10 @@ pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> Bo
         _ => PathBuf::new(),
     };
     let walk: Box<dyn FnOnce(&Sink<'_>) + Send> = match source.clone() {
-        Source::Prefix(prefix) => return list(prefix, select, Arc::clone(store)),
+        Source::Prefix(place) | Source::Named(place) => {
+            return prefix::list(place.as_folder(), select, Arc::clone(store), None);
+        }
+        Source::Object(at) => return prefix::one(at, select, Arc::clone(store)),
         Source::Directory(root) => Box::new(move |sink| walk(&root, sink)),
         Source::File(path) => Box::new(move |sink| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -207,32 +211,6 @@ fn walk(root: &Path, sink: &Sink<'_>) {
 
 fn name_below(path: &Path, root: &Path) -> Option<String> {
     path.strip_prefix(root).ok()?.to_str().map(str::to_owned)
-}
-
-/// Objects under a prefix. An empty object that ends in a slash is a console's folder, not an input.
-fn list(prefix: Location, select: Select, store: Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
-    let (output, found) = mpsc::channel(AHEAD);
-    tokio::spawn(async move {
-        let mut objects = store.list(&prefix);
-        while let Some(object) = objects.next().await {
-            let found = match object {
-                Ok(object) if object.size == 0 && object.location.key().ends_with('/') => continue,
-                Ok(object) => {
-                    let name = object.location.key().strip_prefix(prefix.key()).unwrap_or_default().to_owned();
-                    if !select.takes(&name) {
-                        continue;
-                    }
-                    let stamp = format!("{}-{}", object.size, object.version.etag.as_deref().unwrap_or_default());
-                    Ok(Found { name, size: object.size, stamp, place: Place::Object(object) })
-                }
-                Err(error) => Err(io::Error::other(error)),
-            };
-            if output.send(found).await.is_err() {
-                return;
-            }
-        }
-    });
-    stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
 }
 
 #[cfg(test)]

@@ -71,8 +71,13 @@ const IN_BETWEEN: u64 = 32 << 20;
 /// Every call of the store that is made beside reading the bytes of an object.
 async fn every_call(store: &S3Store) -> Vec<(&'static str, Result<(), ServiceError>)> {
     let (at, how) = (at(), Writing::default());
-    let unfinished =
-        batchpipe::store::Unfinished { location: at.clone(), id: "u".to_owned(), begun: None, bytes: None };
+    let unfinished = batchpipe::store::Unfinished {
+        location: at.clone(),
+        id: "u".to_owned(),
+        begun: None,
+        bytes: None,
+        writer: batchpipe::store::Writer::Unknown,
+    };
     vec![
         ("get", store.get(&at, 0..10, &Version::default()).await.map(drop)),
         ("put", store.put(&at, Bytes::from_static(b"x"), &how).await),

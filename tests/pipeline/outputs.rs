@@ -88,14 +88,70 @@ async fn an_output_of_the_same_source_and_processor_is_skipped_and_any_other_mad
     }
 }
 
+/// A message that asks for one output of all.
+fn ask_for_one(rig: &Rig, name: &str) {
+    rig.body(format!(r#"{{"v":1,"input":"{}","output":"s3://output/one"}}"#, Rig::input(name)), &["one"]);
+}
+
 /// A renamed object is another source, though it holds the same bytes.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_output_of_another_name_is_made_again() {
+async fn the_output_of_an_input_that_was_renamed_is_made_again() {
     let rig = rig(IfExists::Skip);
-    for name in ["a", "b"] {
+    for (name, before) in [("a", None), ("b", Some("a"))] {
+        if let Some(before) = before {
+            rig.store.remove(&Rig::input(before));
+        }
         rig.store.insert(Rig::input(name), "the same");
-        rig.body(format!(r#"{{"v":1,"input":"{}","output":"s3://output/one"}}"#, Rig::input(name)), &["one"]);
+        ask_for_one(&rig, name);
         assert_eq!(run(&rig, Work::Copy).await, DONE, "{name}");
+    }
+}
+
+/// Whichever is later would replace the other's output.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_output_of_another_input_that_is_still_there_is_not_replaced_and_the_letter_names_both() {
+    for if_exists in [IfExists::Skip, IfExists::Fail] {
+        let rig = rig(if_exists);
+        ["a", "b"].iter().for_each(|name| rig.store.insert(Rig::input(name), *name));
+        for (name, settled) in [("a", DONE), ("b", REJECTED), ("a", SKIPPED)] {
+            ask_for_one(&rig, name);
+            assert_eq!(run(&rig, Work::Copy).await, settled, "{if_exists:?} {name}");
+        }
+        assert_eq!(rig.store.contents(&Rig::output("one")).unwrap(), "a");
+        let letters = rig.dead_letters.peek();
+        let facts = &letters[0].attributes;
+        assert_eq!((facts["batchpipe-code"].as_str(), letters.len()), ("BP315", 1));
+        for input in ["a", "b"].map(Rig::input) {
+            assert!(facts["batchpipe-reason"].contains(&format!("{:?}", input.to_string())), "{facts:?}");
+        }
+    }
+}
+
+/// What others wrote into an output must not lead a worker to look at places that no message may name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_messages_may_not_name_is_not_looked_at_though_an_output_names_it() {
+    let mut rig = rig(IfExists::Skip);
+    rig.rules.allow = ["input", "output"].map(|bucket| batchpipe::Location::s3(bucket, "")).into();
+    rig.job("one", 10);
+    let metadata = [("batchpipe-input".to_owned(), "s3://secret/gone".to_owned())].into();
+    rig.store.put(&Rig::output("one"), "x".into(), &Writing { metadata, ..Writing::default() }).await.unwrap();
+    assert_eq!(run(&rig, Work::Copy).await, REJECTED, "it counts as there");
+    assert_eq!(rig.faults.calls(On::Head), 1, "the output was looked at, and nothing else");
+}
+
+/// Outputs that were made before there was such a mark, or without a reason to write it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_does_not_tell_its_input_is_made_again_or_left_as_before() {
+    for (if_exists, settled) in [(IfExists::Skip, DONE), (IfExists::Fail, REJECTED)] {
+        let mut rig = rig(IfExists::Overwrite);
+        for (name, settled) in [("a", DONE), ("b", settled)] {
+            rig.store.insert(Rig::input(name), name);
+            ask_for_one(&rig, name);
+            assert_eq!(run(&rig, Work::Copy).await, settled, "{if_exists:?} {name}");
+            rig.if_exists = if_exists;
+        }
+        let letters = rig.dead_letters.peek();
+        assert!(letters.iter().all(|letter| letter.attributes["batchpipe-code"] == "BP307"), "{letters:?}");
     }
 }
 

@@ -790,6 +790,28 @@ def a_missing_input_is_dead_lettered_with_the_reason(scene):
     check(len(letters) == 1 and letters[0][1].get("batchpipe-code") == "BP301", f"{letters}")
 
 
+@scenario("F33")
+def two_inputs_with_one_output_keep_the_first_and_name_both(scene):
+    """Pairs of jobs that name one output, under lost answers: of each pair one is there, and the other is told."""
+    scene.server.make_queue(scene.queue, receives=5, visibility=6)
+    pairs = [(f"p{number}.csv.gz", f"p{number}.csv.zst") for number in range(20)]
+    for pair in pairs:
+        for key in pair:
+            scene.put(key, scene.chance.randbytes(1000))
+    one_output = lambda key: json.dumps({"v": 1, "input": f"s3://{scene.inputs}/{key}", "output": f"s3://{scene.outputs}/{key.split('.')[0]}.csv"})
+    scene.fault("reset-after", "PutObject", share=0.2)
+    scene.fault("status", "HeadObject", share=0.1, status=503, code="SlowDown")
+    for mode, half in (("fail", pairs[:10]), ("skip", pairs[10:])):
+        scene.server.send(scene.queue, [one_output(key) for pair in half for key in pair])
+        scene.worker("--until-empty", "--if-exists", mode, name=mode).expect(8, 90)
+    told = {frozenset(key for key in sum(pairs, ()) if f"/{key}" in facts.get("batchpipe-reason", "")): facts.get("batchpipe-code")
+            for _, facts in scene.letters()}
+    check(told == {frozenset(pair): "BP315" for pair in pairs}, f"{told}")
+    check(set(scene.server.keys(scene.outputs)) == {f"p{number}.csv" for number in range(20)}, "an output is missing, or there are others")
+    for number, pair in enumerate(pairs):
+        check(scene.server.get(f"{scene.outputs}/p{number}.csv") in [scene.objects[key] for key in pair], f"the output of {pair} is wrong")
+
+
 @scenario("F32")
 def an_object_replaced_while_it_is_read_never_becomes_a_mixture(scene):
     scene.jobs(1, size=3 * PART)

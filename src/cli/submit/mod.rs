@@ -7,18 +7,19 @@ mod wait;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
-use super::service;
 use super::session::{self, Session};
+use super::survey::{self, Survey, Surveyed};
 use crate::backends;
 use crate::budget::Budget;
 use crate::circuit::Circuit;
-use crate::config::{Format, Source, SubmitConfig};
+use crate::config::{Format, Journaling, Source, SubmitConfig};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
 use crate::journal::{Journal, Owner};
@@ -26,13 +27,14 @@ use crate::leftovers::Leftovers;
 use crate::limit::Lane;
 use crate::message::{self, Request, encode_own, encode_sample2013};
 use crate::meter::Meters;
+use crate::names::{self, Naming, Once};
 use crate::own_places::OwnPlaces;
 use crate::pipeline::Transfer;
 use crate::queue::Outgoing;
 use crate::retry::Retry;
 use crate::shutdown::{Phase, Shutdown};
 use crate::source::{self, Found, Listed, Place, Select};
-use crate::status::{self, Screen, Totals};
+use crate::status::{self, Screen};
 use crate::store::ObjectStore;
 use crate::submit::{Item, Submit};
 use crate::worker;
@@ -51,7 +53,10 @@ side, and a repeat of the same file within five minutes is dropped.";
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A directory, a file, - (names on stdin), @FILE (names in a file) or s3://bucket/prefix/
+    /// A directory, a file, - (names on stdin), @FILE (names in a file), s3://bucket/prefix/ or s3://bucket/object
+    ///
+    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the folder logs/,
+    /// never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name.
     ///
     /// Names are one a line (or with --null each ended by a NUL). A name that can't be submitted fails alone, by its line number. A
     /// name that begins with s3:// is an object that is there already: a job is sent for it, whose output is named by what
@@ -68,16 +73,21 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let aws = &config.global.aws;
     let select = Select::new(&config.include, &config.exclude)?;
     let store = backends::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
-    service::readable(&config.source, &store).await?;
-    if config.dry_run {
-        let select = select.without(own_places(&config, ""));
-        return told::dry_run(&config, select, &store).await;
+    let source = survey::settled(&config.source, &store).await?;
+    let naming = naming(&config, &source);
+    let outside = select.clone().without(own_places(&config, ""));
+    let surveyed = look(&config, &source, &naming, &outside, &store).await?;
+    let config = settled(config, source);
+    if let (true, Some(surveyed)) = (config.dry_run, &surveyed) {
+        return told::dry_run(&config, surveyed);
     }
+    let aws = &config.global.aws;
     let queue = backends::open_queue(&config.queue, aws).await?;
     let journal = open_journal(&config, &queue.address())?;
     let select = select.without(own_places(&config, &queue.address()));
     let batch = journal.as_ref().map_or_else(|| batch_name(&config), |journal| journal.batch().to_owned());
-    let totals = count(&config, &select, &store).await;
+    let totals = surveyed.as_ref().map(|surveyed| surveyed.totals);
+    let once = once(&config.source, naming, surveyed);
 
     let (meters, shutdown) = (Arc::new(Meters::default()), Shutdown::default());
     let circuit = Arc::new(Circuit::new(shutdown.clone()));
@@ -114,7 +124,9 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     sources.memory = Arc::new(move || status::Memory { reserved: budget.reserved(), budget: budget.total() });
     let session = Session::start(&config.global, screen.clone(), sources, None, shutdown.clone()).await?;
     let names = Arc::new(Mutex::new(Vec::new()));
-    let items = items(&config, select, &store, batch.clone(), queue.is_fifo()).inspect({
+    let again = Arc::new(AtomicU64::new(0));
+    let found = distinct(found(&config, select, &store), once, &again);
+    let items = items(&config, found, batch.clone(), queue.is_fifo()).inspect({
         let (names, kept) = (Arc::clone(&names), config.wait);
         move |item| {
             if let (true, Ok(item)) = (kept, item) {
@@ -125,7 +137,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let submitted = session.drive(&screen, Duration::from_secs(10), submit.run(items)).await?;
     let Some(submitted) = submitted else { return Ok(session.end(Exit::Interrupted, None).await) };
 
-    told::report(&screen, &submitted);
+    told::report(&screen, &submitted, again.load(Relaxed));
     if let Some(tripped) = circuit.tripped() {
         let error = told::refused(&tripped, &submitted, &config);
         session.end(error.exit, None).await;
@@ -149,17 +161,15 @@ fn lock(names: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
     names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the source holds. Objects that a list names are looked at if `look`.
-fn found(
-    config: &SubmitConfig,
-    select: Select,
-    store: &Arc<dyn ObjectStore>,
-    look: bool,
-) -> BoxStream<'static, io::Result<Found>> {
+/// How a list is read. Its objects are looked at if `look`.
+fn list(config: &SubmitConfig, look: bool) -> Listed {
+    Listed { null: config.null, below: Some(config.input.clone()), look }
+}
+
+/// What the source holds. Objects that a list names are looked at.
+fn found(config: &SubmitConfig, select: Select, store: &Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
     match &config.source {
-        source @ (Source::Names | Source::List(_)) => {
-            source::listed(source, Listed { null: config.null, below: Some(config.input.clone()), look }, select, store)
-        }
+        source @ (Source::Names | Source::List(_)) => source::listed(source, list(config, true), select, store),
         source => source::find(source, select, store),
     }
 }
@@ -167,13 +177,12 @@ fn found(
 /// One item for each thing found, with the message that announces it.
 fn items(
     config: &SubmitConfig,
-    select: Select,
-    store: &Arc<dyn ObjectStore>,
+    found: impl Stream<Item = io::Result<Found>> + 'static,
     batch: String,
     fifo: bool,
-) -> impl Stream<Item = io::Result<Item>> + use<> {
+) -> impl Stream<Item = io::Result<Item>> {
     let (input, output, format) = (config.input.clone(), config.output.clone(), config.format);
-    found(config, select, store, true).map(move |found| {
+    found.map(move |found| {
         let item = item(&input, output.as_ref(), format, &batch, found?);
         if format == Format::Sample2013 && item.input != input.join(&item.name) {
             let what =
@@ -283,16 +292,95 @@ pub(super) fn unusable(path: &Path, error: &io::Error, help: &str, exit: Exit) -
     }
 }
 
-/// How much there is. A list on stdin can be read only once, and is not counted beforehand.
-async fn count(config: &SubmitConfig, select: &Select, store: &Arc<dyn ObjectStore>) -> Option<Totals> {
-    if matches!(config.source, Source::Names) {
-        return None;
+/// The configuration with the source as the store knows it.
+fn settled(config: SubmitConfig, source: Source) -> SubmitConfig {
+    let input = match &source {
+        Source::Object(at) => at.folder(),
+        _ => config.input.clone(),
+    };
+    SubmitConfig { source, input, ..config }
+}
+
+/// How names become what may be written only once: outputs, if the workers' steps are known, else the keys of uploads.
+fn naming(config: &SubmitConfig, source: &Source) -> Naming {
+    let directory = |place: &Location| match place {
+        Location::File { path } => Some(PathBuf::from(path)),
+        Location::S3 { .. } => None,
+    };
+    let uploads = !matches!(source, Source::Prefix(_) | Source::Object(_));
+    let written = [uploads.then(|| directory(&config.input)), config.output.as_ref().map(directory)];
+    let (to_input, to_output) = (written[0].clone().flatten(), written[1].clone().flatten());
+    let outputs = config.suffix.is_some();
+    let in_directory = if outputs { to_output.is_some() } else { to_input.is_some() };
+    let places = to_input.iter().chain(to_output.iter().filter(|_| outputs));
+    Naming {
+        suffix: config.suffix.clone().unwrap_or_default(),
+        in_directory,
+        folds: places.into_iter().any(|place| names::folds(place, !config.dry_run)),
     }
-    let nothing = Totals { files: 0, bytes: 0 };
-    let add = |sum: Totals, size| Totals { files: sum.files + 1, bytes: sum.bytes + size };
+}
+
+/// Walks over the source before anything is sent, and refuses it if two inputs would have one output or one key. A list on
+/// stdin can be read only once: it is walked over by a dry run alone.
+async fn look(
+    config: &SubmitConfig,
+    source: &Source,
+    naming: &Naming,
+    select: &Select,
+    store: &Arc<dyn ObjectStore>,
+) -> Result<Option<Surveyed>, UserError> {
+    if matches!(source, Source::Names) && !config.dry_run {
+        return Ok(None);
+    }
+    let typed = survey::typed(&config.source, source);
+    let scratch = match &config.journal {
+        Journaling::Own { directory, .. } if !config.dry_run => directory.clone(),
+        _ => std::env::temp_dir(),
+    };
     // Each object of a list is looked at once only.
-    let found = found(config, select.clone(), store, false);
-    Some(found.fold(nothing, |sum, found| async move { found.map_or(sum, |found| add(sum, found.size)) }).await)
+    let list = list(config, config.dry_run);
+    let surveyed = Survey { source, list, typed, select, store, naming, scratch }.run().await?;
+    survey::tell_beside(typed, &surveyed.beside);
+    let output = if config.suffix.is_some() { "output" } else { "key" };
+    survey::refuse_clashes(&surveyed.clashes, naming, output, APART)?;
+    Ok(Some(surveyed))
+}
+
+/// How inputs are kept apart that would have one output or one key.
+const APART: &str = "leave one of them out with  --exclude GLOB , or submit them in two commands with different places";
+
+/// What is to be watched for while the source is read: in a list on stdin everything, in other lists the files that are
+/// known to be named twice.
+fn once(source: &Source, naming: Naming, surveyed: Option<Surveyed>) -> Option<Once> {
+    let twice = surveyed.map(|surveyed| surveyed.clashes.twice);
+    match twice {
+        None if matches!(source, Source::Names) => Some(Once::new(naming, None)),
+        Some(twice) if !twice.is_empty() => Some(Once::new(naming, Some(twice))),
+        _ => None,
+    }
+}
+
+/// Leaves out what has been found before, and counts it; a name whose output another has is an error.
+fn distinct(
+    found: impl Stream<Item = io::Result<Found>> + 'static,
+    mut once: Option<Once>,
+    again: &Arc<AtomicU64>,
+) -> impl Stream<Item = io::Result<Found>> + 'static {
+    let again = Arc::clone(again);
+    found.filter_map(move |found| {
+        let is_new = match (&mut once, &found) {
+            (Some(once), Ok(found)) => survey::met(once, found),
+            _ => Ok(true),
+        };
+        std::future::ready(match is_new {
+            Ok(true) => Some(found),
+            Ok(false) => {
+                again.fetch_add(1, Relaxed);
+                None
+            }
+            Err(taken) => Some(Err(io::Error::other(taken))),
+        })
+    })
 }
 
 #[cfg(test)]

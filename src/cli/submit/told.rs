@@ -1,50 +1,32 @@
 //! What `submit` tells: what it would do, what failed, what was refused, and what to type next.
 
-use std::sync::Arc;
-
-use futures::StreamExt;
-
 use crate::circuit::Tripped;
 use crate::cli::output;
+use crate::cli::survey::Surveyed;
 use crate::config::{Source, SubmitConfig};
 use crate::error::{Exit, Stage, UserError};
-use crate::source::{Place, Select};
 use crate::status::Screen;
 use crate::status::words::{self, things};
-use crate::store::ObjectStore;
 use crate::submit::Submitted;
 
 /// Says what would be sent, and sends nothing.
-pub(super) async fn dry_run(
-    config: &SubmitConfig,
-    select: Select,
-    store: &Arc<dyn ObjectStore>,
-) -> Result<Exit, UserError> {
-    let (mut files, mut there, mut bytes, mut failures) = (0u64, 0u64, 0u64, Vec::new());
-    let mut found = super::found(config, select, store, true);
-    while let Some(found) = found.next().await {
-        match found {
-            Ok(found) => {
-                files += 1;
-                there += u64::from(!matches!(found.place, Place::File(_)));
-                bytes += found.size;
-            }
-            Err(error) => failures.push(error.to_string()),
-        }
-    }
-    let batches = files.div_ceil(10);
+pub(super) fn dry_run(config: &SubmitConfig, surveyed: &Surveyed) -> Result<Exit, UserError> {
+    let (files, bytes, failures) = (surveyed.totals.files, surveyed.totals.bytes, &surveyed.unreadable);
+    let (there, batches) = (surveyed.objects, files.div_ceil(10));
     if config.global.json {
         let fields = serde_json::json!({"dry_run": true, "files": files, "bytes": bytes, "batches": batches,
-            "uploads": files - there, "queue": config.queue, "unreadable": failures.len()});
+            "uploads": files.saturating_sub(there), "queue": config.queue, "unreadable": failures.len(),
+            "beside": surveyed.beside.count()});
         output::event("plan", fields)?;
     } else {
         let size = words::bytes(bytes as f64, " ");
         let upload = match &config.source {
             Source::Prefix(prefix) => format!("find {} ({size}) under {prefix} and", things(files, "object")),
+            Source::Object(at) => format!("take {at} ({size}) and"),
             _ if files == there && there > 0 => format!("find {} ({size}) and", things(there, "object")),
             _ if there > 0 => format!(
                 "upload {} to {}, find {} ({size} in all) and",
-                things(files - there, "file"),
+                things(files.saturating_sub(there), "file"),
                 config.input,
                 things(there, "object")
             ),
@@ -54,6 +36,9 @@ pub(super) async fn dry_run(
         let (jobs, batches) = (things(files, "job"), things(batches, "batch"));
         output::print(&format!("(dry run) would {upload} send {jobs} in {batches} to queue {queue:?}.\n"))?;
     }
+    if let Some(again) = named_again(surveyed.clashes.again) {
+        output::say(&again);
+    }
     failures
         .iter()
         .take(Submitted::NAMED)
@@ -61,8 +46,16 @@ pub(super) async fn dry_run(
     Ok(if failures.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
 
-/// Names what failed.
-pub(super) fn report(screen: &Screen, submitted: &Submitted) {
+/// What was left out because it was there before.
+fn named_again(again: u64) -> Option<String> {
+    (again > 0).then(|| format!("named more than once, and taken once: {}", things(again, "file")))
+}
+
+/// Names what failed, and counts what was left out because it had been named before.
+pub(super) fn report(screen: &Screen, submitted: &Submitted, again: u64) {
+    if let Some(again) = named_again(again) {
+        screen.print(&again);
+    }
     for (name, reason) in &submitted.failures {
         screen.print(&format!("not submitted: {}: {}", output::escaped(name), output::escaped(reason)));
     }

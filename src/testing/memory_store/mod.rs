@@ -89,6 +89,11 @@ impl MemoryStore {
         self.place(at, body.len() as u64, Content::Kept(body));
     }
 
+    /// Takes an object away.
+    pub fn remove(&self, at: &Location) {
+        self.lock().objects.remove(at);
+    }
+
     /// The same with an object of `size` bytes of [`pattern`], which takes no memory.
     pub fn insert_pattern(&self, at: Location, size: u64) {
         self.place(at, size, Content::Pattern);
