@@ -536,6 +536,7 @@ async fn events_of_every_sender_are_worked_and_their_records_are_settled_apart()
 
 fn world_at(world: &World, key: &str) -> Location {
     Location::s3(&world.bucket, key)
+}
 
 /// What S3 takes for one beginning is a folder, an object and their neighbours for people.
 #[tokio::test(flavor = "multi_thread")]
@@ -616,7 +617,10 @@ async fn a_list_may_name_objects_beside_files_and_nothing_of_them_is_uploaded() 
     let worked = world.run(&run);
     assert!(worked.status.success(), "{}", text(&worked));
     assert_eq!(world.keys("out/").await, ["out/elsewhere/b+c", "out/in/a", "out/there"]);
+}
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab servers: run tests/run"]
 async fn gc_of_a_place_without_a_slash_leaves_the_uploads_beside_it_and_tells_of_them() {
     let world = world().await;
     let store = world.store();

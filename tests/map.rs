@@ -730,6 +730,7 @@ fn a_submit_leaves_out_its_own_queue_and_what_it_puts_into_its_source() {
     assert!(stderr(&first).contains("Sent 3 jobs"), "{}", stderr(&first));
     let again = submit(&["--allow-nested-output"]);
     assert!(stderr(&again).contains("Nothing new: 3 jobs"), "{}", stderr(&again));
+}
 
 /// The number behind `name=` in the summary.
 fn told(said: &str, name: &str) -> u64 {
