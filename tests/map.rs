@@ -417,7 +417,7 @@ fn the_metrics_listener_answers_while_jobs_run() {
     let child = batchpipe(folder.path(), &args).stderr(Stdio::null()).spawn().unwrap();
     let get = |path: &str| -> Option<String> {
         let mut stream = std::net::TcpStream::connect(&address).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)

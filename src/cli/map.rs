@@ -74,8 +74,9 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let aws = &config.global.aws;
     let select = Select::new(&config.include, &config.exclude)?;
     let meters = Arc::new(Meters::default());
-    let select = select.without(own_places(&config));
     let (work, suffix) = assemble::work(&config.working, aws, &meters)?;
+    // After the work directory has its folder, which may lie in the source.
+    let select = select.without(own_places(&config));
     let store = backends::open_store(aws, &worker::roots([&input(&config.source), &config.dest]))?;
     let source = survey::settled(&config.source, &store).await?;
     let surveyed = look(&config, &source, &suffix, &select, &store).await?;

@@ -221,6 +221,18 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe submit ./photos --input s3://acme-in/ --queue jobs --journal photos.journal",
     ),
     Page::new(
+        125,
+        "two inputs would have one output",
+        "Nothing was started: the second output would replace the first, and both jobs would be told as done. The message \
+        names both inputs.",
+        "Steps that decompress take the ending off a name, so a.csv, a.csv.gz and a.csv.zst all become a.csv. In a list two \
+        names may be one key (etc/x and /etc/x). Some file systems take A.csv and a.csv for one name, and in any directory a \
+        name is that of a file or of a folder.",
+        "Leave one of them out with --exclude, work on them in two commands with different outputs, or keep the endings of \
+        names with --output-suffix.",
+        "batchpipe map ./in ./out --process decompress --exclude '*.zst' --dry-run",
+    ),
+    Page::new(
         126,
         "an address holds a user name or a password",
         "Nothing was started, and the password was not shown.",
@@ -236,17 +248,5 @@ pub(super) const PAGES: &[Page] = &[
         "Every message named an output of its own, and a message goes before --output.",
         "Leave --output out, or let the sender name no output. To refuse messages that write elsewhere, add --allow.",
         "batchpipe explain @message.json",
-    ),
-    Page::new(
-        125,
-        "two inputs would have one output",
-        "Nothing was started: the second output would replace the first, and both jobs would be told as done. The message \
-        names both inputs.",
-        "Steps that decompress take the ending off a name, so a.csv, a.csv.gz and a.csv.zst all become a.csv. In a list two \
-        names may be one key (etc/x and /etc/x). Some file systems take A.csv and a.csv for one name, and in any directory a \
-        name is that of a file or of a folder.",
-        "Leave one of them out with --exclude, work on them in two commands with different outputs, or keep the endings of \
-        names with --output-suffix.",
-        "batchpipe map ./in ./out --process decompress --exclude '*.zst' --dry-run",
     ),
 ];
