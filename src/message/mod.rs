@@ -182,7 +182,8 @@ impl Wrapping {
 /// ```
 /// use batchpipe::message::{Record, parse};
 ///
-/// let Ok([Record::Job(job)]) = parse(r#"{"bucket": "photos", "key": "a b.jpg"}"#).as_deref() else { panic!() };
+/// let records = parse(r#"{"bucket": "photos", "key": "a b.jpg"}"#).unwrap();
+/// let [Record::Job(job)] = records.as_slice() else { panic!() };
 /// assert_eq!(job.input.to_string(), "s3://photos/a b.jpg");
 /// ```
 pub fn parse(body: &str) -> Result<Vec<Record>, JobError> {
