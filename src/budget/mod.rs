@@ -32,10 +32,12 @@ mod spare;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::link;
+use crate::meter::{Level, Present};
 use crate::sync::{Mutex, MutexGuard};
 pub use buffer::Buffer;
 pub use claim::Claim;
@@ -60,6 +62,10 @@ pub struct Budget {
     full: u64,
     state: Mutex<State>,
     changed: Notify,
+    /// Whoever waits for a job's minimum, or for a job to grow.
+    short: Arc<Level>,
+    /// Jobs that have less in flight than they may, for want of room.
+    cramped: Arc<Level>,
 }
 
 #[derive(Debug)]
@@ -114,7 +120,8 @@ impl Budget {
         let full = (part + LINK_BYTES).min(total - part);
         let state =
             State { free: total, extra: 0, waiting: 0, writes: BTreeMap::new(), growing: 0, spare: Spare::default() };
-        Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new() })
+        let (short, cramped) = (Arc::default(), Arc::default());
+        Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new(), short, cramped })
     }
 
     /// All there is, in bytes.
@@ -125,6 +132,16 @@ impl Budget {
     /// What is granted now, in bytes.
     pub fn reserved(&self) -> u64 {
         self.total - self.lock().free
+    }
+
+    /// For how long somebody has waited for a job's minimum, or for a job to grow.
+    pub fn waited(&self) -> Duration {
+        self.short.any()
+    }
+
+    /// For how long jobs have had less in flight than they may, for want of room; summed over the jobs.
+    pub fn cramped(&self) -> Duration {
+        self.cramped.sum()
     }
 
     /// Waits for the minimum of a job whose input has `size` bytes, if that is known. Holds nothing meanwhile.
@@ -263,36 +280,42 @@ impl Budget {
 }
 
 /// One job waiting for its minimum, counted for as long as it waits.
-struct Waiting<'a>(&'a Budget);
+struct Waiting<'a> {
+    budget: &'a Budget,
+    _short: Present,
+}
 
 impl<'a> Waiting<'a> {
     fn new(budget: &'a Budget) -> Self {
         budget.lock().waiting += 1;
-        Self(budget)
+        Self { budget, _short: budget.short.enter() }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
+        self.budget.lock().waiting -= 1;
     }
 }
 
 /// One job waiting to grow, counted for as long as it waits.
 #[derive(Debug)]
-pub(crate) struct Growing<'a>(&'a Budget);
+pub(crate) struct Growing<'a> {
+    budget: &'a Budget,
+    _short: Present,
+}
 
 impl<'a> Growing<'a> {
     fn new(budget: &'a Budget) -> Self {
         budget.lock().growing += 1;
-        Self(budget)
+        Self { budget, _short: budget.short.enter() }
     }
 }
 
 impl Drop for Growing<'_> {
     fn drop(&mut self) {
-        self.0.lock().growing -= 1;
-        self.0.changed.notify_waiters();
+        self.budget.lock().growing -= 1;
+        self.budget.changed.notify_waiters();
     }
 }
 

@@ -25,7 +25,7 @@ mod snapshot;
 mod sources;
 pub mod words;
 
-pub use bottleneck::bottleneck;
+pub use bottleneck::{Concurrency, CpuLoad, Load, StageLoad, bottleneck};
 pub use sampler::Sampler;
 pub use screen::Screen;
 pub use snapshot::{Bottleneck, Errors, Ledger, Progress, QueueNow, Snapshot, StageNow};
