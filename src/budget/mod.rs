@@ -35,6 +35,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::link;
 use crate::meter::{Level, Present};
@@ -62,6 +63,7 @@ pub struct Budget {
     full: u64,
     state: Mutex<State>,
     changed: Notify,
+    began: Instant,
     /// Whoever waits for a job's minimum, or for a job to grow.
     short: Arc<Level>,
     /// Jobs that have less in flight than they may, for want of room.
@@ -81,13 +83,29 @@ struct State {
     growing: usize,
     /// Empty buffers in what is free.
     spare: Spare,
+    /// What was free summed over the time, in byte-seconds, up to an instant.
+    area: (f64, Instant),
 }
 
 impl State {
     /// Takes `bytes` of what is free; returns the buffers that lay there.
     fn take(&mut self, bytes: u64) -> Vec<Buffer> {
+        self.look();
         self.free -= bytes;
         self.spare.shrink(self.free)
+    }
+
+    /// Gives `bytes` back.
+    fn give(&mut self, bytes: u64) {
+        self.look();
+        self.free += bytes;
+    }
+
+    /// Brings the sum up to date.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.area.1).as_secs_f64();
+        self.area = (self.area.0 + self.free as f64 * passed, now);
     }
 
     /// Keeps `buffer` if there is free room to keep it in.
@@ -118,10 +136,18 @@ impl Budget {
     pub fn new(total: u64, part: u64) -> Arc<Self> {
         let total = total.max(2 * part);
         let full = (part + LINK_BYTES).min(total - part);
-        let state =
-            State { free: total, extra: 0, waiting: 0, writes: BTreeMap::new(), growing: 0, spare: Spare::default() };
+        let state = State {
+            free: total,
+            extra: 0,
+            waiting: 0,
+            writes: BTreeMap::new(),
+            growing: 0,
+            spare: Spare::default(),
+            area: (0.0, Instant::now()),
+        };
+        let began = state.area.1;
         let (short, cramped) = (Arc::default(), Arc::default());
-        Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new(), short, cramped })
+        Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new(), began, short, cramped })
     }
 
     /// All there is, in bytes.
@@ -132,6 +158,14 @@ impl Budget {
     /// What is granted now, in bytes.
     pub fn reserved(&self) -> u64 {
         self.total - self.lock().free
+    }
+
+    /// What has been granted so far, summed over the time: a byte for two seconds are two.
+    pub fn held(&self) -> f64 {
+        let mut state = self.lock();
+        state.look();
+        let (free, now) = state.area;
+        (self.total as f64 * now.saturating_duration_since(self.began).as_secs_f64() - free).max(0.0)
     }
 
     /// For how long somebody has waited for a job's minimum, or for a job to grow.
@@ -258,7 +292,7 @@ impl Budget {
 
     fn release(&self, bytes: u64, buffers: impl IntoIterator<Item = Buffer>) {
         let mut state = self.lock();
-        state.free += bytes;
+        state.give(bytes);
         buffers.into_iter().for_each(|buffer| state.keep(buffer));
         drop(state);
         self.changed.notify_waiters();

@@ -81,7 +81,7 @@ impl Room {
             state.remove(held.write);
             state.add(write);
         }
-        state.free += spare;
+        state.give(spare);
         (held.read, held.write) = (read, write);
         let fitting = held.spare.len().min(budget.parts(read, write));
         held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer));
@@ -218,7 +218,7 @@ impl Drop for Lent {
             state.remove(held.write);
             state.add(own);
         }
-        state.free += held.write - own;
+        state.give(held.write - own);
         held.write = own;
         let fitting = held.spare.len().min(budget.parts(held.read, held.write));
         held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer));

@@ -61,6 +61,8 @@ pub struct Meters {
     pub holding_up: AtomicU64,
     /// Jobs that have a slot and are at work.
     pub at_work: Arc<Level>,
+    /// Slots that are held for messages that a receive is to bring.
+    pub on_call: Arc<Level>,
     /// Processors that are taken.
     pub processors: Arc<Level>,
     /// Jobs that wait for a processor.

@@ -26,7 +26,7 @@ use crate::crash;
 use crate::error::{Code, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Leases;
 use crate::limit::Limit;
-use crate::meter::{Meters, State, Turn};
+use crate::meter::{Meters, Present, State, Turn};
 use crate::processor::panics;
 use crate::queue::JobQueue;
 use crate::retry::{Call, Retry};
@@ -194,6 +194,8 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
         // Messages ahead are worth it while jobs go on as they did.
         let ahead = places.iter().any(|place| matches!(place, Seat::Ahead(_)));
         let wait = if ahead { wait.min(LAST_WAIT) } else { wait };
+        let held = places.iter().filter(|place| matches!(place, Seat::Place(..)));
+        let held: Vec<Present> = held.take(wanted).map(|_| intake.meters.on_call.enter()).collect();
         let asked = Instant::now();
         // Not raced against the stop: a receive that is dropped midway loses its messages to their visibility timeout.
         let call = {
@@ -202,6 +204,7 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
             limit.attempt(Call::queue("receive"), intake.queue.receive(wanted, wait, intake.leases.visibility())).await
         };
         let took = asked.elapsed();
+        drop(held);
         match &call {
             // How long an empty queue was asked to wait says nothing of a call.
             Ok(messages) => turn.ended_after((!messages.is_empty()).then_some(took), true),

@@ -27,12 +27,14 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bytes that are and that may be reserved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Reserved by jobs.
     pub reserved: u64,
     /// The most they may reserve.
     pub budget: u64,
+    /// Bytes that have been reserved so far, summed over the time: a byte for two seconds are two.
+    pub held: f64,
     /// For how long something has waited for memory to begin, or to go on, so far.
     pub waited: Duration,
     /// For how long jobs have had less in flight than they may, for want of memory; summed over the jobs.
@@ -43,7 +45,7 @@ impl Memory {
     /// What a budget says.
     pub fn of(budget: &Budget) -> Self {
         let (reserved, waited, cramped) = (budget.reserved(), budget.waited(), budget.cramped());
-        Self { reserved, budget: budget.total(), waited, cramped }
+        Self { reserved, budget: budget.total(), held: budget.held(), waited, cramped }
     }
 }
 

@@ -40,16 +40,27 @@ struct Judgement {
     told: String,
 }
 
+impl Judgement {
+    /// Prints what was wrong, or everything.
+    fn tell(&self, everything: bool) {
+        if everything || !self.right || self.lowered || std::env::var_os("BATCHPIPE_ALL").is_some() {
+            let lowered = if self.lowered { " LOWERED" } else { "" };
+            println!("{}{lowered} {}", if self.right { "right" } else { "WRONG" }, self.told);
+        }
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 fn judge(seed: u64) -> Judgement {
     let world = World::draw(seed);
+    let begun = std::time::Instant::now();
     let seen = world::run(&world);
     let gain = |other: &World| world::run(other).rate / seen.rate;
-    let gains: BTreeMap<Thing, f64> =
-        Thing::ALL.iter().map(|thing| (*thing, gain(&world.with_free(*thing)).min(MOST))).collect();
+    let free = |thing: Thing| if world.lacks(thing) { gain(&world.with_free(thing)).min(MOST) } else { 1.0 };
+    let gains: BTreeMap<Thing, f64> = Thing::ALL.iter().map(|thing| (*thing, free(*thing))).collect();
     let best = gains.values().copied().fold(1.0, f64::max);
     let named = seen.bottleneck.clone();
     let thing = named.as_ref().and_then(|named| Thing::named(named.cause));
@@ -60,6 +71,7 @@ fn judge(seed: u64) -> Judgement {
     } && knob.is_none_or(|(_, gain)| gain >= GAIN || best < GAIN);
     let lowered = knob.is_some_and(|(_, gain)| gain < LOSS);
     let mut told = format!("seed {seed}: {:.1} jobs/s, {:?}", seen.rate, named);
+    write!(told, " in {:.1?}", begun.elapsed()).unwrap();
     write!(told, "\n  {world:?}\n  {gains:.2?}\n  knob {knob:.2?}\n  {}", seen.load).unwrap();
     Judgement { named, right, lowered, told }
 }
@@ -77,6 +89,7 @@ fn judged() -> Vec<Judgement> {
                         return;
                     }
                     let judgement = judge(seed);
+                    judgement.tell(seeds.end - seeds.start == 1);
                     all.lock().unwrap().push(judgement);
                 }
             });
@@ -93,10 +106,6 @@ fn the_bottleneck_named_is_the_one_whose_removal_raises_the_rate_the_most() {
         let (seen, right) = causes.entry(judgement.named.as_ref().map_or("none", |named| named.cause)).or_default();
         *seen += 1;
         *right += u32::from(judgement.right);
-        if !judgement.right || judgement.lowered || all.len() == 1 {
-            let lowered = if judgement.lowered { " LOWERED" } else { "" };
-            println!("{}{lowered} {}", if judgement.right { "right" } else { "WRONG" }, judgement.told);
-        }
     }
     let right = all.iter().filter(|judgement| judgement.right).count();
     println!("{right} of {} right; of each cause seen and right: {causes:?}", all.len());

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use batchpipe::budget::LINK_BYTES;
 use batchpipe::link::{Disconnected, Inlet, Outlet};
 use batchpipe::meter::{Ended, Meters};
 use batchpipe::processor::{Script, Work};
-use batchpipe::status::{Bottleneck, Sampler, Snapshot};
+use batchpipe::queue::JobQueue;
+use batchpipe::status::{Bottleneck, Sampler, Snapshot, ask_queue};
 use batchpipe::testing::{Cores, Faults, MemoryQueue, MemoryStore, On, Rig};
 use batchpipe::{Job, ProcessError};
 use fastrand::Rng;
@@ -18,8 +20,8 @@ use tokio::time::Instant;
 const FREE: usize = 4;
 
 /// Jobs before anything is measured, and jobs that are. The slots are filled some times in each.
-const WARM: usize = 60;
-const MEASURED: usize = 160;
+const WARM: usize = 20;
+const MEASURED: usize = 60;
 
 /// Longer than any window here.
 const LONG: Duration = Duration::from_secs(12 * 60 * 60);
@@ -59,7 +61,7 @@ impl Thing {
             "processors" => Self::Processors,
             "memory" => Self::Memory,
             "slots" => Self::Slots,
-            "receivers" => Self::Queue,
+            "queue_calls" => Self::Queue,
             "throttled" => Self::Throttle,
             "latency" | "line" => Self::Store,
             "queue_empty" => Self::Messages,
@@ -97,6 +99,9 @@ pub(super) struct World {
 /// The size of a part, in bytes.
 const PART: u64 = 64 * 1024;
 
+/// What a job holds until the size of its input is known. Memory is drawn in jobs, since a part of a job is none.
+const JOB: u64 = 2 * PART + LINK_BYTES;
+
 impl World {
     /// What a seed draws.
     pub(super) fn draw(seed: u64) -> Self {
@@ -111,8 +116,8 @@ impl World {
             wait: millis(between(0.5, 300.0)),
             copies: false,
             processors: between(1.0, 33.0) as usize,
-            memory: between(4.0, 400.0) as u64 * PART,
-            slots: between(1.0, 49.0) as usize,
+            memory: between(2.0, 80.0) as u64 * JOB,
+            slots: between(1.0, 25.0) as usize,
             receivers: between(1.0, 5.0) as usize,
             get: millis(between(2.0, 200.0)),
             put: millis(between(2.0, 200.0)),
@@ -143,7 +148,9 @@ impl World {
     pub(super) fn with_free(self, thing: Thing) -> Self {
         let nothing = Duration::ZERO;
         match thing {
-            Thing::Cpu => Self { step: nothing, call: nothing, ..self },
+            // More cores are a larger machine: processors that were one for each core are so there, too.
+            Thing::Cpu if self.processors < self.cores => Self { cores: FREE * self.cores, ..self },
+            Thing::Cpu => Self { cores: FREE * self.cores, processors: FREE * self.processors, ..self },
             Thing::Processors => Self { processors: FREE * self.processors, ..self },
             Thing::Memory => Self { memory: FREE as u64 * self.memory, ..self },
             Thing::Slots => Self { slots: FREE * self.slots, ..self },
@@ -151,6 +158,16 @@ impl World {
             Thing::Queue => Self { queue: nothing, ..self },
             Thing::Throttle => Self { writes: UNLIMITED, ..self },
             Thing::Messages => Self { sent: None, ..self },
+        }
+    }
+
+    /// Whether there is any difference with more than enough of a thing.
+    pub(super) fn lacks(&self, thing: Thing) -> bool {
+        match thing {
+            Thing::Processors => !self.copies,
+            Thing::Throttle => self.writes != UNLIMITED,
+            Thing::Messages => self.sent.is_some(),
+            _ => true,
         }
     }
 
@@ -169,7 +186,7 @@ impl World {
         let mut rig = Rig::new();
         rig.store = MemoryStore::sink();
         rig.queue = Arc::new(MemoryQueue::new("jobs"));
-        rig.store.insert_pattern(Rig::input("x"), self.size);
+        rig.store.insert(Rig::input("x"), vec![0; self.size as usize]);
         // The keeper of leases lives on a real clock, and has nothing to do here.
         rig.visibility = LONG;
         rig.transfer.part = PART;
@@ -247,13 +264,21 @@ async fn watch(world: &World) -> Seen {
     fastrand::seed(world.seed);
     let cores = Cores::new(world.cores);
     let rig = world.rig(&cores);
-    let feeding = tokio::spawn(feed(rig.clone(), *world));
     let running = rig.start(world.work(&cores));
     let mut sources = running.sources.clone();
     sources.cpu = Arc::new(move || Some(cores.time()));
+    let _asking = ask_queue(Arc::clone(&rig.queue) as Arc<dyn JobQueue>, sources.queue.clone());
     // Whole rounds of the slots, so that where a window begins makes no difference.
-    let warm = WARM + 2 * world.slots;
-    let measured = MEASURED + 4 * world.slots;
+    // A store that throttles lets a tenth of a second's worth of writes through first.
+    let burst = if world.writes == UNLIMITED { 0 } else { world.writes as usize / 2 };
+    let warm = WARM + 2 * world.slots + burst;
+    let measured = MEASURED + 2 * world.slots;
+    // Those at work, on their way and ahead, and two batches to be deleted come on top: the queue has more to the end.
+    let messages = warm + measured + 4 * world.slots + 20 * world.receivers + 40;
+    match world.sent {
+        Some(rate) => drop(tokio::spawn(feed(rig.clone(), rate))),
+        None => (0..messages).for_each(|_| drop(rig.message("x"))),
+    }
     until_done(&rig.meters, warm).await;
     let began = Instant::now();
     let mut sampler = Sampler::new(sources, LONG);
@@ -263,7 +288,6 @@ async fn watch(world: &World) -> Seen {
     let rate = jobs as f64 / began.elapsed().as_secs_f64();
     let snapshot = sampler.snapshot();
     let load = format!("{:?}", sampler.load());
-    feeding.abort();
     running.end_or_die(std::future::ready(())).await;
     Seen { rate, bottleneck: named(snapshot), load }
 }
@@ -272,22 +296,11 @@ fn named(snapshot: Snapshot) -> Option<Bottleneck> {
     snapshot.bottleneck
 }
 
-/// Keeps the queue filled, or sends as many a second as there are.
-async fn feed(rig: Rig, world: World) {
-    let plenty = 40 + 20 * world.receivers + 4 * world.slots;
+/// Sends so many messages a second for ever.
+async fn feed(rig: Rig, rate: f64) {
     loop {
-        match world.sent {
-            Some(rate) => {
-                rig.message("x");
-                tokio::time::sleep(Duration::from_secs_f64(1.0 / rate)).await;
-            }
-            None => {
-                while rig.queue.visible() < plenty {
-                    rig.message("x");
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        }
+        rig.message("x");
+        tokio::time::sleep(Duration::from_secs_f64(1.0 / rate)).await;
     }
 }
 
@@ -295,8 +308,10 @@ fn done(meters: &Meters) -> usize {
     meters.jobs(Ended::Ok) as usize
 }
 
+/// Waits until so many are done, looking so often that the time is right to half a percent.
 async fn until_done(meters: &Meters, jobs: usize) {
+    let began = Instant::now();
     while done(meters) < jobs {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep((began.elapsed() / 200).max(Duration::from_millis(1))).await;
     }
 }
