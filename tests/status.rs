@@ -8,8 +8,8 @@ use batchpipe::error::{ServiceError, ServiceErrorKind, Stage};
 use batchpipe::meter::{Ended, Meters, State};
 use batchpipe::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use batchpipe::status::{
-    About, Bottleneck, Concurrency, CpuLoad, Errors, Leases, Ledger, Load, Mode, Progress, QueueCounts, QueueNow, Sampler, Screen, Snapshot,
-    Sources, StageLoad, StageNow, Totals, ask_queue, bottleneck, events, lines, panel, show,
+    About, Bottleneck, Concurrency, CpuLoad, Errors, Leases, Ledger, Load, Mode, Progress, QueueCounts, QueueNow,
+    Sampler, Screen, Snapshot, Sources, StageLoad, StageNow, Totals, ask_queue, bottleneck, events, lines, panel, show,
 };
 use tokio::sync::watch;
 
@@ -350,13 +350,37 @@ fn what_is_used_up_is_the_bottleneck_and_the_setting_that_helps_is_named() {
     for (what, load, stage, cause, knob) in [
         ("a full CPU", Load { cpu: cpu(3.9, Some(0.1)), ..few(1.0) }, "process", "cpu", None),
         ("a CPU that others fill", Load { cpu: cpu(1.2, Some(0.0)), ..load() }, "download", "cpu", None),
-        ("others fill it, and we need none", Load { cpu: cpu(0.1, Some(0.0)), ..few(1.0) }, "process", "processors", Some("--processors")),
+        (
+            "others fill it, and we need none",
+            Load { cpu: cpu(0.1, Some(0.0)), ..few(1.0) },
+            "process",
+            "processors",
+            Some("--processors"),
+        ),
         ("a CPU that computes in bursts", burst, "process", "cpu", None),
-        ("processors of jobs that wait for their input", Load { processors: 1.0, short_of_processors: 3.0, ..load() }, "download", "latency", None),
+        (
+            "processors of jobs that wait for their input",
+            Load { processors: 1.0, short_of_processors: 3.0, ..load() },
+            "download",
+            "latency",
+            None,
+        ),
         ("a CPU that is not known", Load { cpu: None, ..few(1.0) }, "process", "processors", Some("--processors")),
-        ("processors that are taken and nobody waits", Load { short_of_processors: 0.0, ..few(1.0) }, "process", "slots", Some("--concurrency")),
+        (
+            "processors that are taken and nobody waits",
+            Load { short_of_processors: 0.0, ..few(1.0) },
+            "process",
+            "slots",
+            None,
+        ),
         ("memory", Load { short_of_memory: 0.9, slots: 64.0, ..load() }, "download", "memory", Some("--memory")),
-        ("a far store, and too little memory for the slots", Load { short_of_memory: 0.9, slots: 24.0, ..load() }, "download", "latency", Some("--memory")),
+        (
+            "a far store, and too little memory for the slots",
+            Load { short_of_memory: 0.9, slots: 24.0, ..load() },
+            "download",
+            "latency",
+            Some("--memory"),
+        ),
         ("slots", load(), "download", "slots", Some("--concurrency")),
         ("slots of jobs that wait in a step", process(load()), "process", "slots", Some("--concurrency")),
         ("slots, and no memory for more jobs", Load { memory: 0.95, ..load() }, "download", "latency", None),
@@ -367,12 +391,36 @@ fn what_is_used_up_is_the_bottleneck_and_the_setting_that_helps_is_named() {
         ("a queue that throttles", with(easy(), Stage::Receive, 0.0, 0.9), "receive", "throttled", None),
         ("deletes", with(easy(), Stage::Acknowledge, 16.0, 0.0), "delete", "slots", Some("--concurrency")),
         ("a far queue", easy(), "receive", "queue_calls", Some("--receivers")),
-        ("a far queue and few messages in a receive", Load { asked: 7.0, at_work: 10.0, ..easy() }, "receive", "queue_calls", Some("--concurrency")),
-        ("a far queue and few slots", Load { asked: 2.0, at_work: 10.0, ..easy() }, "receive", "slots", Some("--concurrency")),
-        ("slots that wait for messages that nobody has sent", Load { on_call: 12.0, waiting: Some(0), ..easy() }, "receive", "queue_empty", None),
+        (
+            "a far queue and few messages in a receive",
+            Load { asked: 7.0, at_work: 10.0, ..easy() },
+            "receive",
+            "queue_calls",
+            Some("--concurrency"),
+        ),
+        (
+            "a far queue and few slots",
+            Load { asked: 2.0, at_work: 10.0, ..easy() },
+            "receive",
+            "slots",
+            Some("--concurrency"),
+        ),
+        (
+            "slots that wait for messages that nobody has sent",
+            Load { on_call: 12.0, waiting: Some(0), ..easy() },
+            "receive",
+            "queue_empty",
+            None,
+        ),
         ("an empty queue", Load { brought: Some(0.1), ..easy() }, "receive", "queue_empty", None),
         ("a queue that counts nothing", Load { waiting: Some(0), ..easy() }, "receive", "queue_empty", None),
-        ("nothing at all", with(Load { at_work: 0.0, brought: None, ..easy() }, Stage::Acknowledge, 0.0, 0.0), "receive", "queue_empty", None),
+        (
+            "nothing at all",
+            with(Load { at_work: 0.0, brought: None, ..easy() }, Stage::Acknowledge, 0.0, 0.0),
+            "receive",
+            "queue_empty",
+            None,
+        ),
     ] {
         let named = bottleneck(&load).unwrap_or_else(|| panic!("nothing is named of {what}"));
         assert_eq!((named.stage, named.cause, named.knob), (stage, cause, knob), "{what}: {named:?}");

@@ -41,8 +41,7 @@ impl Level {
     fn advanced(&self) -> MutexGuard<'_, Inside> {
         let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let passed =
-            inside.updated.replace(now).map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
+        let passed = inside.updated.replace(now).map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
         let present = inside.now;
         if present > 0 {
             inside.any += passed;

@@ -120,8 +120,7 @@ impl StageMeter {
 
     /// What has become of the items that were taken: passed on, failed, given up, still here. Their sum is `items_in`.
     pub fn left(&self) -> [u64; 4] {
-        let [out, failed, dropped] =
-            [&self.items_out, &self.failed, &self.dropped].map(|number| number.load(Relaxed));
+        let [out, failed, dropped] = [&self.items_out, &self.failed, &self.dropped].map(|number| number.load(Relaxed));
         [out, failed, dropped, u64::from(self.in_progress())]
     }
 

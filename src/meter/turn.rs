@@ -164,7 +164,8 @@ mod tests {
         turns[0].ended(true);
         turns[0].ended(false);
         turns[1].ended(false);
-        let gone: Result<(), _> = Arc::clone(&turns[2]).through(async { Err(JobError::disconnected(Stage::Process)) }).await;
+        let gone: Result<(), _> =
+            Arc::clone(&turns[2]).through(async { Err(JobError::disconnected(Stage::Process)) }).await;
         assert!(gone.is_err());
         let [out, failed, dropped, here] = meters.stage(Stage::Process).left();
         assert_eq!([out, failed, dropped, here], [1, 1, 1, 2]);

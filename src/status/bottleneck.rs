@@ -16,26 +16,16 @@
 //! thing free in turn, and each named setting turned, and compares.
 
 use super::Bottleneck;
+use super::load::{CLOSE, CpuLoad, FULL, IDLE, Load};
 use crate::error::Stage;
+use crate::tuner::Concurrency;
 
-/// The part of something that is used from which it counts as used up: what changes each millisecond never reads as the whole.
-const FULL: f64 = 0.85;
-
-/// The same of batches under way.
+/// The part of the batches that may be under way at once from which no more may.
 const SLOTS_FULL: f64 = 0.85;
-
-/// Room for so many times as many jobs is no room: a slot is empty for a moment between two jobs.
-const CLOSE: f64 = 1.15;
-
-/// The same where the queue has no more: then even a few empty slots are empty for want of messages.
-const NEARLY_FULL: f64 = 1.05;
 
 /// Room for so many times as many jobs is room for twice the slots. Objects of many parts take more than they must where there is
 /// more, and with too many at once each of them gets too little.
 const ROOMY: f64 = 2.0;
-
-/// The part of the CPU from which it counts as used up where more steps compute than there are cores.
-const CROWDED: f64 = 0.75;
 
 /// Gains beyond this are alike: what is expected is no more exact.
 const PLAIN: f64 = 3.0;
@@ -43,123 +33,11 @@ const PLAIN: f64 = 3.0;
 /// The part of the largest gain from which another is as good: then the one with a setting is named.
 const TIE: f64 = 0.88;
 
-/// Jobs in a stage, or on their way, below which nothing goes on.
-const IDLE: f64 = 0.05;
-
-/// The part of the time in which somebody waits for memory from which the memory is used up.
-const SHORT: f64 = 0.5;
-
-/// The same where nearly all of it ([`NEARLY`]) is taken: whoever would wait for it may be waiting for the queue meanwhile.
-const RARELY: f64 = 0.2;
-
-/// The part of the memory that is nearly all.
-const NEARLY: f64 = 0.8;
-
-/// The part of the jobs that have less in flight than they may, for want of memory, from which the memory is used up.
-const CRAMPED: f64 = 0.4;
-
 /// The part of a stage's busy time that its calls spend waiting after a throttle from which the throttle is what counts.
 const THROTTLED: f64 = 0.25;
 
-/// The part of the messages asked for that came, from which the queue has more.
-const PLENTY: f64 = 0.5;
-
 /// The part of a whole batch that the receives ask for, from which more of them, and not larger ones, bring more.
 const WHOLE: f64 = 0.75;
-
-/// The part of the cores that we use from which a machine full of other work is full for us, too: a program that waits uses a few percent.
-const OURS: f64 = 0.25;
-
-/// What one stage did, on average over the time looked at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StageLoad {
-    /// Which.
-    pub stage: Stage,
-    /// Items that were worked on, those that waited for a neighbour or for a permit left out.
-    pub busy: f64,
-    /// Calls that waited to be made again because the service throttled them.
-    pub throttled: f64,
-}
-
-/// What the CPU did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CpuLoad {
-    /// Cores that we used.
-    pub used: f64,
-    /// Cores that were idle, if that is known.
-    pub idle: Option<f64>,
-    /// Cores that we may use.
-    pub cores: f64,
-}
-
-impl CpuLoad {
-    /// The cores that we had, or could have had.
-    fn ours(&self) -> f64 {
-        let free = self.idle.map_or(self.cores, |idle| self.used + idle);
-        free.clamp(OURS * self.cores, self.cores)
-    }
-
-    /// The part of them that we used.
-    pub fn share(&self) -> f64 {
-        if self.cores > 0.0 { (self.used / self.ours()).min(1.0) } else { 0.0 }
-    }
-
-    fn is_shared(&self) -> bool {
-        self.ours() < FULL * self.cores
-    }
-}
-
-/// How the number of jobs at once is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Concurrency {
-    /// By a person.
-    Fixed,
-    /// By `--concurrency auto`, which has not found an end yet.
-    Climbing,
-    /// By `--concurrency auto`: more did no more.
-    Found,
-    /// By `--concurrency auto`, which may raise it no further.
-    Most,
-}
-
-/// What was used of what there is, on average over the time looked at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Load {
-    /// The stages of the command.
-    pub stages: Vec<StageLoad>,
-    /// The CPU, if it is known.
-    pub cpu: Option<CpuLoad>,
-    /// The part of the processors that was taken.
-    pub processors: f64,
-    /// How many processors there may be at once.
-    pub processor_slots: f64,
-    /// Jobs that waited for a processor.
-    pub short_of_processors: f64,
-    /// The part of the time in which something waited for memory.
-    pub short_of_memory: f64,
-    /// Jobs that had less in flight than they may, for want of memory.
-    pub cramped: f64,
-    /// The part of the memory that is reserved.
-    pub memory: f64,
-    /// Jobs at work.
-    pub at_work: f64,
-    /// Slots that are held for messages that a receive is to bring.
-    pub on_call: f64,
-    /// Job slots.
-    pub slots: f64,
-    /// How their number is set.
-    pub concurrency: Concurrency,
-    /// Batches that may be deleted, or sent, at once.
-    pub settling: f64,
-    /// Messages asked for in one receive.
-    pub asked: f64,
-    /// The part of them that came; none if no receive was answered.
-    pub brought: Option<f64>,
-    /// Messages that wait in the queue, if it has said.
-    pub waiting: Option<u64>,
-    /// Receivers at work, waits included.
-    pub receivers: f64,
-}
 
 /// What holds the work up. `None` where nothing goes on, or it can't be told.
 pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
@@ -183,88 +61,6 @@ pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
         return Some(named(last.stage, "slots", "queue calls", hint, Some("--concurrency")));
     }
     if load.is_starved() { Some(starved(load)) } else { Some(at_once(load)) }
-}
-
-impl Load {
-    /// Whether the CPU is used up. Steps that come in bursts wait for a core half of the time, and leave it idle at others.
-    fn fills(&self, cpu: &CpuLoad) -> bool {
-        let crowded = self.processors * self.processor_slots > cpu.cores && self.busy(Stage::Process) > cpu.cores;
-        cpu.share() >= if crowded { CROWDED } else { FULL }
-    }
-
-    /// The part of the processors that does something. Others are taken by jobs that wait for their input, or for room for their
-    /// output.
-    fn processors_at_work(&self) -> f64 {
-        let taken = self.processors * self.processor_slots;
-        if self.busy(Stage::Process) >= taken / 2.0 { self.processors } else { 0.0 }
-    }
-
-    /// The stage that waits for the store the most.
-    fn store_stage(&self) -> Stage {
-        if self.busy(Stage::Download) > self.busy(Stage::Upload) { Stage::Download } else { Stage::Upload }
-    }
-
-    fn busy(&self, stage: Stage) -> f64 {
-        self.stages.iter().find(|load| load.stage == stage).map_or(0.0, |load| load.busy)
-    }
-
-    /// Whether the queue has more than what is asked for. One message that is asked for, and comes when somebody sends it, is all that
-    /// was asked for, too; so a queue that has fewer messages than we have slots counts as empty.
-    fn has_more(&self) -> bool {
-        let waits = self.waiting.is_none_or(|waiting| waiting as f64 > self.asked.max(self.slots));
-        waits && self.brought.is_some_and(|brought| brought >= PLENTY)
-    }
-
-    /// Whether jobs find slots and memory, and there are too few messages.
-    fn is_starved(&self) -> bool {
-        let close = if self.has_more() { CLOSE } else { NEARLY_FULL };
-        self.room_in_slots() > close && self.room_in_memory() > 1.0
-    }
-
-    /// How many times as many jobs the slots would take. A slot that is held for a message which is on its way is taken; one that is
-    /// held for a message which somebody has still to send is not.
-    fn room_in_slots(&self) -> f64 {
-        let on_call = if self.has_more() || self.has(Stage::Read) { self.on_call } else { 0.0 };
-        self.slots / (self.at_work + on_call).max(f64::MIN_POSITIVE)
-    }
-
-    /// The same of the memory.
-    fn room_in_memory(&self) -> f64 {
-        let short = if self.memory >= NEARLY { RARELY } else { SHORT };
-        if self.short_of_memory >= short || self.cramped >= CRAMPED * self.at_work {
-            return 1.0;
-        }
-        1.0 / self.memory.max(f64::MIN_POSITIVE)
-    }
-
-    /// How many times as much work processors and cores would take.
-    fn room_for_work(&self) -> f64 {
-        let cpu = self.cpu.map_or(0.0, |cpu| cpu.share());
-        1.0 / self.processors_at_work().max(cpu).max(f64::MIN_POSITIVE)
-    }
-
-    /// How many times as many jobs they would take. A processor that waits for its job's input is taken all the same.
-    fn room_for_jobs(&self) -> f64 {
-        let taken = if self.short_of_processors >= IDLE { self.processors } else { self.processors_at_work() };
-        self.room_for_work().min(1.0 / taken.max(f64::MIN_POSITIVE))
-    }
-
-    /// Jobs that wait for an answer of the store.
-    fn in_store(&self) -> f64 {
-        let of_store = |load: &&StageLoad| matches!(load.stage, Stage::Download | Stage::Upload);
-        self.stages.iter().filter(of_store).map(|load| load.busy).sum::<f64>().min(self.at_work)
-    }
-
-    fn has(&self, stage: Stage) -> bool {
-        self.stages.iter().any(|load| load.stage == stage)
-    }
-
-    /// The stage in which the jobs spend most of their time, of those that a job is in.
-    fn heaviest(&self) -> Stage {
-        let of_jobs = |load: &&StageLoad| !matches!(load.stage, Stage::Receive | Stage::Acknowledge | Stage::Send);
-        let heaviest = self.stages.iter().filter(of_jobs).max_by(|one, other| one.busy.total_cmp(&other.busy));
-        heaviest.map_or(Stage::Process, |load| load.stage)
-    }
 }
 
 fn named(
@@ -323,7 +119,11 @@ fn at_once(load: &Load) -> Bottleneck {
         }
         () if by_slots && is_best(more_slots) => of_slots(load, knob),
         () if nearer_queue > nearer_store => {
-            let hint = if knob.is_some() { "more jobs at once hide it" } else { MORE_OF_BOTH };
+            let hint = match knob {
+                Some("--memory") => "raise --memory: more jobs at once hide the wait",
+                Some(_) => "raise --concurrency: more jobs at once hide the wait",
+                None => together(load),
+            };
             named(Stage::Receive, "queue_calls", "queue calls", hint, knob)
         }
         () if nearer_store > CLOSE => of_latency(load, load.store_stage(), knob),
@@ -331,9 +131,14 @@ fn at_once(load: &Load) -> Bottleneck {
     }
 }
 
-const MORE_OF_BOTH: &str = "raise --concurrency and --memory together: each alone does little";
-
-const MORE_PROCESSORS: &str = "raise --concurrency and --processors together: each alone does little";
+/// What to raise where more slots alone would only wait for something else.
+fn together(load: &Load) -> &'static str {
+    if load.room_in_memory() < ROOMY {
+        "raise --concurrency and --memory together: each alone does little"
+    } else {
+        "raise --concurrency and --processors together: each alone does little"
+    }
+}
 
 /// All slots have jobs, and there are no more slots.
 fn of_slots(load: &Load, knob: Option<&'static str>) -> Bottleneck {
@@ -344,8 +149,10 @@ fn of_slots(load: &Load, knob: Option<&'static str>) -> Bottleneck {
         _ => "job slots",
     };
     match (load.concurrency, knob) {
-        (Concurrency::Fixed, Some(_)) => named(stage, "slots", reason, "raise --concurrency while jobs/s still grow", knob),
-        (Concurrency::Fixed, None) => named(stage, "slots", reason, MORE_OF_BOTH, None),
+        (Concurrency::Fixed, Some(_)) => {
+            named(stage, "slots", reason, "raise --concurrency while jobs/s still grow", knob)
+        }
+        (Concurrency::Fixed, None) => named(stage, "slots", reason, together(load), None),
         _ => Bottleneck { reason, ..of_latency(load, stage, knob) },
     }
 }
@@ -358,8 +165,7 @@ fn of_latency(load: &Load, stage: Stage, knob: Option<&'static str>) -> Bottlene
         (None, Concurrency::Climbing) => ("latency", "nothing: --concurrency auto is looking for more"),
         (None, Concurrency::Found) => ("line", "as fast as the line: more at once did no more; more machines"),
         (None, Concurrency::Most) => ("latency", "more machines: --concurrency auto is at its most"),
-        (None, Concurrency::Fixed) if load.room_in_memory() >= ROOMY => ("latency", MORE_PROCESSORS),
-        (None, Concurrency::Fixed) => ("latency", MORE_OF_BOTH),
+        (None, Concurrency::Fixed) => ("latency", together(load)),
     };
     let reason = if cause == "line" { "network" } else { "store answers" };
     named(stage, cause, reason, hint, knob)

@@ -17,6 +17,7 @@ mod bottleneck;
 pub mod events;
 pub mod lines;
 pub mod listener;
+mod load;
 pub mod panel;
 mod port;
 mod sampler;
@@ -25,7 +26,9 @@ mod snapshot;
 mod sources;
 pub mod words;
 
-pub use bottleneck::{Concurrency, CpuLoad, Load, StageLoad, bottleneck};
+pub use crate::tuner::Concurrency;
+pub use bottleneck::bottleneck;
+pub use load::{CpuLoad, Load, StageLoad};
 pub use sampler::Sampler;
 pub use screen::Screen;
 pub use snapshot::{Bottleneck, Errors, Ledger, Progress, QueueNow, Snapshot, StageNow};

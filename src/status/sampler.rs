@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::bottleneck::{CpuLoad, Load, StageLoad, bottleneck};
+use super::bottleneck::bottleneck;
+use super::load::{CpuLoad, Load, StageLoad};
 use super::{Errors, Ledger, Memory, Progress, QueueNow, Snapshot, Sources, StageNow};
 use crate::error::Stage;
 use crate::meter::{Ended, State};

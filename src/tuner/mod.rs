@@ -20,7 +20,6 @@ use self::trial::Pace;
 use crate::error::Stage;
 use crate::limit::{Lane, Limit, Seen};
 use crate::meter::{Meters, State};
-use crate::status::Concurrency;
 
 mod change;
 mod climb;
@@ -66,6 +65,19 @@ pub const MOST: usize = 1000;
 
 /// CPU seconds that this process has used so far.
 pub type Cpu = fn() -> Option<f64>;
+
+/// How the number of jobs at once is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// By a person.
+    Fixed,
+    /// By `--concurrency auto`, which has not found an end yet.
+    Climbing,
+    /// By `--concurrency auto`: more did no more.
+    Found,
+    /// By `--concurrency auto`, which may raise it no further.
+    Most,
+}
 
 /// Moves the limits of one pipeline.
 #[derive(Clone, Debug)]

@@ -77,8 +77,7 @@ fn judge(seed: u64) -> Judgement {
 }
 
 fn judged() -> Vec<Judgement> {
-    let seeds = number("BATCHPIPE_SEED")
-        .map_or(0..number("BATCHPIPE_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let seeds = number("BATCHPIPE_SEED").map_or(0..number("BATCHPIPE_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let (next, all) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
