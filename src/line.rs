@@ -28,6 +28,7 @@ impl Pipeline {
     /// One delivery, from lease to result: its message, and those behind it. What is still to be settled is returned.
     pub(crate) async fn line(self, delivery: Delivery) -> Vec<Finished> {
         let Delivery { message, lease, room, slot, behind } = delivery;
+        let slot = (slot, self.intake.meters.at_work.enter());
         if !behind.is_empty() {
             room.keep();
         }

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{ServiceError, ServiceErrorKind, Stage};
 use crate::limit::Lane;
 use crate::meter::Meters;
 
@@ -32,6 +32,17 @@ impl Call {
     /// A call of the queue.
     pub const fn queue(op: &'static str) -> Self {
         Self { service: "queue", op }
+    }
+
+    /// The stage that makes the call, for where its time goes.
+    fn stage(&self) -> Stage {
+        match (self.service, self.op) {
+            ("store", "get" | "head") => Stage::Download,
+            ("store", _) => Stage::Upload,
+            (_, "receive") => Stage::Receive,
+            (_, "send") => Stage::Send,
+            _ => Stage::Acknowledge,
+        }
     }
 }
 
@@ -143,12 +154,14 @@ impl Retry {
         failures: u32,
         error: ServiceError,
     ) -> Result<(), ServiceError> {
-        if error.kind == ServiceErrorKind::Throttled {
+        let throttled = error.kind == ServiceErrorKind::Throttled;
+        if throttled {
             meters.throttled(call.service);
         }
         if failures >= self.attempts {
             return Err(error);
         }
+        let _throttled = throttled.then(|| meters.stage(call.stage()).throttled.enter());
         meters.retried(call.service, call.op, error.kind.as_str());
         tracing::debug!(failures, code = ?error.code, cause = ?error.message, "trying again");
         tokio::time::sleep(self.delay(failures)).await;

@@ -148,7 +148,9 @@ impl Submit {
         if item.queued || is_sent {
             return Staged::Over(Submitted { sent: 1, before: 1, ..Submitted::default() });
         }
+        let at_work = self.meters.at_work.enter();
         let put = self.put(&item).await;
+        drop(at_work);
         self.circuit.note(&put);
         match put {
             Ok(()) => Staged::Ready(item),

@@ -32,10 +32,13 @@ mod spare;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::link;
+use crate::meter::{Level, Present};
 use crate::sync::{Mutex, MutexGuard};
 pub use buffer::Buffer;
 pub use claim::Claim;
@@ -60,6 +63,11 @@ pub struct Budget {
     full: u64,
     state: Mutex<State>,
     changed: Notify,
+    began: Instant,
+    /// Whoever waits for a job's minimum, or for a job to grow.
+    short: Arc<Level>,
+    /// Jobs that have less in flight than they may, for want of room.
+    cramped: Arc<Level>,
 }
 
 #[derive(Debug)]
@@ -75,13 +83,29 @@ struct State {
     growing: usize,
     /// Empty buffers in what is free.
     spare: Spare,
+    /// What was free summed over the time, in byte-seconds, up to an instant.
+    area: (f64, Instant),
 }
 
 impl State {
     /// Takes `bytes` of what is free; returns the buffers that lay there.
     fn take(&mut self, bytes: u64) -> Vec<Buffer> {
+        self.look();
         self.free -= bytes;
         self.spare.shrink(self.free)
+    }
+
+    /// Gives `bytes` back.
+    fn give(&mut self, bytes: u64) {
+        self.look();
+        self.free += bytes;
+    }
+
+    /// Brings the sum up to date.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.area.1).as_secs_f64();
+        self.area = (self.area.0 + self.free as f64 * passed, now);
     }
 
     /// Keeps `buffer` if there is free room to keep it in.
@@ -112,9 +136,18 @@ impl Budget {
     pub fn new(total: u64, part: u64) -> Arc<Self> {
         let total = total.max(2 * part);
         let full = (part + LINK_BYTES).min(total - part);
-        let state =
-            State { free: total, extra: 0, waiting: 0, writes: BTreeMap::new(), growing: 0, spare: Spare::default() };
-        Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new() })
+        let state = State {
+            free: total,
+            extra: 0,
+            waiting: 0,
+            writes: BTreeMap::new(),
+            growing: 0,
+            spare: Spare::default(),
+            area: (0.0, Instant::now()),
+        };
+        let began = state.area.1;
+        let (short, cramped) = (Arc::default(), Arc::default());
+        Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new(), began, short, cramped })
     }
 
     /// All there is, in bytes.
@@ -125,6 +158,24 @@ impl Budget {
     /// What is granted now, in bytes.
     pub fn reserved(&self) -> u64 {
         self.total - self.lock().free
+    }
+
+    /// What has been granted so far, summed over the time: a byte for two seconds are two.
+    pub fn held(&self) -> f64 {
+        let mut state = self.lock();
+        state.look();
+        let (free, now) = state.area;
+        (self.total as f64 * now.saturating_duration_since(self.began).as_secs_f64() - free).max(0.0)
+    }
+
+    /// For how long somebody has waited for a job's minimum, or for a job to grow.
+    pub fn waited(&self) -> Duration {
+        self.short.any()
+    }
+
+    /// For how long jobs have had less in flight than they may, for want of room; summed over the jobs.
+    pub fn cramped(&self) -> Duration {
+        self.cramped.sum()
     }
 
     /// Waits for the minimum of a job whose input has `size` bytes, if that is known. Holds nothing meanwhile.
@@ -241,7 +292,7 @@ impl Budget {
 
     fn release(&self, bytes: u64, buffers: impl IntoIterator<Item = Buffer>) {
         let mut state = self.lock();
-        state.free += bytes;
+        state.give(bytes);
         buffers.into_iter().for_each(|buffer| state.keep(buffer));
         drop(state);
         self.changed.notify_waiters();
@@ -263,36 +314,42 @@ impl Budget {
 }
 
 /// One job waiting for its minimum, counted for as long as it waits.
-struct Waiting<'a>(&'a Budget);
+struct Waiting<'a> {
+    budget: &'a Budget,
+    _short: Present,
+}
 
 impl<'a> Waiting<'a> {
     fn new(budget: &'a Budget) -> Self {
         budget.lock().waiting += 1;
-        Self(budget)
+        Self { budget, _short: budget.short.enter() }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
+        self.budget.lock().waiting -= 1;
     }
 }
 
 /// One job waiting to grow, counted for as long as it waits.
 #[derive(Debug)]
-pub(crate) struct Growing<'a>(&'a Budget);
+pub(crate) struct Growing<'a> {
+    budget: &'a Budget,
+    _short: Present,
+}
 
 impl<'a> Growing<'a> {
     fn new(budget: &'a Budget) -> Self {
         budget.lock().growing += 1;
-        Self(budget)
+        Self { budget, _short: budget.short.enter() }
     }
 }
 
 impl Drop for Growing<'_> {
     fn drop(&mut self) {
-        self.0.lock().growing -= 1;
-        self.0.changed.notify_waiters();
+        self.budget.lock().growing -= 1;
+        self.budget.changed.notify_waiters();
     }
 }
 

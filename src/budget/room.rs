@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Budget, Buffer, Claim, Growing};
+use crate::meter::Present;
 use crate::sync::{Mutex, MutexGuard};
 
 /// What one job holds.
@@ -80,7 +81,7 @@ impl Room {
             state.remove(held.write);
             state.add(write);
         }
-        state.free += spare;
+        state.give(spare);
         (held.read, held.write) = (read, write);
         let fitting = held.spare.len().min(budget.parts(read, write));
         held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer));
@@ -178,6 +179,11 @@ impl Room {
         self.shared.budget.try_extra(bytes).map(Claim::extra)
     }
 
+    /// Notes, until it is dropped, that the job would have more in flight if there were more room.
+    pub fn cramped(&self) -> Present {
+        self.shared.budget.cramped.enter()
+    }
+
     fn try_claim(&self, own: &Arc<Semaphore>, bytes: u64) -> Option<Claim> {
         match Arc::clone(own).try_acquire_owned() {
             Ok(permit) => Some(Claim::own(permit, &self.shared)),
@@ -189,6 +195,7 @@ impl Room {
         if let Some(claim) = self.try_claim(own, bytes) {
             return claim;
         }
+        let _cramped = self.cramped();
         // The permit comes back when the bytes in the room have been used up, by a stage that waits for nothing of ours.
         match Arc::clone(own).acquire_owned().await {
             Ok(permit) => Claim::own(permit, &self.shared),
@@ -211,7 +218,7 @@ impl Drop for Lent {
             state.remove(held.write);
             state.add(own);
         }
-        state.free += held.write - own;
+        state.give(held.write - own);
         held.write = own;
         let fitting = held.spare.len().min(budget.parts(held.read, held.write));
         held.spare.split_off(fitting).into_iter().for_each(|buffer| state.keep(buffer));

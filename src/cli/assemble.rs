@@ -111,23 +111,8 @@ fn watched(pipeline: &Pipeline, working: &Working, poll: Duration) -> Option<Wat
 
 /// What a screen shows of a pipeline.
 pub(super) fn sources(pipeline: &Pipeline, working: &Working, how: Receive, about: status::About) -> Sources {
-    let (budget, leases) = (Arc::clone(&pipeline.intake.budget), Arc::clone(&pipeline.intake.leases));
-    let mut sources = Sources::new(Arc::clone(&pipeline.intake.meters), about);
-    sources.slots = working.concurrency.get();
-    sources.receivers = how.polls(working.concurrency.get());
-    sources.limits = pipeline.tuner.clone().map(|tuner| {
-        let now = move || {
-            let [jobs, reads, writes] = tuner.now();
-            status::Limits { jobs, reads, writes, receivers: how.polls(jobs), slot_time: tuner.jobs().area() }
-        };
-        Arc::new(now) as Arc<dyn Fn() -> status::Limits + Send + Sync>
-    });
+    let mut sources = Sources::of(pipeline, how, about);
     sources.processors = working.processors.get();
-    sources.memory = Arc::new(move || status::Memory { reserved: budget.reserved(), budget: budget.total() });
-    sources.leases = Arc::new(move || {
-        let health = leases.health();
-        status::Leases { held: health.held, shortest_remaining: health.shortest }
-    });
     sources
 }
 

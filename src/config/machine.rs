@@ -86,9 +86,57 @@ pub fn memory(root: &Path) -> u64 {
     limits.chain(total).filter(|bytes| *bytes > 0).min().unwrap_or(UNKNOWN_MEMORY)
 }
 
+/// The cores that the cgroups above this process allow, if they set a limit. `root` is `/` but in tests.
+pub fn cpu_quota(root: &Path) -> Option<f64> {
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let groups = read(root.join("proc/self/cgroup"));
+    let quotas = groups.lines().flat_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next().unwrap_or(""), fields.next().unwrap_or("/"));
+        let relative = Path::new(path.trim_start_matches('/'));
+        let of_level = |level: &Path| match controllers {
+            "" => read(root.join("sys/fs/cgroup").join(level).join("cpu.max")),
+            names if names.split(',').any(|name| name == "cpu") => {
+                let folder = root.join("sys/fs/cgroup/cpu").join(level);
+                read(folder.join("cpu.cfs_quota_us")) + " " + &read(folder.join("cpu.cfs_period_us"))
+            }
+            _ => String::new(),
+        };
+        relative.ancestors().map(of_level).collect::<Vec<_>>()
+    });
+    // `max 100000` and `-1 100000` are no limit.
+    let cores = quotas.filter_map(|text| {
+        let mut numbers = text.split_whitespace().map(str::parse::<f64>);
+        let (quota, period) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        (quota > 0.0 && period > 0.0).then_some(quota / period)
+    });
+    cores.min_by(f64::total_cmp)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_quota_of_the_cpu_is_the_least_of_every_cgroup_above_and_may_be_a_part_of_a_core() {
+        let quota = |files: &[(&str, &str)]| {
+            let root = tempfile::tempdir().unwrap();
+            for (path, text) in files {
+                let path = root.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            cpu_quota(root.path())
+        };
+        let (v2, v1) = (("proc/self/cgroup", "0::/a/b\n"), ("proc/self/cgroup", "3:cpu,cpuacct:/x\n"));
+        assert_eq!(quota(&[v2]), None);
+        assert_eq!(quota(&[v2, ("sys/fs/cgroup/a/b/cpu.max", "max 100000\n")]), None);
+        let parent = ("sys/fs/cgroup/a/cpu.max", "50000 100000\n");
+        assert_eq!(quota(&[v2, ("sys/fs/cgroup/a/b/cpu.max", "150000 100000\n"), parent]), Some(0.5));
+        let period = ("sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n");
+        assert_eq!(quota(&[v1, ("sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "250000\n"), period]), Some(2.5));
+        assert_eq!(quota(&[v1, ("sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "-1\n"), period]), None);
+    }
 
     fn machine(files: &[(&str, &str)]) -> u64 {
         let root = tempfile::tempdir().unwrap();

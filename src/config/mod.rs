@@ -26,7 +26,7 @@ mod working;
 pub use file::files;
 pub use global::{Color, Global, LogFormat, LogSettings, Progress};
 pub use layers::{Layers, Origin, Typed};
-pub use machine::Machine;
+pub use machine::{Machine, cpu_quota};
 pub use map::MapConfig;
 pub use run::RunConfig;
 pub use source::Source;

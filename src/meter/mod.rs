@@ -8,11 +8,13 @@
 //! Bounded: a fixed set of numbers a stage. The lock is held for a few additions.
 
 mod durations;
+mod level;
 mod notices;
 mod stage;
 mod turn;
 
 pub use durations::Durations;
+pub use level::{Level, Present};
 pub use notices::Notices;
 pub use stage::{StageMeter, State};
 pub use turn::{Turn, Waiting};
@@ -64,6 +66,18 @@ pub struct Meters {
     pub kept: AtomicU64,
     /// Those of them that hold up the messages behind them in a FIFO group.
     pub holding_up: AtomicU64,
+    /// Jobs that have a slot and are at work.
+    pub at_work: Arc<Level>,
+    /// Slots that are held for messages that a receive is to bring.
+    pub on_call: Arc<Level>,
+    /// Processors that are taken.
+    pub processors: Arc<Level>,
+    /// Jobs that wait for a processor.
+    pub short_of_processors: Arc<Level>,
+    /// Messages that the receives so far asked for.
+    pub asked_for: AtomicU64,
+    /// Messages that they brought.
+    pub brought: AtomicU64,
     /// Bytes in the work directory.
     pub temp_bytes: AtomicU64,
     /// The kinds of events of which one was skipped.
@@ -154,6 +168,12 @@ impl Meters {
     pub fn throttled(&self, service: &'static str) {
         self.throttles.fetch_add(1, Relaxed);
         crate::metrics::throttle(service);
+    }
+
+    /// Counts a receive that asked for `asked` messages and was answered with `brought`.
+    pub fn answered(&self, asked: usize, brought: usize) {
+        self.asked_for.fetch_add(asked as u64, Relaxed);
+        self.brought.fetch_add(brought as u64, Relaxed);
     }
 
     /// Counts a `limit` that was moved for `reason`, each one of a few fixed words.

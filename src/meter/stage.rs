@@ -1,10 +1,12 @@
 //! The numbers of one stage, and how its time passes into the states it is in.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::Durations;
+use tokio::time::Instant;
+
+use super::{Durations, Level};
 
 /// What a stage is doing with its time. The names are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct StageMeter {
     pub items_out: AtomicU64,
     /// Items that failed here.
     pub failed: AtomicU64,
+    /// Items that ended neither well nor ill: given up since another stage of the job failed, or since nobody wants them.
+    pub dropped: AtomicU64,
     /// Bytes taken.
     pub bytes_in: AtomicU64,
     /// Bytes passed on.
@@ -55,6 +59,19 @@ pub struct StageMeter {
     pub last_success: AtomicU64,
     /// How long items took, whole and right ones.
     pub durations: Durations,
+    /// Calls that wait to be made again because the service throttled them.
+    pub throttled: Arc<Level>,
+}
+
+/// How an item leaves a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Passed on, whole and right.
+    Out,
+    /// It failed here.
+    Failed,
+    /// Given up.
+    Dropped,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +118,12 @@ impl StageMeter {
             .fold(changes, |sum, number| sum.wrapping_add(number.load(Relaxed)))
     }
 
+    /// What has become of the items that were taken: passed on, failed, given up, still here. Their sum is `items_in`.
+    pub fn left(&self) -> [u64; 4] {
+        let [out, failed, dropped] = [&self.items_out, &self.failed, &self.dropped].map(|number| number.load(Relaxed));
+        [out, failed, dropped, u64::from(self.in_progress())]
+    }
+
     /// How many turns are taken.
     pub fn in_progress(&self) -> u32 {
         self.in_state().iter().sum()
@@ -124,8 +147,14 @@ impl StageMeter {
     }
 
     /// A turn is over, in `state`.
-    pub(super) fn end(&self, state: State) {
+    pub(super) fn end(&self, state: State, how: Leaving) {
         self.changes.fetch_add(1, Relaxed);
+        let number = match how {
+            Leaving::Out => &self.items_out,
+            Leaving::Failed => &self.failed,
+            Leaving::Dropped => &self.dropped,
+        };
+        number.fetch_add(1, Relaxed);
         let mut clock = self.clock();
         clock.advance();
         clock.in_state[state as usize] -= 1;

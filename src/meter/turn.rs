@@ -2,8 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
+use super::stage::Leaving;
 use super::{Meters, StageMeter, State};
 use crate::error::{ErrorKind, JobError, Stage};
 
@@ -13,14 +16,15 @@ pub struct Turn {
     meters: Arc<Meters>,
     stage: Stage,
     began: Instant,
-    state: Mutex<State>,
+    /// None when the turn is over: what then still runs, on a thread that can't be stopped, counts no more.
+    state: Mutex<Option<State>>,
 }
 
 impl Turn {
     /// Begins a stage's work on one item.
     pub(super) fn begin(meters: Arc<Meters>, stage: Stage) -> Arc<Self> {
         meters.stage(stage).begin();
-        Arc::new(Self { meters, stage, began: Instant::now(), state: Mutex::new(State::Busy) })
+        Arc::new(Self { meters, stage, began: Instant::now(), state: Mutex::new(Some(State::Busy)) })
     }
 
     /// The stage whose turn it is.
@@ -31,6 +35,11 @@ impl Turn {
     /// The numbers of the stage.
     pub fn meter(&self) -> &StageMeter {
         self.meters.stage(self.stage)
+    }
+
+    /// The numbers of all stages.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// From now on the time is spent in `state`, until the guard is dropped: then the stage is busy again.
@@ -44,38 +53,60 @@ impl Turn {
     pub async fn through<T>(self: Arc<Self>, work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
         let result = work.await;
         // An echo of a neighbour's failure is no failure of this stage.
-        if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Disconnected) {
+        if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Disconnected) {
+            self.over(Leaving::Dropped);
+        } else {
             self.ended(result.is_ok());
         }
         result
     }
 
-    /// Counts the end of the item, and how long it took.
+    /// The turn is over. Counts how the item ended, and how long it took since the turn began.
     pub fn ended(&self, well: bool) {
+        self.ended_after(Some(self.began.elapsed()), well);
+    }
+
+    /// The turn is over. Counts how the item ended, and how long the item took, which may be less than the turn: a receiver waits
+    /// for places before it makes its call. `None` where the time says nothing about the stage.
+    pub fn ended_after(&self, took: Option<Duration>, well: bool) {
+        if !self.over(if well { Leaving::Out } else { Leaving::Failed }) {
+            return;
+        }
         let meter = self.meter();
-        let took = self.began.elapsed();
-        crate::metrics::stage_duration(self.stage, took);
+        if let Some(took) = took {
+            crate::metrics::stage_duration(self.stage, took);
+            if well {
+                meter.durations.record(took);
+            }
+        }
         if well {
-            meter.items_out.fetch_add(1, Relaxed);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             meter.last_success.store(now, Relaxed);
-            meter.durations.record(took);
-        } else {
-            meter.failed.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Ends the turn, unless it is over already.
+    fn over(&self, how: Leaving) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(state) = state {
+            self.meter().end(state, how);
+        }
+        state.is_some()
     }
 
     fn switch(&self, to: State) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.meter().switch(*state, to);
-        *state = to;
+        if let Some(before) = state.replace(to) {
+            self.meter().switch(before, to);
+        } else {
+            *state = None;
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let state = *self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.meter().end(state);
+        self.over(Leaving::Dropped);
     }
 }
 
@@ -91,11 +122,9 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_stage_that_is_done_is_not_busy_while_others_work() {
         let meters = Arc::new(Meters::default());
         let (first, second) = (meters.turn(Stage::Download), meters.turn(Stage::Upload));
@@ -106,23 +135,41 @@ mod tests {
         };
         let (done, also) = tokio::join!(first.through(async { Ok(()) }), second.through(slow));
         done.and(also).unwrap();
-        assert!(meters.stage(Stage::Download).time()[State::Busy as usize] < Duration::from_millis(350));
+        assert_eq!(meters.stage(Stage::Download).time()[State::Busy as usize], Duration::ZERO);
     }
 
-    #[test]
-    fn time_passes_into_the_state_a_turn_is_in_and_stops_with_the_turn() {
+    #[tokio::test(start_paused = true)]
+    async fn time_passes_into_the_state_a_turn_is_in_and_stops_with_the_turn() {
         let meters = Arc::new(Meters::default());
         let turn = meters.turn(Stage::Upload);
+        let pass = |millis| tokio::time::sleep(Duration::from_millis(millis));
         {
             let _waiting = turn.waits(State::WaitUpstream);
-            std::thread::sleep(Duration::from_millis(30));
+            pass(30).await;
         }
-        let during = meters.stage(Stage::Upload).time();
-        assert!(during[State::WaitUpstream as usize] >= Duration::from_millis(30));
-        drop(turn);
+        pass(7).await;
+        turn.ended(true);
         let after = meters.stage(Stage::Upload).time();
-        std::thread::sleep(Duration::from_millis(5));
-        assert_eq!(after, meters.stage(Stage::Upload).time());
+        assert_eq!(after, [7, 30, 0, 0].map(Duration::from_millis));
+        pass(5).await;
+        drop(turn.waits(State::WaitPermit));
+        assert_eq!(after, meters.stage(Stage::Upload).time(), "what goes on after the end counts no more");
         assert_eq!(meters.stage(Stage::Upload).in_progress(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_enters_a_stage_leaves_it_once_in_one_of_three_ways() {
+        let meters = Arc::new(Meters::default());
+        let turns: Vec<_> = (0..5).map(|_| meters.turn(Stage::Process)).collect();
+        turns[0].ended(true);
+        turns[0].ended(false);
+        turns[1].ended(false);
+        let gone: Result<(), _> =
+            Arc::clone(&turns[2]).through(async { Err(JobError::disconnected(Stage::Process)) }).await;
+        assert!(gone.is_err());
+        let [out, failed, dropped, here] = meters.stage(Stage::Process).left();
+        assert_eq!([out, failed, dropped, here], [1, 1, 1, 2]);
+        drop(turns);
+        assert_eq!(meters.stage(Stage::Process).left(), [1, 1, 3, 0]);
     }
 }

@@ -53,15 +53,21 @@ pub const ALL: &[Metric] = &[
         "batchpipe_stage_time_seconds_total",
         Seconds,
         &["stage", "state"],
-        "Time by stage and state (busy, wait_upstream, wait_downstream, wait_permit), in whole seconds; sums to slots x time. The bottleneck waits least.",
+        "Time by stage and state (busy, wait_upstream, wait_downstream, wait_permit), in whole seconds; sums to slots x time, in receive to receivers x time.",
     ),
     counter(
         "batchpipe_stage_items_total",
         Count,
         &["stage", "dir"],
-        "Items that a stage took (in) and passed on (out).",
+        "Items that a stage took (in) and passed on (out): jobs, in receive calls to the queue, in delete and send batches.",
     ),
     counter("batchpipe_stage_failures_total", Count, &["stage"], "Items that failed in a stage."),
+    counter(
+        "batchpipe_stage_dropped_total",
+        Count,
+        &["stage"],
+        "Items given up, since another stage of their job failed, or nobody wants them; in = out + failures + dropped + in progress.",
+    ),
     gauge("batchpipe_stage_in_progress", Count, &["stage"], "Items a stage is working on or waiting with."),
     counter(
         "batchpipe_stage_bytes_total",
@@ -73,7 +79,7 @@ pub const ALL: &[Metric] = &[
         "batchpipe_stage_duration_seconds",
         Seconds,
         &["stage"],
-        "Time a stage spent on one item, waits included.",
+        "Time a stage spent on one item, waits included; in receive, one call that brought messages, or failed.",
     ),
     gauge(
         "batchpipe_stage_last_success_timestamp_seconds",

@@ -21,10 +21,11 @@ use crate::meter::{Ended, State};
 use crate::status::Sources;
 use crate::task;
 
+mod cpu;
 mod list;
 mod process;
 
-pub use process::cpu_seconds;
+pub use cpu::{CpuTime, Program, cpu_seconds, cpu_time};
 
 pub use list::{ALL, Kind, Metric, reference};
 
@@ -150,6 +151,7 @@ fn export_stage(sources: &Sources, stage: Stage, offered: Duration) {
     counter!("batchpipe_stage_items_total", "stage" => name, "dir" => "in").absolute(meter.items_in.load(Relaxed));
     counter!("batchpipe_stage_items_total", "stage" => name, "dir" => "out").absolute(meter.items_out.load(Relaxed));
     counter!("batchpipe_stage_failures_total", "stage" => name).absolute(meter.failed.load(Relaxed));
+    counter!("batchpipe_stage_dropped_total", "stage" => name).absolute(meter.dropped.load(Relaxed));
     counter!("batchpipe_stage_bytes_total", "stage" => name, "dir" => "in").absolute(meter.bytes_in.load(Relaxed));
     counter!("batchpipe_stage_bytes_total", "stage" => name, "dir" => "out").absolute(meter.bytes_out.load(Relaxed));
     gauge!("batchpipe_stage_in_progress", "stage" => name).set(f64::from(meter.in_progress()));
@@ -172,7 +174,7 @@ fn export_process(sources: &Sources) {
         gauge!("batchpipe_runtime_tasks").set(runtime.num_alive_tasks() as f64);
         gauge!("batchpipe_runtime_queue_depth").set(runtime.global_queue_depth() as f64);
     }
-    if let Some(seconds) = process::cpu_seconds() {
+    if let Some(seconds) = cpu_seconds() {
         counter!("process_cpu_seconds_total").absolute(seconds as u64);
     }
     if let Some(bytes) = process::resident_bytes() {

@@ -1,20 +1,10 @@
-//! What the machine says about this process, from `/proc/self` and `getrusage`. A number that can't be read is
-//! left out; only the CPU time exists outside Linux.
+//! What the machine says about this process, from `/proc/self`. A number that can't be read is left out.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::sys::resource::{UsageWho, getrusage};
-
 /// The unit of times in `/proc/self/stat`: Linux fixes it at 100 a second for programs on every architecture that
 /// Rust's std runs on (`USER_HZ`, <https://man7.org/linux/man-pages/man7/time.7.html>).
-const TICKS_A_SECOND: f64 = 100.0;
-
-/// CPU time of this process in seconds.
-pub fn cpu_seconds() -> Option<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    Some(seconds(usage.user_time()) + seconds(usage.system_time()))
-}
+pub(super) const TICKS_A_SECOND: f64 = 100.0;
 
 /// Resident memory in bytes.
 pub(super) fn resident_bytes() -> Option<f64> {

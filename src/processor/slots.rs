@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::budget::{Lent, Room};
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::link::{Kept, Outlet};
-use crate::meter::{State, Turn};
+use crate::meter::{Present, State, Turn};
 
 /// The `--processors`, as a job comes to them.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ pub struct Slots {
 #[derive(Debug)]
 pub(crate) struct Slot {
     _room: Option<Arc<Lent>>,
+    _taken: Present,
     _place: OwnedSemaphorePermit,
 }
 
@@ -44,6 +45,7 @@ impl Slots {
                 Ok(place) => place,
                 Err(_) => {
                     waiting.get_or_insert_with(|| turn.waits(State::WaitPermit));
+                    let _short = turn.meters().short_of_processors.enter();
                     let place = Arc::clone(&self.free).acquire_owned().await;
                     place.map_err(|closed| {
                         JobError::new(Stage::Process, ErrorKind::Stopped, Code(602), closed.to_string())
@@ -51,12 +53,12 @@ impl Slots {
                 }
             };
             let (Some(room), Some(changed)) = (&self.room, changed) else {
-                return Ok(Slot { _room: None, _place: place });
+                return Ok(Slot { _room: None, _taken: turn.meters().processors.enter(), _place: place });
             };
             if let Some(lent) = room.try_lend().map(Arc::new) {
                 let kept: Kept = Arc::clone(&lent) as Kept;
                 output.keep(kept).await.map_err(|gone| gone.at(Stage::Process))?;
-                return Ok(Slot { _room: Some(lent), _place: place });
+                return Ok(Slot { _room: Some(lent), _taken: turn.meters().processors.enter(), _place: place });
             }
             drop(place);
             waiting.get_or_insert_with(|| turn.waits(State::WaitPermit));

@@ -134,13 +134,13 @@ impl Settling {
             let decision = self.decide(&finished);
             groups.entry(decision).or_default().push(finished);
         }
-        let (mut settled, mut gone) = (Settled::default(), 0);
+        let (mut settled, mut gone, mut well) = (Settled::default(), 0, true);
         for ((disposition, delay), group) in groups {
             let mut left = Left::new();
             match disposition {
                 Disposition::Done => {
                     left = self.delete(&group).await;
-                    turn.ended(left.is_empty());
+                    well &= left.is_empty();
                     gone += group.len() - left.len();
                 }
                 Disposition::Reject => gone += self.reject(&group).await,
@@ -152,6 +152,7 @@ impl Settling {
                 settled = settled + finished.before + self.count(finished, fate);
             }
         }
+        turn.ended(well);
         (settled, gone)
     }
 

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use crate::error::Stage::Download;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::{Job, Location};
 use crate::link::Outlet;
-use crate::meter::Meters;
+use crate::meter::{Meters, State};
 use crate::origin::Origin;
 use crate::pipeline::Transfer;
 use crate::retry::{self, Call, SLOWEST};
@@ -80,18 +81,23 @@ pub async fn download(
     let mut window = VecDeque::new();
     let mut next = part.min(size);
     loop {
+        let mut cramped = None;
         while next < size && window.len() < parallel {
             let range = next..size.min(next + part);
             let length = range.end - range.start;
             // Only a download that holds nothing ahead waits for its room.
-            let claim = if window.is_empty() { Some(room.read(length).await) } else { room.try_read(length) };
-            let Some(claim) = claim else { break };
+            let claim = if window.is_empty() { Some(own(room, &output, length).await) } else { room.try_read(length) };
+            let Some(claim) = claim else {
+                cramped = Some(room.cramped());
+                break;
+            };
             next = range.end;
             window.push_back(task::spawn(source.clone().fetch(range, version.clone(), claim)));
         }
         let Some(oldest) = window.pop_front() else { break };
-        let fetched = oldest
-            .await
+        let fetched = oldest.await;
+        drop(cramped);
+        let fetched = fetched
             .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
             .map_err(|error| replaced(job, error.at(Download)))?;
         if fetched.size != size || !version.agrees(&fetched.version) {
@@ -102,6 +108,17 @@ pub async fn download(
     crash::point("CP3");
     output.finish().await.map_err(|gone| gone.at(Download))?;
     Ok(size)
+}
+
+/// Room for the next read. Where that is only the job's own, the bytes in it must be used up first, by the stages after this one.
+async fn own(room: &Room, output: &Outlet, length: u64) -> Claim {
+    match room.try_read(length) {
+        Some(claim) => claim,
+        None => {
+            let _waiting = output.turn().waits(State::WaitDownstream);
+            room.read(length).await
+        }
+    }
 }
 
 async fn send(output: &Outlet, bytes: Bytes) -> Result<(), JobError> {
@@ -172,7 +189,9 @@ impl Source {
                 Ok((*size, version.clone()))
             };
             let answer = attempt.await;
-            passing.ended(&answer, (buffer.len() - before) as u64);
+            let read = (buffer.len() - before) as u64;
+            passing.ended(&answer, read);
+            meters.stage(Download).bytes_in.fetch_add(read, Relaxed);
             let error = match answer {
                 Ok((size, version)) => {
                     let bytes = claim.hold_buffer(buffer);

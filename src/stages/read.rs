@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::budget::Room;
 use crate::error::Stage::Read;
@@ -43,6 +44,7 @@ pub async fn read(path: PathBuf, size: u64, part: u64, room: &Room, output: Outl
             return Err(JobError::new(Read, ErrorKind::Changed, Code(302), cause));
         }
         sent += length;
+        output.turn().meter().bytes_in.fetch_add(length, Relaxed);
         open = Some(file);
         output.send_counted(claim.hold_buffer(buffer)).await.map_err(|gone| gone.at(Read))?;
         if sent == size {

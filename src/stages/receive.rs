@@ -26,7 +26,7 @@ use crate::crash;
 use crate::error::{Code, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Leases;
 use crate::limit::Limit;
-use crate::meter::{Meters, State, Turn};
+use crate::meter::{Meters, Present, State, Turn};
 use crate::processor::panics;
 use crate::queue::JobQueue;
 use crate::retry::{Call, Retry};
@@ -150,6 +150,7 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
     if !shared.due(&intake, how, number).await {
         return;
     }
+    // One call is one turn: what is told of receiving is told of a call, not of how long this receiver has lived.
     let mut turn = intake.meters.turn(Stage::Receive);
     let wait = if how.until_empty { how.wait.min(LAST_WAIT) } else { how.wait };
     let wait = how.idle_exit.map_or(wait, |idle| wait.min(idle));
@@ -193,6 +194,8 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
         // Messages ahead are worth it while jobs go on as they did.
         let ahead = places.iter().any(|place| matches!(place, Seat::Ahead(_)));
         let wait = if ahead { wait.min(LAST_WAIT) } else { wait };
+        let held = places.iter().filter(|place| matches!(place, Seat::Place(..)));
+        let held: Vec<Present> = held.take(wanted).map(|_| intake.meters.on_call.enter()).collect();
         let asked = Instant::now();
         // Not raced against the stop: a receive that is dropped midway loses its messages to their visibility timeout.
         let call = {
@@ -200,6 +203,14 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
             let limit = Retry { deadline: wait + intake.retry.deadline, ..intake.retry };
             limit.attempt(Call::queue("receive"), intake.queue.receive(wanted, wait, intake.leases.visibility())).await
         };
+        let took = asked.elapsed();
+        drop(held);
+        match &call {
+            // How long an empty queue was asked to wait says nothing of a call.
+            Ok(messages) => turn.ended_after((!messages.is_empty()).then_some(took), true),
+            Err(_) => turn.ended_after(Some(took), false),
+        }
+        turn = intake.meters.turn(Stage::Receive);
         match call {
             Ok(messages) if intake.shutdown.phase() > Phase::Running => {
                 refuse(&intake, &messages).await;
@@ -208,6 +219,7 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
             Ok(messages) => {
                 failures = 0;
                 intake.slots.press(messages.len(), wanted);
+                intake.meters.answered(wanted, messages.len());
                 if messages.is_empty() {
                     shared.got(wanted, 0);
                     if let Some(why) = ends(&intake, how, &shared).await {
@@ -221,8 +233,8 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
                 } else {
                     crash::point("CP1");
                     shared.touch();
-                    turn.ended(true);
-                    shared.ahead.answered(asked.elapsed());
+                    shared.ahead.answered(took);
+                    let _waiting = turn.waits(State::WaitDownstream);
                     let taken = deliver(&intake, &shared, asked, messages, places, &outlet).await;
                     shared.got(wanted, taken);
                 }
@@ -231,7 +243,6 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
                 shared.got(wanted, 0);
                 drop(places);
                 failures += 1;
-                turn.ended(false);
                 if !pause(&intake, &turn, failures, error).await {
                     return;
                 }
@@ -284,6 +295,12 @@ async fn pause(intake: &Intake, turn: &Turn, failures: u32, error: ServiceError)
         return false;
     }
     tracing::warn!(failures, code = ?error.code, cause = ?error.message, "the queue could not be asked");
+    intake.meters.retried("queue", "receive", error.kind.as_str());
+    let throttled = error.kind == ServiceErrorKind::Throttled;
+    let _throttled = throttled.then(|| {
+        intake.meters.throttled("queue");
+        intake.meters.stage(Stage::Receive).throttled.enter()
+    });
     rest(intake, turn, patience(intake, failures)).await
 }
 

@@ -18,6 +18,7 @@ pub mod events;
 mod host;
 pub mod lines;
 pub mod listener;
+mod load;
 pub mod panel;
 mod port;
 mod sampler;
@@ -26,7 +27,9 @@ mod snapshot;
 mod sources;
 pub mod words;
 
+pub use crate::tuner::Concurrency;
 pub use bottleneck::bottleneck;
+pub use load::{CpuLoad, Load, StageLoad};
 pub use sampler::Sampler;
 pub use screen::Screen;
 pub use snapshot::{Bottleneck, Errors, Ledger, Progress, QueueNow, Snapshot, StageNow};

@@ -7,12 +7,16 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::bottleneck::bottleneck;
-use super::{Errors, Ledger, Progress, QueueNow, Snapshot, Sources, StageNow};
+use super::load::{CpuLoad, Load, StageLoad};
+use super::{Errors, Ledger, Memory, Progress, QueueNow, Snapshot, Sources, StageNow};
 use crate::error::Stage;
 use crate::meter::{Ended, State};
+use crate::metrics::CpuTime;
 use crate::queue::Counts;
 
 /// Less than one redraw of the panel says nothing about where the time goes.
@@ -27,6 +31,15 @@ struct Sample {
     bytes_in: u64,
     bytes_out: u64,
     unheld: u64,
+    cpu: Option<CpuTime>,
+    slot_time: Duration,
+    at_work: Duration,
+    on_call: Duration,
+    processors: Duration,
+    short_of_processors: Duration,
+    memory: Memory,
+    asked: u64,
+    brought: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +48,7 @@ struct StageSample {
     offered: Duration,
     items: u64,
     bytes: u64,
+    throttled: Duration,
 }
 
 /// Makes snapshots whose rates are about the last `window`.
@@ -43,13 +57,14 @@ pub struct Sampler {
     sources: Sources,
     window: Duration,
     samples: VecDeque<Sample>,
+    load: Option<Load>,
 }
 
 impl Sampler {
     /// A sampler that knows of nothing before now.
     pub fn new(sources: Sources, window: Duration) -> Self {
         let first = sample(&sources);
-        Self { sources, window, samples: VecDeque::from([first]) }
+        Self { sources, window, samples: VecDeque::from([first]), load: None }
     }
 
     /// What is shown.
@@ -64,10 +79,17 @@ impl Sampler {
         while self.samples.len() > 1 && self.samples.get(1).is_some_and(old) {
             self.samples.pop_front();
         }
-        let snapshot =
-            between(&self.sources, self.samples.front().unwrap_or(&now), self.samples.back().unwrap_or(&now), &now);
+        let then = self.samples.front().unwrap_or(&now);
+        let load = load(&self.sources, then, &now);
+        let snapshot = between(&self.sources, &load, then, self.samples.back().unwrap_or(&now), &now);
+        self.load = Some(load);
         self.samples.push_back(now);
         snapshot
+    }
+
+    /// What the bottleneck of the last snapshot was judged by.
+    pub fn load(&self) -> Option<&Load> {
+        self.load.as_ref()
     }
 }
 
@@ -90,6 +112,7 @@ fn sample(sources: &Sources) -> Sample {
         offered: sources.offered(*stage, &limits),
         items: get(&meters.stage(*stage).items_out),
         bytes: bytes(*stage),
+        throttled: meters.stage(*stage).throttled.sum(),
     });
     let ledger = ledger(sources);
     Sample {
@@ -99,6 +122,15 @@ fn sample(sources: &Sources) -> Sample {
         bytes_in: bytes(first),
         bytes_out: bytes(Stage::Upload),
         unheld: if (sources.leases)().held == 0 { ledger.in_progress } else { 0 },
+        cpu: (sources.cpu)(),
+        slot_time: limits.slot_time,
+        at_work: meters.at_work.sum(),
+        on_call: meters.on_call.sum(),
+        processors: meters.processors.sum(),
+        short_of_processors: meters.short_of_processors.sum(),
+        memory: (sources.memory)(),
+        asked: get(&meters.asked_for),
+        brought: get(&meters.brought),
     }
 }
 
@@ -115,7 +147,7 @@ fn ledger(sources: &Sources) -> Ledger {
     Ledger { received, done, failed, retried, released, lease_lost, skipped, in_progress, lost: 0, duplicates }
 }
 
-fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Snapshot {
+fn between(sources: &Sources, load: &Load, then: &Sample, last: &Sample, now: &Sample) -> Snapshot {
     let interval = now.at.saturating_duration_since(then.at);
     let per_second = |before: u64, after: u64| {
         let seconds = interval.as_secs_f64();
@@ -146,7 +178,7 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
         })
         .collect();
     let meters = &sources.meters;
-    let (memory, leases) = ((sources.memory)(), (sources.leases)());
+    let (memory, leases) = (now.memory, (sources.leases)());
     let jobs_per_second = per_second(then.ended, now.ended);
     let bytes_out_per_second = per_second(then.bytes_out, now.bytes_out);
     let queue = queue_now(sources, jobs_per_second);
@@ -160,7 +192,7 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
         slots: limits.jobs,
         reads_limit: limits.reads,
         writes_limit: limits.writes,
-        bottleneck: (interval >= SHORTEST).then(|| bottleneck(sources, &stages, queue.as_ref())).flatten(),
+        bottleneck: (interval >= SHORTEST).then(|| bottleneck(load)).flatten(),
         // A message between the queue's answer and its lease is nobody's for a moment: lost is what is so twice.
         jobs: Ledger { lost: now.unheld.min(last.unheld), ..ledger(sources) },
         jobs_per_second,
@@ -169,6 +201,8 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
         bytes_in_per_second: per_second(then.bytes_in, now.bytes_in),
         bytes_out_per_second,
         queue,
+        cpu: load.cpu.map(|cpu| cpu.share()),
+        processors_taken: load.processors,
         memory_reserved: memory.reserved,
         memory_budget: memory.budget,
         leases_held: leases.held,
@@ -183,6 +217,44 @@ fn between(sources: &Sources, then: &Sample, last: &Sample, now: &Sample) -> Sna
         },
         progress: progress(sources, now, bytes_out, jobs_per_second, bytes_out_per_second),
         stages,
+    }
+}
+
+/// What was used of what there is, between two samples.
+fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
+    let seconds = now.at.saturating_duration_since(then.at).as_secs_f64().max(f64::MIN_POSITIVE);
+    let average = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / seconds;
+    let stages = sources.stages().iter().zip(then.stages.iter().zip(&now.stages)).map(|(stage, (then, now))| {
+        let busy = average(then.time[State::Busy as usize], now.time[State::Busy as usize]);
+        StageLoad { stage: *stage, busy, throttled: average(then.throttled, now.throttled) }
+    });
+    let receivers = sources.meters.stage(Stage::Receive);
+    let answers = sources.stages().iter().position(|stage| *stage == Stage::Receive);
+    let answers = answers.map_or(0, |at| now.stages[at].items.saturating_sub(then.stages[at].items));
+    let (asked, brought) = (now.asked.saturating_sub(then.asked), now.brought.saturating_sub(then.brought));
+    let limits = sources.limits_now();
+    Load {
+        stages: stages.collect(),
+        cpu: then.cpu.zip(now.cpu).map(|(then, now)| CpuLoad {
+            used: (now.used - then.used).max(0.0) / seconds,
+            idle: then.idle.zip(now.idle).map(|(then, now)| (now - then).max(0.0) / seconds),
+            cores: now.cores,
+        }),
+        processors: average(then.processors, now.processors) / sources.processors.max(1) as f64,
+        processor_slots: sources.processors.max(1) as f64,
+        short_of_processors: average(then.short_of_processors, now.short_of_processors),
+        short_of_memory: average(then.memory.waited, now.memory.waited),
+        cramped: average(then.memory.cramped, now.memory.cramped),
+        memory: (now.memory.held - then.memory.held) / seconds / now.memory.budget.max(1) as f64,
+        at_work: average(then.at_work, now.at_work),
+        on_call: average(then.on_call, now.on_call),
+        slots: average(then.slot_time, now.slot_time),
+        concurrency: limits.concurrency,
+        settling: limits.settling as f64,
+        asked: if answers > 0 { asked as f64 / answers as f64 } else { 0.0 },
+        brought: (asked > 0).then(|| brought as f64 / asked as f64),
+        waiting: sources.queue.latest().map(|counts| counts.visible),
+        receivers: f64::from(receivers.in_progress()),
     }
 }
 

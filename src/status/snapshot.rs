@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub writes_limit: usize,
     /// The stages, in the order of the flow.
     pub stages: Vec<StageNow>,
-    /// Where the time goes, if anything goes on.
+    /// What holds the work up, if anything goes on.
     pub bottleneck: Option<Bottleneck>,
     /// What became of what was received.
     pub jobs: Ledger,
@@ -38,6 +38,10 @@ pub struct Snapshot {
     pub bytes_out_per_second: f64,
     /// What the queue holds, if it was asked.
     pub queue: Option<QueueNow>,
+    /// The part of the CPU in use of what this process and its programs could have, if it is known.
+    pub cpu: Option<f64>,
+    /// The part of the processors that is taken.
+    pub processors_taken: f64,
     /// Bytes reserved.
     pub memory_reserved: u64,
     /// Bytes that may be reserved.
@@ -92,15 +96,20 @@ impl StageNow {
     }
 }
 
-/// The stage that waits least, and what to do about it.
+/// What holds the work up, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Bottleneck {
-    /// Its name.
+    /// The stage in which it shows.
     pub stage: &'static str,
-    /// What it spends its time on.
+    /// What is used up, in words.
     pub reason: &'static str,
-    /// The knob to turn.
+    /// What to do about it, in words.
     pub hint: &'static str,
+    /// What is used up, as one of a few fixed words: `cpu`, `processors`, `memory`, `slots`, `queue_calls`, `throttled`, `latency`, `line`,
+    /// `disk`, `queue_empty`.
+    pub cause: &'static str,
+    /// The setting to raise, if there is one that helps.
+    pub knob: Option<&'static str>,
 }
 
 /// Received = done + failed + retried + released + lease_lost + skipped + in_progress.

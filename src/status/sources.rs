@@ -3,12 +3,18 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::Running;
+use tokio::time::Instant;
+
+use super::{Concurrency, Running};
+use crate::budget::Budget;
 use crate::error::Stage;
 use crate::meter::Meters;
+use crate::metrics::{self, CpuTime};
+use crate::pipeline::Pipeline;
 use crate::queue::{Counts, JobQueue};
+use crate::stages::Receive;
 use crate::task;
 use crate::watchdog::Stall;
 
@@ -21,12 +27,26 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bytes that are and that may be reserved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Reserved by jobs.
     pub reserved: u64,
     /// The most they may reserve.
     pub budget: u64,
+    /// Bytes that have been reserved so far, summed over the time: a byte for two seconds are two.
+    pub held: f64,
+    /// For how long something has waited for memory to begin, or to go on, so far.
+    pub waited: Duration,
+    /// For how long jobs have had less in flight than they may, for want of memory; summed over the jobs.
+    pub cramped: Duration,
+}
+
+impl Memory {
+    /// What a budget says.
+    pub fn of(budget: &Budget) -> Self {
+        let (reserved, waited, cramped) = (budget.reserved(), budget.waited(), budget.cramped());
+        Self { reserved, budget: budget.total(), held: budget.held(), waited, cramped }
+    }
 }
 
 /// The leases held.
@@ -51,6 +71,10 @@ pub struct Limits {
     pub receivers: usize,
     /// The jobs' slots summed over the time since the start.
     pub slot_time: Duration,
+    /// Batches that may be settled at once.
+    pub settling: usize,
+    /// How the number of jobs is set.
+    pub concurrency: Concurrency,
 }
 
 /// What is known before the work starts (`submit`, `map`).
@@ -142,8 +166,8 @@ pub struct Sources {
     pub processors: usize,
     /// Long polls in flight (`--receivers`).
     pub receivers: usize,
-    /// Cores of this machine.
-    pub cores: usize,
+    /// What the CPU has done so far, if that is known.
+    pub cpu: Arc<dyn Fn() -> Option<CpuTime> + Send + Sync>,
     /// When the work started.
     pub started: Instant,
     /// Bytes reserved.
@@ -170,7 +194,7 @@ impl Sources {
             limits: None,
             processors: 1,
             receivers: 1,
-            cores: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            cpu: Arc::new(metrics::cpu_time),
             started: Instant::now(),
             memory: Arc::new(Memory::default),
             leases: Arc::new(Leases::default),
@@ -179,6 +203,37 @@ impl Sources {
             temp_budget: None,
             stall: Stall::default(),
         }
+    }
+
+    /// The sources of a pipeline that receives as `how` says.
+    pub fn of(pipeline: &Pipeline, how: Receive, about: About) -> Self {
+        let intake = &pipeline.intake;
+        let mut sources = Self::new(Arc::clone(&intake.meters), about);
+        sources.slots = intake.slots.now();
+        sources.receivers = how.polls(sources.slots);
+        sources.limits = pipeline.tuner.clone().map(|tuner| {
+            let now = move || {
+                let [jobs, reads, writes] = tuner.now();
+                Limits {
+                    jobs,
+                    reads,
+                    writes,
+                    receivers: how.polls(jobs),
+                    slot_time: tuner.jobs().area(),
+                    settling: tuner.jobs().ceiling(),
+                    concurrency: tuner.state(),
+                }
+            };
+            Arc::new(now) as Arc<dyn Fn() -> Limits + Send + Sync>
+        });
+        sources.processors = pipeline.processors.available_permits();
+        let (budget, leases) = (Arc::clone(&intake.budget), Arc::clone(&intake.leases));
+        sources.memory = Arc::new(move || Memory::of(&budget));
+        sources.leases = Arc::new(move || {
+            let health = leases.health();
+            Leases { held: health.held, shortest_remaining: health.shortest }
+        });
+        sources
     }
 
     /// The stages of this command, in the order of its flow.
@@ -194,7 +249,8 @@ impl Sources {
         let (jobs, receivers) = (self.slots, self.receivers);
         let fixed = || {
             let slot_time = self.started.elapsed().saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX));
-            Limits { jobs, reads: jobs, writes: jobs, receivers, slot_time }
+            let concurrency = Concurrency::Fixed;
+            Limits { jobs, reads: jobs, writes: jobs, receivers, slot_time, settling: jobs, concurrency }
         };
         self.limits.as_ref().map_or_else(fixed, |limits| limits())
     }
@@ -202,12 +258,11 @@ impl Sources {
     /// Of the time since the start, that in which a stage could have had items, summed over its places: `limits` are
     /// those of now.
     pub fn offered(&self, stage: Stage, limits: &Limits) -> Duration {
-        let elapsed = self.started.elapsed();
         match stage {
-            Stage::Receive => elapsed.saturating_mul(u32::try_from(limits.receivers).unwrap_or(u32::MAX)),
-            // Deletes and sends are gathered into batches by one task.
-            Stage::Acknowledge | Stage::Send => elapsed,
-            Stage::Read | Stage::Download | Stage::Process | Stage::Upload => limits.slot_time,
+            // A receiver is there while it is wanted, and counts that itself.
+            Stage::Receive => Duration::ZERO,
+            // As many batches may be on their way as there are slots.
+            _ => limits.slot_time,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`FaultyQueue`] make any backend fail, by script or by dice; a [`Wire`] puts time between it and the worker, in simulated
 //! time. A [`Rig`] puts them all together.
 
+mod cores;
 mod faulty;
 mod log;
 mod memory_queue;
@@ -13,6 +14,7 @@ mod one;
 mod rig;
 mod wire;
 
+pub use cores::Cores;
 pub use faulty::{Fault, Faults, Faulty, FaultyQueue, On};
 pub use log::{Log, Operation};
 pub use memory_queue::MemoryQueue;

@@ -10,6 +10,7 @@
 //! runtime's clock; not there at all with a fixed `--concurrency`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -65,6 +66,19 @@ pub const MOST: usize = 1000;
 /// CPU seconds that this process has used so far.
 pub type Cpu = fn() -> Option<f64>;
 
+/// How the number of jobs at once is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// By a person.
+    Fixed,
+    /// By `--concurrency auto`, which has not found an end yet.
+    Climbing,
+    /// By `--concurrency auto`: more did no more.
+    Found,
+    /// By `--concurrency auto`, which may raise it no further.
+    Most,
+}
+
 /// Moves the limits of one pipeline.
 #[derive(Clone, Debug)]
 pub struct Tuner {
@@ -72,6 +86,8 @@ pub struct Tuner {
     meters: Arc<Meters>,
     cores: usize,
     cpu: Cpu,
+    /// More has been tried since more last did more, and did not.
+    found: Arc<AtomicBool>,
 }
 
 impl Tuner {
@@ -80,7 +96,7 @@ impl Tuner {
         // As many as half of what the jobs to begin with could have in flight: in nobody's way at first.
         let calls = (4 * jobs).min(ceiling);
         let limits = [Limit::moving(jobs, ceiling), Limit::moving(calls, ceiling), Limit::moving(calls, ceiling)];
-        Self { limits, meters, cores: cores.max(1), cpu }
+        Self { limits, meters, cores: cores.max(1), cpu, found: Arc::default() }
     }
 
     /// The job slots.
@@ -101,6 +117,15 @@ impl Tuner {
     /// The limits now, in the order of [`NAMES`].
     pub fn now(&self) -> [usize; KINDS] {
         [0, 1, 2].map(|kind| self.limits[kind].now())
+    }
+
+    /// How far the search has got.
+    pub fn state(&self) -> Concurrency {
+        match () {
+            () if self.limits[0].now() >= self.limits[0].ceiling() => Concurrency::Most,
+            () if self.found.load(Relaxed) => Concurrency::Found,
+            () => Concurrency::Climbing,
+        }
     }
 
     /// Moves the limits until it is dropped.
@@ -153,6 +178,11 @@ impl Tuner {
                 "concurrency"
             );
             self.meters.concurrency_changed(limit, reason);
+            match change.why {
+                Reason::NoGain | Reason::Fewer | Reason::Latency => self.found.store(true, Relaxed),
+                Reason::Gain => self.found.store(false, Relaxed),
+                Reason::Trial | Reason::Loss | Reason::Throttled | Reason::Recovery => {}
+            }
         }
         !changes.is_empty()
     }

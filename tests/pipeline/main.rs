@@ -5,6 +5,7 @@ mod ahead;
 mod bounds;
 mod bytes;
 mod fairness;
+mod figures;
 mod leases;
 mod leftovers;
 mod lines;

@@ -121,7 +121,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     sources.slots = config.concurrency.get();
     sources.totals = totals;
     let budget = Arc::clone(&submit.budget);
-    sources.memory = Arc::new(move || status::Memory { reserved: budget.reserved(), budget: budget.total() });
+    sources.memory = Arc::new(move || status::Memory::of(&budget));
     let session = Session::start(&config.global, screen.clone(), sources, None, shutdown.clone()).await?;
     let names = Arc::new(Mutex::new(Vec::new()));
     let again = Arc::new(AtomicU64::new(0));

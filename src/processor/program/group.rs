@@ -8,15 +8,17 @@
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::metrics::Program;
+
 /// Kills the group when dropped.
 #[derive(Debug)]
-pub(super) struct Group(Pid);
+pub(super) struct Group(Pid, #[expect(dead_code, reason = "held")] Program);
 
 impl Group {
     /// The group that the process `leader` was started as the leader of.
     pub(super) fn of(leader: u32) -> Self {
         // The kernel's ids are well below the sign bit (PID_MAX_LIMIT is 2^22).
-        Self(Pid::from_raw(leader.cast_signed()))
+        Self(Pid::from_raw(leader.cast_signed()), Program::at_work(leader))
     }
 
     /// Ends every process of the group, if any is left. As long as one is, the kernel gives its number to nobody

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Cores;
 use crate::error::{ServiceError, ServiceErrorKind};
 
 /// The calls that can fail.
@@ -94,6 +95,7 @@ struct Decisions {
     script: Vec<(On, Fault, u32)>,
     dice: Option<(fastrand::Rng, f64)>,
     paces: HashMap<On, Pace>,
+    costs: HashMap<On, (Cores, Duration)>,
     counts: HashMap<On, u64>,
 }
 
@@ -134,6 +136,19 @@ impl Faults {
     pub fn pace(&self, on: On, latency: Duration, per_second: u32) {
         let every = Duration::from_secs(1) / per_second.max(1);
         self.lock().paces.insert(on, Pace { latency, every, next: Instant::now() });
+    }
+
+    /// Each call of this kind takes so much CPU time of its caller first.
+    pub fn cost(&self, on: On, cores: &Cores, time: Duration) {
+        self.lock().costs.insert(on, (cores.clone(), time));
+    }
+
+    /// Spends the CPU time of a call of this kind.
+    async fn spend(&self, on: On) {
+        let cost = self.lock().costs.get(&on).cloned();
+        if let Some((cores, time)) = cost {
+            cores.compute(time).await;
+        }
     }
 
     /// From now on nothing fails.
@@ -209,6 +224,7 @@ impl Faults {
 
     /// Makes a call, or not, as it is decided.
     async fn call<T>(&self, on: On, call: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
+        self.spend(on).await;
         match self.decide(on, None) {
             None => call.await,
             Some(fault) => obey(fault, call).await,

@@ -39,6 +39,7 @@ impl ObjectStore for Faulty {
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
         async move {
             let start = range.start;
+            self.faults.spend(On::Get).await;
             let fault = self.faults.decide(On::Get, Some(&range));
             let anything = Version::default();
             let pin = if matches!(fault, Some(Fault::Unpinned)) { &anything } else { pin };

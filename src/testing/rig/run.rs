@@ -19,6 +19,7 @@ use crate::pipeline::{Pipeline, Plan};
 use crate::processor::Work;
 use crate::queue::JobQueue;
 use crate::stages::{Intake, Settled, Settling};
+use crate::status::{About, Sources};
 use crate::store::ObjectStore;
 use crate::testing::faulty::{Faulty, FaultyQueue};
 use crate::testing::log::Operation;
@@ -37,6 +38,8 @@ pub struct Running {
     pub leases: Arc<Leases>,
     /// What moves the limits, if anything does.
     pub tuner: Option<Tuner>,
+    /// What is shown of it. Nothing is known of its CPU.
+    pub sources: Sources,
     rig: Rig,
     task: tokio::task::JoinHandle<Settled>,
 }
@@ -113,8 +116,10 @@ impl Rig {
             tuner: tuner.clone(),
         };
         let how = self.receive;
+        let mut sources = Sources::of(&pipeline, how, About { command: "run", ..About::default() });
+        sources.cpu = Arc::new(|| None);
         let task = tokio::spawn(async move { pipeline.run(how).await });
-        Running { budget, slots, circuit, leases, tuner, rig: self.clone(), task }
+        Running { budget, slots, circuit, leases, tuner, sources, rig: self.clone(), task }
     }
 
     fn faulty_queue(&self, queue: Arc<dyn JobQueue>) -> Arc<dyn JobQueue> {
