@@ -32,7 +32,7 @@ async fn main() -> Result<(), UserError> {
     };
     let mut sources = Sources::new(Arc::clone(&meters), about);
     (sources.slots, sources.processors) = (16, 2);
-    sources.memory = Arc::new(|| Memory { reserved: 612 * MIB, budget: 1024 * MIB });
+    sources.memory = Arc::new(|| Memory { reserved: 612 * MIB, budget: 1024 * MIB, ..Memory::default() });
     sources.leases = Arc::new(|| Leases { held: 16, shortest_remaining: Some(Duration::from_secs(44)) });
     sources.queue.set(Counts { visible: 18_500, in_flight: 73, delayed: 0 });
 
