@@ -10,18 +10,18 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use batchpipe::backends::{self, AwsSettings};
-use batchpipe::budget::Budget;
+use batchpipe::capacity::budget::Budget;
 use batchpipe::error::Stage;
+use batchpipe::job::message::{self, Rules};
 use batchpipe::link::link;
-use batchpipe::message::{self, Rules};
-use batchpipe::meter::Meters;
 use batchpipe::pipeline::Pipeline;
 use batchpipe::processor::Work;
-use batchpipe::queue::Outgoing;
-use batchpipe::retry::Retry;
-use batchpipe::shutdown::Shutdown;
+use batchpipe::record::Meters;
+use batchpipe::services::open::{self, AwsSettings};
+use batchpipe::services::queue::Outgoing;
+use batchpipe::services::retry::Retry;
 use batchpipe::stages::Receive;
+use batchpipe::stop::shutdown::Shutdown;
 use batchpipe::testing::{MemoryStore, Rig};
 use batchpipe::worker::{self, Queues, Settings};
 use bytes::Bytes;
@@ -74,7 +74,7 @@ fn on_memory(criterion: &mut Criterion) {
 async fn embedded(root: &Path, size: u64, count: u64, run: u32) -> Pipeline {
     let settings = AwsSettings::default();
     let name = format!("sqlite:{}/jobs-{run}.db", root.display());
-    let queue = backends::open_queue(&name, &settings).await.expect("a queue");
+    let queue = open::open_queue(&name, &settings).await.expect("a queue");
     let messages: Vec<Outgoing> = (0..count)
         .map(|number| {
             let (root, input, output) = (root.display(), format!("in-{size}"), format!("out/{number}"));
@@ -85,11 +85,11 @@ async fn embedded(root: &Path, size: u64, count: u64, run: u32) -> Pipeline {
     for batch in messages.chunks(queue.max_batch()) {
         queue.send(batch).await.expect("a send");
     }
-    let leases = backends::open_queue(&name, &settings).await.expect("a queue");
+    let leases = open::open_queue(&name, &settings).await.expect("a queue");
     let allow = vec![batchpipe::Location::file(format!("{}/", root.display()))];
     let queues = Queues { jobs: queue, leases, dead_letters: None, max_receives: None };
     let numbers = Settings { concurrency: 16, processors: 4, memory: 512 * MIB, part: 8 * MIB, ..Settings::default() };
-    let store = backends::open_store(&settings, &[root.to_owned()]).expect("a store");
+    let store = open::open_store(&settings, &[root.to_owned()]).expect("a store");
     let rules = Rules { allow, ..Rules::default() };
     worker::join(&numbers, queues, store, rules, Work::Copy, Arc::default(), Shutdown::default()).expect("a thread")
 }

@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use batchpipe::error::Stage;
-use batchpipe::meter::{Ended, Meters, State};
-use batchpipe::queue::Counts;
-use batchpipe::status::{self, About, Leases, Memory, Mode, Screen, Sources, listener};
-use batchpipe::{error::UserError, metrics};
+use batchpipe::error::UserError;
+use batchpipe::observe::{self, About, Leases, Memory, Mode, Screen, Sources, listener};
+use batchpipe::record::metrics;
+use batchpipe::record::{Ended, Meters, State};
+use batchpipe::services::queue::Counts;
 use tokio::sync::watch;
 
 const MIB: u64 = 1024 * 1024;
@@ -44,11 +45,11 @@ async fn main() -> Result<(), UserError> {
     let prometheus = metrics::install().ok();
     let listener = listener::serve(([127, 0, 0, 1], 9464).into(), sources.clone(), ready, prometheus).await?;
     let (stop, stopped) = watch::channel(false);
-    let mode = Mode::auto(status::colour("auto"), false);
+    let mode = Mode::auto(observe::colour("auto"), false);
     // The log shares the screen with the panel: its lines appear above.
     let screen = Screen::default();
-    tracing_subscriber::fmt().with_writer(screen.clone()).with_ansi(status::colour("auto")).init();
-    let showing = status::show(mode, screen, sources.clone(), stopped);
+    tracing_subscriber::fmt().with_writer(screen.clone()).with_ansi(observe::colour("auto")).init();
+    let showing = observe::show(mode, screen, sources.clone(), stopped);
     for second in 0..seconds {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let left = 18_500_u64.saturating_sub(60 * second);
@@ -58,7 +59,7 @@ async fn main() -> Result<(), UserError> {
     showing.finished().await;
     drop(listener);
     let next = Some("Run a real one:  batchpipe map ./in ./out --process zstd");
-    if status::summary(mode, &sources, 0, next).is_err() {
+    if observe::summary(mode, &sources, 0, next).is_err() {
         std::process::exit(1);
     }
     Ok(())

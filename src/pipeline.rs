@@ -1,9 +1,10 @@
 //! The pipeline: receive → (download → process → upload) × N → acknowledge.
 //!
 //! [`Pipeline::run`] is the flow between jobs, `Pipeline::transfer` the flow within one. Nothing else connects stages.
-//! In between, `line.rs` works the messages of a FIFO group one after the other, and `records.rs` the records of a message.
-//! Backpressure is the stream not being polled in the first and a full [`link`] in the second; draining is the
-//! stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one core.
+//! In between, `stages/receive/group.rs` works the messages of a FIFO group one after the other, and `records.rs` the
+//! records of a message. Backpressure is the stream not being polled in the first and a full [`link`] in the second;
+//! draining is the stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one
+//! core.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -13,24 +14,24 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
 
-use crate::batched::Batched;
-use crate::budget::Room;
-use crate::cut::Cut;
+use crate::capacity::budget::Room;
+use crate::capacity::limit::Lane;
+use crate::capacity::tuner::Tuner;
 use crate::error::{Code, ErrorKind, JobError, Stage};
-use crate::hedge::Hedge;
+use crate::job::message::Rules;
+use crate::job::origin::Origin;
 use crate::job::{Job, Location};
-use crate::leftovers::Leftovers;
-use crate::limit::Lane;
 use crate::link::link;
-use crate::message::Rules;
-use crate::origin::Origin;
 use crate::processor::{Slots, Work, panics};
-use crate::refusal::Readable;
-use crate::retry::Retry;
+use crate::runtime::batched::Batched;
+use crate::runtime::task;
+use crate::services::hedge::Hedge;
+use crate::services::retry::Retry;
+use crate::services::store::{Condition, ObjectStore, Writing};
+use crate::stages::upload::orphans::Leftovers;
 use crate::stages::{Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload};
-use crate::store::{Condition, ObjectStore, Writing};
-use crate::task;
-use crate::tuner::Tuner;
+use crate::stop::cancel::Cut;
+use crate::stop::refusal::Readable;
 
 /// How objects move.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@
 //! # std::fs::write(folder.path().join("a.txt"), "quiet words\n")?;
 //! # let queue = format!("sqlite:{place}/jobs.db");
 //! # let job = format!(r#"{{"input":"file://{place}/a.txt","output":"file://{place}/out/a.txt"}}"#);
-//! # let jobs = batchpipe::backends::open_queue(&queue, &Default::default()).await?;
-//! # jobs.send(&[batchpipe::queue::Outgoing { body: job, ..Default::default() }]).await?;
+//! # let jobs = batchpipe::services::open::open_queue(&queue, &Default::default()).await?;
+//! # jobs.send(&[batchpipe::services::queue::Outgoing { body: job, ..Default::default() }]).await?;
 //! let upper = |_job: &Job, input: &mut dyn BufRead, output: &mut dyn Write| -> Result<(), ProcessError> {
 //!     let mut line = String::new();
 //!     while input.read_line(&mut line)? > 0 {
@@ -37,26 +37,26 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::backends::{self, AwsSettings};
-use crate::budget::Budget;
-use crate::circuit::Circuit;
+use crate::capacity::budget::Budget;
+use crate::capacity::limit::Limit;
+use crate::capacity::tuner::{self, Tuner};
 use crate::config::Machine;
 use crate::error::{Code, Exit, ServiceError, UserError};
 use crate::job::Location;
+use crate::job::message::Rules;
 use crate::lease::Leases;
-use crate::leftovers::Leftovers;
-use crate::limit::Limit;
-use crate::message::Rules;
-use crate::meter::Meters;
-use crate::metrics;
 use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
 use crate::processor::{Processor, Work};
-use crate::queue::JobQueue;
-use crate::retry::Retry;
-use crate::shutdown::Shutdown;
+use crate::record::Meters;
+use crate::record::metrics;
+use crate::services::open::{self, AwsSettings};
+use crate::services::queue::JobQueue;
+use crate::services::retry::Retry;
+use crate::services::store::ObjectStore;
+use crate::stages::upload::orphans::Leftovers;
 use crate::stages::{Intake, Receive, Settled, Settling};
-use crate::store::ObjectStore;
-use crate::tuner::{self, Tuner};
+use crate::stop::circuit::Circuit;
+use crate::stop::shutdown::Shutdown;
 
 /// How long a finished message waits for nine others. Short beside any visibility timeout, long beside the time in
 /// which a busy worker finishes ten jobs.
@@ -130,15 +130,15 @@ pub struct Queues {
 impl Queues {
     /// Opens the queue, and its dead letters unless others are named, over connections of their own.
     pub async fn open(name: &str, dead_letter: Option<&str>, aws: &AwsSettings) -> Result<Self, QueuesError> {
-        let jobs = backends::open_queue(name, aws).await?;
+        let jobs = open::open_queue(name, aws).await?;
         let policy = jobs.policy().await?;
         let dead_letters = match dead_letter {
-            Some(name) => Some(backends::open_queue(name, aws).await?),
+            Some(name) => Some(open::open_queue(name, aws).await?),
             None => jobs.dead_letters().await?,
         };
         let embedded = name.starts_with("sqlite:").then_some(MAX_RECEIVES);
         let max_receives = policy.max_receives.or(embedded);
-        Ok(Self { jobs, leases: backends::open_queue(name, aws).await?, dead_letters, max_receives })
+        Ok(Self { jobs, leases: open::open_queue(name, aws).await?, dead_letters, max_receives })
     }
 }
 
@@ -294,7 +294,7 @@ impl Worker {
     pub async fn run(self) -> Result<Settled, QueuesError> {
         let queues = Queues::open(&self.queue, None, &self.aws).await?;
         let places = self.rules.allow.iter().chain(&self.rules.output);
-        let store = backends::open_store(&self.aws, &roots(places))?;
+        let store = open::open_store(&self.aws, &roots(places))?;
         let meters = Arc::new(Meters::default());
         let joined = join(&self.settings, queues, store, self.rules, self.work, meters, self.shutdown);
         let pipeline = joined.map_err(no_thread)?;

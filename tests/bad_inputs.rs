@@ -3,11 +3,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use batchpipe::codes;
+use batchpipe::error::codes;
 use batchpipe::error::{Code, Disposition, JobError};
 use batchpipe::job::Location;
-use batchpipe::message::{Record, Rules, parse};
-use batchpipe::processor::codec::Suffix;
+use batchpipe::job::message::{Record, Rules, parse};
+use batchpipe::job::suffix::Suffix;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -3,11 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use batchpipe::job::{Location, MAX_KEY_BYTES};
-use batchpipe::message::{
+use batchpipe::job::message::{
     self, Format, Record, Request, Rules, Wrapping, encode_own, encode_sample2013, only, parse, understand,
 };
-use batchpipe::processor::codec::{Chain, Suffix};
+use batchpipe::job::suffix::Suffix;
+use batchpipe::job::{Location, MAX_KEY_BYTES};
+use batchpipe::processor::codec::Chain;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

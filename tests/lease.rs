@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use batchpipe::error::{Code, ErrorKind, ServiceErrorKind};
 use batchpipe::lease::Leases;
-use batchpipe::queue::JobQueue;
+use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
 use lease_bench::Bench;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use batchpipe::error::{Code, ServiceErrorKind};
 use batchpipe::lease::{LONGEST, Lease, Leases};
-use batchpipe::queue::JobQueue;
+use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
 use lease_bench::Bench;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use batchpipe::error::{Code, Exit, Stage};
-use batchpipe::meter::{Ended, Meters};
-use batchpipe::metrics;
-use batchpipe::queue::Counts;
-use batchpipe::status::listener::{CONNECTIONS, Listener, Place, check_addr, serve, serve_at};
-use batchpipe::status::{About, Sources};
+use batchpipe::observe::listener::{CONNECTIONS, Listener, Place, check_addr, serve, serve_at};
+use batchpipe::observe::{About, Sources};
+use batchpipe::record::metrics;
+use batchpipe::record::{Ended, Meters};
+use batchpipe::services::queue::Counts;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use batchpipe::error::{Code, Stage};
-use batchpipe::meter::{Ended, Meters};
-use batchpipe::metrics::{self, ALL, Kind};
-use batchpipe::queue::Counts;
-use batchpipe::status::{About, Leases, Memory, Sources};
+use batchpipe::observe::{About, Leases, Memory, Sources};
+use batchpipe::record::metrics::{self, ALL, Kind};
+use batchpipe::record::{Ended, Meters};
+use batchpipe::services::queue::Counts;
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use batchpipe::queue::local::LocalQueue;
-use batchpipe::queue::{JobQueue, Outgoing};
+use batchpipe::services::queue::local::LocalQueue;
+use batchpipe::services::queue::{JobQueue, Outgoing};
 
 const KILLS: usize = 20;
 

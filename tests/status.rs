@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 use batchpipe::error::{ServiceError, ServiceErrorKind, Stage};
-use batchpipe::meter::{Ended, Meters, State};
-use batchpipe::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
-use batchpipe::status::{
+use batchpipe::observe::{
     About, Bottleneck, Concurrency, CpuLoad, Errors, Leases, Ledger, Load, Mode, Progress, QueueCounts, QueueNow,
     Sampler, Screen, Snapshot, Sources, StageLoad, StageNow, Totals, ask_queue, bottleneck, events, lines, panel, show,
 };
+use batchpipe::record::{Ended, Meters, State};
+use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use tokio::sync::watch;
 
 const MIB: f64 = 1024.0 * 1024.0;

@@ -4,21 +4,22 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backends::AwsSettings;
 use crate::config::{self, Process, Working};
 use crate::error::UserError;
-use crate::message::Rules;
-use crate::meter::Meters;
+use crate::job::message::Rules;
+use crate::job::suffix::Suffix;
+use crate::observe::{self, Sources};
 use crate::pipeline::{IfExists, Pipeline};
 use crate::processor::Work;
-use crate::processor::codec::{Chain, Limits, Suffix};
+use crate::processor::codec::{Chain, Limits};
 use crate::processor::program::{Options, Program};
-use crate::scratch::Scratch;
-use crate::shutdown::Shutdown;
+use crate::processor::scratch::Scratch;
+use crate::record::Meters;
+use crate::services::open::AwsSettings;
+use crate::services::store::ObjectStore;
 use crate::stages::{Receive, receive};
-use crate::status::{self, Sources};
-use crate::store::ObjectStore;
-use crate::watchdog::{self, Stall, Watchdog, Watched};
+use crate::stop::shutdown::Shutdown;
+use crate::stop::watchdog::{self, Stall, Watchdog, Watched};
 use crate::worker::{self, Queues, Settings};
 
 /// What is done to each object, and the ending that it gives the output.
@@ -110,7 +111,7 @@ fn watched(pipeline: &Pipeline, working: &Working, poll: Duration) -> Option<Wat
 }
 
 /// What a screen shows of a pipeline.
-pub(super) fn sources(pipeline: &Pipeline, working: &Working, how: Receive, about: status::About) -> Sources {
+pub(super) fn sources(pipeline: &Pipeline, working: &Working, how: Receive, about: observe::About) -> Sources {
     let mut sources = Sources::of(pipeline, how, about);
     sources.processors = working.processors.get();
     sources
@@ -130,7 +131,7 @@ mod tests {
         }
         let layers = Layers::new(typed, &std::collections::BTreeMap::new(), &[]).unwrap();
         let config = RunConfig::resolve(&layers, Vec::new(), &Machine::look()).unwrap();
-        let jobs: Arc<dyn crate::queue::JobQueue> = Arc::new(MemoryQueue::new("jobs"));
+        let jobs: Arc<dyn crate::services::queue::JobQueue> = Arc::new(MemoryQueue::new("jobs"));
         let queues = Queues { leases: Arc::clone(&jobs), jobs, dead_letters: None, max_receives: None };
         let (store, meters) = (Arc::new(MemoryStore::default()), Arc::default());
         let pipeline = pipeline(&config.working, queues, store, Rules::default(), Work::Copy, meters).unwrap();

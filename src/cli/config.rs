@@ -4,12 +4,12 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print};
-use crate::aws;
 use crate::config::settings::{SETTINGS, Setting};
 use crate::config::values::show_size;
 use crate::config::{Layers, RunConfig};
 use crate::error::{Exit, UserError};
-use crate::redact::concealed_address;
+use crate::runtime::redact::concealed_address;
+use crate::services::aws;
 
 /// The arguments of `config`.
 #[derive(Debug, clap::Args)]

@@ -12,14 +12,14 @@ use serde_json::json;
 use super::Context;
 use super::output::{escaped, event, print};
 use super::service::{Service, failed};
-use crate::aws;
-use crate::backends::{open_queue, open_store, region_of_queue};
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, ServiceError, UserError};
 use crate::job::Location;
-use crate::queue::{JobQueue, Policy};
-use crate::status::words::things;
-use crate::store::{ObjectStore, Writing};
+use crate::observe::words::things;
+use crate::services::aws;
+use crate::services::open::{open_queue, open_store, region_of_queue};
+use crate::services::queue::{JobQueue, Policy};
+use crate::services::store::{ObjectStore, Writing};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -318,8 +318,8 @@ fn report(findings: &[Finding], json: bool) -> Result<Exit, UserError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::local::LocalQueue;
-    use crate::store::local::LocalStore;
+    use crate::services::queue::local::LocalQueue;
+    use crate::services::store::local::LocalStore;
 
     fn grades(findings: &[Finding]) -> Vec<(&'static str, Grade)> {
         findings.iter().map(|finding| (finding.check, finding.grade)).collect()

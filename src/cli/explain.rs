@@ -5,10 +5,10 @@ use std::io::{self, Read};
 
 use super::Context;
 use super::output::{escaped, event, print};
-use crate::codes;
 use crate::config::values;
+use crate::error::codes;
 use crate::error::{Exit, UserError};
-use crate::message::{Rules, understand};
+use crate::job::message::{Rules, understand};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\

@@ -11,12 +11,12 @@ use serde_json::json;
 use super::Context;
 use super::output::{escaped, event, print, say};
 use super::service::{Service, failed};
-use crate::backends::open_store;
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::status::words::things;
-use crate::store::{ObjectStore, Unfinished, Writer};
+use crate::observe::words::things;
+use crate::services::open::open_store;
+use crate::services::store::{ObjectStore, Unfinished, Writer};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -125,8 +125,8 @@ fn tell(upload: &Unfinished, problem: Option<&str>, json: bool) -> Result<(), Us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Writing;
-    use crate::store::local::LocalStore;
+    use crate::services::store::Writing;
+    use crate::services::store::local::LocalStore;
 
     #[test]
     fn an_upload_is_discarded_only_when_it_is_known_to_be_old() {

@@ -19,26 +19,26 @@ use super::service::{self, Service};
 use super::session::{self, Session};
 use super::submit::{item, new_batch, unusable};
 use super::survey::{self, Survey, Surveyed};
-use crate::backends;
 use crate::config::{Format, MapConfig, Source};
 use crate::error::{Code, Exit, Stage, UserError};
 use crate::job::Location;
-use crate::journal::{Journal, Owner};
-use crate::leftovers;
-use crate::message::Rules;
-use crate::meter::Meters;
-use crate::names::{self, Naming};
-use crate::own_places::{OwnPlaces, way_down};
+use crate::job::message::Rules;
+use crate::job::suffix::Suffix;
+use crate::observe::{self, Screen};
 use crate::pipeline::Pipeline;
-use crate::processor::codec::Suffix;
-use crate::queue::{Counts, JobQueue};
-use crate::scratch;
-use crate::shutdown::Phase;
-use crate::source::{self, Found, Listed, Place, Select};
+use crate::processor::scratch;
+use crate::record::Meters;
+use crate::services::open;
+use crate::services::queue::{Counts, JobQueue};
+use crate::services::store::ObjectStore;
+use crate::services::store::local::of_folder;
 use crate::stages::Receive;
-use crate::status::{self, Screen};
-use crate::store::ObjectStore;
-use crate::store::local::of_folder;
+use crate::stages::upload::orphans;
+use crate::stop::shutdown::Phase;
+use crate::submit::discover::{self, Found, Listed, Place, Select};
+use crate::submit::journal::{Journal, Owner};
+use crate::submit::names::{self, Naming};
+use crate::submit::own_places::{OwnPlaces, way_down};
 use crate::submit::{Item, Submit};
 use crate::worker::{self, Queues};
 
@@ -77,7 +77,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let (work, suffix) = assemble::work(&config.working, aws, &meters)?;
     // After the work directory has its folder, which may lie in the source.
     let select = select.without(own_places(&config));
-    let store = backends::open_store(aws, &worker::roots([&input(&config.source), &config.dest]))?;
+    let store = open::open_store(aws, &worker::roots([&input(&config.source), &config.dest]))?;
     let source = survey::settled(&config.source, &store).await?;
     let surveyed = look(&config, &source, &suffix, &select, &store).await?;
     let config = MapConfig { source, ..config };
@@ -88,9 +88,9 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let input = input(&config.source);
     service::answering(&config.dest, &store, &meters).await?;
 
-    leftovers::of_the_dead(&*store, &config.dest).await;
+    orphans::of_the_dead(&*store, &config.dest).await;
     let name = queue_name(&config)?;
-    let jobs = backends::open_queue(&name, aws).await?;
+    let jobs = open::open_queue(&name, aws).await?;
     let failed = |error| service::failed(Service::Queue, &format!("use the queue {name:?}"), &error);
     let dead_letters = jobs.dead_letters().await.map_err(failed)?;
     let fresh = jobs.counts().await.map_err(failed)? == Counts::default();
@@ -99,7 +99,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         forget(&**dead_letters).await.map_err(failed)?;
     }
     let journal = open_journal(&config)?;
-    let leases = backends::open_queue(&name, aws).await?;
+    let leases = open::open_queue(&name, aws).await?;
     let max_receives = working.max_receives.map(Into::into);
     let queues = Queues { jobs: Arc::clone(&jobs), leases, dead_letters, max_receives };
     let rules = Rules { suffix: suffix.clone(), allow: vec![input.clone(), config.dest.clone()], ..Rules::default() };
@@ -109,16 +109,16 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let known =
         Known { journal, suffix, store: Arc::clone(&store), jobs: jobs_of, meters: meters_of, pass: Pass::of(fresh) };
 
-    let about = status::About {
+    let about = observe::About {
         command: "map",
         process: assemble::words(&working.process),
         output: config.dest.to_string(),
         drain: working.drain_timeout,
-        ..status::About::default()
+        ..observe::About::default()
     };
     let mut sources = assemble::sources(&pipeline, working, how(), about);
     sources.totals = Some(totals);
-    let _asking = status::ask_queue(jobs, sources.queue.clone());
+    let _asking = observe::ask_queue(jobs, sources.queue.clone());
     let _watchdog = assemble::watch(&pipeline, working, LOOK, &sources.stall)?;
     let shutdown = pipeline.intake.shutdown.clone();
     let session = Session::start(&config.global, screen.clone(), sources, working.page(), shutdown.clone()).await?;
@@ -153,19 +153,19 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
             format!("All {} were done before. They are in  {}", submitted.sent, shown(&config.dest))
         }
         Exit::Done if settled.skipped > 0 => {
-            let skipped = status::words::things(settled.skipped, "output");
+            let skipped = observe::words::things(settled.skipped, "output");
             let verb = if settled.skipped == 1 { "was" } else { "were" };
             format!("{skipped} {verb} there already. Look at them:  {} {}", lister(&config.dest), shown(&config.dest))
         }
         Exit::Done => {
             let done_before = match meters.before.load(Relaxed) {
                 0 => String::new(),
-                before => format!("{} more done before. ", status::words::things(before, "file")),
+                before => format!("{} more done before. ", observe::words::things(before, "file")),
             };
             format!("{done_before}Look at them:  {} {}", lister(&config.dest), shown(&config.dest))
         }
         Exit::SomeFailed if settled.rejected == 0 => {
-            let unread = status::words::things(submitted.failed, "file");
+            let unread = observe::words::things(submitted.failed, "file");
             format!("{unread} not read, see above; all others are done. To leave some out:  --exclude GLOB")
         }
         Exit::SomeFailed => format!("See what failed:  batchpipe dlq list --queue {name}"),
@@ -338,7 +338,7 @@ fn items(
     let batch = known.journal.batch().to_owned();
     let one = matches!(config.source, Source::File(_));
     let among = if config.working.allow_nested_output { None } else { way_to_source(config) };
-    source::find(&config.source, select, store).then(move |found| {
+    discover::find(&config.source, select, store).then(move |found| {
         let found = found.and_then(|found| not_among(among.as_deref(), found));
         let (known, item) = (known.clone(), found.map(|found| job(&input, one, &dest, &batch, found)));
         async move {
@@ -435,7 +435,7 @@ fn dry_run(config: &MapConfig, surveyed: &Surveyed) -> Result<Exit, UserError> {
             "dest": config.dest.to_string(), "beside": surveyed.beside.count()});
         output::event("plan", fields)?;
     } else {
-        let size = status::words::bytes(totals.bytes as f64, " ");
+        let size = observe::words::bytes(totals.bytes as f64, " ");
         output::print(&format!("(dry run) would run {process:?} on {} files ({size}) into {dest}\n", totals.files))?;
     }
     Ok(Exit::Done)

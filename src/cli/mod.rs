@@ -17,6 +17,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod explain;
 pub mod gc;
+pub mod log;
 pub mod map;
 pub mod output;
 mod resume;
@@ -31,7 +32,7 @@ mod usage;
 use crate::config::settings::{self, SETTINGS, Setting, Shape};
 use crate::config::{Global, Layers, Machine, MapConfig, RunConfig, SubmitConfig, Typed};
 use crate::error::{Exit, UserError};
-use crate::status::Screen;
+use crate::observe::Screen;
 
 /// Examples lead the help: most readers want one that is nearly theirs.
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";

@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use crate::error::{Exit, UserError};
-use crate::redact::concealed;
+use crate::runtime::redact::concealed;
 
 /// Writes a result to stdout.
 pub fn print(text: &str) -> Result<(), UserError> {

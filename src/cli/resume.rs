@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::ServiceError;
-use crate::message::{self, Record, Request};
-use crate::queue::local::LocalQueue;
+use crate::job::message::{self, Record, Request};
+use crate::services::queue::local::LocalQueue;
 
 /// A short name for what a job reads and writes. Of 10^9 jobs no two share one but with a chance of 10^-20.
 type Name = [u8; 16];
@@ -61,7 +61,7 @@ fn name(body: &str) -> Option<Name> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::{JobQueue, Outgoing};
+    use crate::services::queue::{JobQueue, Outgoing};
 
     #[tokio::test]
     async fn a_job_in_the_queue_is_known_by_what_it_is_about() {

@@ -8,16 +8,16 @@ use super::assemble;
 use super::output;
 use super::service::{self, Service};
 use super::session::{self, Session};
-use crate::backends;
 use crate::config::RunConfig;
 use crate::error::{Code, Exit, UserError};
-use crate::leftovers;
-use crate::message::Rules;
-use crate::meter::Meters;
+use crate::job::message::Rules;
+use crate::observe::{self, Screen};
 use crate::pipeline::Pipeline;
-use crate::refusal::UNREACHABLE;
+use crate::record::Meters;
+use crate::services::open;
+use crate::stages::upload::orphans;
 use crate::stages::{Receive, Why};
-use crate::status::{self, Screen};
+use crate::stop::refusal::UNREACHABLE;
 use crate::worker::{self, Queues, QueuesError};
 
 /// Shown at the top of the help.
@@ -40,7 +40,7 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
     let working = &config.working;
     let pipeline = build(&config).await?;
     let meters = Arc::clone(&pipeline.intake.meters);
-    let about = status::About {
+    let about = observe::About {
         command: "run",
         queue: config.queue.clone(),
         process: assemble::words(&working.process),
@@ -57,7 +57,7 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         max_messages: config.max_jobs.map(Into::into),
     };
     let sources = assemble::sources(&pipeline, working, how, about);
-    let _asking = status::ask_queue(Arc::clone(&pipeline.intake.queue), sources.queue.clone());
+    let _asking = observe::ask_queue(Arc::clone(&pipeline.intake.queue), sources.queue.clone());
 
     let _watchdog = assemble::watch(&pipeline, working, config.wait_time, &sources.stall)?;
     let shutdown = pipeline.intake.shutdown.clone();
@@ -93,7 +93,7 @@ fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()>
     let store = Arc::clone(&pipeline.store);
     tokio::spawn(async move {
         for place in &places {
-            leftovers::of_the_dead(&*store, place).await;
+            orphans::of_the_dead(&*store, place).await;
         }
     })
 }
@@ -128,7 +128,7 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
         };
         tracing::warn!("the queue has no dead-letter queue: a job that always fails {what}");
     }
-    let store = backends::open_store(aws, &worker::roots(config.allow.iter().chain(&config.output)))?;
+    let store = open::open_store(aws, &worker::roots(config.allow.iter().chain(&config.output)))?;
     if let Some(output) = &config.output {
         service::can_be_written(output)?;
         match service::answering(output, &store, &meters).await {

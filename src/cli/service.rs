@@ -10,9 +10,9 @@ use super::output::escaped;
 use crate::config::Source;
 use crate::error::{Exit, NO_ANSWER, NO_PROOF, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
-use crate::meter::Meters;
-use crate::retry::{Call, Retry};
-use crate::store::ObjectStore;
+use crate::record::Meters;
+use crate::services::retry::{Call, Retry};
+use crate::services::store::ObjectStore;
 
 /// What is asked about where any object will do: S3 knows no object without a name.
 const ANY: &str = ".batchpipe";

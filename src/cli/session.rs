@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::circuit::Tripped;
 use crate::config::{Color, Global, LogFormat, Progress};
 use crate::error::{Code, Exit, Stage, UserError};
-use crate::meter::Meters;
-use crate::shutdown::{Phase, Shutdown};
-use crate::status::{self, Mode, Screen, Sources, listener};
-use crate::{metrics, task};
+use crate::observe::{self, Mode, Screen, Sources, listener};
+use crate::record::Meters;
+use crate::record::metrics;
+use crate::runtime::task;
+use crate::stop::circuit::Tripped;
+use crate::stop::shutdown::{Phase, Shutdown};
 
 /// How long a forced end may take: a second after the second Ctrl-C nothing of ours is left.
 const FORCED: Duration = Duration::from_millis(700);
@@ -25,8 +26,8 @@ pub(super) struct Session {
     shutdown: Shutdown,
     stop: watch::Sender<bool>,
     ready: watch::Sender<bool>,
-    showing: status::Running,
-    _exporting: status::Running,
+    showing: observe::Running,
+    _exporting: observe::Running,
     _listener: Option<listener::Listener>,
 }
 
@@ -53,7 +54,7 @@ impl Session {
             shutdown,
             stop,
             ready,
-            showing: status::show(mode, screen, sources.clone(), stopped),
+            showing: observe::show(mode, screen, sources.clone(), stopped),
             _exporting: metrics::export_each_second(sources.clone(), handle),
             _listener: listener,
             sources,
@@ -79,7 +80,7 @@ impl Session {
         self.ready.send_replace(false);
         let jobs = self.in_flight();
         if jobs > 0 {
-            screen.print(&status::lines::draining(jobs, patience, told));
+            screen.print(&observe::lines::draining(jobs, patience, told));
         }
         let shutdown = self.shutdown.clone();
         let _draining = task::spawn(async move { shutdown.drain(patience).await });
@@ -105,7 +106,7 @@ impl Session {
     pub(super) async fn end(self, exit: Exit, next: Option<&str>) -> Exit {
         self.stop.send_replace(true);
         self.showing.finished().await;
-        if let Err(error) = status::summary(self.mode, &self.sources, exit as u8, next) {
+        if let Err(error) = observe::summary(self.mode, &self.sources, exit as u8, next) {
             tracing::debug!(cause = ?error, "the summary could not be written");
         }
         exit
@@ -145,7 +146,7 @@ async fn any(signals: &mut [Signal]) {
 
 fn mode(global: &Global) -> Mode {
     let json_log = global.log.format == LogFormat::Json;
-    let colour = status::colour(match global.color {
+    let colour = observe::colour(match global.color {
         Color::Auto => "auto",
         Color::Always => "always",
         Color::Never => "never",
@@ -224,7 +225,7 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
     };
     // A store that did not answer is a failure of each job that it met; all of them are in the queue still.
     let retried = if tripped.code == Code(107) { meters.retried.load(Relaxed) } else { 0 };
-    let given_back = meters.jobs(crate::meter::Ended::Released) + retried;
+    let given_back = meters.jobs(crate::record::Ended::Released) + retried;
     UserError {
         code: tripped.code,
         what: what.into(),
@@ -254,14 +255,14 @@ pub(super) fn exit(
 }
 
 /// A share of the meters for a screen.
-pub(super) fn sources(meters: &Arc<Meters>, about: status::About) -> Sources {
+pub(super) fn sources(meters: &Arc<Meters>, about: observe::About) -> Sources {
     Sources::new(Arc::clone(meters), about)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::Ended;
+    use crate::record::Ended;
 
     /// What is told of a worker that stopped for `code` with two jobs given back and three to be tried again.
     fn told(code: u16) -> UserError {

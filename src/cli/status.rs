@@ -11,11 +11,11 @@ use serde_json::json;
 use super::Context;
 use super::output::{escaped, event, print};
 use super::service::{Service, failed};
-use crate::backends::{open_queue, open_store};
 use crate::config::{missing_queue, state_directory, values};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::queue::{Counts, JobQueue};
+use crate::services::open::{open_queue, open_store};
+use crate::services::queue::{Counts, JobQueue};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\

@@ -14,11 +14,11 @@ use super::service::{self, Service};
 use crate::config::Source;
 use crate::error::UserError;
 use crate::job::Location;
-use crate::names::{Clash, Clashes, Culprits, Names, Naming, Once, Seen};
-use crate::prefix::{self, Beside};
-use crate::source::{self, Found, Listed, Place, Select};
-use crate::status::Totals;
-use crate::store::ObjectStore;
+use crate::observe::Totals;
+use crate::services::store::ObjectStore;
+use crate::submit::discover::{self, Found, Listed, Place, Select};
+use crate::submit::names::{Clash, Clashes, Culprits, Names, Naming, Once, Seen};
+use crate::submit::prefix::{self, Beside};
 
 /// What is walked over, and what for.
 pub(super) struct Survey<'a> {
@@ -132,9 +132,9 @@ impl Survey<'_> {
     fn again(&self) -> BoxStream<'static, std::io::Result<Found>> {
         match self.source {
             Source::Names | Source::List(_) => {
-                source::listed(self.source, self.list.clone(), self.select.clone(), self.store)
+                discover::listed(self.source, self.list.clone(), self.select.clone(), self.store)
             }
-            _ => source::find(self.source, self.select.clone(), self.store),
+            _ => discover::find(self.source, self.select.clone(), self.store),
         }
     }
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::layers::Layers;
-use super::machine::Machine;
 use super::reading::Reading;
 use super::values::{self, Wrong};
-use crate::backends::AwsSettings;
 use crate::error::UserError;
-use crate::redact::{self, has_secret};
+use crate::runtime::machine::Machine;
+use crate::runtime::redact::{self, has_secret};
+use crate::services::open::AwsSettings;
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::settings::{SETTINGS, Setting, Shape};
 use super::values::{Wrong, nearest, shown};
 use crate::error::UserError;
-use crate::redact::{concealed, concealed_address};
+use crate::runtime::redact::{concealed, concealed_address};
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]

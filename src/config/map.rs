@@ -66,10 +66,12 @@ impl MapConfig {
         let in_s3 = matches!((&input, &dest), (Some(Location::S3 { .. }), _) | (_, Location::S3 { .. }));
         let server = if in_s3 { s3_server(&global.aws, layers) } else { None };
         let state = match &dest {
-            Location::File { path } => Path::new(path).join(crate::source::OWN_FOLDER),
+            Location::File { path } => Path::new(path).join(crate::submit::discover::OWN_FOLDER),
             Location::S3 { .. } => {
                 let name = format!("map-{}", digest(&format!("{:?}", (from.with_slash(), &dest, &server))));
-                state_directory(read.layers).unwrap_or_else(|| PathBuf::from(crate::source::OWN_FOLDER)).join(name)
+                state_directory(read.layers)
+                    .unwrap_or_else(|| PathBuf::from(crate::submit::discover::OWN_FOLDER))
+                    .join(name)
             }
         };
         Ok(Self {

@@ -12,7 +12,6 @@ use std::time::Duration;
 mod file;
 mod global;
 pub mod layers;
-pub mod machine;
 mod map;
 mod reading;
 mod run;
@@ -23,10 +22,10 @@ mod submit;
 pub mod values;
 mod working;
 
+pub use crate::runtime::machine::{Machine, cpu_quota};
 pub use file::files;
 pub use global::{Color, Global, LogFormat, LogSettings, Progress};
 pub use layers::{Layers, Origin, Typed};
-pub use machine::{Machine, cpu_quota};
 pub use map::MapConfig;
 pub use run::RunConfig;
 pub use source::Source;
@@ -35,7 +34,7 @@ pub use working::{IfExists, Process, SLACK, SMALLEST_PART, Working};
 
 use crate::error::UserError;
 use crate::job::Location;
-use crate::own_places::lies_in;
+use crate::submit::own_places::lies_in;
 use reading::Reading;
 use values::Wrong;
 
@@ -87,7 +86,7 @@ pub fn state_directory(layers: &Layers) -> Option<PathBuf> {
 }
 
 /// The server that stands in for S3, as far as flags and variables say: two servers may have buckets of one name.
-fn s3_server(aws: &crate::backends::AwsSettings, layers: &Layers) -> Option<String> {
+fn s3_server(aws: &crate::services::open::AwsSettings, layers: &Layers) -> Option<String> {
     let variable = |name| layers.variable(name).map(str::to_owned);
     aws.endpoint_url.clone().or_else(|| variable("AWS_ENDPOINT_URL_S3")).or_else(|| variable("AWS_ENDPOINT_URL"))
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::layers::Layers;
-use super::machine::Machine;
 use super::values::{self, Wrong};
 use crate::error::UserError;
 use crate::job::Location;
+use crate::runtime::machine::Machine;
 
 /// The layers on one machine.
 #[derive(Clone, Copy, Debug)]

@@ -21,7 +21,7 @@ pub enum Source {
     /// The objects under a prefix in S3.
     Prefix(Location),
     /// A place in S3 without a slash at its end: the folder of that name or, if nothing is in it, the object. Only the store
-    /// can tell ([`settle`](crate::prefix::settle)).
+    /// can tell ([`settle`](crate::submit::prefix::settle)).
     Named(Location),
     /// One object in S3.
     Object(Location),

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::error::UserError;
 use crate::job::Location;
-use crate::processor::codec::{Chain, Suffix};
+use crate::job::suffix::Suffix;
+use crate::processor::codec::Chain;
 
 /// How `submit` writes its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +192,7 @@ pub enum Journaling {
 }
 
 impl Journaling {
-    /// The file, for the queue at this [address](crate::queue::JobQueue::address).
+    /// The file, for the queue at this [address](crate::services::queue::JobQueue::address).
     pub fn path(&self, queue: &str) -> Option<PathBuf> {
         match self {
             Self::None => None,

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::job::Location;
-use crate::redact::{self, has_secret};
+use crate::runtime::redact::{self, has_secret};
 
 /// What is wrong with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use super::reading::Reading;
 use super::share::{self, Share};
 use super::values::{self, Wrong, show_size};
 use super::{at_least_one, secs, text};
+use crate::capacity::tuner;
 use crate::error::UserError;
 use crate::job::Location;
+use crate::observe::listener::Place;
 use crate::processor::codec::{Chain, FULL_DECODER, MAX_RATIO};
-use crate::status::listener::Place;
-use crate::tuner;
 
 /// What is done to each object, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]

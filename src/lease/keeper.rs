@@ -15,9 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Entry, Held, Loss, Refused, lock};
 use crate::error::ServiceErrorKind;
-use crate::meter::Meters;
-use crate::queue::{JobQueue, Receipt};
-use crate::{crash, task};
+use crate::record::Meters;
+use crate::runtime::{failpoint, task};
+use crate::services::queue::{JobQueue, Receipt};
 
 /// How much earlier than the queue's longest we stop, so that giving back still works.
 pub(super) const MARGIN: Duration = Duration::from_secs(30);
@@ -63,7 +63,7 @@ async fn keep(keeper: Keeper, longest: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        crash::point("leases");
+        failpoint::point("leases");
         let due = due(&keeper.held, visibility, longest, look);
         // A call extends all it carries for as long; what is left of the longest differs, and is asked for once a message.
         let (usual, last): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|(.., timeout)| *timeout == visibility);

@@ -25,10 +25,10 @@ use tokio::time::Instant;
 
 use self::keeper::{Keeper, keep_on};
 use crate::error::{Code, ErrorKind, JobError, ServiceError, Stage};
-use crate::meter::Meters;
-use crate::queue::{JobQueue, Message, Receipt};
-use crate::sync::{Mutex, MutexGuard};
-use crate::watchdog;
+use crate::record::Meters;
+use crate::runtime::sync::{Mutex, MutexGuard};
+use crate::services::queue::{JobQueue, Message, Receipt};
+use crate::stop::watchdog;
 
 mod keeper;
 

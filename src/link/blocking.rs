@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::{Chunk, Disconnected, Frame, Inlet, Outlet, WRITE_CHUNK};
-use crate::meter::State;
+use crate::record::State;
 
 impl Outlet {
     /// A blocking writer, for use off the async runtime.
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use crate::error::Stage;
     use crate::link::link;
-    use crate::meter::Meters;
+    use crate::record::Meters;
 
     fn joined() -> (Outlet, Inlet) {
         let meters = Arc::new(Meters::default());

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{JobError, Stage};
-use crate::meter::{State, Turn};
+use crate::record::{State, Turn};
 
 mod blocking;
 
@@ -128,7 +128,7 @@ impl Outlet {
         self.transmit(Chunk { bytes: chunk, counted: false }).await
     }
 
-    /// The same for a chunk that [holds](crate::budget::Claim::hold) its room wherever it goes.
+    /// The same for a chunk that [holds](crate::capacity::budget::Claim::hold) its room wherever it goes.
     pub async fn send_counted(&self, chunk: Bytes) -> Result<(), Disconnected> {
         self.transmit(Chunk { bytes: chunk, counted: true }).await
     }
@@ -263,7 +263,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::meter::Meters;
+    use crate::record::Meters;
 
     fn joined() -> (Outlet, Inlet) {
         let meters = Arc::new(Meters::default());

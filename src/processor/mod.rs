@@ -16,6 +16,7 @@ use crate::link::{Disconnected, Inlet, Outlet};
 pub mod codec;
 pub(crate) mod panics;
 pub mod program;
+pub mod scratch;
 mod slots;
 
 pub use codec::work_from_steps;

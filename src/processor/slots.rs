@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::budget::{Lent, Room};
+use crate::capacity::budget::{Lent, Room};
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::link::{Kept, Outlet};
-use crate::meter::{Present, State, Turn};
+use crate::record::{Present, State, Turn};
 
 /// The `--processors`, as a job comes to them.
 #[derive(Clone, Debug)]

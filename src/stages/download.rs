@@ -18,18 +18,18 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use crate::budget::{Buffer, Claim, Room};
-use crate::crash;
+use crate::capacity::budget::{Buffer, Claim, Room};
 use crate::error::Stage::Download;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
+use crate::job::origin::Origin;
 use crate::job::{Job, Location};
 use crate::link::Outlet;
-use crate::meter::{Meters, State};
-use crate::origin::Origin;
 use crate::pipeline::Transfer;
-use crate::retry::{self, Call, SLOWEST};
-use crate::store::{ObjectStore, Version};
-use crate::task;
+use crate::record::{Meters, State};
+use crate::runtime::failpoint;
+use crate::runtime::task;
+use crate::services::retry::{self, Call, SLOWEST};
+use crate::services::store::{ObjectStore, Version};
 
 /// Reading time after which a body slower than [`SLOWEST`] is given up. Long enough for a pause of S3's, short
 /// enough that the object is still on its way before the first lease has been extended twice.
@@ -105,7 +105,7 @@ pub async fn download(
         }
         send(&output, fetched.bytes).await?;
     }
-    crash::point("CP3");
+    failpoint::point("CP3");
     output.finish().await.map_err(|gone| gone.at(Download))?;
     Ok(size)
 }
@@ -234,7 +234,7 @@ async fn read_body(
             ));
         }
         buffer.extend_from_slice(&frame);
-        crash::point("CP2");
+        failpoint::point("CP2");
         let elapsed = started.elapsed();
         if elapsed > SLOW_AFTER && received < SLOWEST * elapsed.as_secs() {
             return Err(ServiceError::new(

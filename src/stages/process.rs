@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
 use crate::link::{Disconnected, Inlet, Outlet};
 use crate::processor::{ProcessError, Processor, Script, Slots, Work, panics};
+use crate::runtime::failpoint;
 
 /// Runs `work` on one job.
 ///
@@ -28,7 +28,7 @@ pub async fn process(work: &Work, slots: Slots, job: &Job, input: Inlet, output:
 
 async fn copy(mut input: Inlet, output: Outlet) -> Result<(), Disconnected> {
     while let Some(chunk) = input.recv().await? {
-        crash::point("CP4");
+        failpoint::point("CP4");
         match input.counted() {
             true => output.send_counted(chunk).await?,
             false => output.send(chunk).await?,
@@ -59,7 +59,7 @@ async fn filter(
 fn run_filter(processor: &dyn Processor, job: &Job, input: Inlet, output: Outlet) -> Result<(), JobError> {
     let (mut reader, mut writer) = (input.into_reader(), output.into_writer());
     let result = panics::catch(|| processor.process(job, &mut reader, &mut writer));
-    crash::point("CP4");
+    failpoint::point("CP4");
     if reader.broken() || writer.broken() {
         // Whatever the processor made of it, the neighbour's failure is the one that counts.
         return Err(JobError::disconnected(Process));

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::budget::Room;
+use crate::capacity::budget::Room;
 use crate::error::Stage::Read;
 use crate::error::{Code, ErrorKind, JobError};
 use crate::link::Outlet;

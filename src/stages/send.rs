@@ -1,9 +1,9 @@
 //! Announces jobs to the queue, a batch at a time. What a call could not send is sent again.
 
 use crate::error::{ServiceError, ServiceErrorKind, Stage};
-use crate::meter::Meters;
-use crate::queue::{JobQueue, Outgoing};
-use crate::retry::{Call, Retry};
+use crate::record::Meters;
+use crate::services::queue::{JobQueue, Outgoing};
+use crate::services::retry::{Call, Retry};
 
 /// The call, as counted.
 const SEND: Call = Call::queue("send");

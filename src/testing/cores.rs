@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::meter::Level;
-use crate::metrics::CpuTime;
+use crate::record::Level;
+use crate::record::metrics::CpuTime;
 
 /// Cores of a simulated machine. Clones are one machine.
 #[derive(Clone, Debug)]

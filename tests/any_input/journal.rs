@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::fs;
 use std::path::PathBuf;
 
-use batchpipe::journal::Journal;
+use batchpipe::submit::journal::Journal;
 
 thread_local! {
     static FOLDER: OnceCell<tempfile::TempDir> = const { OnceCell::new() };

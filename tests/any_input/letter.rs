@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use batchpipe::error::{Code, ErrorKind, JobError, Stage};
 use batchpipe::job::{Job, Location};
-use batchpipe::letter::{self, letter, redriven, slimmer};
-use batchpipe::queue::{Message, Outgoing, Receipt};
+use batchpipe::services::queue::{Message, Outgoing, Receipt};
+use batchpipe::stages::acknowledge::dead_letter::{self, letter, redriven, slimmer};
 use batchpipe::testing::MemoryQueue;
 
 /// What SQS takes: a message with its attributes, and attributes
@@ -49,15 +49,18 @@ pub(crate) fn check(text: &str) {
             assert_eq!(letter.body, message.body, "the message is whole");
         }
         // Its name, `String` and BP401.
-        assert_eq!(whole.attributes.get(letter::CODE).map(String::as_str), (room >= 25).then_some("BP401"));
+        assert_eq!(whole.attributes.get(dead_letter::CODE).map(String::as_str), (room >= 25).then_some("BP401"));
         assert!(code.size() <= whole.size() && bare.attributes.is_empty());
-        for (name, value) in whole.attributes.iter().filter(|(name, _)| !name.starts_with(letter::PREFIX)) {
+        for (name, value) in whole.attributes.iter().filter(|(name, _)| !name.starts_with(dead_letter::PREFIX)) {
             assert_eq!(message.attributes.get(name), Some(value), "the message's own are as they were");
         }
         let dead_one = Message { attributes: whole.attributes.clone(), ..message.clone() };
         let back = redriven(&dead_one, &dead);
         takes(&back);
-        assert!(back.attributes.keys().all(|name| !name.starts_with(letter::PREFIX)), "a new life has no old reason");
+        assert!(
+            back.attributes.keys().all(|name| !name.starts_with(dead_letter::PREFIX)),
+            "a new life has no old reason"
+        );
     }
 }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use batchpipe::error::ServiceErrorKind;
+use batchpipe::job::message::{self, Rules, parse};
 use batchpipe::job::{Location, MAX_KEY_BYTES};
-use batchpipe::message::{self, Rules, parse};
-use batchpipe::store::local::LocalStore;
-use batchpipe::store::{ObjectStore, Version, Writing};
+use batchpipe::services::store::local::LocalStore;
+use batchpipe::services::store::{ObjectStore, Version, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
 

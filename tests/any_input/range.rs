@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use aws_smithy_types::byte_stream::ByteStream;
-use batchpipe::aws::body::{Window, read};
+use batchpipe::services::aws::body::{Window, read};
 use bytes::Bytes;
 use futures::TryStreamExt;
 

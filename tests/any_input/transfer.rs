@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batchpipe::budget::{Budget, LINK_BYTES};
-use batchpipe::cut::Cut;
+use batchpipe::capacity::budget::{Budget, LINK_BYTES};
+use batchpipe::capacity::limit::Lane;
 use batchpipe::error::{ServiceErrorKind, Stage};
+use batchpipe::job::origin::Origin;
 use batchpipe::job::{Job, Location};
-use batchpipe::leftovers::Leftovers;
-use batchpipe::limit::Lane;
 use batchpipe::link::link;
-use batchpipe::meter::Meters;
-use batchpipe::origin::Origin;
 use batchpipe::pipeline::Transfer;
 use batchpipe::processor::Work;
-use batchpipe::retry::Retry;
-use batchpipe::shutdown::Shutdown;
+use batchpipe::record::Meters;
+use batchpipe::services::retry::Retry;
+use batchpipe::services::store::{ObjectStore, Writing};
+use batchpipe::stages::upload::orphans::Leftovers;
 use batchpipe::stages::{Source, Target, download, part_size, upload};
-use batchpipe::store::{ObjectStore, Writing};
+use batchpipe::stop::cancel::Cut;
+use batchpipe::stop::shutdown::Shutdown;
 use batchpipe::testing::{Fault, Faults, Faulty, Log, MemoryStore, On, Operation, pattern};
 
 /// S3's limits (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).

@@ -1,9 +1,9 @@
 //! What holds of any message whatever. Property tests, the replay of the corpus and the fuzz targets share it.
 
 use batchpipe::error::{Disposition, Stage};
+use batchpipe::job::message::{Format, Record, Request, Rules, encode_own, only, parse, understand};
+use batchpipe::job::suffix::Suffix;
 use batchpipe::job::{Location, MAX_KEY_BYTES};
-use batchpipe::message::{Format, Record, Request, Rules, encode_own, only, parse, understand};
-use batchpipe::processor::codec::Suffix;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// A text is jobs that S3 can do, or nothing, or refused for good in one clean line.

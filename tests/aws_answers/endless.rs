@@ -71,12 +71,12 @@ const IN_BETWEEN: u64 = 32 << 20;
 /// Every call of the store that is made beside reading the bytes of an object.
 async fn every_call(store: &S3Store) -> Vec<(&'static str, Result<(), ServiceError>)> {
     let (at, how) = (at(), Writing::default());
-    let unfinished = batchpipe::store::Unfinished {
+    let unfinished = batchpipe::services::store::Unfinished {
         location: at.clone(),
         id: "u".to_owned(),
         begun: None,
         bytes: None,
-        writer: batchpipe::store::Writer::Unknown,
+        writer: batchpipe::services::store::Writer::Unknown,
     };
     vec![
         ("get", store.get(&at, 0..10, &Version::default()).await.map(drop)),
@@ -134,8 +134,9 @@ async fn a_head_without_end_is_refused() {
 async fn interim_answers_without_end_hold_nothing_beyond_the_deadline() {
     let server = Endless::start("", b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100), Duration::from_millis(1));
     let store = S3Store::new(&server.aws());
-    let retry = batchpipe::retry::Retry { attempts: 1, deadline: Duration::from_secs(1), ..Default::default() };
-    let call = batchpipe::retry::Call::store("head");
+    let retry =
+        batchpipe::services::retry::Retry { attempts: 1, deadline: Duration::from_secs(1), ..Default::default() };
+    let call = batchpipe::services::retry::Call::store("head");
     let error = retry.attempt(call, store.head(&at())).await.unwrap_err();
     assert_eq!(error.code, "Timeout");
     // The connection is given up with the call: soon nothing more is taken from it.
@@ -154,9 +155,11 @@ async fn interim_answers_without_end_hold_nothing_beyond_the_deadline() {
 async fn an_answer_that_trickles_is_given_up_at_the_deadline() {
     let server = Endless::start(SUCCESS, b"1\r\n \r\n".to_vec(), Duration::from_millis(20));
     let store = S3Store::new(&server.aws());
-    let retry = batchpipe::retry::Retry { attempts: 1, deadline: Duration::from_secs(1), ..Default::default() };
+    let retry =
+        batchpipe::services::retry::Retry { attempts: 1, deadline: Duration::from_secs(1), ..Default::default() };
     let began = Instant::now();
-    let error = retry.attempt(batchpipe::retry::Call::store("begin"), store.begin(&at(), &Writing::default())).await;
+    let error =
+        retry.attempt(batchpipe::services::retry::Call::store("begin"), store.begin(&at(), &Writing::default())).await;
     assert_eq!(error.unwrap_err().code, "Timeout");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batchpipe::error::{Code, NO_ANSWER, Stage};
-use batchpipe::queue::{Outgoing, Receipt};
+use batchpipe::services::queue::{Outgoing, Receipt};
 
 use super::*;
 

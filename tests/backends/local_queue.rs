@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batchpipe::error::ServiceErrorKind;
-use batchpipe::queue::local::LocalQueue;
-use batchpipe::queue::{JobQueue, Message, Outgoing};
+use batchpipe::services::queue::local::LocalQueue;
+use batchpipe::services::queue::{JobQueue, Message, Outgoing};
 
 use super::queue_conformance::{conforms, keeps_groups};
 

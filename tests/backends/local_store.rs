@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use batchpipe::Location;
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::store::local::LocalStore;
-use batchpipe::store::{Condition, ObjectStore, Reading, Version, Writing};
+use batchpipe::services::store::local::LocalStore;
+use batchpipe::services::store::{Condition, ObjectStore, Reading, Version, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
@@ -342,7 +342,7 @@ async fn what_a_kill_left_is_found_and_only_that_can_be_discarded() {
     assert_eq!(keys, [leftover.to_str().unwrap(), root.join("a/object").to_str().unwrap()]);
     assert!(found.iter().all(|upload| upload.begun.is_some() && upload.bytes > Some(4)), "{found:?}");
     for id in ["/etc/passwd", root.join("object").to_str().unwrap(), "/etc/.batchpipe-0011223344556677", ""] {
-        let forged = batchpipe::store::Unfinished { id: id.to_owned(), ..found[0].clone() };
+        let forged = batchpipe::services::store::Unfinished { id: id.to_owned(), ..found[0].clone() };
         assert_eq!(store.discard(&forged).await.unwrap_err().kind, ServiceErrorKind::Invalid, "{id}");
     }
     for upload in &found {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batchpipe::Location;
-use batchpipe::queue::{JobQueue, Outcome, Outgoing};
+use batchpipe::services::queue::{JobQueue, Outcome, Outgoing};
 use batchpipe::testing::{Faults, Faulty, FaultyQueue, MemoryQueue, MemoryStore};
 
 use super::{queue_conformance, store_conformance};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use batchpipe::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
 use batchpipe::job::{Job, Location};
-use batchpipe::letter;
-use batchpipe::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, Receipt};
+use batchpipe::services::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, Receipt};
+use batchpipe::stages::acknowledge::dead_letter;
 use futures::future::BoxFuture;
 
 /// Long enough that nothing comes back during a sentence.
@@ -341,13 +341,13 @@ async fn keeps_every_fact_of_a_dead_letter(queue: Arc<dyn JobQueue>) {
     let cause = "\u{1b}[31m no \0 good \u{fffe}";
     let mut error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), cause).of(job);
     error.stderr = Some("last\nwords\u{b}\n".repeat(400));
-    let letter = letter::letter(&message, &error, dead.as_ref());
+    let letter = dead_letter::letter(&message, &error, dead.as_ref());
     assert_eq!(letter.attributes.len(), MAX_ATTRIBUTES, "{:?}", letter.attributes);
     dead.send(std::slice::from_ref(&letter)).await.expect("send")[0].as_ref().expect("send of a letter");
     delete(&queue, &message).await;
     let received = receive_one(&dead, LONG).await;
     assert_eq!((&received.body, &received.attributes), (&message.body, &letter.attributes));
-    let back = letter::redriven(&received, queue.as_ref());
+    let back = dead_letter::redriven(&received, queue.as_ref());
     assert_eq!((&back.body, &back.attributes), (&message.body, &own));
     delete(&dead, &received).await;
 }

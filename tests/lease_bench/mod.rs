@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batchpipe::lease::{Lease, Leases};
-use batchpipe::meter::Meters;
-use batchpipe::queue::{JobQueue, Message};
+use batchpipe::record::Meters;
+use batchpipe::services::queue::{JobQueue, Message};
 use batchpipe::testing::{Faults, FaultyQueue, Log, MemoryQueue};
 use tokio::time::Instant;
 

@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use batchpipe::status::Bottleneck;
+use batchpipe::observe::Bottleneck;
 use world::{Thing, World};
 
 /// Seeds of a usual run.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batchpipe::budget::LINK_BYTES;
+use batchpipe::capacity::budget::LINK_BYTES;
 use batchpipe::link::{Disconnected, Inlet, Outlet};
-use batchpipe::meter::{Ended, Meters};
+use batchpipe::observe::{Bottleneck, Sampler, Snapshot, ask_queue};
 use batchpipe::processor::{Script, Work};
-use batchpipe::queue::JobQueue;
-use batchpipe::status::{Bottleneck, Sampler, Snapshot, ask_queue};
+use batchpipe::record::{Ended, Meters};
+use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Cores, Faults, MemoryQueue, MemoryStore, On, Rig};
 use batchpipe::{Job, ProcessError};
 use fastrand::Rng;

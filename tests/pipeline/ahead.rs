@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use batchpipe::processor::Work;
-use batchpipe::shutdown::Phase;
+use batchpipe::stop::shutdown::Phase;
 use batchpipe::testing::{Fault, MemoryQueue, On, Operation, Rig, Wire};
 use tokio::time::{Instant, sleep};
 

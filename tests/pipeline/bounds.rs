@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use batchpipe::limit::{Lane, Limit};
+use batchpipe::capacity::limit::{Lane, Limit};
 use batchpipe::processor::Work;
 use batchpipe::testing::{Fault, MemoryStore, On, Operation, Rig};
 
@@ -79,7 +79,7 @@ async fn a_job_at_work_never_waits_for_room_of_jobs_that_wait_for_its_processor(
     // The rooms of two large objects and of a tiny one, and not a byte to grow into.
     let part = 1 << 20;
     rig.transfer.part = part;
-    rig.memory = 2 * (2 * part + batchpipe::budget::LINK_BYTES) + PART + 100;
+    rig.memory = 2 * (2 * part + batchpipe::capacity::budget::LINK_BYTES) + PART + 100;
     (rig.receive.until_empty, rig.receive.max_messages) = (false, Some(3));
     rig.patience = Duration::from_secs(10);
     rig.job("small", 10);
@@ -131,7 +131,7 @@ async fn an_idle_receiver_never_stalls_a_job_that_grows() {
         assert!(begun.elapsed() < Duration::from_secs(10), "the job waits for the receiver's long poll");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    rig.shutdown.advance(batchpipe::shutdown::Phase::Draining);
+    rig.shutdown.advance(batchpipe::stop::shutdown::Phase::Draining);
     assert_eq!(running.end().await.done, 1);
 }
 
@@ -151,7 +151,7 @@ async fn the_second_object_of_a_message_has_room_however_small_the_first() {
     rig.receive.until_empty = false;
     rig.receive.max_messages = Some(1);
     let least = Arc::new(AtomicU64::new(u64::MAX));
-    let budget: Arc<std::sync::OnceLock<Arc<batchpipe::budget::Budget>>> = Arc::default();
+    let budget: Arc<std::sync::OnceLock<Arc<batchpipe::capacity::budget::Budget>>> = Arc::default();
     let (seen, of) = (Arc::clone(&least), Arc::clone(&budget));
     let running = rig.start(filter(move |job, input, output| {
         while of.get().is_none() {
@@ -204,7 +204,7 @@ async fn jobs_whose_messages_tell_their_size_hold_no_more_while_they_read() {
         let mut rig = Rig::new();
         // The keeper of leases lives on a real clock, and has nothing to do here.
         rig.visibility = Duration::from_secs(12 * 60 * 60);
-        (rig.concurrency, rig.memory) = (64, 3 * (2 * PART + batchpipe::budget::LINK_BYTES));
+        (rig.concurrency, rig.memory) = (64, 3 * (2 * PART + batchpipe::capacity::budget::LINK_BYTES));
         rig.faults.pace(On::Get, Duration::from_millis(20), 1_000_000);
         for number in 0..jobs {
             let name = number.to_string();

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use batchpipe::error::{ServiceErrorKind, Stage};
-use batchpipe::metrics;
+use batchpipe::observe::{Sampler, Snapshot};
 use batchpipe::processor::Work;
-use batchpipe::status::{Sampler, Snapshot};
+use batchpipe::record::metrics;
 use batchpipe::testing::{Fault, MemoryQueue, On, Rig, Running};
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;

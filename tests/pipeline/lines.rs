@@ -6,12 +6,12 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use batchpipe::ProcessError;
-use batchpipe::budget::{Budget, LINK_BYTES};
+use batchpipe::capacity::budget::{Budget, LINK_BYTES};
 use batchpipe::error::ServiceErrorKind::Unavailable;
-use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
-use batchpipe::shutdown::Phase;
+use batchpipe::record::Ended;
 use batchpipe::stages::Settled;
+use batchpipe::stop::shutdown::Phase;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 
 use super::work::filter;

@@ -9,9 +9,9 @@ use batchpipe::error::ServiceErrorKind::Unavailable;
 use batchpipe::pipeline::IfExists;
 use batchpipe::processor::Work;
 use batchpipe::processor::work_from_steps;
-use batchpipe::shutdown::Shutdown;
+use batchpipe::services::store::{ObjectStore, Writing};
 use batchpipe::stages::Settled;
-use batchpipe::store::{ObjectStore, Writing};
+use batchpipe::stop::shutdown::Shutdown;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 use batchpipe::{Job, ProcessError, Processor};
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
-use batchpipe::letter::redriven;
-use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
-use batchpipe::queue::{Message, Receipt};
+use batchpipe::record::Ended;
+use batchpipe::services::queue::{Message, Receipt};
 use batchpipe::stages::Settled;
+use batchpipe::stages::acknowledge::dead_letter::redriven;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 use batchpipe::{Job, ProcessError, Processor};
 
@@ -94,7 +94,7 @@ trait IsFifo {
 
 impl IsFifo for batchpipe::testing::MemoryQueue {
     fn name_is_fifo(&self) -> bool {
-        batchpipe::queue::JobQueue::is_fifo(self)
+        batchpipe::services::queue::JobQueue::is_fifo(self)
     }
 }
 
@@ -140,7 +140,7 @@ async fn a_redrive_works_only_the_records_that_failed() {
     case.rig.body(redriven(&letter, &*case.rig.queue).body, &["b"]);
     // A rig is over with its run.
     let mut again = case.rig.clone();
-    (again.shutdown, again.meters) = (batchpipe::shutdown::Shutdown::default(), Arc::default());
+    (again.shutdown, again.meters) = (batchpipe::stop::shutdown::Shutdown::default(), Arc::default());
     assert_eq!(again.run(case.work(None, |_| Ok(()))).await, Settled { done: 1, ..Settled::default() });
     assert!(again.is_copied("b"));
     assert_eq!(["a", "b", "c"].map(|name| case.runs(name)), [1, 2, 1]);

@@ -33,7 +33,7 @@ async fn an_outage_of_the_store_is_not_paid_with_the_receives_of_every_message()
     rig.faults.always(On::Get, Fault::Fail(Unavailable));
     let running = rig.start(Work::Copy);
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    rig.shutdown.advance(batchpipe::shutdown::Phase::Draining);
+    rig.shutdown.advance(batchpipe::stop::shutdown::Phase::Draining);
     running.end().await;
     // Five attempts a message: without care all of them would have been received by now.
     let reads = rig.faults.calls(On::Get);

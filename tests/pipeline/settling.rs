@@ -9,8 +9,8 @@ use batchpipe::ProcessError;
 use batchpipe::error::ServiceErrorKind::{Denied, Invalid, NoSpace, Unavailable};
 use batchpipe::error::{Code, Stage};
 use batchpipe::lease::LONGEST;
-use batchpipe::meter::Ended;
 use batchpipe::processor::Work;
+use batchpipe::record::Ended;
 use batchpipe::stages::Settled;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 
@@ -57,7 +57,7 @@ async fn a_rejected_job_goes_to_the_dead_letters_with_its_reason() {
 async fn a_message_as_long_as_a_queue_takes_is_moved_to_the_dead_letters_all_the_same() {
     for room in [0, 30, 500] {
         let rig = Rig::new();
-        let body = "x".repeat(batchpipe::queue::MAX_MESSAGE - room);
+        let body = "x".repeat(batchpipe::services::queue::MAX_MESSAGE - room);
         rig.body(body.clone(), &[]);
         assert_eq!(rig.run(Work::Copy).await, Settled { rejected: 1, ..Settled::default() }, "{room}");
         let letter = rig.dead_letters.peek().remove(0);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use batchpipe::processor::Work;
-use batchpipe::shutdown::Phase;
 use batchpipe::stages::Settled;
+use batchpipe::stop::shutdown::Phase;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 
 use super::work::filter;
@@ -133,8 +133,9 @@ async fn until_empty_waits_for_jobs_that_come_back() {
     let rig = Rig::new();
     rig.job("a", 10);
     // Somebody else has it, and dies.
-    let taken =
-        batchpipe::queue::JobQueue::receive(&*rig.queue, 1, Duration::ZERO, Duration::from_secs(9)).await.unwrap();
+    let taken = batchpipe::services::queue::JobQueue::receive(&*rig.queue, 1, Duration::ZERO, Duration::from_secs(9))
+        .await
+        .unwrap();
     assert_eq!(taken.len(), 1);
     assert_eq!(rig.run(Work::Copy).await.done, 1);
 }

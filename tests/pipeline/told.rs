@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use batchpipe::ProcessError;
 use batchpipe::processor::Work;
-use batchpipe::shutdown::Phase;
+use batchpipe::stop::shutdown::Phase;
 use batchpipe::testing::Rig;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 

@@ -3,8 +3,8 @@
 use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use batchpipe::meter::Notices;
 use batchpipe::processor::codec::{Chain, Codec, Limits};
+use batchpipe::record::Notices;
 use batchpipe::{ProcessError, Processor};
 
 use super::{job, sample};

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use batchpipe::error::{JobError, Stage};
 use batchpipe::link::{Disconnected, Inlet, Outlet, link};
-use batchpipe::meter::Meters;
 use batchpipe::processor::Work;
+use batchpipe::record::Meters;
 use batchpipe::stages::process;
 use batchpipe::{Job, Location};
 use bytes::Bytes;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use batchpipe::error::{Code, Disposition, ErrorKind, JobError};
 use batchpipe::link::Disconnected;
-use batchpipe::meter::Meters;
 use batchpipe::processor::Work;
 use batchpipe::processor::program::{Options, Program};
-use batchpipe::scratch::Scratch;
+use batchpipe::processor::scratch::Scratch;
+use batchpipe::record::Meters;
 use batchpipe::stages::process;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -251,7 +251,7 @@ async fn programs_wait_for_a_slot_and_begin_when_there_is_work() {
         feed(ends.to_process, b"data".to_vec()).await;
         tokio::time::sleep(Duration::from_millis(30)).await;
         let waiting = meters.stage(batchpipe::error::Stage::Process).in_state();
-        assert_eq!(waiting[batchpipe::meter::State::WaitPermit as usize], 1);
+        assert_eq!(waiting[batchpipe::record::State::WaitPermit as usize], 1);
         slots.add_permits(1);
         collect(ends.from_process).await
     };

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
 use batchpipe::testing::MemoryQueue;
 use batchpipe_schedules::lease::Lease;
-use batchpipe_schedules::task::Drawn;
+use batchpipe_schedules::runtime::task::Drawn;
 use futures::FutureExt;
 use shuttle::thread::{self, ThreadId};
 use tokio::time::{Instant, sleep};

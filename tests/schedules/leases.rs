@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use batchpipe::error::ErrorKind;
-use batchpipe::meter::Meters;
-use batchpipe::queue::{JobQueue, Message};
+use batchpipe::record::Meters;
+use batchpipe::services::queue::{JobQueue, Message};
 use batchpipe_schedules::kept;
 use batchpipe_schedules::lease::{LONGEST, Lease, Leases};
 use shuttle::future::{block_on, spawn};

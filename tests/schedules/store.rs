@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use batchpipe::Location;
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::queue::ServiceFuture;
-use batchpipe::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
+use batchpipe::services::queue::ServiceFuture;
+use batchpipe::services::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 use batchpipe::testing::MemoryStore;
-use batchpipe_schedules::budget::{Budget, LINK_BYTES};
+use batchpipe_schedules::capacity::budget::{Budget, LINK_BYTES};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::BoxStream;

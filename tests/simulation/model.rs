@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use batchpipe::letter;
 use batchpipe::pipeline::IfExists;
-use batchpipe::queue::Outgoing;
+use batchpipe::services::queue::Outgoing;
+use batchpipe::stages::acknowledge::dead_letter;
 use batchpipe::testing::Rig;
 
 use super::plan::{Object, Pinned, Plan, Planned, What};
@@ -79,14 +79,15 @@ fn check_message(plan: &Plan, outcome: &Outcome, planned: &Planned, id: &str, le
         _ => verdicts.iter().find_map(|(_, verdict)| verdict.rejected.clone()),
     };
     for letter in letters {
-        let (code, attempt) = (&letter.attributes[letter::CODE], letter.attributes[letter::ATTEMPT].parse::<u32>());
+        let (code, attempt) =
+            (&letter.attributes[dead_letter::CODE], letter.attributes[dead_letter::ATTEMPT].parse::<u32>());
         let exhausted = plan.max_receives.is_some_and(|most| attempt.is_ok_and(|attempt| attempt >= most));
         // Done, and not recognised as this job's work when it came again: by then the input was another.
         let replaced = verdicts.iter().any(|(object, _)| object.replaced.is_some());
         let done = plan.if_exists == IfExists::Fail && code == "BP307" && replaced;
         let own = rejected.as_ref().is_some_and(|(own, reason)| {
             let told = reason.as_ref().is_none_or(|reason| {
-                let rest = letter.attributes[letter::REASON].strip_prefix(reason.as_str());
+                let rest = letter.attributes[dead_letter::REASON].strip_prefix(reason.as_str());
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("; "))
             });
             code.starts_with(own) && told

@@ -148,7 +148,7 @@ impl Plan {
             for slot in &mut workers {
                 if dice.bool() {
                     slot.concurrency = dice.usize(4..=8);
-                    slot.memory = (2 * part + batchpipe::budget::LINK_BYTES) * slot.concurrency as u64;
+                    slot.memory = (2 * part + batchpipe::capacity::budget::LINK_BYTES) * slot.concurrency as u64;
                 }
             }
             // Most often at the beginning, when most messages wait.
@@ -187,7 +187,7 @@ fn draw_followers(dice: &mut fastrand::Rng, messages: &mut [Planned], calm: Dura
 }
 
 fn draw_slot(dice: &mut fastrand::Rng, part: u64) -> Slot {
-    let link = batchpipe::budget::LINK_BYTES;
+    let link = batchpipe::capacity::budget::LINK_BYTES;
     Slot {
         concurrency: dice.usize(1..=8),
         processors: dice.usize(1..=4),

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use batchpipe::Location;
 use batchpipe::processor::Work;
-use batchpipe::queue::Outgoing;
-use batchpipe::retry::Retry;
-use batchpipe::shutdown::{Phase, Shutdown};
+use batchpipe::services::queue::Outgoing;
+use batchpipe::services::retry::Retry;
+use batchpipe::services::store::ObjectStore;
 use batchpipe::stages::Receive;
-use batchpipe::store::ObjectStore;
+use batchpipe::stop::shutdown::{Phase, Shutdown};
 use batchpipe::testing::{Faults, MemoryStore, Operation, Reads, Rig, Wire};
 use tokio::time::Instant;
 

@@ -9,13 +9,13 @@ use std::path::Path;
 use futures::TryStreamExt;
 
 use super::letters::request;
-use crate::backends::open_store;
 use crate::cli::service::{Service, failed};
 use crate::config::Global;
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::queue::Message;
-use crate::store::{ObjectStore, Version};
+use crate::services::open::open_store;
+use crate::services::queue::Message;
+use crate::services::store::{ObjectStore, Version};
 
 /// The size of a read: large enough that the requests cost nothing beside the bytes.
 const PART: u64 = 64 << 20;
@@ -68,7 +68,7 @@ async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::local::LocalStore;
+    use crate::services::store::local::LocalStore;
 
     #[tokio::test]
     async fn an_object_is_copied_whole_and_never_over_another_file() {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::cli::service::{Service, failed};
 use crate::error::UserError;
-use crate::letter;
-use crate::message::{self, Request};
-use crate::queue::{JobQueue, Message, Receipt};
+use crate::job::message::{self, Request};
+use crate::services::queue::{JobQueue, Message, Receipt};
+use crate::stages::acknowledge::dead_letter;
 
 /// How long a letter that was received stays hidden. It is given back when the look is over; only if we are killed
 /// does it stay away so long.
@@ -81,28 +81,29 @@ pub(super) fn fact<'a>(letter: &'a Message, name: &str) -> Option<&'a str> {
 
 /// The code of a letter's failure; the queue itself moves a message without saying why.
 pub(super) fn code(letter: &Message) -> &str {
-    fact(letter, letter::CODE).unwrap_or("-")
+    fact(letter, dead_letter::CODE).unwrap_or("-")
 }
 
 /// Why the letter is dead, in one line.
 pub(super) fn reason(letter: &Message) -> &str {
-    match fact(letter, letter::REASON) {
+    match fact(letter, dead_letter::REASON) {
         Some(reason) => reason,
-        None if letter.attributes.contains_key(letter::CODE) => "",
+        None if letter.attributes.contains_key(dead_letter::CODE) => "",
         None => "moved by the queue: received too often",
     }
 }
 
 /// How often the job was tried. How often the letter itself was received only tells how often somebody looked at it.
 pub(super) fn attempts(letter: &Message) -> Option<u32> {
-    fact(letter, letter::ATTEMPT)?.parse().ok()
+    fact(letter, dead_letter::ATTEMPT)?.parse().ok()
 }
 
 /// The request of the letter's body that failed, as far as the letter tells; else the first.
 pub(super) fn request(letter: &Message) -> Option<Request> {
     let mut requests = message::jobs(message::parse(&letter.body).ok()?);
-    let input = fact(letter, letter::INPUT);
-    let failed = requests.iter().position(|request| input.is_some_and(|input| letter::named(&request.input) == input));
+    let input = fact(letter, dead_letter::INPUT);
+    let failed =
+        requests.iter().position(|request| input.is_some_and(|input| dead_letter::named(&request.input) == input));
     (!requests.is_empty()).then(|| requests.swap_remove(failed.unwrap_or(0)))
 }
 

@@ -9,9 +9,9 @@ use super::{Queues, download};
 use crate::cli::output::{escaped, event, print};
 use crate::config::{Global, values};
 use crate::error::{Exit, UserError};
-use crate::letter;
-use crate::message::{Rules, understand};
-use crate::queue::Message;
+use crate::job::message::{Rules, understand};
+use crate::services::queue::Message;
+use crate::stages::acknowledge::dead_letter;
 
 /// The arguments of `list`.
 #[derive(Debug, clap::Args)]
@@ -76,7 +76,7 @@ fn columns([id, attempts, code, age, worker]: [&str; 5]) -> String {
 fn row(letter: &Message) -> String {
     let age = age(letter).map_or("-".to_owned(), |age| values::show(Duration::from_secs(rough(age))));
     let attempts = attempts(letter).map_or("-".to_owned(), |attempts| attempts.to_string());
-    let worker = fact(letter, letter::WORKER).unwrap_or_default();
+    let worker = fact(letter, dead_letter::WORKER).unwrap_or_default();
     let [id, code, age, worker] = [(letter.id.as_str(), 36), (code(letter), 6), (&age, 10), (worker, WIDTH - 64)]
         .map(|(text, most)| ends(&escaped(text), most));
     let mut row = columns([&id, &attempts, &code, &age, &worker]);
@@ -102,8 +102,8 @@ fn summary(letter: &Message) -> serde_json::Value {
     json!({
         "id": letter.id, "subject": subject(letter), "attempts": attempts(letter), "code": code(letter),
         "reason": reason(letter), "age_seconds": age(letter).map(|age| age.as_secs()),
-        "input": fact(letter, letter::INPUT), "output": fact(letter, letter::OUTPUT),
-        "stage": fact(letter, letter::STAGE), "worker": fact(letter, letter::WORKER),
+        "input": fact(letter, dead_letter::INPUT), "output": fact(letter, dead_letter::OUTPUT),
+        "stage": fact(letter, dead_letter::STAGE), "worker": fact(letter, dead_letter::WORKER),
     })
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> R
     understood.jobs.iter_mut().for_each(|job| job.refused = None);
     if global.json {
         let mut fields = summary(&letter);
-        let more = json!({ "stderr": fact(&letter, letter::STDERR), "body": letter.body,
+        let more = json!({ "stderr": fact(&letter, dead_letter::STDERR), "body": letter.body,
             "attributes": letter.attributes, "understood": understood, "file": saved });
         if let (Some(fields), serde_json::Value::Object(more)) = (fields.as_object_mut(), more) {
             fields.extend(more);
@@ -183,20 +183,20 @@ fn whole(letter: &Message) -> String {
         ("code", Some(code(letter))),
         ("reason", Some(reason(letter)).filter(|reason| !reason.is_empty())),
         ("attempts", attempts.as_deref()),
-        ("input", own(letter::INPUT)),
-        ("output", own(letter::OUTPUT)),
-        ("stage", own(letter::STAGE)),
-        ("worker", own(letter::WORKER)),
-        ("message", own(letter::MESSAGE_ID)),
+        ("input", own(dead_letter::INPUT)),
+        ("output", own(dead_letter::OUTPUT)),
+        ("stage", own(dead_letter::STAGE)),
+        ("worker", own(dead_letter::WORKER)),
+        ("message", own(dead_letter::MESSAGE_ID)),
     ];
     let mut page = String::new();
     for (name, value) in facts {
         page.extend(value.map(|value| format!("{name:<9} {}\n", escaped(value))));
     }
-    for (nth, line) in own(letter::STDERR).unwrap_or_default().lines().enumerate() {
+    for (nth, line) in own(dead_letter::STDERR).unwrap_or_default().lines().enumerate() {
         page.push_str(&format!("{:<9} {}\n", if nth == 0 { "stderr" } else { "" }, escaped(line)));
     }
-    for (name, value) in letter.attributes.iter().filter(|(name, _)| !name.starts_with(letter::PREFIX)) {
+    for (name, value) in letter.attributes.iter().filter(|(name, _)| !name.starts_with(dead_letter::PREFIX)) {
         page.push_str(&format!("attribute {} = {}\n", escaped(name), escaped(value)));
     }
     page
@@ -205,7 +205,7 @@ fn whole(letter: &Message) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Receipt;
+    use crate::services::queue::Receipt;
 
     fn letter(facts: &[(&str, &str)], body: &str) -> Message {
         Message {
@@ -226,8 +226,8 @@ mod tests {
         let reason = format!("\"convert\" ended with status 65: {} no decode delegate", "x".repeat(300));
         let body = json!({"v": 1, "input": key, "output": "s3://acme-out/a"}).to_string();
         let worker = "ip-10-0-0-7.eu-west-1.compute.internal:81234";
-        let facts = [(letter::CODE, "BP401"), (letter::REASON, reason.as_str()), (letter::ATTEMPT, "5")];
-        let row = row(&letter(&[&facts[..], &[(letter::WORKER, worker)]].concat(), &body));
+        let facts = [(dead_letter::CODE, "BP401"), (dead_letter::REASON, reason.as_str()), (dead_letter::ATTEMPT, "5")];
+        let row = row(&letter(&[&facts[..], &[(dead_letter::WORKER, worker)]].concat(), &body));
         let lines: Vec<&str> = row.lines().collect();
         assert_eq!(lines.len(), 3, "{row}");
         assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{row}");
@@ -250,23 +250,23 @@ mod tests {
                 "s3": {"bucket": {"name": "input"}, "object": {"key": key}}})
         };
         let body = json!({"Records": [record("a"), record("b")]}).to_string();
-        assert_eq!(subject(&letter(&[(letter::INPUT, "s3://input/b")], &body)), "s3://input/b");
+        assert_eq!(subject(&letter(&[(dead_letter::INPUT, "s3://input/b")], &body)), "s3://input/b");
         assert_eq!(subject(&letter(&[], &body)), "s3://input/a");
 
         // As a worker names what a queue would refuse.
         let body = json!({"Records": [record("%01"), record("%02"), record("%1F")]}).to_string();
         for (key, name) in [("\u{1}", r"\u{1}"), ("\u{2}", r"\u{2}"), ("\u{1f}", r"\u{1f}")] {
             let place = crate::job::Location::s3("input", key);
-            assert_eq!(letter::named(&place), format!("s3://input/{name}"));
-            let about = subject(&letter(&[(letter::INPUT, &letter::named(&place))], &body));
-            assert_eq!(escaped(&about), letter::named(&place));
+            assert_eq!(dead_letter::named(&place), format!("s3://input/{name}"));
+            let about = subject(&letter(&[(dead_letter::INPUT, &dead_letter::named(&place))], &body));
+            assert_eq!(escaped(&about), dead_letter::named(&place));
         }
     }
 
     #[test]
     fn a_shown_letter_tells_every_fact_and_its_own_attributes() {
-        let facts = [(letter::CODE, "BP401"), (letter::REASON, "no good"), (letter::ATTEMPT, "5")];
-        let more = [(letter::STDERR, "one\ntwo \u{1b}[2J"), (letter::OUTPUT, "s3://out/a"), ("tenant", "7")];
+        let facts = [(dead_letter::CODE, "BP401"), (dead_letter::REASON, "no good"), (dead_letter::ATTEMPT, "5")];
+        let more = [(dead_letter::STDERR, "one\ntwo \u{1b}[2J"), (dead_letter::OUTPUT, "s3://out/a"), ("tenant", "7")];
         let page = whole(&letter(&[facts, more].concat(), ""));
         let lines: Vec<&str> = page.lines().skip(1).collect();
         let expected = [

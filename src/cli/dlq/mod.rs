@@ -14,10 +14,10 @@ mod redrive;
 use super::Context;
 use super::output::escaped;
 use super::service::{Service, failed};
-use crate::backends::open_queue;
 use crate::config::{Global, missing_queue, values};
 use crate::error::{Exit, UserError};
-use crate::queue::JobQueue;
+use crate::services::open::open_queue;
+use crate::services::queue::JobQueue;
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\

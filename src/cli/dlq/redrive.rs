@@ -9,15 +9,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Queues;
 use super::letters::{Letters, code, reason};
-use crate::backends::open_queue;
 use crate::cli::output::{confirm, escaped, event, print};
 use crate::cli::service::{Service, failed};
-use crate::codes;
 use crate::config::{Global, argument, values};
+use crate::error::codes;
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
-use crate::letter::redriven;
-use crate::queue::{JobQueue, Message};
-use crate::status::words::things;
+use crate::observe::words::things;
+use crate::services::open::open_queue;
+use crate::services::queue::{JobQueue, Message};
+use crate::stages::acknowledge::dead_letter::redriven;
 
 /// The arguments of `redrive`.
 #[derive(Debug, clap::Args)]
@@ -165,7 +165,7 @@ fn pause(rate: &str) -> Result<Duration, UserError> {
 
 /// The code that `code=BP303` asks for.
 fn filter(text: &str) -> Result<String, UserError> {
-    let code = text.strip_prefix("code=").and_then(crate::codes::parse);
+    let code = text.strip_prefix("code=").and_then(crate::error::codes::parse);
     code.map(|code| code.to_string()).ok_or_else(|| {
         let help = "for example  --filter code=BP303";
         argument("--filter", text, values::Wrong::new(110, "letters are filtered by their code", help))

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use super::*;
 use crate::config::Layers;
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::letter;
-use crate::queue::local::LocalQueue;
-use crate::queue::{Counts, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::services::queue::local::LocalQueue;
+use crate::services::queue::{Counts, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::stages::acknowledge::dead_letter;
 use std::time::Duration;
 
 fn letter(code: &str, key: &str) -> Outgoing {
     let body = format!("{{\"bucket\":\"photos\",\"key\":\"{key}\"}}");
-    Outgoing { body, attributes: [(letter::CODE.to_owned(), code.to_owned())].into(), ..Outgoing::default() }
+    Outgoing { body, attributes: [(dead_letter::CODE.to_owned(), code.to_owned())].into(), ..Outgoing::default() }
 }
 
 /// A queue whose dead letters are 12 of BP303 and 3 of BP401, in a directory that goes with the guard.

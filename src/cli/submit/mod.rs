@@ -1,8 +1,9 @@
 //! `submit`: uploads files and queues a job for each.
 //!
-//! Here is how it is put together and what is sent; `told.rs` has what is said of it, `wait.rs` the wait for the outputs.
+//! Here is how it is put together and what is sent; `report.rs` has what is said of it, `wait.rs` the wait for the
+//! outputs.
 
-mod told;
+mod report;
 mod wait;
 
 use std::io;
@@ -16,26 +17,26 @@ use futures::{Stream, StreamExt};
 
 use super::session::{self, Session};
 use super::survey::{self, Survey, Surveyed};
-use crate::backends;
-use crate::budget::Budget;
-use crate::circuit::Circuit;
+use crate::capacity::budget::Budget;
+use crate::capacity::limit::Lane;
 use crate::config::{Format, Journaling, Source, SubmitConfig};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::journal::{Journal, Owner};
-use crate::leftovers::Leftovers;
-use crate::limit::Lane;
-use crate::message::{self, Request, encode_own, encode_sample2013};
-use crate::meter::Meters;
-use crate::names::{self, Naming, Once};
-use crate::own_places::OwnPlaces;
+use crate::job::message::{self, Request, encode_own, encode_sample2013};
+use crate::observe::{self, Screen};
 use crate::pipeline::Transfer;
-use crate::queue::Outgoing;
-use crate::retry::Retry;
-use crate::shutdown::{Phase, Shutdown};
-use crate::source::{self, Found, Listed, Place, Select};
-use crate::status::{self, Screen};
-use crate::store::ObjectStore;
+use crate::record::Meters;
+use crate::services::open;
+use crate::services::queue::Outgoing;
+use crate::services::retry::Retry;
+use crate::services::store::ObjectStore;
+use crate::stages::upload::orphans::Leftovers;
+use crate::stop::circuit::Circuit;
+use crate::stop::shutdown::{Phase, Shutdown};
+use crate::submit::discover::{self, Found, Listed, Place, Select};
+use crate::submit::journal::{Journal, Owner};
+use crate::submit::names::{self, Naming, Once};
+use crate::submit::own_places::OwnPlaces;
 use crate::submit::{Item, Submit};
 use crate::worker;
 
@@ -72,17 +73,17 @@ pub struct Args {
 pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError> {
     let aws = &config.global.aws;
     let select = Select::new(&config.include, &config.exclude)?;
-    let store = backends::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
+    let store = open::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
     let source = survey::settled(&config.source, &store).await?;
     let naming = naming(&config, &source);
     let outside = select.clone().without(own_places(&config, ""));
     let surveyed = look(&config, &source, &naming, &outside, &store).await?;
     let config = settled(config, source);
     if let (true, Some(surveyed)) = (config.dry_run, &surveyed) {
-        return told::dry_run(&config, surveyed);
+        return report::dry_run(&config, surveyed);
     }
     let aws = &config.global.aws;
-    let queue = backends::open_queue(&config.queue, aws).await?;
+    let queue = open::open_queue(&config.queue, aws).await?;
     let journal = open_journal(&config, &queue.address())?;
     let select = select.without(own_places(&config, &queue.address()));
     let batch = journal.as_ref().map_or_else(|| batch_name(&config), |journal| journal.batch().to_owned());
@@ -111,17 +112,17 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
         concurrency: config.concurrency.get(),
         linger: worker::LINGER,
     };
-    let about = status::About {
+    let about = observe::About {
         command: "submit",
         queue: config.queue.clone(),
         output: config.input.to_string(),
-        ..status::About::default()
+        ..observe::About::default()
     };
     let mut sources = session::sources(&meters, about);
     sources.slots = config.concurrency.get();
     sources.totals = totals;
     let budget = Arc::clone(&submit.budget);
-    sources.memory = Arc::new(move || status::Memory::of(&budget));
+    sources.memory = Arc::new(move || observe::Memory::of(&budget));
     let session = Session::start(&config.global, screen.clone(), sources, None, shutdown.clone()).await?;
     let names = Arc::new(Mutex::new(Vec::new()));
     let again = Arc::new(AtomicU64::new(0));
@@ -137,9 +138,9 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let submitted = session.drive(&screen, Duration::from_secs(10), submit.run(items)).await?;
     let Some(submitted) = submitted else { return Ok(session.end(Exit::Interrupted, None).await) };
 
-    told::report(&screen, &submitted, again.load(Relaxed));
+    report::report(&screen, &submitted, again.load(Relaxed));
     if let Some(tripped) = circuit.tripped() {
-        let error = told::refused(&tripped, &submitted, &config);
+        let error = report::refused(&tripped, &submitted, &config);
         session.end(error.exit, None).await;
         return Err(error);
     }
@@ -148,7 +149,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
         () if submitted.failed > 0 => Exit::SomeFailed,
         () => Exit::Done,
     };
-    let next = told::next_step(&config, &submitted, &batch, exit);
+    let next = report::next_step(&config, &submitted, &batch, exit);
     let exit = session.end(exit, Some(&next)).await;
     if config.wait && exit == Exit::Done {
         let names = std::mem::take(&mut *lock(&names));
@@ -169,8 +170,8 @@ fn list(config: &SubmitConfig, look: bool) -> Listed {
 /// What the source holds. Objects that a list names are looked at.
 fn found(config: &SubmitConfig, select: Select, store: &Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
     match &config.source {
-        source @ (Source::Names | Source::List(_)) => source::listed(source, list(config, true), select, store),
-        source => source::find(source, select, store),
+        source @ (Source::Names | Source::List(_)) => discover::listed(source, list(config, true), select, store),
+        source => discover::find(source, select, store),
     }
 }
 

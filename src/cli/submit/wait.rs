@@ -16,11 +16,11 @@ use crate::cli::service::{self, Service};
 use crate::config::SubmitConfig;
 use crate::error::{Exit, ServiceError, UserError};
 use crate::job::Location;
-use crate::processor::codec::Suffix;
-use crate::queue::{Counts, JobQueue};
-use crate::status::Screen;
-use crate::status::words::things;
-use crate::store::{ObjectInfo, ObjectStore};
+use crate::job::suffix::Suffix;
+use crate::observe::Screen;
+use crate::observe::words::things;
+use crate::services::queue::{Counts, JobQueue};
+use crate::services::store::{ObjectInfo, ObjectStore};
 use crate::submit::Submitted;
 
 /// How often `--wait` looks for the outputs, at the most.

@@ -18,7 +18,7 @@ use super::members::{Members, Padded};
 use super::memory::{FULL_DECODER, brotli_window, zstd_window};
 use super::pull::{Buffered, Ready, Source, always_ready};
 use super::step::Codec;
-use super::suffix;
+use crate::job::suffix;
 
 /// How far a decoder may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::error::UserError;
 use crate::job::Job;
-use crate::meter::Notices;
 use crate::processor::{ProcessError, Processor, Work};
+use crate::record::Notices;
 
 mod context;
 mod decode;
@@ -20,13 +20,12 @@ mod members;
 mod memory;
 mod pull;
 mod step;
-mod suffix;
 
+use crate::job::suffix::Suffix;
 pub use decode::{FREE_BYTES, Limits, MAX_RATIO};
 pub use memory::{FULL_DECODER, LEAST_DECODER};
 pub(crate) use step::nearest;
 pub use step::{Codec, Step};
-pub use suffix::Suffix;
 
 use context::Contexts;
 use decode::Format;

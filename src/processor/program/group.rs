@@ -8,7 +8,7 @@
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::metrics::Program;
+use crate::record::metrics::Program;
 
 /// Kills the group when dropped.
 #[derive(Debug)]

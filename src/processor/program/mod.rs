@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::UserError;
-use crate::meter::Notices;
-use crate::origin::digest;
-use crate::scratch::Scratch;
+use crate::job::origin::digest;
+use crate::processor::scratch::Scratch;
+use crate::record::Notices;
 
 mod environment;
 mod group;

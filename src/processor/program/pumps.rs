@@ -13,7 +13,7 @@ use tokio::process::ChildStdin;
 
 use crate::error::{JobError, Stage};
 use crate::link::{Disconnected, Inlet, Outlet, WRITE_CHUNK};
-use crate::scratch::{self, ScratchFile};
+use crate::processor::scratch::{self, ScratchFile};
 
 /// How much of stderr's end is kept for the log and the dead letter.
 pub(super) const STDERR_KEPT: usize = 4096;

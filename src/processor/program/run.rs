@@ -16,12 +16,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use super::group::Group;
 use super::pumps::{Cut, Drain, feed, fill, send_file, tail};
 use super::{Program, environment, outcome};
-use crate::crash;
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
 use crate::link::{Inlet, Outlet, WRITE_CHUNK};
 use crate::processor::Slots;
-use crate::scratch::ScratchFile;
+use crate::processor::scratch::ScratchFile;
+use crate::runtime::failpoint;
 
 /// How long a program's stdout may be silent after the program is gone. What is in the pipe comes at once; this is
 /// for a process that outlived its parent and is about to end too.
@@ -43,7 +43,7 @@ impl Program {
         let slot = slots.take(input.turn(), &output).await?;
         let command = self.command(job, given.as_ref(), left.as_ref());
         let stream = given.is_none().then_some(&mut input);
-        let mut written = crash::during("CP4", self.drive(command, &job.id, stream, &output)).await?;
+        let mut written = failpoint::during("CP4", self.drive(command, &job.id, stream, &output)).await?;
         drop((slot, given));
         if let Some(file) = &mut left {
             written = self.upload(file, &output).await?;

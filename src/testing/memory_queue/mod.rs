@@ -5,9 +5,9 @@
 //! in order, and no more of it until those are deleted or visible again. Cheap, so that benches measure the pipeline and
 //! not this: a receive costs what it returns, and there is no timer but while a long poll waits.
 
-mod behind;
 mod hasty;
 mod state;
+mod test_access;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -23,10 +23,10 @@ use state::{Entry, State, lost};
 
 use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::letter;
-use crate::queue::{
+use crate::services::queue::{
     Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture,
 };
+use crate::stages::acknowledge::dead_letter;
 
 /// A queue in memory.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl MemoryQueue {
             if let Some(group) = outgoing.group.as_ref().filter(|_| self.is_fifo()) {
                 state.groups.entry(group.clone()).or_default().insert(id);
             }
-            letters.extend(outgoing.attributes.get(letter::MESSAGE_ID).cloned());
+            letters.extend(outgoing.attributes.get(dead_letter::MESSAGE_ID).cloned());
             state.entries.insert(id, Entry { outgoing, sent: SystemTime::now(), delivered: 0, hidden: None });
             state.ready.push_back(id);
             ids.push(self.id(id));

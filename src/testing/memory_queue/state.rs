@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::queue::{Outgoing, Receipt};
+use crate::services::queue::{Outgoing, Receipt};
 
 #[derive(Debug, Default)]
 pub(super) struct State {

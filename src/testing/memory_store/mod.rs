@@ -23,8 +23,10 @@ use upload::MemoryUpload;
 use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::queue::ServiceFuture;
-use crate::store::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writer, Writing};
+use crate::services::queue::ServiceFuture;
+use crate::services::store::{
+    Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writer, Writing,
+};
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]

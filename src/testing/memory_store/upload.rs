@@ -6,8 +6,8 @@ use futures::FutureExt;
 use super::{MemoryStore, missing};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::queue::ServiceFuture;
-use crate::store::{Part, Unfinished, Upload, Writer};
+use crate::services::queue::ServiceFuture;
+use crate::services::store::{Part, Unfinished, Upload, Writer};
 use crate::testing::log::Operation;
 
 #[derive(Debug)]

@@ -16,15 +16,15 @@ use super::log::Log;
 use super::memory_queue::MemoryQueue;
 use super::memory_store::MemoryStore;
 use super::wire::Wire;
-use crate::budget::LINK_BYTES;
+use crate::capacity::budget::LINK_BYTES;
+use crate::capacity::limit::Lane;
 use crate::job::Location;
-use crate::limit::Lane;
-use crate::message::Rules;
-use crate::meter::Meters;
+use crate::job::message::Rules;
 use crate::pipeline::{IfExists, Transfer};
-use crate::retry::Retry;
-use crate::shutdown::Shutdown;
+use crate::record::Meters;
+use crate::services::retry::Retry;
 use crate::stages::Receive;
+use crate::stop::shutdown::Shutdown;
 
 /// How long a run may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);

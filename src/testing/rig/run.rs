@@ -8,22 +8,22 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Rig;
-use crate::budget::Budget;
-use crate::circuit::Circuit;
+use crate::capacity::budget::Budget;
+use crate::capacity::limit::Limit;
+use crate::capacity::tuner::Tuner;
 use crate::error::Stage;
 use crate::lease::{LONGEST, Leases};
-use crate::leftovers::Leftovers;
-use crate::limit::Limit;
-use crate::meter::Ended;
+use crate::observe::{About, Sources};
 use crate::pipeline::{Pipeline, Plan};
 use crate::processor::Work;
-use crate::queue::JobQueue;
+use crate::record::Ended;
+use crate::services::queue::JobQueue;
+use crate::services::store::ObjectStore;
+use crate::stages::upload::orphans::Leftovers;
 use crate::stages::{Intake, Settled, Settling};
-use crate::status::{About, Sources};
-use crate::store::ObjectStore;
+use crate::stop::circuit::Circuit;
 use crate::testing::faulty::{Faulty, FaultyQueue};
 use crate::testing::log::Operation;
-use crate::tuner::Tuner;
 
 /// A run under way.
 #[derive(Debug)]

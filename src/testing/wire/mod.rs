@@ -8,7 +8,7 @@
 //! It also knows what no log of the server can: which uploads a worker was told of, what it sent in which order, which
 //! reads it asked for twice at a time, and which messages it has in hand.
 
-mod hand;
+mod in_hand;
 mod queue;
 mod reads;
 mod store;
@@ -22,14 +22,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use hand::Hand;
+use in_hand::Hand;
 use queue::FarQueue;
 use reads::Asked;
 pub use reads::Reads;
 use store::{FarStore, Fate};
 
-use crate::queue::{JobQueue, Receipt};
-use crate::store::ObjectStore;
+use crate::services::queue::{JobQueue, Receipt};
+use crate::services::store::ObjectStore;
 
 /// The way of one worker to its services. Clones are one way.
 #[derive(Clone, Debug)]

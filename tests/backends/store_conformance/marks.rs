@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use batchpipe::Location;
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::store::{Condition, ObjectStore, Writing};
+use batchpipe::services::store::{Condition, ObjectStore, Writing};
 
 use super::{bytes, list, put, read, same};
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use batchpipe::Location;
 use batchpipe::error::ServiceError;
-use batchpipe::store::{ObjectInfo, ObjectStore, Reading, Version, Writing};
+use batchpipe::services::store::{ObjectInfo, ObjectStore, Reading, Version, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;

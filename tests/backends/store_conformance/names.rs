@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use batchpipe::Location;
 use batchpipe::error::ServiceErrorKind;
-use batchpipe::store::{ObjectStore, Version};
+use batchpipe::services::store::{ObjectStore, Version};
 
 use super::{bytes, list, put, read, same};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use batchpipe::Location;
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::store::{ObjectStore, Version, Writing};
+use batchpipe::services::store::{ObjectStore, Version, Writing};
 use bytes::Bytes;
 
 use super::{bytes, collect, list, part_size, put, read, read_range, same};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use batchpipe::Location;
 use batchpipe::error::ServiceErrorKind;
-use batchpipe::store::{ObjectStore, Part, Unfinished, Writing};
+use batchpipe::services::store::{ObjectStore, Part, Unfinished, Writing};
 use bytes::Bytes;
 
 use super::{bytes, list, part_size, put, read, same};

@@ -14,33 +14,25 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
-use batched::Batched;
-pub use batchpipe::{
-    crash, error, job, leftovers, letter, link, message, meter, origin, queue, retry, shutdown, store,
-};
+pub use batchpipe::{error, job, link, record, services};
 
-#[path = "../../../src/batched.rs"]
-mod batched;
-#[path = "../../../src/budget/mod.rs"]
-pub mod budget;
-#[path = "../../../src/circuit.rs"]
-pub mod circuit;
-#[path = "../../../src/cut.rs"]
-pub mod cut;
+use runtime::batched::Batched;
+
+pub mod capacity;
 #[path = "../../../src/lease/mod.rs"]
 pub mod lease;
-#[path = "../../../src/limit.rs"]
-pub mod limit;
 pub mod pipeline;
 pub mod processor;
+pub mod runtime;
 pub mod stages;
+pub mod stop;
 
 /// Leases whose keeper is a task of the scheduler.
 pub fn kept(
-    queue: Arc<dyn queue::JobQueue>,
+    queue: Arc<dyn services::queue::JobQueue>,
     visibility: Duration,
     longest: Duration,
-    meters: Arc<meter::Meters>,
+    meters: Arc<record::Meters>,
 ) -> Arc<lease::Leases> {
     let (leases, keeping) = lease::Leases::kept(queue, visibility, longest, meters);
     // Not awaited: it ends when the leases are gone, and a schedule ends when all its tasks have.

@@ -6,14 +6,11 @@ pub use batchpipe::pipeline::Transfer;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 
-#[path = "../../../src/line.rs"]
-mod line;
-
-use crate::budget::Room;
+use crate::capacity::budget::Room;
 use crate::lease::Lease;
-use crate::queue::Message;
+use crate::runtime::task;
+use crate::services::queue::Message;
 use crate::stages::{Finished, Intake, Receive, Settled, Settling, receive};
-use crate::task;
 
 /// In the place of batchpipe's.
 #[derive(Clone)]
@@ -40,7 +37,7 @@ impl Pipeline {
         crate::acknowledged(finished, &self.settling, linger, slots).await
     }
 
-    async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
+    pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
         self.jobs.finish(message, lease, room).await
     }
 }

@@ -36,7 +36,7 @@ pub(crate) mod panics {
     use std::any::Any;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-    use crate::task::Drawn;
+    use crate::runtime::task::Drawn;
 
     /// Catches what the model draws. Any other panic is a failure of the model.
     pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {

@@ -20,8 +20,8 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType, Completed
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 use aws_smithy_types::base64;
 use aws_smithy_types::byte_stream::ByteStream;
-use batchpipe::aws;
-use batchpipe::backends::AwsSettings;
+use batchpipe::services::aws;
+use batchpipe::services::open::AwsSettings;
 // Its allocator.
 use batchpipe_peers as _;
 use bytes::Bytes;

@@ -1,0 +1,187 @@
+//! A job: one input object, one output object; and the places they live in.
+
+pub mod message;
+pub mod origin;
+pub mod suffix;
+
+use std::fmt;
+
+/// Where an object, or a prefix of objects, lives.
+///
+/// A key is taken as it stands: nothing is percent-decoded, and `//`, `..` and spaces mean themselves.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Location {
+    /// An object of an S3 bucket.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// The key, without a leading slash of ours. May be empty for a prefix.
+        key: String,
+    },
+    /// A local file.
+    File {
+        /// An absolute path.
+        path: String,
+    },
+}
+
+/// The longest key S3 takes, in bytes of UTF-8
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+pub const MAX_KEY_BYTES: usize = 1024;
+
+impl Location {
+    /// An object in S3.
+    pub fn s3(bucket: impl Into<String>, key: impl Into<String>) -> Self {
+        Self::S3 { bucket: bucket.into(), key: key.into() }
+    }
+
+    /// A local file; `path` is absolute.
+    pub fn file(path: impl Into<String>) -> Self {
+        Self::File { path: path.into() }
+    }
+
+    /// Reads `s3://bucket/key` or `file:///path`; anything else is `None`, and so is a bucket or path that can't exist.
+    pub fn parse(uri: &str) -> Option<Self> {
+        if let Some(rest) = uri.strip_prefix("s3://") {
+            let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+            return is_bucket_name(bucket).then(|| Self::s3(bucket, key));
+        }
+        let path = uri.strip_prefix("file://")?;
+        path.starts_with('/').then(|| Self::file(path))
+    }
+
+    /// The part after the bucket: the key, or the path.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::S3 { key, .. } => key,
+            Self::File { path } => path,
+        }
+    }
+
+    /// The location whose key is this one's with `suffix` appended, nothing added between them.
+    #[must_use]
+    pub fn join(&self, suffix: &str) -> Self {
+        match self {
+            Self::S3 { bucket, key } => Self::s3(bucket, format!("{key}{suffix}")),
+            Self::File { path } => Self::file(format!("{path}{suffix}")),
+        }
+    }
+
+    /// The location up to the last slash of its key: what it shares with those beside it.
+    #[must_use]
+    pub fn folder(&self) -> Self {
+        let key = self.key();
+        let folder = &key[..key.rfind('/').map_or(0, |slash| slash + 1)];
+        match self {
+            Self::S3 { bucket, .. } => Self::s3(bucket, folder),
+            Self::File { .. } => Self::file(folder),
+        }
+    }
+
+    /// The location as a folder: with a slash at its end, so that `logs` is no beginning of `logs2`. A whole bucket has no slash.
+    #[must_use]
+    pub fn as_folder(&self) -> Self {
+        if self.key().is_empty() || self.key().ends_with('/') { self.clone() } else { self.join("/") }
+    }
+
+    /// Whether this location is what a place that a person has named means: the object or file of that name, or anything
+    /// below the folder of that name. What only begins with the same letters is neither: `logs2/a` is not in `logs`.
+    ///
+    /// ```
+    /// use batchpipe::Location;
+    ///
+    /// let logs = Location::s3("acme", "logs");
+    /// assert!(Location::s3("acme", "logs/a").is_in(&logs) && Location::s3("acme", "logs").is_in(&logs));
+    /// assert!(!Location::s3("acme", "logs2/a").is_in(&logs));
+    /// ```
+    pub fn is_in(&self, place: &Self) -> bool {
+        self == place || self.is_under(&place.as_folder())
+    }
+
+    /// Whether this location begins with `prefix`, character by character and in the same bucket.
+    pub fn is_under(&self, prefix: &Self) -> bool {
+        match (self, prefix) {
+            (Self::S3 { bucket, key }, Self::S3 { bucket: theirs, key: prefix }) => {
+                bucket == theirs && key.starts_with(prefix)
+            }
+            (Self::File { path }, Self::File { path: prefix }) => path.starts_with(prefix),
+            _ => false,
+        }
+    }
+}
+
+/// S3's rules for a bucket name, the ones that keep a name from being read as something else; an ARN of an
+/// access point is refused here because a message must not choose how we reach S3.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>)
+fn is_bucket_name(name: &str) -> bool {
+    (3..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_'))
+        && name.as_bytes()[0].is_ascii_alphanumeric()
+        && !name.contains("..")
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Self::File { path } => write!(f, "file://{path}"),
+        }
+    }
+}
+
+/// Escaped, so that a key can never forge a line of a log.
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_string().escape_debug())
+    }
+}
+
+/// One unit of work: read the input, run the processor on it, write the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The submitter's name for the job, else the message's id. Only a name: nothing is looked up by it.
+    pub id: String,
+    /// The object to read.
+    pub input: Location,
+    /// The object to write. Writing it again with the same bytes is harmless.
+    pub output: Location,
+    /// The submit it came with.
+    pub batch: Option<String>,
+    /// The input's size in bytes, where the message tells; a processor is always told.
+    pub size: Option<u64>,
+    /// The input's ETag without its quotes, where the message tells: a changed input is refused.
+    pub etag: Option<String>,
+    /// The version of the input to read, in a versioned bucket.
+    pub version_id: Option<String>,
+    /// Arguments for the `{args}` of a program.
+    pub args: Vec<String>,
+    /// How often the message was received, this time included.
+    pub attempt: u32,
+}
+
+impl Job {
+    /// A job with its places and nothing else told, received for the first time: what a test of a processor begins with.
+    ///
+    /// ```
+    /// use batchpipe::{Job, Location};
+    ///
+    /// let job = Job::new("1", Location::s3("in", "a.csv"), Location::s3("out", "a.csv"));
+    /// let again = Job { attempt: 2, ..job.clone() };
+    /// assert_eq!((job.attempt, again.attempt), (1, 2));
+    /// ```
+    pub fn new(id: impl Into<String>, input: Location, output: Location) -> Self {
+        Self {
+            id: id.into(),
+            input,
+            output,
+            batch: None,
+            size: None,
+            etag: None,
+            version_id: None,
+            args: Vec::new(),
+            attempt: 1,
+        }
+    }
+}

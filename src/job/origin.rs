@@ -1,0 +1,261 @@
+//! What an output was made from, and by what: two marks in the output's metadata.
+//!
+//! With them a later job tells whether the output in its place is the one that it would make (`--if-exists`). The marks
+//! are written by every job, in the request that writes the object.
+//!
+//! The *source* is a digest of the input's location, ETag and size. Its location, because a processor sees the name (so
+//! does `decompress`): a renamed object is another source, though its bytes are the same. Not its version id: two
+//! versions under one key with one ETag and one size hold the same bytes. A digest, because whoever reads an output
+//! need not learn the names of the inputs, and S3 takes 2 KiB of ASCII where a key is 1 KiB of anything.
+//!
+//! Under `--if-exists skip` and `fail` a third mark, the *input*, tells where the source is, so that a job whose output is
+//! another input's can say whose. No output is recognised by it. Without those settings it is not written, for the reason
+//! above.
+//!
+//! The *processor* is what [`Work::id`] calls the work, and the job's own arguments. Where one of the two is not known
+//! (a [`Processor`](crate::Processor) without an id, a store without ETags or metadata), nothing is recognised.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+
+use crate::job::{Job, Location};
+use crate::processor::Work;
+use crate::services::store::{DATED, Version};
+
+/// The metadata that holds what the output was made from.
+pub const SOURCE: &str = "batchpipe-source";
+
+/// The metadata that holds what made it.
+pub const PROCESSOR: &str = "batchpipe-processor";
+
+/// The metadata that holds where its input is, in ASCII: anything else is percent-encoded, and so is `%`.
+pub const INPUT: &str = "batchpipe-input";
+
+/// The longest of these marks. S3 takes 2 KiB of metadata with its names; the two other marks and the names take under 300
+/// bytes. A longer location is cut.
+const LONGEST_INPUT: usize = 1536;
+
+/// What stands at the end of a location that was cut.
+const CUT: char = '…';
+
+/// What is encoded in a location beside all that is not ASCII: a space at an end of it would be lost in a header.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
+
+/// A processor's name is kept as it is up to this length, so that people can read it; a digest stands for a longer one.
+const LONGEST: usize = 128;
+
+/// Bytes of a digest that are kept. With 16, two of 10^15 sources are taken for each other with a chance of 10^-9.
+const DIGEST_BYTES: usize = 16;
+
+/// What one output is made from.
+#[derive(Debug)]
+pub struct Origin {
+    from: Location,
+    processor: Option<String>,
+    /// Known once the input has been seen.
+    source: OnceLock<String>,
+    tells_input: bool,
+}
+
+impl Origin {
+    /// Of what `work` makes of the input of `job`.
+    pub fn new(job: &Job, work: &Work) -> Self {
+        let processor = work.id().map(|id| processor(&id, &job.args));
+        Self { from: job.input.clone(), processor, source: OnceLock::new(), tells_input: false }
+    }
+
+    /// The same, with the input's location among the marks if `tells` says so.
+    #[must_use]
+    pub fn telling_input(self, tells: bool) -> Self {
+        Self { tells_input: tells, ..self }
+    }
+
+    /// Notes which version of the input it is. An input without an ETag stays unknown.
+    pub fn found(&self, version: &Version, size: u64) {
+        if let Some(etag) = version.etag.as_ref().filter(|etag| !etag.starts_with(DATED)) {
+            // What can hold a line break comes last, so that no two sources read the same.
+            self.source.get_or_init(|| digest(format!("{size}\n{etag}\n{}", self.from)));
+        }
+    }
+
+    /// What the output is marked with; nothing while the half of it is not known.
+    pub fn marks(&self) -> BTreeMap<String, String> {
+        match (self.source.get(), &self.processor) {
+            (Some(source), Some(processor)) => {
+                let marks = [(SOURCE, source.clone()), (PROCESSOR, processor.clone())];
+                let input = self.tells_input.then(|| (INPUT, encoded(&self.from)));
+                marks.into_iter().chain(input).map(|(name, value)| (name.to_owned(), value)).collect()
+            }
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// The input that an output with this metadata was made from, if the output tells and it is another one.
+    pub fn other_input(&self, metadata: &BTreeMap<String, String>) -> Option<OtherInput> {
+        let mark = metadata.get(INPUT).filter(|mark| **mark != encoded(&self.from))?;
+        let text = percent_decode_str(mark).decode_utf8().ok()?.into_owned();
+        Some(OtherInput { location: Location::parse(&text).filter(|_| !text.ends_with(CUT)), text })
+    }
+
+    /// Whether an output with this metadata was made by the same processor, of whatever source.
+    pub fn is_by_same(&self, metadata: &BTreeMap<String, String>) -> bool {
+        self.processor.is_some() && metadata.get(PROCESSOR) == self.processor.as_ref()
+    }
+
+    /// Whether an output with this metadata is the one that would be made.
+    pub fn is_same(&self, metadata: &BTreeMap<String, String>) -> bool {
+        self.is_by_same(metadata) && self.source.get().is_some() && metadata.get(SOURCE) == self.source.get()
+    }
+}
+
+/// The input of another job with the same output. Its text comes from an object: show it escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherInput {
+    /// Where it is, as the output says.
+    pub text: String,
+    /// The same, if it is whole.
+    pub location: Option<Location>,
+}
+
+/// A location in ASCII, cut if it is too long for the metadata of an object.
+fn encoded(location: &Location) -> String {
+    let whole = utf8_percent_encode(&location.to_string(), ENCODED).to_string();
+    if whole.len() <= LONGEST_INPUT {
+        return whole;
+    }
+    let cut = utf8_percent_encode(CUT.encode_utf8(&mut [0; 4]), ENCODED).to_string();
+    let mut short = String::new();
+    for letter in location.to_string().chars() {
+        let next = utf8_percent_encode(letter.encode_utf8(&mut [0; 4]), ENCODED).to_string();
+        if short.len() + next.len() + cut.len() > LONGEST_INPUT {
+            break;
+        }
+        short.push_str(&next);
+    }
+    short + &cut
+}
+
+fn processor(id: &str, args: &[String]) -> String {
+    let plain = id.bytes().all(|byte| byte.is_ascii_graphic()) && (1..=LONGEST).contains(&id.len());
+    let id = if plain { id.to_owned() } else { format!("sha256:{}", digest(id)) };
+    match args {
+        [] => id,
+        // No argument of a program holds a NUL.
+        args => format!("{id};args:{}", digest(args.join("\0"))),
+    }
+}
+
+/// A digest, in hexadecimal.
+pub(crate) fn digest(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(&Sha256::digest(bytes)[..DIGEST_BYTES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(key: &str, args: &[&str]) -> Job {
+        Job {
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            ..Job::new("1", Location::s3("in", key), Location::s3("out", key))
+        }
+    }
+
+    fn marks(key: &str, args: &[&str], etag: &str, size: u64) -> BTreeMap<String, String> {
+        let origin = Origin::new(&job(key, args), &Work::Copy);
+        assert!(origin.marks().is_empty(), "nothing is known before the input was seen");
+        origin.found(&Version { etag: Some(etag.to_owned()), version_id: None }, size);
+        origin.marks()
+    }
+
+    #[test]
+    fn another_name_version_size_or_argument_is_another_origin() {
+        let first = marks("a", &[], "1", 2);
+        assert_eq!((first[PROCESSOR].as_str(), first[SOURCE].len()), ("copy", 2 * DIGEST_BYTES));
+        assert_eq!(first, marks("a", &[], "1", 2));
+        for other in [marks("b", &[], "1", 2), marks("a", &[], "2", 2), marks("a", &[], "1", 3)] {
+            assert_ne!(first[SOURCE], other[SOURCE]);
+        }
+        let (one, two) = (marks("a", &["x y"], "1", 2), marks("a", &["x", "y"], "1", 2));
+        assert_ne!(one[PROCESSOR], two[PROCESSOR]);
+        assert_ne!(first[PROCESSOR], two[PROCESSOR]);
+    }
+
+    #[test]
+    fn an_output_is_recognised_by_both_marks_and_by_nothing_less() {
+        let seen = |etag: Option<&str>| {
+            let origin = Origin::new(&job("a", &[]), &Work::Copy);
+            origin.found(&Version { etag: etag.map(str::to_owned), version_id: Some("v".to_owned()) }, 2);
+            origin
+        };
+        let marks = seen(Some("1")).marks();
+        assert!(seen(Some("1")).is_same(&marks));
+        assert!(!seen(Some("2")).is_same(&marks) && seen(Some("2")).is_by_same(&marks));
+        assert!(!seen(None).is_same(&marks) && seen(None).marks().is_empty());
+        assert!(seen(Some("W/modified-1")).marks().is_empty(), "a second is too coarse to tell versions apart");
+        assert!(!seen(Some("1")).is_same(&BTreeMap::new()));
+        let unnamed =
+            Work::Filter(std::sync::Arc::new(|_: &Job, _: &mut dyn std::io::BufRead, _: &mut dyn std::io::Write| {
+                Ok(())
+            }));
+        let origin = Origin::new(&job("a", &[]), &unnamed);
+        origin.found(&Version { etag: Some("1".to_owned()), version_id: None }, 2);
+        assert!(origin.marks().is_empty() && !origin.is_same(&BTreeMap::new()));
+    }
+
+    /// A job whose input is in a bucket that there may be.
+    fn in_bucket(key: &str) -> Job {
+        Job::new("1", Location::s3("bucket", key), Location::s3("out", key))
+    }
+
+    #[test]
+    fn the_input_is_told_only_where_asked_for_and_no_output_is_recognised_by_it() {
+        let seen = |key: &str, tells| {
+            let origin = Origin::new(&in_bucket(key), &Work::Copy).telling_input(tells);
+            origin.found(&Version { etag: Some("1".to_owned()), version_id: None }, 2);
+            origin
+        };
+        let (old, new) = (seen("a b/ü%20", false), seen("a b/ü%20", true));
+        assert!(!old.marks().contains_key(INPUT));
+        assert_eq!(new.marks()[INPUT], "s3://bucket/a%20b/%C3%BC%2520");
+        assert!(old.is_same(&new.marks()) && new.is_same(&old.marks()), "marks of both kinds are valid");
+        assert_eq!(new.other_input(&new.marks()), None);
+        assert_eq!(new.other_input(&old.marks()), None);
+        let other = seen("b", false).other_input(&new.marks()).unwrap();
+        assert_eq!(
+            (other.text.as_str(), other.location),
+            ("s3://bucket/a b/ü%20", Some(Location::s3("bucket", "a b/ü%20")))
+        );
+    }
+
+    #[test]
+    fn all_marks_fit_in_the_metadata_of_an_object_and_a_location_that_was_cut_is_not_taken_for_a_whole_one() {
+        for key in ["ü".repeat(512), "日".repeat(341), "\u{10ffff}".repeat(256), "a".repeat(1024)] {
+            let long = Job { args: vec!["x".to_owned()], ..in_bucket(&key) };
+            let unnamed = "x".repeat(LONGEST);
+            let mark = encoded(&long.input);
+            let sizes =
+                [(SOURCE, 2 * DIGEST_BYTES), (PROCESSOR, processor(&unnamed, &long.args).len()), (INPUT, mark.len())];
+            let size: usize = sizes.iter().map(|(name, value)| name.len() + value).sum();
+            assert!(size <= 2048 && mark.is_ascii(), "{size}");
+            let other = Origin::new(&in_bucket("b"), &Work::Copy);
+            let other = other.other_input(&BTreeMap::from([(INPUT.to_owned(), mark)])).unwrap();
+            match other.location {
+                Some(whole) => assert_eq!(whole, long.input),
+                None => assert!(other.text.ends_with(CUT) && other.text.starts_with("s3://bucket/"), "{}", other.text),
+            }
+        }
+    }
+
+    #[test]
+    fn a_mark_is_short_ascii_whatever_the_processor_is_called() {
+        for id in ["", "with space", "ümlaut", "a\nb", &"x".repeat(LONGEST + 1)] {
+            let mark = processor(id, &["ü".repeat(5000)]);
+            assert!(mark.is_ascii() && mark.len() < 2 * LONGEST && mark.starts_with("sha256:"), "{mark}");
+        }
+        assert_eq!(processor("decompress,zstd:9", &[]), "decompress,zstd:9");
+    }
+}

@@ -1,0 +1,192 @@
+//! Names what holds the work up, and the setting that lets more of it through.
+//!
+//! **Something is the bottleneck when it is used up**: a stage, a setting or a service that could do no more than it does, while
+//! the others could. That is not the same as being busy. A single delete that is always under way is busy all the time, and
+//! could be one of dozens. So each thing is measured against what it could do: the CPU against the cores, the processors against
+//! `--processors`, jobs at work against their slots, deletes against as many as may be under way at once, messages against what
+//! was asked for.
+//!
+//! Where several are used up at once, the first in the order of [`bottleneck`] decides about the others. A full CPU makes jobs wait for a
+//! processor, a busy processor keeps the slots full, and full slots leave messages in the queue; none of this holds the other way round.
+//! What is left is latency: so many jobs at once, and so much time for each. More at once helps as far as slots *and* memory allow, an
+//! answer that comes sooner helps as far as jobs spend their time on it, and both no further than the processors and the CPU. What
+//! promises the most is named, and the setting that lets more be at once.
+//!
+//! A setting is named only where raising it was, or can be expected to be, of use. `tests/oracle` runs hundreds of pipelines with each
+//! thing free in turn, and each named setting turned, and compares.
+
+use super::Bottleneck;
+use super::load::{CLOSE, CpuLoad, FULL, IDLE, Load};
+use crate::capacity::tuner::Concurrency;
+use crate::error::Stage;
+
+/// The part of the batches that may be under way at once from which no more may.
+const SLOTS_FULL: f64 = 0.85;
+
+/// Room for so many times as many jobs is room for twice the slots. Objects of many parts take more than they must where there is
+/// more, and with too many at once each of them gets too little.
+const ROOMY: f64 = 2.0;
+
+/// Gains beyond this are alike: what is expected is no more exact.
+const PLAIN: f64 = 3.0;
+
+/// The part of the largest gain from which another is as good: then the one with a setting is named.
+const TIE: f64 = 0.88;
+
+/// The part of a stage's busy time that its calls spend waiting after a throttle from which the throttle is what counts.
+const THROTTLED: f64 = 0.25;
+
+/// The part of a whole batch that the receives ask for, from which more of them, and not larger ones, bring more.
+const WHOLE: f64 = 0.75;
+
+/// What holds the work up. `None` where nothing goes on, or it can't be told.
+pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
+    let last = load.stages.iter().find(|stage| matches!(stage.stage, Stage::Acknowledge | Stage::Send));
+    let settling = last.map_or(0.0, |stage| stage.busy);
+    if load.at_work < IDLE && settling < IDLE {
+        return (load.receivers > 0.0).then(|| starved(load));
+    }
+    if let Some(cpu) = load.cpu.filter(|cpu| load.fills(cpu)) {
+        return Some(of_cpu(load, &cpu));
+    }
+    if load.processors_at_work() >= FULL && load.short_of_processors >= IDLE {
+        let hint = "raise --processors: the CPU has time left";
+        return Some(named(Stage::Process, "processors", "processor slots", hint, Some("--processors")));
+    }
+    if let Some(found) = throttled(load) {
+        return Some(found);
+    }
+    if let Some(last) = last.filter(|last| last.busy >= SLOTS_FULL * load.settling) {
+        let hint = "raise --concurrency: as many batches may be on their way";
+        return Some(named(last.stage, "slots", "queue calls", hint, Some("--concurrency")));
+    }
+    if load.is_starved() { Some(starved(load)) } else { Some(at_once(load)) }
+}
+
+fn named(
+    stage: Stage,
+    cause: &'static str,
+    reason: &'static str,
+    hint: &'static str,
+    knob: Option<&'static str>,
+) -> Bottleneck {
+    Bottleneck { stage: stage.as_str(), reason, hint, cause, knob }
+}
+
+fn of_cpu(load: &Load, cpu: &CpuLoad) -> Bottleneck {
+    let hint = if cpu.is_shared() {
+        "other programs take the rest of this machine's CPU: more cores or more machines"
+    } else {
+        "more cores or more machines"
+    };
+    named(load.heaviest(), "cpu", "CPU", hint, None)
+}
+
+/// The stage whose calls spend their time waiting after throttles, if one does.
+fn throttled(load: &Load) -> Option<Bottleneck> {
+    let stage = load.stages.iter().max_by(|one, other| one.throttled.total_cmp(&other.throttled))?;
+    let counts = stage.throttled >= IDLE && stage.throttled >= THROTTLED * stage.busy;
+    let hint = match stage.stage {
+        Stage::Receive | Stage::Acknowledge | Stage::Send => "nothing to raise: the queue throttles its callers",
+        _ => "nothing to raise: the store throttles; spread the keys over more prefixes",
+    };
+    counts.then(|| named(stage.stage, "throttled", "throttled", hint, None))
+}
+
+/// As many jobs are at work as may be, and none of what they need is used up: more at once would do more, and so would jobs that
+/// take less time. Of these, what can be expected to bring the most.
+fn at_once(load: &Load) -> Bottleneck {
+    let (slots, memory) = (load.room_in_slots(), load.room_in_memory());
+    let (by_memory, by_slots) = (memory <= CLOSE && slots > CLOSE, slots <= CLOSE && memory > CLOSE);
+    // How many times as fast, if one thing were free and the others stayed.
+    let more_memory = if by_memory { slots.min(load.room_for_jobs()) } else { 1.0 };
+    let more_slots = if by_slots { memory.min(load.room_for_jobs()) } else { 1.0 };
+    let present = load.at_work + load.on_call;
+    let faster = |part: f64| (present / (present - part).max(f64::MIN_POSITIVE)).min(load.room_for_work());
+    let (nearer_store, nearer_queue) = (faster(load.in_store()), faster(load.on_call));
+    let knob = match () {
+        () if more_memory > CLOSE => Some("--memory"),
+        () if more_slots > CLOSE && memory >= ROOMY && load.concurrency == Concurrency::Fixed => Some("--concurrency"),
+        () => None,
+    };
+    let best = [more_memory, more_slots, nearer_store, nearer_queue].into_iter().fold(1.0, f64::max).min(PLAIN);
+    // A setting is as good an answer as a service that is nearer, and it is at hand.
+    let is_best = |gain: f64| gain >= if knob.is_some() { TIE * best } else { best };
+    match () {
+        () if knob == Some("--memory") && is_best(more_memory) => {
+            let stage = if load.has(Stage::Read) { Stage::Read } else { Stage::Download };
+            named(stage, "memory", "memory", "raise --memory or lower --part-size", knob)
+        }
+        () if by_slots && is_best(more_slots) => of_slots(load, knob),
+        () if nearer_queue > nearer_store => {
+            let hint = match knob {
+                Some("--memory") => "raise --memory: more jobs at once hide the wait",
+                Some(_) => "raise --concurrency: more jobs at once hide the wait",
+                None => together(load),
+            };
+            named(Stage::Receive, "queue_calls", "queue calls", hint, knob)
+        }
+        () if nearer_store > CLOSE => of_latency(load, load.store_stage(), knob),
+        () => of_slots(load, knob),
+    }
+}
+
+/// What to raise where more slots alone would only wait for something else.
+fn together(load: &Load) -> &'static str {
+    if load.room_in_memory() < ROOMY {
+        "raise --concurrency and --memory together: each alone does little"
+    } else {
+        "raise --concurrency and --processors together: each alone does little"
+    }
+}
+
+/// All slots have jobs, and there are no more slots.
+fn of_slots(load: &Load, knob: Option<&'static str>) -> Bottleneck {
+    let stage = load.heaviest();
+    let reason = match stage {
+        Stage::Read => "disk",
+        Stage::Download | Stage::Upload => "store answers",
+        _ => "job slots",
+    };
+    match (load.concurrency, knob) {
+        (Concurrency::Fixed, Some(_)) => {
+            named(stage, "slots", reason, "raise --concurrency while jobs/s still grow", knob)
+        }
+        (Concurrency::Fixed, None) => named(stage, "slots", reason, together(load), None),
+        _ => Bottleneck { reason, ..of_latency(load, stage, knob) },
+    }
+}
+
+/// The time is spent waiting for the store. `knob` lets more jobs wait at once.
+fn of_latency(load: &Load, stage: Stage, knob: Option<&'static str>) -> Bottleneck {
+    let (cause, hint) = match (knob, load.concurrency) {
+        (Some("--memory"), _) => ("latency", "raise --memory: more jobs at once hide the wait"),
+        (Some(_), _) => ("latency", "raise --concurrency: more jobs at once hide the wait"),
+        (None, Concurrency::Climbing) => ("latency", "nothing: --concurrency auto is looking for more"),
+        (None, Concurrency::Found) => ("line", "as fast as the line: more at once did no more; more machines"),
+        (None, Concurrency::Most) => ("latency", "more machines: --concurrency auto is at its most"),
+        (None, Concurrency::Fixed) => ("latency", together(load)),
+    };
+    let reason = if cause == "line" { "network" } else { "store answers" };
+    named(stage, cause, reason, hint, knob)
+}
+
+/// Jobs find slots, memory and processors: there are too few messages.
+fn starved(load: &Load) -> Bottleneck {
+    if load.has(Stage::Read) {
+        return named(Stage::Read, "disk", "disk", "a faster disk, or submit from several machines", None);
+    }
+    if load.has_more() {
+        if load.asked >= WHOLE * BATCH {
+            return named(Stage::Receive, "queue_calls", "queue calls", "raise --receivers", Some("--receivers"));
+        }
+        // With more slots each receive asks for more; with a nearer queue the slots that there are would be full.
+        let cause = if BATCH / load.asked >= load.room_in_slots() { "slots" } else { "queue_calls" };
+        let hint = "raise --concurrency: a receive asks for as many messages as there are slots";
+        return named(Stage::Receive, cause, "queue calls", hint, Some("--concurrency"));
+    }
+    named(Stage::Receive, "queue_empty", "queue empty", "nothing to do: all messages are taken", None)
+}
+
+/// Messages that one receive may bring, of any queue that there is.
+const BATCH: f64 = 10.0;

@@ -1,0 +1,321 @@
+//! Makes snapshots: the difference between two samples of the meters.
+//!
+//! Time is the measure. Of the time its places had, a stage was busy, waited for the stage before (an empty place
+//! counts as that), waited for the one after, or waited for a permit; the four shares sum to 1.
+//!
+//! Bounded: a [`Sampler`] keeps the samples of its window and no others.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bottleneck::bottleneck;
+use super::load::{CpuLoad, Load, StageLoad};
+use super::{Errors, Ledger, Memory, Progress, QueueNow, Snapshot, Sources, StageNow};
+use crate::error::Stage;
+use crate::record::metrics::CpuTime;
+use crate::record::{Ended, State};
+use crate::services::queue::Counts;
+
+/// Less than one redraw of the panel says nothing about where the time goes.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The growing numbers of one moment.
+#[derive(Clone, Debug)]
+struct Sample {
+    at: Instant,
+    stages: Vec<StageSample>,
+    ended: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    unheld: u64,
+    cpu: Option<CpuTime>,
+    slot_time: Duration,
+    at_work: Duration,
+    on_call: Duration,
+    processors: Duration,
+    short_of_processors: Duration,
+    memory: Memory,
+    asked: u64,
+    brought: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct StageSample {
+    time: [Duration; State::ALL.len()],
+    offered: Duration,
+    items: u64,
+    bytes: u64,
+    throttled: Duration,
+}
+
+/// Makes snapshots whose rates are about the last `window`.
+#[derive(Debug)]
+pub struct Sampler {
+    sources: Sources,
+    window: Duration,
+    samples: VecDeque<Sample>,
+    load: Option<Load>,
+}
+
+impl Sampler {
+    /// A sampler that knows of nothing before now.
+    pub fn new(sources: Sources, window: Duration) -> Self {
+        let first = sample(&sources);
+        Self { sources, window, samples: VecDeque::from([first]), load: None }
+    }
+
+    /// What is shown.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// What the pipeline has been doing over the window, or since the start if that is shorter.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let now = sample(&self.sources);
+        let old = |sample: &Sample| now.at.saturating_duration_since(sample.at) >= self.window;
+        while self.samples.len() > 1 && self.samples.get(1).is_some_and(old) {
+            self.samples.pop_front();
+        }
+        let then = self.samples.front().unwrap_or(&now);
+        let load = load(&self.sources, then, &now);
+        let snapshot = between(&self.sources, &load, then, self.samples.back().unwrap_or(&now), &now);
+        self.load = Some(load);
+        self.samples.push_back(now);
+        snapshot
+    }
+
+    /// What the bottleneck of the last snapshot was judged by.
+    pub fn load(&self) -> Option<&Load> {
+        self.load.as_ref()
+    }
+}
+
+fn get(number: &AtomicU64) -> u64 {
+    number.load(Relaxed)
+}
+
+fn sample(sources: &Sources) -> Sample {
+    let meters = &sources.meters;
+    let bytes = |stage| {
+        let meter = meters.stage(stage);
+        // A source counts what it passes on; the others count what they take.
+        if matches!(stage, Stage::Read | Stage::Download) { get(&meter.bytes_out) } else { get(&meter.bytes_in) }
+    };
+    let first = if sources.about.command == "submit" { Stage::Read } else { Stage::Download };
+    let at = Instant::now();
+    let limits = sources.limits_now();
+    let stages = sources.stages().iter().map(|stage| StageSample {
+        time: meters.stage(*stage).time(),
+        offered: sources.offered(*stage, &limits),
+        items: get(&meters.stage(*stage).items_out),
+        bytes: bytes(*stage),
+        throttled: meters.stage(*stage).throttled.sum(),
+    });
+    let ledger = ledger(sources);
+    Sample {
+        at,
+        stages: stages.collect(),
+        ended: ledger.done + ledger.failed + ledger.skipped,
+        bytes_in: bytes(first),
+        bytes_out: bytes(Stage::Upload),
+        unheld: if (sources.leases)().held == 0 { ledger.in_progress } else { 0 },
+        cpu: (sources.cpu)(),
+        slot_time: limits.slot_time,
+        at_work: meters.at_work.sum(),
+        on_call: meters.on_call.sum(),
+        processors: meters.processors.sum(),
+        short_of_processors: meters.short_of_processors.sum(),
+        memory: (sources.memory)(),
+        asked: get(&meters.asked_for),
+        brought: get(&meters.brought),
+    }
+}
+
+fn ledger(sources: &Sources) -> Ledger {
+    let meters = &sources.meters;
+    // The ends are read before the beginnings, so that a job which passes between the two is in progress.
+    let retried = get(&meters.retried);
+    let [done, attempts, released, lease_lost, skipped] = Ended::ALL.map(|how| meters.jobs(how));
+    let received = get(&meters.jobs_received);
+    let failed = attempts.saturating_sub(retried);
+    let ended = done + attempts + released + lease_lost + skipped;
+    let in_progress = received.saturating_sub(ended);
+    let duplicates = get(&meters.duplicates);
+    Ledger { received, done, failed, retried, released, lease_lost, skipped, in_progress, lost: 0, duplicates }
+}
+
+fn between(sources: &Sources, load: &Load, then: &Sample, last: &Sample, now: &Sample) -> Snapshot {
+    let interval = now.at.saturating_duration_since(then.at);
+    let per_second = |before: u64, after: u64| {
+        let seconds = interval.as_secs_f64();
+        if seconds > 0.0 { after.saturating_sub(before) as f64 / seconds } else { 0.0 }
+    };
+    let stages: Vec<StageNow> = sources
+        .stages()
+        .iter()
+        .zip(then.stages.iter().zip(&now.stages))
+        .map(|(stage, (then, now))| {
+            let [busy, wait_upstream, wait_downstream, wait_permit] = shares(then, now);
+            let meter = sources.meters.stage(*stage);
+            let counts_bytes = !matches!(stage, Stage::Receive | Stage::Acknowledge | Stage::Send);
+            StageNow {
+                stage: stage.as_str(),
+                busy,
+                wait_upstream,
+                wait_downstream,
+                wait_permit,
+                in_progress: meter.in_progress(),
+                items: now.items,
+                items_per_second: per_second(then.items, now.items),
+                bytes_per_second: counts_bytes.then(|| per_second(then.bytes, now.bytes)),
+                p50: meter.durations.quantile(0.50).map(|time| time.as_secs_f64()),
+                p99: meter.durations.quantile(0.99).map(|time| time.as_secs_f64()),
+                failed: get(&meter.failed),
+            }
+        })
+        .collect();
+    let meters = &sources.meters;
+    let (memory, leases) = (now.memory, (sources.leases)());
+    let jobs_per_second = per_second(then.ended, now.ended);
+    let bytes_out_per_second = per_second(then.bytes_out, now.bytes_out);
+    let queue = queue_now(sources, jobs_per_second);
+    let bytes_out = written(sources, now);
+    let limits = sources.limits_now();
+    Snapshot {
+        command: sources.about.command,
+        queue_name: sources.about.queue.clone(),
+        elapsed: sources.started.elapsed().as_secs_f64(),
+        interval: interval.as_secs_f64(),
+        slots: limits.jobs,
+        reads_limit: limits.reads,
+        writes_limit: limits.writes,
+        bottleneck: (interval >= SHORTEST).then(|| bottleneck(load)).flatten(),
+        // A message between the queue's answer and its lease is nobody's for a moment: lost is what is so twice.
+        jobs: Ledger { lost: now.unheld.min(last.unheld), ..ledger(sources) },
+        jobs_per_second,
+        bytes_in: now.bytes_in,
+        bytes_out,
+        bytes_in_per_second: per_second(then.bytes_in, now.bytes_in),
+        bytes_out_per_second,
+        queue,
+        cpu: load.cpu.map(|cpu| cpu.share()),
+        processors_taken: load.processors,
+        memory_reserved: memory.reserved,
+        memory_budget: memory.budget,
+        leases_held: leases.held,
+        lease_remaining: leases.shortest_remaining.map(|left| left.as_secs_f64()),
+        temp_bytes: get(&meters.temp_bytes),
+        temp_budget: sources.temp_budget,
+        errors: Errors {
+            retries: get(&meters.retries),
+            throttles: get(&meters.throttles),
+            abort_failures: get(&meters.abort_failures),
+            ack_failures: get(&meters.ack_failures),
+        },
+        progress: progress(sources, now, bytes_out, jobs_per_second, bytes_out_per_second),
+        stages,
+    }
+}
+
+/// What was used of what there is, between two samples.
+fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
+    let seconds = now.at.saturating_duration_since(then.at).as_secs_f64().max(f64::MIN_POSITIVE);
+    let average = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / seconds;
+    let stages = sources.stages().iter().zip(then.stages.iter().zip(&now.stages)).map(|(stage, (then, now))| {
+        let busy = average(then.time[State::Busy as usize], now.time[State::Busy as usize]);
+        StageLoad { stage: *stage, busy, throttled: average(then.throttled, now.throttled) }
+    });
+    let receivers = sources.meters.stage(Stage::Receive);
+    let answers = sources.stages().iter().position(|stage| *stage == Stage::Receive);
+    let answers = answers.map_or(0, |at| now.stages[at].items.saturating_sub(then.stages[at].items));
+    let (asked, brought) = (now.asked.saturating_sub(then.asked), now.brought.saturating_sub(then.brought));
+    let limits = sources.limits_now();
+    Load {
+        stages: stages.collect(),
+        cpu: then.cpu.zip(now.cpu).map(|(then, now)| CpuLoad {
+            used: (now.used - then.used).max(0.0) / seconds,
+            idle: then.idle.zip(now.idle).map(|(then, now)| (now - then).max(0.0) / seconds),
+            cores: now.cores,
+        }),
+        processors: average(then.processors, now.processors) / sources.processors.max(1) as f64,
+        processor_slots: sources.processors.max(1) as f64,
+        short_of_processors: average(then.short_of_processors, now.short_of_processors),
+        short_of_memory: average(then.memory.waited, now.memory.waited),
+        cramped: average(then.memory.cramped, now.memory.cramped),
+        memory: (now.memory.held - then.memory.held) / seconds / now.memory.budget.max(1) as f64,
+        at_work: average(then.at_work, now.at_work),
+        on_call: average(then.on_call, now.on_call),
+        slots: average(then.slot_time, now.slot_time),
+        concurrency: limits.concurrency,
+        settling: limits.settling as f64,
+        asked: if answers > 0 { asked as f64 / answers as f64 } else { 0.0 },
+        brought: (asked > 0).then(|| brought as f64 / asked as f64),
+        waiting: sources.queue.latest().map(|counts| counts.visible),
+        receivers: f64::from(receivers.in_progress()),
+    }
+}
+
+/// How the time of a stage's places was spent, as shares that sum to 1 in the order of [`State::ALL`].
+fn shares(then: &StageSample, now: &StageSample) -> [f64; 4] {
+    let mut times: [Duration; 4] = std::array::from_fn(|state| now.time[state].saturating_sub(then.time[state]));
+    // A place that was empty waited for the stage before it.
+    let spent = times.iter().sum();
+    times[State::WaitUpstream as usize] += now.offered.saturating_sub(then.offered).saturating_sub(spent);
+    let total: Duration = times.iter().sum();
+    if total.is_zero() {
+        return [0.0, 1.0, 0.0, 0.0];
+    }
+    times.map(|time| time.as_secs_f64() / total.as_secs_f64())
+}
+
+fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {
+    let counts = sources.queue.latest()?;
+    let drained = sources.queue.drain_rate();
+    // Other workers drain the queue too; this worker alone is the least there is.
+    let rate = drained.unwrap_or(0.0).max(jobs_per_second);
+    Some(QueueNow {
+        waiting: counts.visible,
+        in_flight: counts.in_flight,
+        delayed: counts.delayed,
+        falling: drained.is_some(),
+        oldest: (counts != Counts::default()).then(|| get(&sources.meters.message_age)),
+        eta: (rate > 0.0 && counts.visible > 0).then(|| counts.visible as f64 / rate),
+    })
+}
+
+/// Bytes written. Those of uploads on their way count as they go, so that large ones show; when none is, what failed does not.
+fn written(sources: &Sources, now: &Sample) -> u64 {
+    let uploads = sources.meters.stage(Stage::Upload);
+    if uploads.in_progress() == 0 { get(&uploads.bytes_out) } else { now.bytes_out }
+}
+
+fn progress(
+    sources: &Sources,
+    now: &Sample,
+    bytes_out: u64,
+    jobs_per_second: f64,
+    bytes_per_second: f64,
+) -> Option<Progress> {
+    let totals = sources.totals?;
+    let submitting = sources.about.command == "submit";
+    let (files, bytes, files_per_second) = if submitting {
+        let uploaded = &sources.meters.stage(Stage::Upload).items_out;
+        (get(uploaded), bytes_out, get(uploaded) as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
+    } else {
+        // What an earlier run has done is a part of the total.
+        let before = [&sources.meters.before, &sources.meters.bytes_before].map(get);
+        (now.ended + before[0], now.bytes_in + before[1], jobs_per_second)
+    };
+    let left = |total: u64, done: u64, rate: f64| {
+        let left = total.saturating_sub(done);
+        if left == 0 { Some(0.0) } else { (rate > 0.0).then(|| left as f64 / rate) }
+    };
+    // Many small files are bound by their number, few large ones by their bytes: whichever takes longer.
+    let by_files = left(totals.files, files, files_per_second);
+    let by_bytes = left(totals.bytes, bytes, bytes_per_second);
+    let eta = by_files.zip(by_bytes).map(|(files, bytes)| files.max(bytes));
+    Some(Progress { files, files_total: totals.files, bytes, bytes_total: totals.bytes, eta })
+}

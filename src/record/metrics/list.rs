@@ -1,0 +1,241 @@
+//! The one list of every metric: name, kind, unit, help and labels. `docs/metrics.md` is made from it, and a test
+//! runs everything that records and requires that the two agree.
+//!
+//! Bounded: every label has a small fixed set of values; a key, a bucket or a message id is never one.
+
+use std::fmt::Write;
+
+use ::metrics::Unit;
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations in buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name; `batchpipe_` comes first, but for the process metrics whose names are a convention of Prometheus.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its unit, always a base unit.
+    pub unit: Unit,
+    /// What it says, in one line.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+const fn counter(name: &'static str, unit: Unit, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, unit, help, labels }
+}
+
+const fn gauge(name: &'static str, unit: Unit, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, unit, help, labels }
+}
+
+const fn histogram(name: &'static str, unit: Unit, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, unit, help, labels }
+}
+
+use Unit::{Bytes, Count, Seconds};
+
+/// Every metric there is.
+pub const ALL: &[Metric] = &[
+    counter(
+        "batchpipe_stage_time_seconds_total",
+        Seconds,
+        &["stage", "state"],
+        "Time by stage and state (busy, wait_upstream, wait_downstream, wait_permit), in whole seconds; sums to slots x time, in receive to receivers x time.",
+    ),
+    counter(
+        "batchpipe_stage_items_total",
+        Count,
+        &["stage", "dir"],
+        "Items that a stage took (in) and passed on (out): jobs, in receive calls to the queue, in delete and send batches.",
+    ),
+    counter("batchpipe_stage_failures_total", Count, &["stage"], "Items that failed in a stage."),
+    counter(
+        "batchpipe_stage_dropped_total",
+        Count,
+        &["stage"],
+        "Items given up, since another stage of their job failed, or nobody wants them; in = out + failures + dropped + in progress.",
+    ),
+    gauge("batchpipe_stage_in_progress", Count, &["stage"], "Items a stage is working on or waiting with."),
+    counter(
+        "batchpipe_stage_bytes_total",
+        Bytes,
+        &["stage", "dir"],
+        "Bytes that a stage took (in) and passed on (out).",
+    ),
+    histogram(
+        "batchpipe_stage_duration_seconds",
+        Seconds,
+        &["stage"],
+        "Time a stage spent on one item, waits included; in receive, one call that brought messages, or failed.",
+    ),
+    gauge(
+        "batchpipe_stage_last_success_timestamp_seconds",
+        Seconds,
+        &["stage"],
+        "When an item last left a stage whole, in seconds since 1970; 0 before the first.",
+    ),
+    counter(
+        "batchpipe_jobs_total",
+        Count,
+        &["outcome"],
+        "Jobs by how they ended: ok, failed (each attempt), released, lease_lost, skipped.",
+    ),
+    counter(
+        "batchpipe_jobs_received_total",
+        Count,
+        &[],
+        "Jobs that the received messages asked for, each record of an event as one.",
+    ),
+    counter("batchpipe_messages_received_total", Count, &[], "Messages received."),
+    counter(
+        "batchpipe_messages_duplicate_total",
+        Count,
+        &[],
+        "Messages received again while an earlier delivery was still being worked on here.",
+    ),
+    histogram("batchpipe_message_age_seconds", Seconds, &[], "Age of messages when they are received."),
+    histogram("batchpipe_receive_count", Count, &[], "How often a message had been received, this time included."),
+    gauge("batchpipe_queue_messages", Count, &["state"], "Messages in the queue: visible, in_flight, delayed."),
+    histogram("batchpipe_ack_batch_size", Count, &[], "Messages settled by one call to the queue."),
+    counter("batchpipe_ack_failures_total", Count, &["fault"], "Entries of batch deletes that failed, by fault."),
+    gauge(
+        "batchpipe_lease_remaining_seconds",
+        Seconds,
+        &[],
+        "Time left on the shortest lease held; absent while none is held.",
+    ),
+    gauge("batchpipe_leases_held", Count, &[], "Leases held."),
+    gauge(
+        "batchpipe_messages_ahead",
+        Count,
+        &[],
+        "Messages asked for ahead that are here and wait for a slot; behind one of their FIFO group not counted.",
+    ),
+    counter("batchpipe_lease_renewals_total", Count, &[], "Leases extended."),
+    histogram("batchpipe_lease_renewal_lag_seconds", Seconds, &[], "How late after its due time a lease was extended."),
+    gauge(
+        "batchpipe_stalled_seconds",
+        Seconds,
+        &[],
+        "How long nothing has moved while there is something to do; --stuck-timeout beyond every deadline ends the worker.",
+    ),
+    counter("batchpipe_lease_lost_total", Count, &[], "Leases lost: another worker has the message."),
+    gauge("batchpipe_memory_reserved_bytes", Bytes, &[], "Bytes that jobs have reserved."),
+    gauge(
+        "batchpipe_memory_budget_bytes",
+        Bytes,
+        &[],
+        "Bytes that jobs may reserve (--memory, less what the steps of all processors need).",
+    ),
+    gauge("batchpipe_temp_bytes", Bytes, &[], "Bytes in the work directory."),
+    histogram("batchpipe_object_size_bytes", Bytes, &["dir"], "Size of input (in) and output (out) objects."),
+    counter(
+        "batchpipe_http_requests_total",
+        Count,
+        &["service", "op", "code"],
+        "Calls to a service by operation and outcome: ok, the kind of the failure, or dropped (overtaken, or its job was cut).",
+    ),
+    counter(
+        "batchpipe_retries_total",
+        Count,
+        &["service", "op", "reason"],
+        "Calls to a service that were tried again.",
+    ),
+    counter(
+        "batchpipe_hedges_total",
+        Count,
+        &["outcome"],
+        "Late reads that were asked for a second time: the second answer won, lost or failed. At most 5 % of all reads.",
+    ),
+    counter("batchpipe_throttles_total", Count, &["service"], "Calls that a service throttled."),
+    gauge(
+        "batchpipe_concurrency_limit",
+        Count,
+        &["stage"],
+        "Requests a stage may have in flight; moves under --concurrency auto.",
+    ),
+    gauge("batchpipe_slots", Count, &[], "Jobs that may be in flight; moves under --concurrency auto."),
+    counter(
+        "batchpipe_concurrency_changes_total",
+        Count,
+        &["limit", "reason"],
+        "Limits moved by --concurrency auto: jobs, reads or writes; by reason (trial, gain, no_gain, throttled, recovery, latency, fewer, loss).",
+    ),
+    gauge("batchpipe_multipart_open", Count, &[], "Multipart uploads begun and not ended."),
+    counter(
+        "batchpipe_multipart_abort_failures_total",
+        Count,
+        &[],
+        "Multipart uploads that could not be aborted when their jobs failed.",
+    ),
+    gauge(
+        "batchpipe_multipart_unaborted",
+        Count,
+        &[],
+        "Those of them that could not be aborted since; they are tried again, and what is left at the end is for gc.",
+    ),
+    counter("batchpipe_bad_inputs_total", Count, &["code"], "Messages and objects rejected, by error code."),
+    gauge("batchpipe_build_info", Count, &["version", "arch"], "Always 1; the labels say which build this is."),
+    gauge(
+        "batchpipe_config_info",
+        Count,
+        &["command", "slots", "processors"],
+        "Always 1; the labels say how this process was set up.",
+    ),
+    gauge("batchpipe_runtime_workers", Count, &[], "Threads of the async runtime."),
+    gauge("batchpipe_runtime_tasks", Count, &[], "Tasks alive on the async runtime."),
+    gauge("batchpipe_runtime_queue_depth", Count, &[], "Tasks that wait for a thread of the async runtime."),
+    counter(
+        "process_cpu_seconds_total",
+        Seconds,
+        &[],
+        "CPU time of this process, in whole seconds; programs it runs not included.",
+    ),
+    gauge("process_resident_memory_bytes", Bytes, &[], "Resident memory of this process."),
+    gauge("process_open_fds", Count, &[], "Open file descriptors."),
+    gauge("process_start_time_seconds", Seconds, &[], "When this process started, in seconds since 1970."),
+];
+
+/// The reference page, `docs/metrics.md`.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         `batchpipe run` serves these at `http://127.0.0.1:9464/metrics` (`--metrics-addr`). Made from\n\
+         `src/record/metrics/list.rs`, and checked by a test: `UPDATE=1 cargo test --test metrics` writes this page anew.\n\n\
+         | name | kind | unit | labels | what it says |\n|--|--|--|--|--|\n",
+    );
+    for Metric { name, kind, unit, help, labels } in ALL {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let written = writeln!(page, "| `{name}` | {kind} | {} | {labels} | {help} |", unit.as_str());
+        debug_assert!(written.is_ok(), "a String takes every write");
+    }
+    page.push_str(
+        "\nCounters of seconds are whole seconds, because the counters of the `metrics` facade are integers; over a\n\
+         scrape interval a series is at most one second off, and the error does not add up. The page and the panel\n\
+         read the exact times.\n\n\
+         The share of its time a stage is busy, the picture to look at first:\n\n\
+         ```promql\n\
+         sum by (stage, state) (rate(batchpipe_stage_time_seconds_total[1m]))\n\
+         / ignoring (state) group_left sum by (stage) (rate(batchpipe_stage_time_seconds_total[1m]))\n\
+         ```\n",
+    );
+    page
+}

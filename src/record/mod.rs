@@ -1,0 +1,232 @@
+//! Counts what each stage does and where its time goes, in plain numbers that the panel, the status
+//! page and the Prometheus exporter all read.
+//!
+//! A stage that works on a job takes a [`Turn`]. The turn is busy until a link makes it wait; links
+//! and permits switch it, so stages contain no metric calls. Time is counted as it passes, not when a
+//! job ends: a stage that has been stuck for an hour shows that hour now.
+//!
+//! Bounded: a fixed set of numbers a stage. The lock is held for a few additions.
+
+mod durations;
+mod level;
+pub mod metrics;
+mod notices;
+mod stage;
+mod turn;
+
+pub use durations::Durations;
+pub use level::{Level, Present};
+pub use notices::Notices;
+pub use stage::{StageMeter, State};
+pub use turn::{Turn, Waiting};
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Code, Stage};
+
+/// The numbers of every stage and of the pipeline as a whole.
+#[derive(Debug, Default)]
+pub struct Meters {
+    stages: [StageMeter; Stage::ALL.len()],
+    /// Messages received.
+    pub messages: AtomicU64,
+    /// Jobs that the received messages asked for; a record that asks for nothing counts as one.
+    pub jobs_received: AtomicU64,
+    /// The age in seconds of the message received last: about the oldest one the queue holds.
+    pub message_age: AtomicU64,
+    /// Messages received again while an earlier delivery was still being worked on here.
+    pub duplicates: AtomicU64,
+    /// Jobs by how they ended, in the order of [`Ended::ALL`].
+    ended: [AtomicU64; Ended::ALL.len()],
+    /// Attempts among those that failed: the job comes again.
+    pub retried: AtomicU64,
+    /// Jobs of a `map` that an earlier run of it has done.
+    pub before: AtomicU64,
+    /// The bytes of their inputs.
+    pub bytes_before: AtomicU64,
+    /// Messages here that wait for a slot.
+    pub ahead: AtomicU64,
+    /// Leases extended.
+    pub renewals: AtomicU64,
+    /// Calls to a service that were tried again.
+    pub retries: AtomicU64,
+    /// Calls that a service throttled.
+    pub throttles: AtomicU64,
+    /// Multipart uploads begun and not ended.
+    pub multipart_open: AtomicU64,
+    /// Multipart uploads that could not be aborted when their jobs failed.
+    pub abort_failures: AtomicU64,
+    /// Those that could not be aborted since.
+    pub unaborted: AtomicU64,
+    /// Entries of batch deletes that failed.
+    pub ack_failures: AtomicU64,
+    /// Messages rejected and kept, because there is no dead-letter queue.
+    pub kept: AtomicU64,
+    /// Those of them that hold up the messages behind them in a FIFO group.
+    pub holding_up: AtomicU64,
+    /// Jobs that have a slot and are at work.
+    pub at_work: Arc<Level>,
+    /// Slots that are held for messages that a receive is to bring.
+    pub on_call: Arc<Level>,
+    /// Processors that are taken.
+    pub processors: Arc<Level>,
+    /// Jobs that wait for a processor.
+    pub short_of_processors: Arc<Level>,
+    /// Messages that the receives so far asked for.
+    pub asked_for: AtomicU64,
+    /// Messages that they brought.
+    pub brought: AtomicU64,
+    /// Bytes in the work directory.
+    pub temp_bytes: AtomicU64,
+    /// The kinds of events of which one was skipped.
+    skipped_kinds: Mutex<BTreeSet<&'static str>>,
+    /// The longest deadline that a call has been given, in seconds.
+    longest_call: AtomicU64,
+    /// What is no failure and should be told.
+    pub notices: Arc<Notices>,
+}
+
+/// How a job ended, as counted. The names are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its output is complete, and its message deleted or kept for another record's sake alone.
+    Ok,
+    /// It was rejected, or failed and will be tried again (`Meters::retried`); or its message could not be deleted, and it may be done again.
+    Failed,
+    /// It was given back, not failed.
+    Released,
+    /// Its message went to somebody else.
+    LeaseLost,
+    /// There was nothing to do: a test event, a deletion, an output that was there already.
+    Skipped,
+}
+
+impl Ended {
+    /// Every way.
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Released, Self::LeaseLost, Self::Skipped];
+
+    /// The label used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Released => "released",
+            Self::LeaseLost => "lease_lost",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl Meters {
+    /// The numbers of one stage.
+    pub fn stage(&self, stage: Stage) -> &StageMeter {
+        &self.stages[stage as usize]
+    }
+
+    /// Counts a message, sent at `sent` where the queue tells, delivered for the `attempt`th time, which asks
+    /// for `jobs` jobs.
+    pub fn received(&self, sent: Option<SystemTime>, attempt: u32, jobs: usize) {
+        self.messages.fetch_add(1, Relaxed);
+        self.jobs_received.fetch_add(jobs as u64, Relaxed);
+        crate::record::metrics::receive_count(attempt);
+        // A sender's clock ahead of ours makes a message from the future: it has no age.
+        if let Some(age) = sent.and_then(|sent| sent.elapsed().ok()) {
+            self.message_age.store(age.as_secs(), Relaxed);
+            crate::record::metrics::message_age(age);
+        }
+    }
+
+    /// Counts the further `jobs` of a message that turned out to ask for more than one.
+    pub fn more_jobs(&self, jobs: usize) {
+        self.jobs_received.fetch_add(jobs as u64, Relaxed);
+    }
+
+    /// Whether this is the first event of its kind that is skipped; the kinds are a fixed list.
+    pub fn is_first_of_kind(&self, kind: &'static str) -> bool {
+        self.skipped_kinds.lock().unwrap_or_else(PoisonError::into_inner).insert(kind)
+    }
+
+    /// Counts a call that is tried again because of `reason`, one of a few fixed words.
+    pub fn retried(&self, service: &'static str, op: &'static str, reason: &'static str) {
+        self.retries.fetch_add(1, Relaxed);
+        crate::record::metrics::retry(service, op, reason);
+    }
+
+    /// Notes that a call may take as long as `deadline`.
+    pub fn allowed(&self, deadline: Duration) {
+        self.longest_call.fetch_max(deadline.as_secs().saturating_add(1), Relaxed);
+    }
+
+    /// The longest that a call may have been under way without being tried again or given up.
+    pub fn longest_call(&self) -> Duration {
+        Duration::from_secs(self.longest_call.load(Relaxed))
+    }
+
+    /// Counts a call that a service throttled.
+    pub fn throttled(&self, service: &'static str) {
+        self.throttles.fetch_add(1, Relaxed);
+        crate::record::metrics::throttle(service);
+    }
+
+    /// Counts a receive that asked for `asked` messages and was answered with `brought`.
+    pub fn answered(&self, asked: usize, brought: usize) {
+        self.asked_for.fetch_add(asked as u64, Relaxed);
+        self.brought.fetch_add(brought as u64, Relaxed);
+    }
+
+    /// Counts a `limit` that was moved for `reason`, each one of a few fixed words.
+    pub fn concurrency_changed(&self, limit: &'static str, reason: &'static str) {
+        crate::record::metrics::concurrency_changed(limit, reason);
+    }
+
+    /// Counts an entry of a batch delete that failed with `fault`, one of a few fixed words.
+    pub fn ack_failed(&self, fault: &'static str) {
+        self.ack_failures.fetch_add(1, Relaxed);
+        crate::record::metrics::ack_failure(fault);
+    }
+
+    /// Counts a call that deletes a batch of `messages`.
+    pub fn ack_batch(&self, messages: usize) {
+        crate::record::metrics::ack_batch(messages);
+    }
+
+    /// Counts a lease extended `lag` after it was due.
+    pub fn renewed(&self, lag: Duration) {
+        self.renewals.fetch_add(1, Relaxed);
+        crate::record::metrics::renewal_lag(lag);
+    }
+
+    /// Counts a job rejected for the reason that `code` is.
+    pub fn rejected(&self, code: Code) {
+        crate::record::metrics::bad_input(code);
+    }
+
+    /// Counts the sizes of a job's input and output, in bytes. An input that was not read to its end has none.
+    pub fn sizes(&self, input: Option<u64>, output: u64) {
+        if let Some(input) = input {
+            crate::record::metrics::input_size(input);
+        }
+        crate::record::metrics::output_size(output);
+    }
+
+    /// Counts a job's end.
+    pub fn ended(&self, how: Ended) {
+        if how == Ended::LeaseLost {
+            crate::record::metrics::lease_lost();
+        }
+        self.ended[how as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many jobs ended so.
+    pub fn jobs(&self, how: Ended) -> u64 {
+        self.ended[how as usize].load(Relaxed)
+    }
+
+    /// Begins a stage's work on one item.
+    pub fn turn(self: &Arc<Self>, stage: Stage) -> Arc<Turn> {
+        Turn::begin(Arc::clone(self), stage)
+    }
+}

@@ -1,0 +1,11 @@
+//! The ground floor: small tools that know nothing of jobs.
+//!
+//! Tasks that end with their owner, batching, locks, the machine's size, and the points at which tests kill the
+//! program. Uses no other room.
+
+pub(crate) mod batched;
+pub mod failpoint;
+pub mod machine;
+pub mod redact;
+pub(crate) mod sync;
+pub(crate) mod task;

@@ -1,0 +1,338 @@
+//! What the S3 and the SQS adapter share: how to connect, and how to read a failure.
+//!
+//! Settings, credentials and endpoints are the SDK's default chain, so that everything that works with the AWS
+//! command line works here. Only a profile that somebody chose comes before all else (`profile.rs`). Nothing retries at this level: the SDK's retry gives up early and shares one budget
+//! over the whole process, so trying again belongs to the stages, which know what a job can wait for. The
+//! credential chain alone keeps the SDK's own retries.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_types::service_config::ServiceConfigKey;
+
+use crate::error::{Exit, UserError};
+use crate::runtime::redact::{self, concealed_address, has_secret};
+use crate::services::open::AwsSettings;
+
+pub mod address;
+mod agent;
+pub mod body;
+mod bound;
+pub(crate) mod checksum;
+pub mod classify;
+pub mod explain;
+mod headers;
+mod http;
+mod profile;
+mod whole;
+
+pub use explain::{Subject, user_error};
+pub use profile::{keys_from, region as chosen_region};
+
+use agent::Agent;
+use profile::Chosen;
+
+/// How long a TCP and TLS handshake may take: three times what a far region needs.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the search for credentials may take at start: the instance role's service alone is tried for
+/// seconds where there is none, and a sign-on server may be far.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Pause before a role's service that failed is asked once more at start. The SDK has asked it some times by then, all
+/// within some seconds: a machine that has just booted may need longer.
+const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest that SQS holds a long poll is 20 s
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>); its client
+/// must wait longer than that for an answer.
+const QUEUE_READ_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// The longest that a call of SQS takes with all of its answer: an answer may begin at once and then never end. A long
+/// poll of 20 s, and 61 MiB at the slowest rate that is worth waiting for, 2 MiB/s.
+const QUEUE_CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The region of a server that is not AWS, when nobody names one: the word such servers expect.
+const REGION_ELSEWHERE: &str = "us-east-1";
+
+/// A server that stands in for AWS, and who said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address.
+    pub url: String,
+    /// What named it: `--endpoint-url`, an environment variable, or a profile.
+    pub source: String,
+}
+
+/// A connection to AWS, or to servers that stand in for it.
+#[derive(Clone)]
+pub struct Aws {
+    config: SdkConfig,
+    settings: AwsSettings,
+    region: String,
+    s3_endpoint: Option<Endpoint>,
+    sqs_endpoint: Option<Endpoint>,
+    keys: String,
+}
+
+/// Connects, as far as it can be known without a request to S3 or SQS that there are a region and credentials.
+pub async fn connect(settings: &AwsSettings) -> Result<Aws, UserError> {
+    connect_near(settings, None).await
+}
+
+/// The same, in `nearby` if no region is configured: a queue's URL names one.
+pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Result<Aws, UserError> {
+    let chosen = profile::choose(settings).await?;
+    let mut config = load(settings, profile::region_of(settings.region.as_deref(), chosen.as_ref())).await;
+    if config.region().is_none() {
+        let named = settings.endpoint_url.is_some() || config.endpoint_url().is_some();
+        let elsewhere = named || ["S3", "SQS"].iter().any(|service| service_endpoint(&config, service).is_some());
+        let fallback = nearby.or(elsewhere.then_some(REGION_ELSEWHERE));
+        let fallback = fallback.ok_or_else(|| no_region(settings))?;
+        config = load(settings, Some(Region::new(fallback.to_owned()))).await;
+    }
+    if let Some(chosen) = &chosen {
+        config = chosen.sign(config);
+    }
+    let mut aws = Aws::new(config, settings, chosen.as_ref())?;
+    if aws.needs_tls() && !*http::HAS_AUTHORITIES {
+        return Err(UserError::usage(
+            107,
+            "this machine has no certificates to know AWS by",
+            "neither the system nor SSL_CERT_FILE names certificates of authorities",
+            "install the package ca-certificates, or set SSL_CERT_FILE to a bundle of them",
+        )
+        .exit(Exit::Failed));
+    }
+    aws.keys = find_credentials(&aws.config, settings).await?;
+    Ok(aws)
+}
+
+async fn load(settings: &AwsSettings, region: Option<Region>) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http::http_client())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build());
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    } else if std::env::var_os("AWS_PROFILE").is_some_and(|name| name.is_empty()) {
+        // The SDK would look for a profile without a name.
+        loader = loader.profile_name("default");
+    }
+    if let Some(region) = region {
+        loader = loader.region(region);
+    }
+    if let Some(url) = &settings.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    loader.load().await
+}
+
+/// What a variable or a profile says of one service's endpoint, or of every service's.
+fn service_endpoint(config: &SdkConfig, service: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    config.service_config()?.load_config(key.ok()?)
+}
+
+/// The endpoint of a service: the flag, that of a profile that was chosen, and then in the SDK's own order the service's
+/// variable or profile setting, the general one.
+fn endpoint(
+    config: &SdkConfig,
+    settings: &AwsSettings,
+    chosen: Option<&Chosen>,
+    (service, variable): (&str, &str),
+) -> Result<Option<Endpoint>, UserError> {
+    // A configuration that a program has built has no environment behind it.
+    let by_program = config.get_origin("endpoint_url").is_client_config() || config.service_config().is_none();
+    let general = || config.endpoint_url().map(str::to_owned);
+    let of_profile = if settings.endpoint_url.is_none() { chosen.and_then(|one| one.endpoint(service)) } else { None };
+    let by_profile = of_profile.is_some();
+    let url = match of_profile {
+        None if by_program => general(),
+        None => service_endpoint(config, service).or_else(general),
+        chosen => chosen,
+    };
+    let Some(url) = url else { return Ok(None) };
+    let source = if settings.endpoint_url.is_some() {
+        "--endpoint-url"
+    } else if by_profile {
+        "the profile"
+    } else if by_program {
+        "the program"
+    } else {
+        let names = |name: &&&str| std::env::var(name).is_ok_and(|value| value == url);
+        [variable, "AWS_ENDPOINT_URL"].iter().find(names).copied().unwrap_or("the profile")
+    };
+    if has_secret(&url) {
+        let what = format!("the endpoint {:?} from {source} can't be used", concealed_address(&url));
+        return Err(UserError::usage(126, what, redact::REFUSED, redact::INSTEAD));
+    }
+    if !(url.starts_with("http://") || url.starts_with("https://")) {
+        return Err(UserError::usage(
+            107,
+            format!("the endpoint {url:?} is not a URL"),
+            format!("it comes from {source}"),
+            format!("write it with its scheme, like  http://{url}"),
+        ));
+    }
+    Ok(Some(Endpoint { url, source: source.to_owned() }))
+}
+
+/// Finds keys, and says where they came from.
+async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<String, UserError> {
+    let Some(provider) = config.credentials_provider() else {
+        return Err(explain::no_credentials(settings, None));
+    };
+    let mut passing = None;
+    let search = async {
+        loop {
+            match provider.provide_credentials().await {
+                Err(error) if classify::is_passing(&error) => passing = Some(error),
+                settled => return settled,
+            }
+            tokio::time::sleep(CREDENTIALS_PAUSE).await;
+        }
+    };
+    match tokio::time::timeout(CREDENTIALS_TIMEOUT, search).await {
+        Ok(Ok(found)) => Ok(profile::source(settings, &found)),
+        Ok(Err(error)) => Err(explain::no_credentials(settings, Some(&error))),
+        Err(_elapsed) if passing.is_some() => Err(explain::no_credentials(settings, passing.as_ref())),
+        Err(_elapsed) => {
+            let mut error = explain::no_credentials(settings, None);
+            error.cause = format!("nothing answered within {} s", CREDENTIALS_TIMEOUT.as_secs());
+            Err(error)
+        }
+    }
+}
+
+fn no_region(settings: &AwsSettings) -> UserError {
+    UserError::usage(
+        102,
+        "no region",
+        format!("AWS_REGION, --region and profile \"{}\" do not set one", explain::profile(settings)),
+        "add  --region eu-west-1  (or the region your bucket and queue are in)",
+    )
+}
+
+// The SDK's own text holds the access key.
+impl std::fmt::Debug for Aws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aws")
+            .field("region", &self.region)
+            .field("s3_endpoint", &self.s3_endpoint)
+            .field("sqs_endpoint", &self.sqs_endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Aws {
+    /// AWS as a program has configured it already, instead of from settings.
+    pub fn from_config(config: SdkConfig) -> Result<Self, UserError> {
+        let client = config.http_client().map_or_else(http::http_client, bound::bounded);
+        let config = config.into_builder().http_client(client).build();
+        Self::new(config, &AwsSettings::default(), None)
+    }
+
+    fn new(config: SdkConfig, settings: &AwsSettings, chosen: Option<&Chosen>) -> Result<Self, UserError> {
+        Ok(Self {
+            region: config.region().map(ToString::to_string).ok_or_else(|| no_region(settings))?,
+            s3_endpoint: endpoint(&config, settings, chosen, ("S3", "AWS_ENDPOINT_URL_S3"))?,
+            sqs_endpoint: endpoint(&config, settings, chosen, ("SQS", "AWS_ENDPOINT_URL_SQS"))?,
+            settings: settings.clone(),
+            config,
+            keys: "the program".to_owned(),
+        })
+    }
+
+    /// Whether both S3 and SQS are reached by https, so that nothing works without certificates.
+    fn needs_tls(&self) -> bool {
+        [&self.s3_endpoint, &self.sqs_endpoint]
+            .into_iter()
+            .all(|endpoint| endpoint.as_ref().is_none_or(|endpoint| endpoint.url.starts_with("https://")))
+    }
+
+    /// The settings it was made from.
+    pub fn settings(&self) -> &AwsSettings {
+        &self.settings
+    }
+
+    /// The configured region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Where the keys came from, in words.
+    pub fn keys(&self) -> &str {
+        &self.keys
+    }
+
+    /// The server that stands in for S3, if one does.
+    pub fn s3_endpoint(&self) -> Option<&Endpoint> {
+        self.s3_endpoint.as_ref()
+    }
+
+    /// The server that stands in for SQS, if one does.
+    pub fn sqs_endpoint(&self) -> Option<&Endpoint> {
+        self.sqs_endpoint.as_ref()
+    }
+
+    /// A client for S3. It adds no checksum by itself: the adapter sends the one it has computed.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
+        let mut config = Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
+            .interceptor(Agent::new("s3", aws_sdk_s3::meta::PKG_VERSION, self.config.app_name()))
+            .interceptor(headers::LeaveOut { elsewhere: self.s3_endpoint.is_some() })
+            .interceptor(whole::Whole)
+            .force_path_style(self.s3_endpoint.is_some());
+        if let Some(endpoint) = &self.s3_endpoint {
+            config = config.endpoint_url(&endpoint.url);
+        }
+        aws_sdk_s3::Client::from_conf(config.build())
+    }
+
+    /// A client for the SQS of `region`, reached at `url` unless an endpoint is configured, with connections of its
+    /// own and a read timeout that outlasts a long poll.
+    pub fn sqs(&self, region: &str, url: Option<&str>) -> aws_sdk_sqs::Client {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(QUEUE_READ_TIMEOUT)
+            .operation_timeout(QUEUE_CALL_TIMEOUT);
+        let mut config = aws_sdk_sqs::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build())
+            .interceptor(Agent::new("sqs", aws_sdk_sqs::meta::PKG_VERSION, self.config.app_name()))
+            .region(Region::new(region.to_owned()))
+            .http_client(http::http_client());
+        if let Some(url) = self.sqs_endpoint.as_ref().map(|endpoint| endpoint.url.as_str()).or(url) {
+            config = config.endpoint_url(url);
+        }
+        aws_sdk_sqs::Client::from_conf(config.build())
+    }
+}
+
+/// The same SQS client with connections of its own, for another runtime: a connection is driven by the runtime it
+/// was opened on.
+pub(crate) fn with_own_connections(client: &aws_sdk_sqs::Client) -> aws_sdk_sqs::Client {
+    aws_sdk_sqs::Client::from_conf(client.config().to_builder().http_client(http::http_client()).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_without_a_scheme_is_refused_before_anything_is_sent() {
+        let settings = AwsSettings {
+            region: Some("eu-west-1".to_owned()),
+            endpoint_url: Some("127.0.0.1:9000".to_owned()),
+            ..AwsSettings::default()
+        };
+        let error = connect(&settings).await.unwrap_err();
+        assert_eq!(error.code.0, 107);
+        assert!(error.help.contains("http://127.0.0.1:9000"), "{error}");
+    }
+}

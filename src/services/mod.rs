@@ -1,0 +1,11 @@
+//! Queues and object stores, and how to call them: the traits, their implementations for AWS and for this machine,
+//! retries, hedged reads, and `open`, the one place that knows which implementation a URI names.
+//!
+//! Uses everything up to `capacity`; knows nothing of stages.
+
+pub mod aws;
+pub mod hedge;
+pub mod open;
+pub mod queue;
+pub mod retry;
+pub mod store;

@@ -1,0 +1,206 @@
+//! Opens the queue and the stores that a URI names: the one place that knows which backends there are.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
+
+use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::job::Location;
+use crate::services::aws;
+use crate::services::aws::address::QueueAddress;
+use crate::services::queue::local::LocalQueue;
+use crate::services::queue::sqs::SqsQueue;
+use crate::services::queue::{JobQueue, ServiceFuture};
+use crate::services::store::local::LocalStore;
+use crate::services::store::s3::S3Store;
+use crate::services::store::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
+
+/// How to reach AWS, as far as the operator said; the rest is the SDK's default chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsSettings {
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// `--region`.
+    pub region: Option<String>,
+    /// `--endpoint-url`: an S3- and SQS-compatible server; paths instead of host names name buckets there.
+    pub endpoint_url: Option<String>,
+}
+
+/// Opens `sqlite:PATH`, or an SQS queue by name, ARN or URL. Each call has connections of its own, so that work on
+/// another runtime can have its own queue.
+pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQueue>, UserError> {
+    if let Some(path) = queue.strip_prefix("sqlite:") {
+        let opened = LocalQueue::open(Path::new(path)).map_err(|error| {
+            let what = format!("cannot open the queue {queue:?}");
+            let help = "give the path of a file in a directory that exists and that you may write to";
+            UserError::usage(103, what, error.to_string(), help).exit(Exit::Access)
+        })?;
+        return Ok(Arc::new(opened));
+    }
+    let Some(address) = QueueAddress::parse(queue) else {
+        let cause = "it is no name (up to 80 letters, digits, - and _), no ARN, no URL and no sqlite: path";
+        let help = "a queue is written  jobs  or  arn:aws:sqs:eu-west-1:123456789012:jobs  or  https://sqs…/jobs  or  \
+                    sqlite:jobs.db";
+        return Err(UserError::usage(103, format!("{queue:?} is not a queue"), cause, help));
+    };
+    let aws = aws::connect_near(aws, address.region.as_deref()).await?;
+    // On the heap: the future is large, and every caller would carry it.
+    Ok(Arc::new(Box::pin(SqsQueue::open(&address, &aws)).await?))
+}
+
+/// The region that a queue's ARN or URL names: the one to take where none is configured.
+pub fn region_of_queue(queue: &str) -> Option<String> {
+    QueueAddress::parse(queue)?.region
+}
+
+/// Opens the store that every location is read from and written to, `s3:` and `file:` alike. Local files
+/// are reached only under `roots`; S3 is connected to when it is first used.
+pub fn open_store(aws: &AwsSettings, roots: &[PathBuf]) -> Result<Arc<dyn ObjectStore>, UserError> {
+    let files = LocalStore::new(roots.to_vec());
+    Ok(Arc::new(AnyStore { settings: aws.clone(), s3: OnceCell::new(), files }))
+}
+
+/// The store that a location's scheme names.
+#[derive(Debug)]
+struct AnyStore {
+    settings: AwsSettings,
+    s3: OnceCell<S3Store>,
+    files: LocalStore,
+}
+
+impl AnyStore {
+    async fn at(&self, location: &Location) -> Result<&dyn ObjectStore, ServiceError> {
+        match location {
+            Location::File { .. } => Ok(&self.files),
+            // On the heap: it happens once, and every request would carry it.
+            Location::S3 { .. } => Ok(self.s3.get_or_try_init(|| Box::pin(self.connect())).await?),
+        }
+    }
+
+    async fn connect(&self) -> Result<S3Store, ServiceError> {
+        let connected = aws::connect(&self.settings).await.map_err(|error| not_connected(&error))?;
+        Ok(S3Store::new(&connected))
+    }
+}
+
+/// A connection that could not be made, as a failure of the request that wanted it: no job is to blame, and
+/// [`aws::user_error`] finds its number again.
+fn not_connected(error: &UserError) -> ServiceError {
+    let (kind, code) = match error.code.0 {
+        101 if error.what != aws::explain::NO_CREDENTIALS => (ServiceErrorKind::Credentials, "NoProfile"),
+        101 => (ServiceErrorKind::Credentials, "NoCredentials"),
+        102 => (ServiceErrorKind::WrongRegion, "NoRegion"),
+        _ => (ServiceErrorKind::Unavailable, "BadEndpoint"),
+    };
+    ServiceError::new(kind, code, format!("{}: {}", error.what, error.cause))
+}
+
+impl ObjectStore for AnyStore {
+    // A caller cuts its parts before it knows where they go, so they must suit every store.
+    fn part_bounds(&self) -> (u64, u64) {
+        let (files, s3) = (self.files.part_bounds(), S3Store::PART_BOUNDS);
+        (files.0.max(s3.0), files.1.min(s3.1))
+    }
+
+    fn max_parts(&self) -> u32 {
+        self.files.max_parts().min(S3Store::MAX_PARTS)
+    }
+
+    fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
+        async move { self.at(from).await?.get(from, range, pin).await }.boxed()
+    }
+
+    fn put<'a>(&'a self, to: &'a Location, body: Bytes, how: &'a Writing) -> ServiceFuture<'a, ()> {
+        async move { self.at(to).await?.put(to, body, how).await }.boxed()
+    }
+
+    fn begin<'a>(&'a self, to: &'a Location, how: &'a Writing) -> ServiceFuture<'a, Box<dyn Upload>> {
+        async move { self.at(to).await?.begin(to, how).await }.boxed()
+    }
+
+    fn head<'a>(&'a self, at: &'a Location) -> ServiceFuture<'a, Option<ObjectInfo>> {
+        async move { self.at(at).await?.head(at).await }.boxed()
+    }
+
+    fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>> {
+        let prefix = prefix.clone();
+        stream::once(async move { Ok(self.at(&prefix).await?.list(&prefix)) }).try_flatten().boxed()
+    }
+
+    fn unfinished<'a>(&'a self, prefix: &'a Location) -> ServiceFuture<'a, Vec<Unfinished>> {
+        async move { self.at(prefix).await?.unfinished(prefix).await }.boxed()
+    }
+
+    fn discard<'a>(&'a self, upload: &'a Unfinished) -> ServiceFuture<'a, ()> {
+        async move { self.at(&upload.location).await?.discard(upload).await }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable_aws() -> AwsSettings {
+        AwsSettings {
+            region: Some("eu-west-1".to_owned()),
+            endpoint_url: Some("no-scheme".to_owned()),
+            ..AwsSettings::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_location_is_served_by_the_store_of_its_scheme() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let store = open_store(&unreachable_aws(), std::slice::from_ref(&root)).unwrap();
+        // Files work though S3 can't be reached.
+        let file = Location::file(format!("{}/a", root.display()));
+        store.put(&file, Bytes::from_static(b"x"), &Writing::default()).await.unwrap();
+        let listed: Vec<ObjectInfo> = store.list(&file).try_collect().await.unwrap();
+        assert_eq!((listed.len(), listed[0].size), (1, 1));
+        let s3 = store.head(&Location::s3("bucket", "key")).await.unwrap_err();
+        assert_eq!(s3.code, "BadEndpoint");
+        let listed: Result<Vec<ObjectInfo>, _> = store.list(&Location::s3("bucket", "")).try_collect().await;
+        assert_eq!(listed.unwrap_err().code, "BadEndpoint");
+    }
+
+    #[test]
+    fn parts_suit_every_store() {
+        let store = open_store(&AwsSettings::default(), &[]).unwrap();
+        assert_eq!(store.part_bounds().0, 5 * 1024 * 1024);
+        assert!(store.max_parts() <= 10_000);
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_a_file_or_in_sqs_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = format!("sqlite:{}/jobs.db", dir.path().display());
+        let queue = open_queue(&file, &unreachable_aws()).await.unwrap();
+        assert_eq!(queue.counts().await.unwrap().visible, 0);
+        let error = open_queue("s3://bucket/key", &unreachable_aws()).await.unwrap_err();
+        assert_eq!((error.code.0, error.exit), (103, Exit::Usage));
+        let error = open_queue("sqlite:/no/such/directory/jobs.db", &unreachable_aws()).await.unwrap_err();
+        assert_eq!((error.code.0, error.exit), (103, Exit::Access));
+        assert_eq!(open_queue("jobs", &unreachable_aws()).await.unwrap_err().code.0, 107);
+    }
+
+    #[test]
+    fn a_missing_connection_is_no_fault_of_a_job() {
+        for code in [101, 102, 107] {
+            let error = not_connected(&UserError::usage(code, "w", "c", "h"));
+            let disposition = error.at(crate::error::Stage::Download).disposition();
+            assert_ne!(disposition, crate::error::Disposition::Reject, "BP{code}");
+        }
+    }
+
+    #[test]
+    fn a_queue_tells_its_region_where_it_can() {
+        assert_eq!(region_of_queue("https://sqs.eu-west-1.amazonaws.com/1/jobs").as_deref(), Some("eu-west-1"));
+        assert_eq!(region_of_queue("jobs"), None);
+    }
+}

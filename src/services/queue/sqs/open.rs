@@ -1,0 +1,82 @@
+//! Finding a queue, and saying why it can't be opened.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+
+use super::asked;
+use super::batch::no_answer;
+use crate::error::{ServiceError, ServiceErrorKind, UserError};
+use crate::services::aws::classify::{Asked, service_error};
+use crate::services::aws::{self, Aws, Subject};
+
+/// How long the name that was perhaps meant is looked for: a person waits for the error.
+const GUESS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The URL of the queue called `name`, in `account` if it is not ours.
+pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
+    let call = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account.map(str::to_owned));
+    let answer = asked(|| async {
+        call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueUrl"))
+    });
+    let answer = answer.await?;
+    answer.queue_url.filter(|url| !url.is_empty()).ok_or_else(|| no_answer("the queue's URL is not in the answer"))
+}
+
+/// What to tell of a queue that can't be opened, with the name that was perhaps meant.
+pub(super) async fn unopened(client: &Client, name: &str, error: &ServiceError, region: &str, aws: &Aws) -> UserError {
+    let settings = aws.settings();
+    let mut told = aws::user_error(error, Subject::Receive(name), settings);
+    if error.kind == ServiceErrorKind::Missing {
+        told.what = format!("queue {name:?} does not exist in {region}");
+        let list = format!("aws sqs list-queues --region {region}");
+        told.help = match nearest(client, name).await {
+            Some(near) => format!("did you mean {near:?}?  List them:  {list}"),
+            None => format!("list the queues there are:  {list}"),
+        };
+    }
+    if let (107, Some(endpoint)) = (told.code.0, aws.sqs_endpoint()) {
+        told.what = format!("cannot reach {}", endpoint.url);
+        if endpoint.source == "the profile" {
+            told.help = "start it with  your local server, or take endpoint_url out of the profile".to_owned();
+        }
+    }
+    told
+}
+
+/// The queue whose name is nearest to `name`, if there is one near and we may list them.
+async fn nearest(client: &Client, name: &str) -> Option<String> {
+    // It only helps to guess what was meant.
+    let listed = tokio::time::timeout(GUESS_TIMEOUT, client.list_queues().max_results(1000).send()).await.ok()?.ok()?;
+    let names = listed.queue_urls().iter().filter_map(|url| url.rsplit('/').next());
+    let (distance, near) = names.map(|there| (distance(name, there), there)).min()?;
+    (distance <= 2.max(name.len() / 3)).then(|| near.to_owned())
+}
+
+/// How many characters must be put in, taken out or replaced to turn one word into the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_of_names_counts_their_differences() {
+        assert_eq!(distance("jbos", "jobs"), 2);
+        assert_eq!(distance("jobs", "jobs"), 0);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

@@ -1,0 +1,165 @@
+//! One message, from lease to result: what its records ask for, worked one after the other.
+//!
+//! Records are jobs of their own that happen to share a message. One that is rejected, or fails, does not keep those behind it
+//! from being worked; what becomes of the message is decided at its end, by all of them (`stages/acknowledge`). Only
+//! what is everybody's matter ends the work on a message early: a lease that is lost, a stop, and services that refuse
+//! or don't answer one record after the other.
+//!
+//! A message of several records that comes again, for the sake of one of them, finds the others done. They are known by the marks
+//! of their outputs ([`origin`](crate::job::origin)), and left; an output without marks is made again. That costs a
+//! HEAD a record, and only where a message of several was received before.
+//!
+//! Bounded: the records of a message share its slot and its room, which they use in turn, and each has `--job-timeout` for itself.
+
+use tokio::time::Instant;
+
+use crate::capacity::budget::Room;
+use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::job::Job;
+use crate::job::message::{self, Record};
+use crate::lease::Lease;
+use crate::pipeline::{IfExists, Pipeline, unless_it_panics};
+use crate::runtime::failpoint;
+use crate::services::queue::Message;
+use crate::services::store::Condition;
+use crate::stages::{Finished, Settled};
+use crate::stop::cancel::Cut;
+
+/// Records in a row that a service refused, or did not answer to, after which the rest of the message is not tried: as many as jobs
+/// in a row stop a worker (`stop/circuit.rs`).
+const REFUSALS: usize = 3;
+
+/// What one record asks for: a job, or nothing.
+type Asked = Result<Option<Job>, JobError>;
+
+impl Pipeline {
+    /// One message, from lease to result.
+    pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
+        let records = match unless_it_panics(async { self.asked(&message) }).await {
+            Ok(asked) => self.each(asked, &message, &lease, room).await,
+            Err(error) => vec![Err(error)],
+        };
+        if records.iter().all(Result::is_ok) {
+            failpoint::point("CP9");
+        }
+        // Of several, one success tells enough: neither the worker's rights nor the store are at fault.
+        let failed = records.iter().find(|record| record.is_err());
+        let telling = records.iter().find(|record| matches!(record, Ok(true))).or(failed);
+        telling.or(records.first()).into_iter().for_each(|result| self.intake.circuit.note(result));
+        Finished { message, lease, records, before: Settled::default() }
+    }
+
+    /// What the records of a message ask for, as far as the operator allows it.
+    fn asked(&self, message: &Message) -> Result<Vec<Asked>, JobError> {
+        if !message.intact {
+            let cause = "the body does not match the checksum that came with it";
+            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(211), cause));
+        }
+        let asked = |record| match record {
+            Record::Job(request) => {
+                if request.output.is_none() {
+                    self.intake.meters.notices.used_output();
+                }
+                match self.plan.rules.job(&request, &message.id, message.attempt) {
+                    Ok(job) => Ok(Some(job)),
+                    Err(error) => Err(self.own(message, &request, error)),
+                }
+            }
+            Record::Nothing(kind) => {
+                self.tell_skipped(message, kind);
+                Ok(None)
+            }
+            Record::Refused(error) => Err(error),
+        };
+        Ok(message::parse(&message.body)?.into_iter().map(asked).collect())
+    }
+
+    /// Tells of an event that asks for nothing: aloud of the first of its kind, since somebody may have meant it to be worked.
+    fn tell_skipped(&self, message: &Message, kind: &'static str) {
+        let id = &message.id;
+        if self.intake.meters.is_first_of_kind(kind) {
+            tracing::info!(
+                target: "batchpipe::records", ?id,
+                kind,
+                "an event of this kind asks for nothing; it is skipped, as are all others of the kind"
+            );
+        } else {
+            tracing::debug!(target: "batchpipe::records", ?id, kind, "an event that asks for nothing is skipped");
+        }
+    }
+
+    /// Works on what the records ask for, in their order. Returns how each ended.
+    async fn each(
+        &self,
+        asked: Vec<Asked>,
+        message: &Message,
+        lease: &Lease,
+        room: &Room,
+    ) -> Vec<Result<bool, JobError>> {
+        let several = asked.len() > 1;
+        if several {
+            room.keep();
+            self.intake.meters.more_jobs(asked.len() - 1);
+        }
+        let again = several && message.attempt > 1;
+        let (mut ended, mut in_a_row) = (Vec::with_capacity(asked.len()), 0);
+        let mut over: Option<JobError> = None;
+        for one in asked {
+            let result = match (one, &over) {
+                (Err(error), _) => Err(error),
+                (Ok(None), _) => Ok(false),
+                (Ok(Some(job)), Some(over)) => Err(over.clone().of(job)),
+                (Ok(Some(job)), None) => {
+                    // One that the clock can't tell never comes.
+                    let deadline = self.plan.job_timeout.and_then(|longest| Instant::now().checked_add(longest));
+                    let cut = Cut { lease: Some(lease), shutdown: &self.intake.shutdown, deadline };
+                    let worked = unless_it_panics(self.work(job.clone(), room, &cut, again)).await;
+                    worked.map_err(|error| error.of(job))
+                }
+            };
+            over = over.or_else(|| ends_all(&result, &mut in_a_row));
+            ended.push(result);
+        }
+        ended
+    }
+
+    /// One job; false if there was nothing to do. It may have been done before if it comes `again`.
+    async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>, again: bool) -> Result<bool, JobError> {
+        let result = match self.plan.if_exists {
+            IfExists::Overwrite if again && Box::pin(self.is_done(&job, cut)).await => Ok(false),
+            // On the heap, as all that few jobs need (here and in the stages): a future is as long as its longest way, and is
+            // moved some times before it is at work.
+            IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
+            IfExists::Skip | IfExists::Fail => Box::pin(self.unless_done(&job, room, cut)).await,
+        };
+        match result {
+            Ok(done) => {
+                if done {
+                    self.readable.note(&job.input);
+                }
+                Ok(done)
+            }
+            Err(error) => Err(Box::pin(self.weigh(&job, error, cut)).await),
+        }
+    }
+}
+
+/// The failure of all records behind one that ended so, if there is no use in trying them.
+fn ends_all(result: &Result<bool, JobError>, in_a_row: &mut usize) -> Option<JobError> {
+    let error = match result {
+        Ok(done) => {
+            *in_a_row = if *done { 0 } else { *in_a_row };
+            return None;
+        }
+        Err(error) => error,
+    };
+    match error.kind {
+        ErrorKind::LeaseLost | ErrorKind::Stopped => Some(error.clone()),
+        ErrorKind::Denied | ErrorKind::NoSpace | ErrorKind::Unavailable => {
+            *in_a_row += 1;
+            let cause = format!("not tried, since {REFUSALS} records before it failed like this: {}", error.cause);
+            (*in_a_row >= REFUSALS).then(|| JobError { cause, stderr: None, ..error.clone() })
+        }
+        _ => None,
+    }
+}

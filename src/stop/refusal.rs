@@ -1,0 +1,202 @@
+//! Whether a failure is one job's matter or everybody's.
+//!
+//! **A refused input.** S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker without that right must
+//! not stop because a few inputs in a row were deleted; and one that may not read at all must stop before it burns the
+//! queue. One answer can't tell the two apart, but another question can: an object beside it that was read before. If
+//! that can be read still, the refusal is about this object alone, and its job fails like any other, in the end to the
+//! dead letters with BP313. If not, or if nothing was ever read there, the refusal counts (`stop/circuit.rs`).
+//!
+//! Beside means in the same folder, for rights are given by prefix. Files have rights of their own, so there any file will do that was
+//! read; and before one was, those beside it are looked at, which costs nothing. Else the first three files of a tree that
+//! belong to somebody else would keep a `map` from all others, each time. Bounded: the last object of `FOLDERS` folders;
+//! one HEAD a refused input, and `LOOKED_AT` files.
+//!
+//! **What a worker was not given.** A message without an output is the sender's mistake, or that of a worker without `--output`; one on
+//! files likewise, where there is no `--allow` at all. A worker that has done a job is well set up for this queue, and the message goes
+//! to the dead letters (BP210, BP207). Before that it counts as a refusal: three in a row stop the worker, which has burned nothing.
+//! Whoever may send can stop a fresh worker so, but could as well name a bucket that it may not read. A message that was
+//! received too often is not spared.
+//!
+//! **A store that does not answer** is waited for, or ends the run (`stop/circuit.rs`). Before it does, the object is
+//! asked about once more by a plain HEAD: a store that fails on one object alone still answers that.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+
+use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
+use crate::job::message::Request;
+use crate::job::{Job, Location};
+use crate::pipeline::Pipeline;
+use crate::services::queue::Message;
+use crate::services::retry::{Call, Retry};
+use crate::services::store::{ObjectStore, Version};
+use crate::stop::cancel::Cut;
+
+/// Folders remembered: more than a batch that is split by day or by shard mixes at one time. With one more all are
+/// forgotten, and are known again from their next job on.
+const FOLDERS: usize = 64;
+
+/// Files beside a refused one that are tried: as many as one hop to the disk lists, at the most, and a few ms.
+const LOOKED_AT: usize = 100;
+
+/// The number of a message that names no output, where the worker has none.
+const NO_OUTPUT: Code = Code(210);
+
+/// The number of a message that names a place which the operator did not allow.
+const NOT_ALLOWED: Code = Code(207);
+
+/// The number of a service that failed or did not answer.
+pub(crate) const UNREACHABLE: Code = Code(107);
+
+/// The inputs that were read lately, one a folder.
+#[derive(Debug, Default)]
+pub struct Readable(Mutex<HashMap<Location, Location>>);
+
+impl Readable {
+    /// Notes an input that was read.
+    pub fn note(&self, input: &Location) {
+        let mut known = self.lock();
+        let folder = input.folder();
+        if known.len() >= FOLDERS && !known.contains_key(&folder) {
+            known.clear();
+        }
+        known.insert(folder, input.clone());
+    }
+
+    /// Another object in the folder of `input` that was read.
+    pub fn beside(&self, input: &Location) -> Option<Location> {
+        self.lock().get(&input.folder()).filter(|known| *known != input).cloned()
+    }
+
+    /// A file that was read, the first by name.
+    fn file(&self) -> Option<Location> {
+        self.lock().values().filter(|known| is_file(known)).min().cloned()
+    }
+
+    /// Whether nothing was read at all.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Location, Location>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pipeline {
+    /// The error of a request that is no job here, as this worker's own matter if it may be.
+    pub(crate) fn own(&self, message: &Message, request: &Request, error: JobError) -> JobError {
+        let received_enough = self.settling.max_receives.is_some_and(|most| message.attempt >= most);
+        let lacking = match error.code {
+            NO_OUTPUT => true,
+            NOT_ALLOWED => self.plan.rules.allow.is_empty() && is_on_files(request),
+            _ => false,
+        };
+        if lacking && self.readable.is_empty() && !received_enough {
+            return JobError { kind: ErrorKind::Denied, ..error };
+        }
+        error
+    }
+
+    /// The error of a job, as one object's matter if it is.
+    pub(crate) async fn weigh(&self, job: &Job, error: JobError, cut: &Cut<'_>) -> JobError {
+        if error.code == UNREACHABLE && self.intake.circuit.stops_rather_than_waits() {
+            self.ask_once_more(job, &error, cut).await;
+            return error;
+        }
+        // 106 alone: expired credentials and a wrong region are everybody's matter.
+        let refused = error.kind == ErrorKind::Denied && error.code == Code(106) && error.stage == Stage::Download;
+        if !refused || !cut.or(async { Ok(self.can_read_others(&job.input).await) }).await.is_ok_and(|can| can) {
+            return error;
+        }
+        let why = match &job.input {
+            Location::S3 { .. } => {
+                "this object is refused and others beside it are not: it is missing, and without s3:ListBucket S3 does \
+                not say so, or it has an owner or a key of its own"
+            }
+            Location::File { .. } => "this file is refused and others are not",
+        };
+        let cause = format!("{why}; {}", error.cause);
+        JobError { kind: ErrorKind::Failed, code: Code(313), cause, ..error }
+    }
+
+    /// Whether what lies beside a refused input can be read.
+    async fn can_read_others(&self, refused: &Location) -> bool {
+        let known = self.readable.beside(refused);
+        if !is_file(refused) {
+            return match known {
+                Some(known) => self.can_read(&known).await,
+                None => false,
+            };
+        }
+        if let Some(known) = known.or_else(|| self.readable.file().filter(|known| known != refused))
+            && self.can_read(&known).await
+        {
+            return true;
+        }
+        let folder = refused.folder();
+        let mut beside = self.store.list(&folder).take(LOOKED_AT);
+        while let Some(Ok(other)) = beside.next().await {
+            if other.location != *refused && self.can_read(&other.location).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn can_read(&self, object: &Location) -> bool {
+        let anything = Version::default();
+        let asked = || self.store.get(object, 0..0, &anything);
+        self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), asked).await.is_ok()
+    }
+
+    /// Tells the circuit if the object that a job could not reach can't be asked about either.
+    async fn ask_once_more(&self, job: &Job, error: &JobError, cut: &Cut<'_>) {
+        let at = match error.stage {
+            Stage::Download => &job.input,
+            Stage::Upload => &job.output,
+            _ => return,
+        };
+        let away = is_away(&self.store, &self.plan.transfer.retry, at);
+        if cut.or(async { Ok(away.await) }).await.is_ok_and(|away| away) {
+            self.intake.circuit.unanswered(error);
+        }
+    }
+}
+
+fn is_file(place: &Location) -> bool {
+    matches!(place, Location::File { .. })
+}
+
+/// Whether a job is to read or write files.
+fn is_on_files(request: &Request) -> bool {
+    is_file(&request.input) || request.output.as_ref().is_some_and(is_file)
+}
+
+/// Whether nobody answers a question about an object that could not be reached.
+pub(crate) async fn is_away(store: &Arc<dyn ObjectStore>, retry: &Retry, at: &Location) -> bool {
+    let asked = retry.attempt(Call::store("head"), store.head(at)).await;
+    asked.is_err_and(|error| error.kind == ServiceErrorKind::Unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_known_by_folder_and_does_not_speak_for_itself() {
+        let readable = Readable::default();
+        let at = |key: &str| Location::s3("in", key);
+        readable.note(&at("a/1"));
+        assert_eq!(readable.beside(&at("a/2")), Some(at("a/1")));
+        assert_eq!(readable.beside(&at("a/1")), None, "it may have been deleted since");
+        assert_eq!(readable.beside(&at("a/b/2")), None);
+        assert_eq!(readable.beside(&at("2")), None);
+        assert_eq!(readable.beside(&Location::s3("other", "a/2")), None);
+        (0..FOLDERS).for_each(|number| readable.note(&at(&format!("{number}/x"))));
+        assert!(readable.lock().len() <= FOLDERS);
+        assert!(readable.beside(&at(&format!("{}/y", FOLDERS - 1))).is_some(), "the last one is known");
+    }
+}

@@ -1,0 +1,395 @@
+//! Ends a worker in which nothing moves any more, with exit code 7, so that whoever started it starts another.
+//!
+//! Every wait in the flow has a bound: a call has a deadline, a retry a longest pause, a long poll its wait. A worker that
+//! has jobs in hand and in which nothing has moved for longer than all of them together is not slow, it is stuck: a
+//! deadlock, a thread that never returns, a wake-up that was lost. It would keep its leases for twelve hours, and a look at
+//! it from outside would find it alive. A worker that ends gives its messages back by their visibility timeout instead.
+//!
+//! Four things are watched, from a thread that shares nothing with them and waits for no lock:
+//!
+//! - the runtime of the work runs a task of ours each second;
+//! - so does the runtime of the lease keeper;
+//! - while there are jobs in hand, some stage of theirs takes, passes on, fails, begins to wait or ends a wait, or some
+//!   call is tried again;
+//! - while there are none, receiving goes on.
+//!
+//! What takes long and is right is not stuck. A processor that computes for hours counts as moving for as long as it works
+//! (`--job-timeout` bounds it), an idle worker receives, one that meets an outage tries again. A process that was stopped
+//! or a machine that slept has not looked either: a look counts for the time between two looks and no more.
+//!
+//! For the binary only: a library must not end the process of its host.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use crate::cli::output;
+use crate::config::values::show;
+use crate::error::{Code, Exit, Stage, UserError};
+use crate::lease::Leases;
+use crate::record::{Meters, State};
+use crate::runtime::task::{self, Task};
+
+/// How often the watchdog looks, and how often the runtimes show that they live: often beside any bound that makes sense.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long telling what is stuck may take: what it is written to may be what is stuck.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// For how long what should move has not moved. Shared with what shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Stall(Arc<Shown>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    quiet: AtomicU64,
+    limit: AtomicU64,
+}
+
+impl Stall {
+    /// For how long nothing has moved, though something should.
+    pub fn quiet(&self) -> Duration {
+        Duration::from_secs(self.0.quiet.load(Relaxed))
+    }
+
+    /// Whether that is half of what it may be: long enough to call the worker unwell.
+    pub fn is_unwell(&self) -> bool {
+        let limit = self.0.limit.load(Relaxed);
+        limit > 0 && self.0.quiet.load(Relaxed) >= limit.div_ceil(2)
+    }
+
+    /// Notes that nothing has moved for `quiet`, of the `limit` that ends the worker.
+    pub fn set(&self, quiet: Duration, limit: Duration) {
+        self.0.quiet.store(quiet.as_secs(), Relaxed);
+        self.0.limit.store(limit.as_secs(), Relaxed);
+    }
+}
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What the stages count.
+    pub meters: Arc<Meters>,
+    /// The leases, and their keeper.
+    pub leases: Arc<Leases>,
+    /// How long nothing may move beyond what deadlines explain.
+    pub patience: Duration,
+    /// The longest of all waits that are right, calls aside: a lease that is confirmed, a long poll, pauses between calls.
+    pub waits: Duration,
+}
+
+/// The thread that watches; ends with this.
+#[derive(Debug)]
+pub struct Watchdog {
+    _stop: Sender<()>,
+    _heart: Task<()>,
+}
+
+/// Watches until dropped. Called on the runtime that is watched.
+pub fn start(watched: Watched, stall: Stall) -> std::io::Result<Watchdog> {
+    let beats = Arc::new(AtomicU64::new(0));
+    let heart = task::spawn(beat(Arc::clone(&beats)));
+    let (stop, stopped) = channel();
+    let watching = move || watch(&watched, &beats, &stall, &stopped);
+    std::thread::Builder::new().name("watchdog".into()).spawn(watching)?;
+    Ok(Watchdog { _stop: stop, _heart: heart })
+}
+
+/// Shows once a second that the runtime it runs on still does.
+pub(crate) async fn beat(beats: Arc<AtomicU64>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        beats.fetch_add(1, Relaxed);
+    }
+}
+
+fn watch(watched: &Watched, beats: &AtomicU64, stall: &Stall, stopped: &Receiver<()>) {
+    let mut quiet = Quiet::default();
+    let mut last = Signs::default();
+    while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+        last = Signs::read(watched, beats, &last);
+        let (for_how_long, what) = quiet.look(&last, LOOK_EVERY);
+        // The deadline of a call grows with the part that it carries.
+        let limit = watched.patience + watched.waits + watched.meters.longest_call();
+        stall.set(for_how_long, limit);
+        if for_how_long > limit {
+            end(what, for_how_long, watched, &last);
+        }
+    }
+}
+
+/// What moves and what is to do, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Signs {
+    runtime: u64,
+    keeper: u64,
+    /// Whatever the stages of jobs have done, summed up.
+    jobs: u64,
+    receive: u64,
+    in_hand: bool,
+    computing: bool,
+    receiving: bool,
+    /// What the stages are doing, in the order of [`Stage::ALL`].
+    states: [[u32; State::ALL.len()]; Stage::ALL.len()],
+}
+
+impl Signs {
+    /// What can't be read because somebody holds its lock for ever is as it was.
+    fn read(watched: &Watched, beats: &AtomicU64, before: &Self) -> Self {
+        let Watched { meters, leases, .. } = watched;
+        let mut signs = Self {
+            runtime: beats.load(Relaxed),
+            keeper: leases.beats(),
+            jobs: meters.retries.load(Relaxed),
+            receive: 0,
+            in_hand: leases.held().map_or(before.in_hand, |held| held > 0),
+            computing: false,
+            receiving: false,
+            states: before.states,
+        };
+        for stage in Stage::ALL {
+            let meter = meters.stage(stage);
+            let moved = meter.moved();
+            match stage {
+                Stage::Receive => signs.receive = moved,
+                _ => signs.jobs = signs.jobs.wrapping_add(moved),
+            }
+            if let Some(states) = meter.glance() {
+                signs.states[stage as usize] = states;
+            }
+        }
+        signs.computing = signs.states[Stage::Process as usize][State::Busy as usize] > 0;
+        signs.receiving = signs.states[Stage::Receive as usize].iter().sum::<u32>() > 0;
+        signs
+    }
+}
+
+/// What does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Runtime,
+    Keeper,
+    Jobs,
+    Receiving,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Runtime => "the runtime runs no task",
+            Self::Keeper => "the keeper of the leases does not run",
+            Self::Jobs => "no job moves",
+            Self::Receiving => "nothing is in hand, and nothing is received",
+        })
+    }
+}
+
+/// For how long each thing has been quiet.
+#[derive(Debug, Default)]
+struct Quiet {
+    last: Option<Signs>,
+    runtime: Duration,
+    keeper: Duration,
+    jobs: Duration,
+    receiving: Duration,
+}
+
+impl Quiet {
+    /// Takes a look, `passed` after the one before; says what has been quiet for the longest, and for how long.
+    fn look(&mut self, now: &Signs, passed: Duration) -> (Duration, What) {
+        let before = self.last.replace(now.clone()).unwrap_or_default();
+        let count = |quiet: &mut Duration, still: bool| *quiet = if still { *quiet + passed } else { Duration::ZERO };
+        count(&mut self.runtime, now.runtime == before.runtime);
+        count(&mut self.keeper, now.keeper == before.keeper);
+        count(&mut self.jobs, now.in_hand && !now.computing && now.jobs == before.jobs);
+        count(&mut self.receiving, now.receiving && !now.in_hand && now.receive == before.receive);
+        let all = [
+            (self.runtime, What::Runtime),
+            (self.keeper, What::Keeper),
+            (self.jobs, What::Jobs),
+            (self.receiving, What::Receiving),
+        ];
+        // Of equals the first: a runtime that stands still explains the rest.
+        all.into_iter().rev().max_by_key(|(quiet, _)| *quiet).unwrap_or((Duration::ZERO, What::Jobs))
+    }
+}
+
+/// Says what is stuck and ends the process. Nothing is cleaned up: whatever would have to do it may be what is stuck.
+fn end(what: What, quiet: Duration, watched: &Watched, signs: &Signs) -> ! {
+    let error = UserError {
+        code: Code(701),
+        what: format!("{what}, for {} and beyond every deadline", show(quiet)),
+        cause: dump(signs, watched.leases.held()),
+        help: "start it again; the messages come back by their visibility timeout. Please report this with the cause"
+            .into(),
+        exit: Exit::Watchdog,
+    };
+    let (told, is_told) = channel();
+    let tell = move || {
+        output::say_error(&error);
+        told.send(()).unwrap_or(());
+    };
+    if std::thread::Builder::new().name("last-words".into()).spawn(tell).is_ok() {
+        is_told.recv_timeout(LAST_WORDS).unwrap_or(());
+    }
+    std::process::exit(Exit::Watchdog as i32)
+}
+
+/// What every stage waits for, in a line.
+fn dump(signs: &Signs, held: Option<usize>) -> String {
+    let mut text = held.map_or("leases locked".to_owned(), |held| format!("leases held: {held}"));
+    for stage in Stage::ALL {
+        let states = signs.states[stage as usize];
+        if states.iter().sum::<u32>() == 0 {
+            continue;
+        }
+        // Writing to a string can't fail.
+        write!(text, "; {}:", stage.as_str()).unwrap_or(());
+        for (state, count) in State::ALL.into_iter().zip(states).filter(|(_, count)| *count > 0) {
+            write!(text, " {count} {}", state.as_str()).unwrap_or(());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Looks once a second for an hour at signs made by `signs`; the longest quiet and what it was.
+    fn hour(signs: impl Fn(u64) -> Signs) -> (Duration, What) {
+        let mut quiet = Quiet::default();
+        (0..3600).map(|second| quiet.look(&signs(second), SECOND)).max_by_key(|(quiet, _)| *quiet).unwrap()
+    }
+
+    fn alive(second: u64) -> Signs {
+        Signs { runtime: second + 1, keeper: second + 1, receive: second / 20, receiving: true, ..Signs::default() }
+    }
+
+    #[test]
+    fn a_processor_that_computes_for_an_hour_is_not_stuck() {
+        let (quiet, _) = hour(|second| Signs { in_hand: true, computing: true, receive: 0, ..alive(second) });
+        assert!(quiet <= SECOND, "{quiet:?}");
+    }
+
+    #[test]
+    fn an_idle_worker_that_receives_every_twenty_seconds_is_quiet_for_no_longer() {
+        let (quiet, what) = hour(alive);
+        assert!(quiet <= 20 * SECOND && what == What::Receiving, "{what:?} {quiet:?}");
+    }
+
+    #[test]
+    fn an_outage_is_quiet_between_two_tries_and_no_longer() {
+        let (quiet, what) = hour(|second| Signs { in_hand: true, jobs: second / 40, ..alive(second) });
+        assert!(quiet <= 40 * SECOND && what == What::Jobs, "{what:?} {quiet:?}");
+    }
+
+    #[test]
+    fn jobs_in_hand_that_nothing_moves_are_stuck_though_receiving_goes_on() {
+        let (quiet, what) = hour(|second| Signs { in_hand: true, ..alive(second) });
+        assert!(quiet > 3590 * SECOND && what == What::Jobs, "{what:?} {quiet:?}");
+    }
+
+    #[test]
+    fn a_worker_with_nothing_in_hand_that_never_receives_is_deaf() {
+        let (quiet, what) = hour(|second| Signs { receive: 7, ..alive(second) });
+        assert!(quiet > 3590 * SECOND && what == What::Receiving, "{what:?} {quiet:?}");
+    }
+
+    #[test]
+    fn a_runtime_that_stands_still_is_named_before_what_it_stops() {
+        let (quiet, what) = hour(|_| Signs { in_hand: true, ..Signs::default() });
+        assert!(quiet > 3590 * SECOND && what == What::Runtime, "{what:?} {quiet:?}");
+        let (_, what) = hour(|second| Signs { keeper: 3, ..alive(second) });
+        assert_eq!(what, What::Keeper);
+    }
+
+    #[test]
+    fn what_moved_once_begins_to_count_anew() {
+        let mut quiet = Quiet::default();
+        for second in 0..10 {
+            quiet.look(&Signs { in_hand: true, ..alive(second) }, SECOND);
+        }
+        assert_eq!(quiet.look(&Signs { in_hand: true, jobs: 1, ..alive(11) }, SECOND).0, Duration::ZERO);
+    }
+
+    /// A worker whose runtime never runs a task: nobody beats.
+    fn stuck(patience: Duration, waits: Duration) -> Watched {
+        let meters = Arc::new(Meters::default());
+        let queue = Arc::new(crate::testing::MemoryQueue::new("jobs"));
+        let leases = Leases::new(queue, Duration::from_secs(60), Arc::clone(&meters)).unwrap();
+        Watched { meters, leases, patience, waits }
+    }
+
+    /// Says to its own process that it is the one to be ended.
+    const TO_BE_ENDED: &str = "BATCHPIPE_TEST_WATCHDOG";
+
+    /// Not a test by itself: the process that [`a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before`] starts.
+    #[test]
+    #[ignore = "runs in a process of its own, which it ends"]
+    fn watches_a_stuck_worker() {
+        if std::env::var_os(TO_BE_ENDED).is_none() {
+            return;
+        }
+        let (stop, stopped) = channel();
+        // A watchdog that never ends the process is an end with another code.
+        std::thread::spawn(move || {
+            std::thread::sleep(20 * SECOND);
+            drop(stop);
+        });
+        watch(&stuck(SECOND, SECOND), &AtomicU64::new(0), &Stall::default(), &stopped);
+    }
+
+    #[test]
+    fn a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "stop::watchdog::tests::watches_a_stuck_worker"])
+            .env(TO_BE_ENDED, "yes")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert_eq!(child.status.code(), Some(7), "{said}");
+        // Looks are counted: the third is the first beyond a patience of one second and waits of another.
+        assert!(said.contains("error[BP701]: the runtime runs no task, for 3s and beyond every deadline"), "{said}");
+    }
+
+    #[test]
+    fn what_may_take_long_is_all_in_the_limit() {
+        let (watched, stall) = (stuck(100 * SECOND, 20 * SECOND), Stall::default());
+        watched.meters.allowed(2 * SECOND);
+        let (stop, stopped) = channel();
+        let shown = stall.clone();
+        let watching = std::thread::spawn(move || watch(&watched, &AtomicU64::new(0), &shown, &stopped));
+        while stall.0.limit.load(Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(stop);
+        watching.join().unwrap();
+        // A call of two seconds may be in its third.
+        assert_eq!(stall.0.limit.load(Relaxed), 123);
+    }
+
+    #[test]
+    fn half_of_the_limit_is_unwell() {
+        let stall = Stall::default();
+        assert!(!stall.is_unwell());
+        stall.set(49 * SECOND, 100 * SECOND);
+        assert!(!stall.is_unwell());
+        stall.set(50 * SECOND, 100 * SECOND);
+        assert!(stall.is_unwell());
+    }
+
+    #[test]
+    fn the_last_words_name_every_stage_that_has_something() {
+        let mut signs = Signs::default();
+        signs.states[Stage::Download as usize][State::WaitDownstream as usize] = 3;
+        assert_eq!(dump(&signs, Some(3)), "leases held: 3; download: 3 wait_downstream");
+    }
+}

@@ -1,0 +1,301 @@
+//! Finds what is to be submitted: files below a directory, names in a list, objects under a prefix.
+//!
+//! Found one at a time, on a thread of its own where it blocks: a million files are never listed in memory. Bounded by
+//! the channel between the two.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use tokio::sync::mpsc;
+use walkdir::WalkDir;
+
+use crate::config::Source;
+use crate::error::UserError;
+use crate::job::Location;
+use crate::services::store::local::is_reserved;
+use crate::services::store::{ObjectInfo, ObjectStore};
+use crate::submit::own_places::{Look, OwnPlaces};
+use crate::submit::prefix;
+
+mod names;
+
+pub use names::{Listed, listed};
+
+/// Names found ahead of the uploads: enough to hide a slow directory.
+pub(crate) const AHEAD: usize = 1_000;
+
+/// Our own folder below a destination; never an input.
+pub const OWN_FOLDER: &str = ".batchpipe";
+
+/// A file or object to submit.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its name below the source, with slashes.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Tells one version of it from another.
+    pub stamp: String,
+}
+
+/// Where something was found.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// On this machine.
+    File(PathBuf),
+    /// In a store.
+    Object(ObjectInfo),
+    /// In a store, which was not asked about it or did not say: its size and version are not known.
+    Unseen(Location),
+}
+
+/// Which names are taken: those that match an include, if there are any, and no exclude.
+#[derive(Clone, Debug, Default)]
+pub struct Select {
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+    own: Arc<OwnPlaces>,
+}
+
+impl Select {
+    /// Reads the globs. `*` matches slashes, too, as in the shell's `case`.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, UserError> {
+        let include = if include.is_empty() { None } else { Some(globs(include)?) };
+        Ok(Self { include, exclude: globs(exclude)?, own: Arc::default() })
+    }
+
+    /// The same without what is our own.
+    #[must_use]
+    pub fn without(self, own: OwnPlaces) -> Self {
+        Self { own: Arc::new(own), ..self }
+    }
+
+    /// Whether the name is taken.
+    pub fn takes(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|include| include.is_match(name)) && !self.exclude.is_match(name)
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, UserError> {
+    let wrong = |error: globset::Error| {
+        let what = format!("{:?} is not a glob", error.glob().unwrap_or_default());
+        UserError::usage(110, what, error.kind().to_string(), "for example  --include '*.csv'")
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(GlobBuilder::new(pattern).literal_separator(false).build().map_err(wrong)?);
+    }
+    set.build().map_err(wrong)
+}
+
+/// Finds what `source` holds, in order of its names where the source has an order.
+pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
+    let (output, found) = mpsc::channel(AHEAD);
+    let root = match source {
+        Source::Directory(root) => root.clone(),
+        _ => PathBuf::new(),
+    };
+    let walk: Box<dyn FnOnce(&Sink<'_>) + Send> = match source.clone() {
+        Source::Prefix(place) | Source::Named(place) => {
+            return prefix::list(place.as_folder(), select, Arc::clone(store), None);
+        }
+        Source::Object(at) => return prefix::one(at, select, Arc::clone(store)),
+        Source::Directory(root) => Box::new(move |sink| walk(&root, sink)),
+        Source::File(path) => Box::new(move |sink| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            sink.file(&name, &path);
+        }),
+        Source::Names | Source::List(_) => return listed(source, Listed::default(), select, store),
+    };
+    tokio::task::spawn_blocking(move || walk(&Sink { output, own: select.own.look(&root), select: &select }));
+    stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
+}
+
+/// Where found files go. A gone reader ends the search by and by.
+struct Sink<'a> {
+    output: mpsc::Sender<io::Result<Found>>,
+    select: &'a Select,
+    own: Look<'a>,
+}
+
+impl Sink<'_> {
+    /// False when nobody wants more.
+    fn file(&self, name: &str, path: &Path) -> bool {
+        if !self.select.takes(name) {
+            return true;
+        }
+        match look(name, path, &self.own) {
+            Ok(Some(found)) => self.output.blocking_send(Ok(found)).is_ok(),
+            Ok(None) => true,
+            Err(error) => self.failed(path, &error),
+        }
+    }
+
+    fn failed(&self, path: &Path, error: &io::Error) -> bool {
+        self.output.blocking_send(Err(named(path, error))).is_ok()
+    }
+}
+
+/// The failure, with the path that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{:?}: {error}", path.display().to_string()))
+}
+
+/// The file at `path`, which is called `name`; `None` if the file is one of batchpipe's own.
+fn look(name: &str, path: &Path, own: &Look<'_>) -> io::Result<Option<Found>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if own.has_file(path, &metadata) {
+        return Ok(None);
+    }
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let stamp = format!("{}-{}", metadata.len(), modified.unwrap_or_default().as_nanos());
+    Ok(Some(Found { name: name.to_owned(), place: Place::File(path.to_owned()), size: metadata.len(), stamp }))
+}
+
+/// Every file below `root`. A link is followed as far as it stays there, as a store that is a directory does it: what lies
+/// elsewhere was not meant to leave, whoever has put the link there.
+fn walk(root: &Path, sink: &Sink<'_>) {
+    let whole = root.canonicalize();
+    let is_inside =
+        |path: &Path| whole.as_ref().is_ok_and(|whole| path.canonicalize().is_ok_and(|path| path.starts_with(whole)));
+    let ours = |entry: &walkdir::DirEntry| {
+        if entry.depth() == 0 {
+            return false;
+        }
+        if entry.file_type().is_dir() && entry.metadata().is_ok_and(|found| sink.own.has_folder(&found)) {
+            return true;
+        }
+        // A killed writer's half-written files have names of our own, too, beside their places.
+        let is_kept = is_reserved(&entry.file_name().to_string_lossy());
+        if is_kept {
+            sink.own.leave_out(entry.path());
+        }
+        is_kept
+    };
+    let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
+    let mut entries = walk.into_iter().filter_entry(|entry| !ours(entry));
+    while let Some(entry) = entries.next() {
+        let goes_on = match entry {
+            Ok(entry) if entry.depth() > 0 && entry.path_is_symlink() && !is_inside(entry.path()) => {
+                if entry.file_type().is_dir() {
+                    entries.skip_current_dir();
+                }
+                let name = name_below(entry.path(), root);
+                let is_wanted = name.is_none_or(|name| sink.select.takes(&name));
+                !is_wanted || sink.failed(entry.path(), &io::Error::other("it is a link that leaves the directory"))
+            }
+            Ok(entry) if entry.file_type().is_dir() => true,
+            Ok(entry) => match name_below(entry.path(), root) {
+                Some(name) => sink.file(&name, entry.path()),
+                None => sink.failed(entry.path(), &io::Error::other("its name is not UTF-8, as every key must be")),
+            },
+            Err(error) => {
+                let path = error.path().unwrap_or(root).to_owned();
+                sink.failed(&path, &io::Error::other(error.to_string()))
+            }
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+fn name_below(path: &Path, root: &Path) -> Option<String> {
+    path.strip_prefix(root).ok()?.to_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::store::local::LocalStore;
+
+    #[tokio::test]
+    async fn a_link_is_followed_as_far_as_it_stays_in_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("in/real")).unwrap();
+        std::fs::create_dir_all(at("outside/deeper")).unwrap();
+        for name in ["in/real/a", "outside/secret", "outside/deeper/secret"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        for (to, from) in [("real", "inner"), ("real/a", "b"), ("../outside", "tree"), ("../outside/secret", "file")] {
+            std::os::unix::fs::symlink(to, at("in").join(from)).unwrap();
+        }
+        std::os::unix::fs::symlink("in", at("link")).unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::new(vec![folder.path().into()]));
+        for root in ["in", "link"] {
+            for (exclude, leaving) in [(vec![], 2), (vec!["file".to_owned()], 1)] {
+                let select = Select::new(&[], &exclude).unwrap();
+                let found: Vec<_> = find(&Source::Directory(at(root)), select, &store).collect().await;
+                let names: Vec<_> = found.iter().flatten().map(|found| found.name.as_str()).collect();
+                assert_eq!(names, ["b", "inner/a", "real/a"]);
+                let errors: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
+                assert!(errors.iter().all(|error| error.to_string().ends_with("leaves the directory")), "{errors:?}");
+                assert_eq!(errors.len(), leaving, "{errors:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_writer_left_half_written_is_no_input() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/.batchpipe-0123.parts")).unwrap();
+        for name in ["a/.batchpipe-0123", "a/.batchpipe-0123.parts/1", "a/b", "a/.batchpipes"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::new(vec![folder.path().into()]));
+        let source = Source::Directory(folder.path().into());
+        let found: Vec<_> = find(&source, Select::default(), &store).collect().await;
+        let names: Vec<_> = found.into_iter().map(|found| found.unwrap().name).collect();
+        assert_eq!(names, ["a/.batchpipes", "a/b"]);
+    }
+
+    async fn names_in(root: &Path, select: Select) -> Vec<String> {
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::new(vec![root.into()]));
+        let found: Vec<_> = find(&Source::Directory(root.into()), select, &store).collect().await;
+        found.into_iter().map(|found| found.unwrap().name).collect()
+    }
+
+    #[tokio::test]
+    async fn names_that_are_kept_for_us_are_no_inputs_in_any_folder_and_in_any_case() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [
+            ".batchpipe/queue.db",
+            "a/.BatchPipe/queue.db",
+            "a/b/.BATCHPIPE-x",
+            "a/.batchpipe-notes",
+            "a/.batchpipes",
+            "b",
+        ];
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        assert_eq!(names_in(folder.path(), Select::default()).await, ["a/.batchpipes", "b"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_command_itself_writes_is_no_input_wherever_a_link_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["in/a", "in/out/old", "in/deep/q.db", "in/deep/q.db-wal", "in/deep/b"] {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            std::fs::write(at(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("in", at("link")).unwrap();
+        std::os::unix::fs::symlink("out", at("in/results")).unwrap();
+        let own = OwnPlaces::default().folder(at("link/out")).file(at("link/deep/q.db")).folder(at("link"));
+        let found = names_in(&at("in"), Select::default().without(own)).await;
+        assert_eq!(found, ["a", "deep/b"], "the source itself is never left out");
+    }
+}

@@ -1,0 +1,265 @@
+//! The other flow: (read → upload) × N → send.
+//!
+//! A job is announced only once its object is complete in the store. What the journal knows to be done is not done
+//! again. One file that fails does not stop the others; it is counted, named, and tried again by the same command.
+
+pub mod discover;
+pub mod journal;
+pub mod names;
+pub mod own_places;
+pub mod prefix;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+
+use crate::capacity::budget::Budget;
+use crate::error::{JobError, ServiceError, ServiceErrorKind, Stage};
+use crate::job::Location;
+use crate::link::link;
+use crate::pipeline::{Transfer, root_cause};
+use crate::record::Meters;
+use crate::runtime::batched::Batched;
+use crate::runtime::task;
+use crate::services::queue::{JobQueue, Outgoing};
+use crate::services::store::{ObjectStore, Writing};
+use crate::stages::upload::orphans::Leftovers;
+use crate::stages::{Target, read, send, upload};
+use crate::stop::cancel::Cut;
+use crate::stop::circuit::Circuit;
+use crate::stop::refusal::{UNREACHABLE, is_away};
+use crate::stop::shutdown::{Phase, Shutdown};
+use crate::submit::journal::Journal;
+
+/// Something to submit.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its name below the source, as people know it.
+    pub name: String,
+    /// The file to upload; none if the object is in the store already.
+    pub file: Option<PathBuf>,
+    /// The object.
+    pub input: Location,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The name with the version, as the journal knows it.
+    pub version: String,
+    /// The message that announces it.
+    pub message: Outgoing,
+    /// Its message is in the queue already, whether or not the journal knows.
+    pub queued: bool,
+}
+
+/// What submitting needs.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    /// Where files go.
+    pub store: Arc<dyn ObjectStore>,
+    /// Where jobs go.
+    pub queue: Arc<dyn JobQueue>,
+    /// What is done already.
+    pub journal: Option<Arc<Journal>>,
+    /// What bounds bytes.
+    pub budget: Arc<Budget>,
+    /// What counts.
+    pub meters: Arc<Meters>,
+    /// What takes charge of uploads that can't be aborted.
+    pub leftovers: Arc<Leftovers>,
+    /// What stops us.
+    pub shutdown: Shutdown,
+    /// What we stop when a service refuses us.
+    pub circuit: Arc<Circuit>,
+    /// How objects move.
+    pub transfer: Transfer,
+    /// Files in flight.
+    pub concurrency: usize,
+    /// How long an uploaded file waits for others to be announced with.
+    pub linger: Duration,
+}
+
+/// What is named where no file can be.
+const SOURCE: &str = "the source";
+
+/// How much was submitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Submitted {
+    /// Jobs in the queue now, those of an earlier run included.
+    pub sent: u64,
+    /// Of these, sent by an earlier run.
+    pub before: u64,
+    /// Bytes uploaded by this run.
+    pub bytes: u64,
+    /// Names and reasons of what failed, the first [`Submitted::NAMED`] of them.
+    pub failures: Vec<(String, String)>,
+    /// How many failed.
+    pub failed: u64,
+}
+
+impl Submitted {
+    /// Failures that are named; more would scroll the first ones away.
+    pub const NAMED: usize = 20;
+
+    fn failure(name: String, reason: String) -> Self {
+        Self { failures: vec![(name, reason)], failed: 1, ..Self::default() }
+    }
+
+    fn add(mut self, other: Self) -> Self {
+        self.sent += other.sent;
+        self.before += other.before;
+        self.bytes += other.bytes;
+        self.failed += other.failed;
+        let room = Self::NAMED.saturating_sub(self.failures.len());
+        self.failures.extend(other.failures.into_iter().take(room));
+        self
+    }
+}
+
+/// An item on its way: its message is still to be sent, or its story is over.
+enum Staged {
+    Ready(Item),
+    Over(Submitted),
+}
+
+impl Submit {
+    /// Uploads every item and announces it, until the items end or a stop is asked for.
+    pub async fn run(&self, items: impl Stream<Item = io::Result<Item>>) -> Submitted {
+        let flow = items
+            .take_until(self.shutdown.reached(Phase::Draining))
+            .map(|item| {
+                let name = item.as_ref().map_or_else(|_| SOURCE.to_owned(), |item| item.name.clone());
+                let staged = task::spawn(self.clone().stage(item));
+                async { staged.await.unwrap_or_else(|panic| Staged::Over(Submitted::failure(name, panic.to_string()))) }
+            })
+            .buffer_unordered(self.concurrency.max(1))
+            .batched(self.queue.max_batch(), self.linger)
+            .map(|batch| self.announce(batch))
+            .buffer_unordered(self.concurrency.max(1))
+            .fold(Submitted::default(), |sum, more| async move { sum.add(more) });
+        self.leftovers.while_running(flow).await
+    }
+
+    /// One item, up to the moment when it may be announced.
+    async fn stage(self, item: io::Result<Item>) -> Staged {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => return Staged::Over(Submitted::failure(SOURCE.into(), error.to_string())),
+        };
+        let is_sent = self.journal.as_ref().is_some_and(|journal| journal.is_sent(&item.version));
+        if item.queued && !is_sent {
+            self.note(|journal| journal.note_sent(&item.version));
+        }
+        if item.queued || is_sent {
+            return Staged::Over(Submitted { sent: 1, before: 1, ..Submitted::default() });
+        }
+        let at_work = self.meters.at_work.enter();
+        let put = self.put(&item).await;
+        drop(at_work);
+        self.circuit.note(&put);
+        match put {
+            Ok(()) => Staged::Ready(item),
+            Err(error) => {
+                // With nobody there every further file would be tried as long, and fail.
+                if error.code == UNREACHABLE && is_away(&self.store, &self.transfer.retry, &item.input).await {
+                    self.circuit.unanswered(&error);
+                }
+                Staged::Over(Submitted::failure(item.name, error.to_string()))
+            }
+        }
+    }
+
+    /// One file: two stages joined by a link. Nothing for an object that is there already.
+    async fn put(&self, item: &Item) -> Result<(), JobError> {
+        let Some(file) = item.file.clone() else { return Ok(()) };
+        if self.journal.as_ref().is_some_and(|journal| journal.is_uploaded(&item.version)) {
+            return Ok(());
+        }
+        let room = self.budget.admit(Some(item.size)).await;
+        let cut = Cut { lease: None, shutdown: &self.shutdown, deadline: None };
+        let (reads, writes) = (self.meters.turn(Stage::Read), self.meters.turn(Stage::Upload));
+        let (file_out, file_in) = link(&reads, &writes);
+        let target = Target {
+            store: Arc::clone(&self.store),
+            transfer: self.transfer.clone(),
+            meters: Arc::clone(&self.meters),
+            to: item.input.clone(),
+            how: Writing { input: Some(Location::file(file.to_string_lossy())), ..Writing::default() },
+            leftovers: Arc::clone(&self.leftovers),
+            origin: None,
+        };
+        let (read, uploaded) = tokio::join!(
+            reads.through(cut.or(read(file, item.size, self.transfer.part, &room, file_out))),
+            writes.through(upload(target, &room, &cut, file_in)),
+        );
+        match (read, uploaded) {
+            (Ok(_), Ok(_)) => {}
+            (Err(read), Ok(_)) => return Err(read),
+            // What broke the link is the reason, not its echo at the other end.
+            (read, Err(uploaded)) => return Err(root_cause(read.err(), None, uploaded)),
+        }
+        self.note(|journal| journal.note_uploaded(&item.version));
+        Ok(())
+    }
+
+    async fn announce(&self, batch: Vec<Staged>) -> Submitted {
+        let mut sum = Submitted::default();
+        let mut ready = Vec::with_capacity(batch.len());
+        for staged in batch {
+            match staged {
+                Staged::Ready(item) => ready.push(item),
+                Staged::Over(over) => sum = sum.add(over),
+            }
+        }
+        if ready.is_empty() {
+            return sum;
+        }
+        let messages: Vec<Outgoing> = ready.iter().map(|item| item.message.clone()).collect();
+        let outcomes = self.send(&messages).await;
+        for (item, outcome) in ready.into_iter().zip(outcomes) {
+            sum = sum.add(self.sent(item, outcome));
+        }
+        sum
+    }
+
+    /// Sends a batch, unless nobody is there to take it. The end of a drain cuts off what is not answered: it may have arrived, and is
+    /// sent once more by the next run, which is better than to wait a minute for a queue that is away.
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), ServiceError>> {
+        let unsent = || ServiceError::new(ServiceErrorKind::Unavailable, "NotSent", "the queue does not answer");
+        if !self.circuit.queue_is_away() {
+            tokio::select! {
+                biased;
+                outcomes = send(&*self.queue, self.transfer.retry, &self.meters, messages) => {
+                    self.circuit.sent(&outcomes);
+                    return outcomes;
+                }
+                () = self.shutdown.reached(Phase::Cutting) => {}
+            }
+        }
+        messages.iter().map(|_| Err(unsent())).collect()
+    }
+
+    fn sent(&self, item: Item, outcome: Result<(), ServiceError>) -> Submitted {
+        match outcome {
+            Ok(()) => {
+                self.note(|journal| journal.note_sent(&item.version));
+                let bytes = if item.file.is_some() { item.size } else { 0 };
+                Submitted { sent: 1, bytes, ..Submitted::default() }
+            }
+            Err(error) => {
+                if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
+                    self.circuit.refused(&error.clone().at(Stage::Send));
+                }
+                Submitted::failure(item.name, error.to_string())
+            }
+        }
+    }
+
+    /// A journal that can't be written costs a repeat after a kill, not the submit.
+    fn note(&self, write: impl FnOnce(&Journal) -> io::Result<()>) {
+        if let Some(Err(error)) = self.journal.as_deref().map(write) {
+            tracing::warn!(cause = ?error, "the journal could not be written");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The tools of the ground floor: the scheduler's locks and tasks, and of batchpipe's what needs neither.
+
+pub use batchpipe::runtime::failpoint;
+
+#[path = "../../../src/runtime/batched.rs"]
+pub(crate) mod batched;
+
+pub(crate) use crate::sync;
+pub use crate::task;
