@@ -26,9 +26,9 @@ use tokio::time::Instant;
 use self::keeper::{Keeper, keep_on};
 use crate::error::{Code, ErrorKind, JobError, ServiceError, Stage};
 use crate::record::Meters;
+use crate::runtime::heartbeat;
 use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::services::queue::{JobQueue, Message, Receipt};
-use crate::stop::watchdog;
 
 mod keeper;
 
@@ -149,7 +149,7 @@ impl Leases {
             visibility,
         };
         let beats = Arc::new(AtomicU64::new(0));
-        let beating = watchdog::beat(Arc::clone(&beats));
+        let beating = heartbeat::beat(Arc::clone(&beats));
         let keeping = async move {
             tokio::select! {
                 biased;

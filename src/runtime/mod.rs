@@ -5,6 +5,7 @@
 
 pub(crate) mod batched;
 pub mod failpoint;
+pub(crate) mod heartbeat;
 pub mod machine;
 pub mod redact;
 pub(crate) mod sync;

@@ -31,10 +31,8 @@ use crate::config::values::show;
 use crate::error::{Code, Exit, Stage, UserError};
 use crate::lease::Leases;
 use crate::record::{Meters, State};
+use crate::runtime::heartbeat;
 use crate::runtime::task::{self, Task};
-
-/// How often the watchdog looks, and how often the runtimes show that they live: often beside any bound that makes sense.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long telling what is stuck may take: what it is written to may be what is stuck.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -91,29 +89,19 @@ pub struct Watchdog {
 /// Watches until dropped. Called on the runtime that is watched.
 pub fn start(watched: Watched, stall: Stall) -> std::io::Result<Watchdog> {
     let beats = Arc::new(AtomicU64::new(0));
-    let heart = task::spawn(beat(Arc::clone(&beats)));
+    let heart = task::spawn(heartbeat::beat(Arc::clone(&beats)));
     let (stop, stopped) = channel();
     let watching = move || watch(&watched, &beats, &stall, &stopped);
     std::thread::Builder::new().name("watchdog".into()).spawn(watching)?;
     Ok(Watchdog { _stop: stop, _heart: heart })
 }
 
-/// Shows once a second that the runtime it runs on still does.
-pub(crate) async fn beat(beats: Arc<AtomicU64>) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        beats.fetch_add(1, Relaxed);
-    }
-}
-
 fn watch(watched: &Watched, beats: &AtomicU64, stall: &Stall, stopped: &Receiver<()>) {
     let mut quiet = Quiet::default();
     let mut last = Signs::default();
-    while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+    while stopped.recv_timeout(heartbeat::EVERY) == Err(RecvTimeoutError::Timeout) {
         last = Signs::read(watched, beats, &last);
-        let (for_how_long, what) = quiet.look(&last, LOOK_EVERY);
+        let (for_how_long, what) = quiet.look(&last, heartbeat::EVERY);
         // The deadline of a call grows with the part that it carries.
         let limit = watched.patience + watched.waits + watched.meters.longest_call();
         stall.set(for_how_long, limit);

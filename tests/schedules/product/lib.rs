@@ -214,7 +214,7 @@ pub mod busy {
 }
 
 /// In the place of batchpipe's, for the keeper of the leases: nobody looks at its heart here.
-mod watchdog {
+mod heartbeat {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 

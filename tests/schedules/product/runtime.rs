@@ -5,5 +5,5 @@ pub use batchpipe::runtime::failpoint;
 #[path = "../../../src/runtime/batched.rs"]
 pub(crate) mod batched;
 
-pub(crate) use crate::sync;
 pub use crate::task;
+pub(crate) use crate::{heartbeat, sync};

@@ -6,5 +6,3 @@ pub use batchpipe::stop::shutdown;
 pub mod cancel;
 #[path = "../../../src/stop/circuit.rs"]
 pub mod circuit;
-
-pub(crate) use crate::watchdog;
