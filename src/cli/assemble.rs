@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stuck;
 use crate::config::{self, Process, Working};
 use crate::error::UserError;
 use crate::job::message::Rules;
@@ -96,7 +97,7 @@ pub(super) fn watch(
     stall: &Stall,
 ) -> Result<Option<Watchdog>, UserError> {
     let Some(watched) = watched(pipeline, working, poll) else { return Ok(None) };
-    watchdog::start(watched, stall.clone()).map(Some).map_err(worker::no_thread)
+    watchdog::start(watched, stall.clone(), |stuck| stuck::end(stuck)).map(Some).map_err(worker::no_thread)
 }
 
 fn watched(pipeline: &Pipeline, working: &Working, poll: Duration) -> Option<Watched> {

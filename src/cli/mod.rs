@@ -25,6 +25,7 @@ pub mod run;
 pub mod service;
 mod session;
 pub mod status;
+mod stuck;
 pub mod submit;
 mod survey;
 mod usage;

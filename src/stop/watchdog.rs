@@ -1,4 +1,5 @@
-//! Ends a worker in which nothing moves any more, with exit code 7, so that whoever started it starts another.
+//! Reports a worker in which nothing moves any more. The program ends with exit code 7 then, so that whoever started it
+//! starts another.
 //!
 //! Every wait in the flow has a bound: a call has a deadline, a retry a longest pause, a long poll its wait. A worker that
 //! has jobs in hand and in which nothing has moved for longer than all of them together is not slow, it is stuck: a
@@ -17,7 +18,7 @@
 //! (`--job-timeout` bounds it), an idle worker receives, one that meets an outage tries again. A process that was stopped
 //! or a machine that slept has not looked either: a look counts for the time between two looks and no more.
 //!
-//! For the binary only: a library must not end the process of its host.
+//! What to do about it is the caller's to say: only the program ends its process, a library must not end that of its host.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -26,16 +27,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use crate::cli::output;
-use crate::config::values::show;
-use crate::error::{Code, Exit, Stage, UserError};
+use crate::error::Stage;
 use crate::lease::Leases;
 use crate::record::{Meters, State};
 use crate::runtime::heartbeat;
 use crate::runtime::task::{self, Task};
-
-/// How long telling what is stuck may take: what it is written to may be what is stuck.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// For how long what should move has not moved. Shared with what shows it.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +75,17 @@ pub struct Watched {
     pub waits: Duration,
 }
 
+/// A worker in which nothing moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// What does not move.
+    pub what: String,
+    /// For how long.
+    pub quiet: Duration,
+    /// What every stage waits for, in one line.
+    pub seen: String,
+}
+
 /// The thread that watches; ends with this.
 #[derive(Debug)]
 pub struct Watchdog {
@@ -86,17 +93,19 @@ pub struct Watchdog {
     _heart: Task<()>,
 }
 
-/// Watches until dropped. Called on the runtime that is watched.
-pub fn start(watched: Watched, stall: Stall) -> std::io::Result<Watchdog> {
+/// Watches until dropped, or until nothing moves, which it reports once to `report`, on its own thread. Called on the runtime
+/// that is watched.
+pub fn start(watched: Watched, stall: Stall, report: impl FnOnce(Stuck) + Send + 'static) -> std::io::Result<Watchdog> {
     let beats = Arc::new(AtomicU64::new(0));
     let heart = task::spawn(heartbeat::beat(Arc::clone(&beats)));
     let (stop, stopped) = channel();
-    let watching = move || watch(&watched, &beats, &stall, &stopped);
+    let watching = move || watch(&watched, &beats, &stall, &stopped).map(report);
     std::thread::Builder::new().name("watchdog".into()).spawn(watching)?;
     Ok(Watchdog { _stop: stop, _heart: heart })
 }
 
-fn watch(watched: &Watched, beats: &AtomicU64, stall: &Stall, stopped: &Receiver<()>) {
+/// Looks once a second until stopped, or until something has been quiet for longer than it may be.
+fn watch(watched: &Watched, beats: &AtomicU64, stall: &Stall, stopped: &Receiver<()>) -> Option<Stuck> {
     let mut quiet = Quiet::default();
     let mut last = Signs::default();
     while stopped.recv_timeout(heartbeat::EVERY) == Err(RecvTimeoutError::Timeout) {
@@ -106,9 +115,11 @@ fn watch(watched: &Watched, beats: &AtomicU64, stall: &Stall, stopped: &Receiver
         let limit = watched.patience + watched.waits + watched.meters.longest_call();
         stall.set(for_how_long, limit);
         if for_how_long > limit {
-            end(what, for_how_long, watched, &last);
+            let seen = dump(&last, watched.leases.held());
+            return Some(Stuck { what: what.to_string(), quiet: for_how_long, seen });
         }
     }
+    None
 }
 
 /// What moves and what is to do, at one moment.
@@ -207,27 +218,6 @@ impl Quiet {
     }
 }
 
-/// Says what is stuck and ends the process. Nothing is cleaned up: whatever would have to do it may be what is stuck.
-fn end(what: What, quiet: Duration, watched: &Watched, signs: &Signs) -> ! {
-    let error = UserError {
-        code: Code(701),
-        what: format!("{what}, for {} and beyond every deadline", show(quiet)),
-        cause: dump(signs, watched.leases.held()),
-        help: "start it again; the messages come back by their visibility timeout. Please report this with the cause"
-            .into(),
-        exit: Exit::Watchdog,
-    };
-    let (told, is_told) = channel();
-    let tell = move || {
-        output::say_error(&error);
-        told.send(()).unwrap_or(());
-    };
-    if std::thread::Builder::new().name("last-words".into()).spawn(tell).is_ok() {
-        is_told.recv_timeout(LAST_WORDS).unwrap_or(());
-    }
-    std::process::exit(Exit::Watchdog as i32)
-}
-
 /// What every stage waits for, in a line.
 fn dump(signs: &Signs, held: Option<usize>) -> String {
     let mut text = held.map_or("leases locked".to_owned(), |held| format!("leases held: {held}"));
@@ -316,36 +306,13 @@ mod tests {
         Watched { meters, leases, patience, waits }
     }
 
-    /// Says to its own process that it is the one to be ended.
-    const TO_BE_ENDED: &str = "BATCHPIPE_TEST_WATCHDOG";
-
-    /// Not a test by itself: the process that [`a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before`] starts.
     #[test]
-    #[ignore = "runs in a process of its own, which it ends"]
-    fn watches_a_stuck_worker() {
-        if std::env::var_os(TO_BE_ENDED).is_none() {
-            return;
-        }
-        let (stop, stopped) = channel();
-        // A watchdog that never ends the process is an end with another code.
-        std::thread::spawn(move || {
-            std::thread::sleep(20 * SECOND);
-            drop(stop);
-        });
-        watch(&stuck(SECOND, SECOND), &AtomicU64::new(0), &Stall::default(), &stopped);
-    }
-
-    #[test]
-    fn a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before() {
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "stop::watchdog::tests::watches_a_stuck_worker"])
-            .env(TO_BE_ENDED, "yes")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stderr);
-        assert_eq!(child.status.code(), Some(7), "{said}");
+    fn a_worker_that_is_stuck_is_reported_after_its_limit_and_not_before() {
+        let (_stop, stopped) = channel();
+        let stuck = watch(&stuck(SECOND, SECOND), &AtomicU64::new(0), &Stall::default(), &stopped).unwrap();
         // Looks are counted: the third is the first beyond a patience of one second and waits of another.
-        assert!(said.contains("error[BP701]: the runtime runs no task, for 3s and beyond every deadline"), "{said}");
+        assert_eq!((stuck.what.as_str(), stuck.quiet), ("the runtime runs no task", 3 * SECOND));
+        assert_eq!(stuck.seen, "leases held: 0");
     }
 
     #[test]
