@@ -11,8 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use batchpipe::error::Stage;
 use batchpipe::error::UserError;
-use batchpipe::observe::{self, About, Leases, Memory, Mode, Screen, Sources, listener};
-use batchpipe::record::metrics;
+use batchpipe::observe::{self, About, Leases, Memory, Mode, Screen, Sources, export, listener};
 use batchpipe::record::{Ended, Meters, State};
 use batchpipe::services::queue::Counts;
 use tokio::sync::watch;
@@ -42,7 +41,7 @@ async fn main() -> Result<(), UserError> {
         tokio::spawn(work(Arc::clone(&meters), Arc::clone(&processors)));
     }
     let (_ready, ready) = watch::channel(true);
-    let prometheus = metrics::install().ok();
+    let prometheus = export::install().ok();
     let listener = listener::serve(([127, 0, 0, 1], 9464).into(), sources.clone(), ready, prometheus).await?;
     let (stop, stopped) = watch::channel(false);
     let mode = Mode::auto(observe::colour("auto"), false);

@@ -48,7 +48,7 @@ use crate::lease::Leases;
 use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
 use crate::processor::{Processor, Work};
 use crate::record::Meters;
-use crate::record::metrics;
+use crate::runtime::process;
 use crate::services::open::{self, AwsSettings};
 use crate::services::queue::JobQueue;
 use crate::services::retry::Retry;
@@ -167,7 +167,7 @@ pub fn join(
     let jobs = settings.concurrency.max(1);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let tuner = (settings.most > jobs)
-        .then(|| Tuner::new(jobs, settings.most, cores, metrics::cpu_seconds, Arc::clone(&meters)));
+        .then(|| Tuner::new(jobs, settings.most, cores, process::cpu_seconds, Arc::clone(&meters)));
     let slots = tuner.as_ref().map_or_else(|| Limit::fixed(jobs), |tuner| Arc::clone(tuner.jobs()));
     let (reads, writes) = tuner.as_ref().map(|tuner| (tuner.reads(), tuner.writes())).unwrap_or_default();
     let processors = settings.processors.max(1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use batchpipe::error::{Code, Exit, Stage};
 use batchpipe::observe::listener::{CONNECTIONS, Listener, Place, check_addr, serve, serve_at};
-use batchpipe::observe::{About, Sources};
+use batchpipe::observe::{About, Sources, export};
 use batchpipe::record::metrics;
 use batchpipe::record::{Ended, Meters};
 use batchpipe::services::queue::Counts;
@@ -181,8 +181,8 @@ async fn only_addresses_localhost_and_allowed_names_are_answered() {
 #[tokio::test]
 async fn metrics_are_valid_and_rendered_once_a_second_however_many_ask() {
     // The recorder is that of the whole process; no other test here exports.
-    let prometheus = metrics::install().unwrap();
-    assert!(metrics::install().is_err(), "a recorder that is there is left alone");
+    let prometheus = export::install().unwrap();
+    assert!(export::install().is_err(), "a recorder that is there is left alone");
     let (_ready, ready) = watch::channel(true);
     let sources = sources();
     let listener = serve(([127, 0, 0, 1], 0).into(), sources.clone(), ready, Some(prometheus)).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use batchpipe::error::{Code, Stage};
-use batchpipe::observe::{About, Leases, Memory, Sources};
+use batchpipe::observe::{About, Leases, Memory, Sources, export};
 use batchpipe::record::metrics::{self, ALL, Kind};
 use batchpipe::record::{Ended, Meters};
 use batchpipe::services::queue::Counts;
@@ -41,7 +41,7 @@ fn record_all(sources: &Sources) {
     metrics::throttle("s3");
     metrics::concurrency_changed("jobs", "gain");
     metrics::bad_input(Code(303));
-    metrics::export(sources);
+    export::export(sources);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -50,7 +50,7 @@ async fn every_metric_that_is_recorded_is_listed_and_described_and_the_other_way
     let snapshotter = recorder.snapshotter();
     {
         let _guard = ::metrics::set_default_local_recorder(&recorder);
-        metrics::describe();
+        export::describe();
         record_all(&sources());
     }
     let mut recorded = BTreeSet::new();
@@ -121,8 +121,8 @@ fn plain_numbers_are_copied_not_added_up() {
         let sources = sources();
         sources.meters.ended(Ended::Ok);
         sources.meters.ended(Ended::Ok);
-        metrics::export(&sources);
-        metrics::export(&sources);
+        export::export(&sources);
+        export::export(&sources);
     });
     let done = snapshotter.snapshot().into_vec().into_iter().find(|(key, ..)| {
         key.key().name() == "batchpipe_jobs_total" && key.key().labels().any(|label| label.value() == "ok")
@@ -138,7 +138,7 @@ fn value(page: &str, series: &str) -> f64 {
 
 #[test]
 fn durations_land_in_buckets_that_machines_can_add_up() {
-    let recorder = metrics::recorder().unwrap();
+    let recorder = export::recorder().unwrap();
     let handle = recorder.handle();
     ::metrics::with_local_recorder(&recorder, || record_all(&sources()));
     let page = handle.render();
@@ -155,11 +155,11 @@ fn durations_land_in_buckets_that_machines_can_add_up() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_of_a_stage_sums_to_slots_times_elapsed() {
-    let recorder = metrics::recorder().unwrap();
+    let recorder = export::recorder().unwrap();
     let handle = recorder.handle();
     let sources = sources();
     tokio::time::sleep(Duration::from_secs(1000)).await;
-    ::metrics::with_local_recorder(&recorder, || metrics::export(&sources));
+    ::metrics::with_local_recorder(&recorder, || export::export(&sources));
     let page = handle.render();
     let time = |state: &str| {
         value(&page, &format!("batchpipe_stage_time_seconds_total{{stage=\"download\",state=\"{state}\"}}"))
@@ -171,9 +171,9 @@ async fn the_time_of_a_stage_sums_to_slots_times_elapsed() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_process_is_described_as_it_is() {
-    let recorder = metrics::recorder().unwrap();
+    let recorder = export::recorder().unwrap();
     let handle = recorder.handle();
-    ::metrics::with_local_recorder(&recorder, || metrics::export(&sources()));
+    ::metrics::with_local_recorder(&recorder, || export::export(&sources()));
     let page = handle.render();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
     let age = now - value(&page, "process_start_time_seconds");
@@ -184,11 +184,11 @@ fn the_process_is_described_as_it_is() {
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn numbers_are_exported_each_second_while_somebody_keeps_it_going() {
-    let recorder = metrics::recorder().unwrap();
+    let recorder = export::recorder().unwrap();
     let handle = recorder.handle();
     let _guard = ::metrics::set_default_local_recorder(&recorder);
     let sources = sources();
-    let exporting = metrics::export_each_second(sources.clone(), Some(handle.clone()));
+    let exporting = export::export_each_second(sources.clone(), Some(handle.clone()));
     let done = || value(&handle.render(), "batchpipe_jobs_total{outcome=\"ok\"}");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(done(), 0.0);

@@ -9,9 +9,8 @@ use tokio::sync::watch;
 
 use crate::config::{Color, Global, LogFormat, Progress};
 use crate::error::{Code, Exit, Stage, UserError};
-use crate::observe::{self, Mode, Screen, Sources, listener};
+use crate::observe::{self, Mode, Screen, Sources, export, listener};
 use crate::record::Meters;
-use crate::record::metrics;
 use crate::runtime::task;
 use crate::stop::circuit::Tripped;
 use crate::stop::shutdown::{Phase, Shutdown};
@@ -42,7 +41,7 @@ impl Session {
     ) -> Result<Self, UserError> {
         let (stop, stopped) = watch::channel(false);
         let (ready, is_ready) = watch::channel(false);
-        let handle = metrics::install().ok();
+        let handle = export::install().ok();
         let listener = match place {
             Some(place) => Some(listener::serve_at(place, sources.clone(), is_ready, handle.clone()).await?),
             None => None,
@@ -55,7 +54,7 @@ impl Session {
             stop,
             ready,
             showing: observe::show(mode, screen, sources.clone(), stopped),
-            _exporting: metrics::export_each_second(sources.clone(), handle),
+            _exporting: export::export_each_second(sources.clone(), handle),
             _listener: listener,
             sources,
         })

@@ -28,9 +28,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{About, Running, Sampler, Snapshot, Sources, host, panel, port};
+use super::{About, Running, Sampler, Snapshot, Sources, export, host, panel, port};
 use crate::error::UserError;
-use crate::record::metrics;
 use crate::runtime::task;
 
 /// Connections at once. A few people with pages (a browser opens up to 6 each) and a few scrapers need no more.
@@ -117,7 +116,7 @@ impl Shown {
         match &*written {
             Some((at, text)) if at.elapsed() < SAMPLE_EVERY => text.clone(),
             _ => {
-                metrics::export(&self.sources);
+                export::export(&self.sources);
                 let text = Bytes::from(prometheus.render());
                 *written = Some((Instant::now(), text.clone()));
                 text

@@ -15,6 +15,7 @@ use crate::runtime::task::{self, Task};
 
 mod bottleneck;
 pub mod events;
+pub mod export;
 mod host;
 pub mod lines;
 pub mod listener;

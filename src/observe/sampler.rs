@@ -15,8 +15,8 @@ use super::bottleneck::bottleneck;
 use super::load::{CpuLoad, Load, StageLoad};
 use super::{Errors, Ledger, Memory, Progress, QueueNow, Snapshot, Sources, StageNow};
 use crate::error::Stage;
-use crate::record::metrics::CpuTime;
 use crate::record::{Ended, State};
+use crate::runtime::cpu::CpuTime;
 use crate::services::queue::Counts;
 
 /// Less than one redraw of the panel says nothing about where the time goes.

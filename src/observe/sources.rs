@@ -12,8 +12,8 @@ use crate::capacity::budget::Budget;
 use crate::error::Stage;
 use crate::pipeline::Pipeline;
 use crate::record::Meters;
-use crate::record::metrics::{self, CpuTime};
-use crate::runtime::task;
+use crate::runtime::cpu::CpuTime;
+use crate::runtime::{cpu, task};
 use crate::services::queue::{Counts, JobQueue};
 use crate::stages::Receive;
 use crate::stop::watchdog::Stall;
@@ -194,7 +194,7 @@ impl Sources {
             limits: None,
             processors: 1,
             receivers: 1,
-            cpu: Arc::new(metrics::cpu_time),
+            cpu: Arc::new(cpu_time),
             started: Instant::now(),
             memory: Arc::new(Memory::default),
             leases: Arc::new(Leases::default),

@@ -4,9 +4,11 @@
 //! program. Uses no other room.
 
 pub(crate) mod batched;
+pub mod cpu;
 pub mod failpoint;
 pub(crate) mod heartbeat;
 pub mod machine;
+pub mod process;
 pub mod redact;
 pub(crate) mod sync;
 pub(crate) mod task;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::record::Level;
-use crate::record::metrics::CpuTime;
+use crate::runtime::cpu::CpuTime;
 
 /// Cores of a simulated machine. Clones are one machine.
 #[derive(Clone, Debug)]

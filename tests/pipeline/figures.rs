@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use batchpipe::error::{ServiceErrorKind, Stage};
-use batchpipe::observe::{Sampler, Snapshot};
+use batchpipe::observe::{Sampler, Snapshot, export};
 use batchpipe::processor::Work;
-use batchpipe::record::metrics;
 use batchpipe::testing::{Fault, MemoryQueue, On, Rig, Running};
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
@@ -39,14 +38,14 @@ fn value(page: &str, series: &str) -> f64 {
 
 /// Runs it to its end: the last snapshot, and what a scrape would say.
 async fn run(rig: &Rig) -> (Snapshot, String) {
-    let recorder = metrics::recorder().unwrap();
+    let recorder = export::recorder().unwrap();
     let handle = recorder.handle();
     let _guard = ::metrics::set_default_local_recorder(&recorder);
     let running: Running = rig.start(Work::Copy);
     let sources = running.sources.clone();
     let mut sampler = Sampler::new(sources.clone(), Duration::from_secs(3600));
     running.end().await;
-    metrics::export(&sources);
+    export::export(&sources);
     (sampler.snapshot(), handle.render())
 }
 

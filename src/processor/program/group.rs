@@ -5,10 +5,9 @@
 //! before its message is somebody else's: there is no time for a program that ignores SIGTERM. A process that makes
 //! a session of its own (`setsid`) leaves the group; nothing short of a container keeps that one.
 
+use crate::runtime::cpu::Program;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-
-use crate::record::metrics::Program;
 
 /// Kills the group when dropped.
 #[derive(Debug)]

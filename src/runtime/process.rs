@@ -4,22 +4,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The unit of times in `/proc/self/stat`: Linux fixes it at 100 a second for programs on every architecture that
 /// Rust's std runs on (`USER_HZ`, <https://man7.org/linux/man-pages/man7/time.7.html>).
-pub(super) const TICKS_A_SECOND: f64 = 100.0;
+pub(crate) const TICKS_A_SECOND: f64 = 100.0;
 
 /// Resident memory in bytes.
-pub(super) fn resident_bytes() -> Option<f64> {
+pub(crate) fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?;
     Some(kibibytes.parse::<f64>().ok()? * 1024.0)
 }
 
 /// Open file descriptors; the one that counts them is not counted.
-pub(super) fn open_fds() -> Option<f64> {
+pub(crate) fn open_fds() -> Option<f64> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
 }
 
 /// When this process started, in seconds since 1970.
-pub(super) fn start_time() -> Option<f64> {
+pub(crate) fn start_time() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the name in parentheses and may hold spaces; the start time is the 22nd.
     let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?.parse().ok()?;

@@ -1,0 +1,181 @@
+//! Copies the plain numbers of a run into the metrics of the process, once a second.
+//!
+//! The pipeline counts in plain numbers ([`Meters`](crate::record::Meters)), and nothing in it waits for a recorder. The program
+//! [`install`]s the Prometheus recorder without its listener, which would be open to the world and without limits:
+//! [`listener`](super::listener) serves the numbers.
+//!
+//! Bounded: labels have small fixed sets of values, and observations are folded into buckets each second.
+#![expect(clippy::disallowed_macros, reason = "this is the place where the plain numbers become metrics")]
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::{Running, Sources};
+use crate::error::Stage;
+use crate::record::metrics::{ALL, Kind};
+use crate::record::{Ended, State};
+use crate::runtime::{process, task};
+
+/// How often the plain numbers are copied and observations folded: each second, the finest step of any picture,
+/// and often enough that a fast pipeline holds few unfolded observations.
+const EXPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells the recorder what every metric means.
+pub fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.unit, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.unit, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.unit, metric.help),
+        }
+    }
+}
+
+/// The Prometheus recorder with our buckets: durations from 1 ms to 1 h in steps of 2.5, ages up to the 14 days
+/// an SQS message can live, sizes from 1 KiB to 64 GiB in steps of 8. Without buckets it would make summaries,
+/// which cannot be added up over machines.
+pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let mut durations: Vec<f64> = (0..17).map(|step| 0.001 * 2.5_f64.powi(step)).collect();
+    durations.push(3600.0);
+    let mut ages = durations.clone();
+    ages.extend([14_400.0, 86_400.0, 345_600.0, 1_209_600.0]);
+    let mut sizes: Vec<f64> = (0..9).map(|step| 1024.0 * 8_f64.powi(step)).collect();
+    sizes.push(64.0 * 1024.0 * 1024.0 * 1024.0);
+    let batches: Vec<f64> = (1..=10).map(f64::from).collect();
+    let receives = [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+    let full = |name: &str| Matcher::Full(name.into());
+    Ok(PrometheusBuilder::new()
+        .set_buckets(&durations)?
+        .set_buckets_for_metric(full("batchpipe_message_age_seconds"), &ages)?
+        .set_buckets_for_metric(full("batchpipe_object_size_bytes"), &sizes)?
+        .set_buckets_for_metric(full("batchpipe_ack_batch_size"), &batches)?
+        .set_buckets_for_metric(full("batchpipe_receive_count"), &receives)?
+        .build_recorder())
+}
+
+/// Makes the Prometheus recorder the one of this process. For the binary only; fails if there is one already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let recorder = recorder()?;
+    let handle = recorder.handle();
+    ::metrics::set_global_recorder(recorder)?;
+    describe();
+    Ok(handle)
+}
+
+/// [`export`]s each second until dropped, and folds the observations of our own recorder if it is installed.
+pub fn export_each_second(sources: Sources, prometheus: Option<PrometheusHandle>) -> Running {
+    Running(task::spawn(async move {
+        let mut ticks = tokio::time::interval(EXPORT_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            export(&sources);
+            if let Some(prometheus) = &prometheus {
+                prometheus.run_upkeep();
+            }
+        }
+    }))
+}
+
+/// Copies the plain numbers into counters and gauges.
+pub fn export(sources: &Sources) {
+    let limits = sources.limits_now();
+    for stage in Stage::ALL {
+        export_stage(sources, stage, sources.offered(stage, &limits));
+    }
+    let meters = &sources.meters;
+    for how in Ended::ALL {
+        counter!("batchpipe_jobs_total", "outcome" => how.as_str()).absolute(meters.jobs(how));
+    }
+    counter!("batchpipe_jobs_received_total").absolute(meters.jobs_received.load(Relaxed));
+    counter!("batchpipe_messages_received_total").absolute(meters.messages.load(Relaxed));
+    counter!("batchpipe_messages_duplicate_total").absolute(meters.duplicates.load(Relaxed));
+    counter!("batchpipe_lease_renewals_total").absolute(meters.renewals.load(Relaxed));
+    // Alerts compare this with its past; it must be there before the first loss.
+    counter!("batchpipe_lease_lost_total").increment(0);
+    counter!("batchpipe_multipart_abort_failures_total").absolute(meters.abort_failures.load(Relaxed));
+    gauge!("batchpipe_multipart_unaborted").set(meters.unaborted.load(Relaxed) as f64);
+    gauge!("batchpipe_multipart_open").set(meters.multipart_open.load(Relaxed) as f64);
+    gauge!("batchpipe_temp_bytes").set(meters.temp_bytes.load(Relaxed) as f64);
+    let memory = (sources.memory)();
+    gauge!("batchpipe_memory_reserved_bytes").set(memory.reserved as f64);
+    gauge!("batchpipe_memory_budget_bytes").set(memory.budget as f64);
+    gauge!("batchpipe_stalled_seconds").set(sources.stall.quiet().as_secs() as f64);
+    let leases = (sources.leases)();
+    gauge!("batchpipe_leases_held").set(leases.held as f64);
+    gauge!("batchpipe_messages_ahead").set(meters.ahead.load(Relaxed) as f64);
+    // NaN is how Prometheus is told "no value now"; zero would look like a lease about to be lost.
+    gauge!("batchpipe_lease_remaining_seconds")
+        .set(leases.shortest_remaining.map_or(f64::NAN, |left| left.as_secs_f64()));
+    if let Some(counts) = sources.queue.latest() {
+        gauge!("batchpipe_queue_messages", "state" => "visible").set(counts.visible as f64);
+        gauge!("batchpipe_queue_messages", "state" => "in_flight").set(counts.in_flight as f64);
+        gauge!("batchpipe_queue_messages", "state" => "delayed").set(counts.delayed as f64);
+    }
+    let stages = [
+        (Stage::Receive, limits.receivers),
+        (Stage::Download, limits.reads),
+        (Stage::Process, sources.processors),
+        (Stage::Upload, limits.writes),
+    ];
+    for (stage, limit) in stages {
+        gauge!("batchpipe_concurrency_limit", "stage" => stage.as_str()).set(limit as f64);
+    }
+    gauge!("batchpipe_slots").set(limits.jobs as f64);
+    export_process(sources);
+}
+
+fn export_stage(sources: &Sources, stage: Stage, offered: Duration) {
+    let meter = sources.meters.stage(stage);
+    let name = stage.as_str();
+    let mut times = meter.time();
+    // A place that was empty waited for the stage before it.
+    times[State::WaitUpstream as usize] += offered.saturating_sub(times.iter().sum());
+    for (state, time) in State::ALL.into_iter().zip(times) {
+        counter!("batchpipe_stage_time_seconds_total", "stage" => name, "state" => state.as_str())
+            .absolute(time.as_secs());
+    }
+    counter!("batchpipe_stage_items_total", "stage" => name, "dir" => "in").absolute(meter.items_in.load(Relaxed));
+    counter!("batchpipe_stage_items_total", "stage" => name, "dir" => "out").absolute(meter.items_out.load(Relaxed));
+    counter!("batchpipe_stage_failures_total", "stage" => name).absolute(meter.failed.load(Relaxed));
+    counter!("batchpipe_stage_dropped_total", "stage" => name).absolute(meter.dropped.load(Relaxed));
+    counter!("batchpipe_stage_bytes_total", "stage" => name, "dir" => "in").absolute(meter.bytes_in.load(Relaxed));
+    counter!("batchpipe_stage_bytes_total", "stage" => name, "dir" => "out").absolute(meter.bytes_out.load(Relaxed));
+    gauge!("batchpipe_stage_in_progress", "stage" => name).set(f64::from(meter.in_progress()));
+    gauge!("batchpipe_stage_last_success_timestamp_seconds", "stage" => name)
+        .set(meter.last_success.load(Relaxed) as f64);
+}
+
+fn export_process(sources: &Sources) {
+    gauge!("batchpipe_build_info", "version" => env!("CARGO_PKG_VERSION"), "arch" => std::env::consts::ARCH).set(1.0);
+    gauge!(
+        "batchpipe_config_info",
+        "command" => sources.about.command,
+        "slots" => if sources.limits.is_some() { "auto".to_owned() } else { sources.slots.to_string() },
+        "processors" => sources.processors.to_string(),
+    )
+    .set(1.0);
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let runtime = runtime.metrics();
+        gauge!("batchpipe_runtime_workers").set(runtime.num_workers() as f64);
+        gauge!("batchpipe_runtime_tasks").set(runtime.num_alive_tasks() as f64);
+        gauge!("batchpipe_runtime_queue_depth").set(runtime.global_queue_depth() as f64);
+    }
+    if let Some(seconds) = cpu_seconds() {
+        counter!("process_cpu_seconds_total").absolute(seconds as u64);
+    }
+    if let Some(bytes) = process::resident_bytes() {
+        gauge!("process_resident_memory_bytes").set(bytes);
+    }
+    if let Some(count) = process::open_fds() {
+        gauge!("process_open_fds").set(count);
+    }
+    static STARTED: OnceLock<Option<f64>> = OnceLock::new();
+    if let Some(started) = STARTED.get_or_init(process::start_time) {
+        gauge!("process_start_time_seconds").set(*started);
+    }
+}
