@@ -15,7 +15,6 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use crate::capacity::budget::Room;
-use crate::capacity::limit::Lane;
 use crate::capacity::tuner::Tuner;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::message::Rules;
@@ -25,43 +24,13 @@ use crate::link::link;
 use crate::processor::{Slots, Work, panics};
 use crate::runtime::batched::Batched;
 use crate::runtime::task;
-use crate::services::hedge::Hedge;
-use crate::services::retry::Retry;
 use crate::services::store::{Condition, ObjectStore, Writing};
 use crate::stages::upload::orphans::Leftovers;
-use crate::stages::{Intake, Receive, Settled, Settling, Source, Target, download, process, receive, upload};
+use crate::stages::{
+    IfExists, Intake, Receive, Settled, Settling, Source, Target, Transfer, download, process, receive, upload,
+};
 use crate::stop::cancel::Cut;
 use crate::stop::refusal::Readable;
-
-/// How objects move.
-#[derive(Clone, Debug)]
-pub struct Transfer {
-    /// Bytes per ranged read and per uploaded part.
-    pub part: u64,
-    /// Reads, and parts, in flight per job, at the most.
-    pub parallel: usize,
-    /// How patient a transfer is.
-    pub retry: Retry,
-    /// What bounds the reads of all jobs together.
-    pub reads: Lane,
-    /// What bounds the writes of all jobs together.
-    pub writes: Lane,
-    /// What has a late read asked for again.
-    pub hedge: Arc<Hedge>,
-}
-
-/// What to do about an output that is there already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IfExists {
-    /// Write it again: the same job makes the same bytes.
-    #[default]
-    Overwrite,
-    /// Take the job as done if the output was made from the same version of the input by the same processor; write it
-    /// again otherwise.
-    Skip,
-    /// Reject the job, unless the output is what the same job has made.
-    Fail,
-}
 
 /// What is done to each job.
 #[derive(Clone, Debug)]

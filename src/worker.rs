@@ -45,7 +45,7 @@ use crate::error::{Code, Exit, ServiceError, UserError};
 use crate::job::Location;
 use crate::job::message::Rules;
 use crate::lease::Leases;
-use crate::pipeline::{IfExists, Pipeline, Plan, Transfer};
+use crate::pipeline::{Pipeline, Plan};
 use crate::processor::{Processor, Work};
 use crate::record::Meters;
 use crate::runtime::process;
@@ -54,7 +54,7 @@ use crate::services::queue::JobQueue;
 use crate::services::retry::Retry;
 use crate::services::store::ObjectStore;
 use crate::stages::upload::orphans::Leftovers;
-use crate::stages::{Intake, Receive, Settled, Settling};
+use crate::stages::{IfExists, Intake, Receive, Settled, Settling, Transfer};
 use crate::stop::circuit::Circuit;
 use crate::stop::shutdown::Shutdown;
 

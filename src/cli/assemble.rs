@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stuck;
-use crate::config::{self, Process, Working};
+use crate::config::{Process, Working};
 use crate::error::UserError;
 use crate::job::message::Rules;
 use crate::job::suffix::Suffix;
 use crate::observe::{self, Sources};
-use crate::pipeline::{IfExists, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::processor::Work;
 use crate::processor::codec::{Chain, Limits};
 use crate::processor::program::{Options, Program};
@@ -79,11 +79,7 @@ pub(super) fn pipeline(
         part: working.part_size,
         parallel: working.parallel.get(),
         visibility: working.visibility,
-        if_exists: match working.if_exists {
-            config::IfExists::Overwrite => IfExists::Overwrite,
-            config::IfExists::Skip => IfExists::Skip,
-            config::IfExists::Fail => IfExists::Fail,
-        },
+        if_exists: working.if_exists,
         job_timeout: working.job_timeout,
     };
     worker::join(&settings, queues, store, rules, work, meters, Shutdown::default()).map_err(worker::no_thread)

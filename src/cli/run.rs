@@ -15,8 +15,9 @@ use crate::observe::{self, Screen};
 use crate::pipeline::Pipeline;
 use crate::record::Meters;
 use crate::services::open;
+use crate::stages::Receive;
 use crate::stages::upload::orphans;
-use crate::stages::{Receive, Why};
+use crate::stop::circuit::Why;
 use crate::stop::refusal::UNREACHABLE;
 use crate::worker::{self, Queues, QueuesError};
 

@@ -30,7 +30,7 @@ pub use map::MapConfig;
 pub use run::RunConfig;
 pub use source::Source;
 pub use submit::{Format, Journaling, SubmitConfig};
-pub use working::{IfExists, Process, SLACK, SMALLEST_PART, Working};
+pub use working::{Process, SLACK, SMALLEST_PART, Working};
 
 use crate::error::UserError;
 use crate::job::Location;

@@ -14,6 +14,7 @@ use crate::error::UserError;
 use crate::job::Location;
 use crate::observe::listener::Place;
 use crate::processor::codec::{Chain, FULL_DECODER, MAX_RATIO};
+use crate::stages::IfExists;
 
 /// What is done to each object, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,17 +23,6 @@ pub enum Process {
     Steps(String),
     /// A program and its arguments.
     Program(Vec<String>),
-}
-
-/// What is done when the output is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IfExists {
-    /// Write it again.
-    Overwrite,
-    /// Take the job as done.
-    Skip,
-    /// Reject the job.
-    Fail,
 }
 
 /// How objects are worked on.

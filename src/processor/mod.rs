@@ -50,7 +50,7 @@ pub trait Processor: Send + Sync + 'static {
 
     /// What names this work: the same text for what makes the same output of the same input, another after any change
     /// that counts, as `"thumbnails:800:v2"`. Outputs are marked with it, and
-    /// [`IfExists::Skip`](crate::pipeline::IfExists::Skip) recognises them by it. Without a name nothing is recognised
+    /// [`IfExists::Skip`](crate::stages::IfExists::Skip) recognises them by it. Without a name nothing is recognised
     /// and everything made again: nobody but its author knows what a type's code and fields amount to.
     fn id(&self) -> Option<String> {
         None

@@ -18,13 +18,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use super::transfer::Transfer;
 use crate::capacity::budget::{Buffer, Claim, Room};
 use crate::error::Stage::Download;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::origin::Origin;
 use crate::job::{Job, Location};
 use crate::link::Outlet;
-use crate::pipeline::Transfer;
 use crate::record::{Meters, State};
 use crate::runtime::failpoint;
 use crate::runtime::task;

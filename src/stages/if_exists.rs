@@ -21,10 +21,23 @@ use crate::capacity::budget::Room;
 use crate::error::{Code, Disposition, ErrorKind, JobError, Stage};
 use crate::job::Job;
 use crate::job::origin::{Origin, OtherInput};
-use crate::pipeline::{IfExists, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::services::retry::Call;
 use crate::services::store::{Condition, ObjectInfo, Version};
 use crate::stop::cancel::Cut;
+
+/// What to do about an output that is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfExists {
+    /// Write it again: the same job makes the same bytes.
+    #[default]
+    Overwrite,
+    /// Take the job as done if the output was made from the same version of the input by the same processor; write it
+    /// again otherwise.
+    Skip,
+    /// Reject the job, unless the output is what the same job has made.
+    Fail,
+}
 
 /// What is in the output's place.
 enum There {

@@ -11,13 +11,16 @@ mod read;
 pub(crate) mod receive;
 pub(crate) mod records;
 mod send;
+pub mod transfer;
 pub mod upload;
 
 pub use acknowledge::{Finished, Settled, Settling};
 pub use download::{Source, download};
+pub use if_exists::IfExists;
 pub use process::process;
 pub use read::read;
 pub use receive::dispatch::Delivery;
-pub use receive::{Intake, Receive, Why, receive};
+pub use receive::{Intake, Receive, receive};
 pub use send::send;
+pub use transfer::Transfer;
 pub use upload::{Target, part_size, upload};

@@ -18,11 +18,11 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
 use crate::job::message::{self, Record};
 use crate::lease::Lease;
-use crate::pipeline::{IfExists, Pipeline, unless_it_panics};
+use crate::pipeline::{Pipeline, unless_it_panics};
 use crate::runtime::failpoint;
 use crate::services::queue::Message;
 use crate::services::store::Condition;
-use crate::stages::{Finished, Settled};
+use crate::stages::{Finished, IfExists, Settled};
 use crate::stop::cancel::Cut;
 
 /// Records in a row that a service refused, or did not answer to, after which the rest of the message is not tried: as many as jobs

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
-use crate::stages::Why;
 use crate::stop::shutdown::{Phase, Shutdown};
 
 /// Refusals in a row that stop the worker: enough that one wrong message can't, few enough that nothing is burned.
@@ -45,6 +44,17 @@ pub struct Circuit {
     minds: AtomicBool,
     tripped: Mutex<Option<Tripped>>,
     ended: OnceLock<Why>,
+}
+
+/// How receiving ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The queue was empty.
+    Empty,
+    /// Nothing came for as long as `idle_exit`.
+    Idle,
+    /// As many messages came as were wanted.
+    Enough,
 }
 
 /// Why the worker stopped by itself.

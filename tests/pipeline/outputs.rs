@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchpipe::error::ServiceErrorKind::Unavailable;
-use batchpipe::pipeline::IfExists;
 use batchpipe::processor::Work;
 use batchpipe::processor::work_from_steps;
 use batchpipe::services::store::{ObjectStore, Writing};
-use batchpipe::stages::Settled;
+use batchpipe::stages::{IfExists, Settled};
 use batchpipe::stop::shutdown::Shutdown;
 use batchpipe::testing::{Fault, On, Operation, Rig};
 use batchpipe::{Job, ProcessError, Processor};

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use batchpipe::error::Code;
 use batchpipe::error::ServiceErrorKind::{Credentials, Denied, Unavailable};
-use batchpipe::pipeline::IfExists;
 use batchpipe::processor::Work;
-use batchpipe::stages::Settled;
+use batchpipe::stages::{IfExists, Settled};
 use batchpipe::testing::{Fault, On, Rig};
 
 use super::work::filter;

@@ -9,11 +9,10 @@ use batchpipe::capacity::limit::Lane;
 use batchpipe::error::{JobError, Stage};
 use batchpipe::job::origin::Origin;
 use batchpipe::link::link;
-use batchpipe::pipeline::Transfer;
 use batchpipe::processor::Work;
 use batchpipe::record::Meters;
 use batchpipe::services::retry::Retry;
-use batchpipe::stages::{Source, download};
+use batchpipe::stages::{Source, Transfer, download};
 use batchpipe::testing::{Fault, Faults, Faulty, MemoryStore, On, Rig, pattern};
 use tokio::time::Instant;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use batchpipe::pipeline::IfExists;
 use batchpipe::services::queue::Outgoing;
+use batchpipe::stages::IfExists;
 use batchpipe::stages::acknowledge::dead_letter;
 use batchpipe::testing::Rig;
 

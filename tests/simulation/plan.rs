@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use batchpipe::pipeline::IfExists;
+use batchpipe::stages::IfExists;
 use batchpipe::testing::{Fault, On};
 
 use super::script::{Behaviour, Shape, Trouble};

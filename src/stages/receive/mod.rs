@@ -32,7 +32,7 @@ use crate::runtime::failpoint;
 use crate::runtime::task::{self, Task};
 use crate::services::queue::JobQueue;
 use crate::services::retry::{Call, Retry};
-use crate::stop::circuit::Circuit;
+use crate::stop::circuit::{Circuit, Why};
 use crate::stop::shutdown::{Phase, Shutdown};
 use dispatch::{Delivery, Outlet, deliver, refuse};
 use pool::Shared;
@@ -78,17 +78,6 @@ pub struct Intake {
     pub filling: Arc<AtomicBool>,
     /// Whether messages may be asked for ahead. One that is then given back untried has one receive more on its count.
     pub ahead: bool,
-}
-
-/// How receiving ended by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The queue was empty.
-    Empty,
-    /// Nothing came for as long as `idle_exit`.
-    Idle,
-    /// As many messages came as were wanted.
-    Enough,
 }
 
 /// Pauses between failed receives, at the most: a queue that is away is asked twice a minute.

@@ -17,13 +17,13 @@ use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
+use super::transfer::Transfer;
 use crate::capacity::budget::Room;
 use crate::error::Stage::Upload as UPLOAD;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::job::origin::Origin;
 use crate::link::Inlet;
-use crate::pipeline::Transfer;
 use crate::record::Meters;
 use crate::runtime::failpoint;
 use crate::runtime::task;

@@ -20,10 +20,9 @@ use crate::capacity::budget::LINK_BYTES;
 use crate::capacity::limit::Lane;
 use crate::job::Location;
 use crate::job::message::Rules;
-use crate::pipeline::{IfExists, Transfer};
 use crate::record::Meters;
 use crate::services::retry::Retry;
-use crate::stages::Receive;
+use crate::stages::{IfExists, Receive, Transfer};
 use crate::stop::shutdown::Shutdown;
 
 /// How long a run may take before it counts as hung.

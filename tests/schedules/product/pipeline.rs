@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-pub use batchpipe::pipeline::Transfer;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 

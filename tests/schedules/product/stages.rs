@@ -1,5 +1,7 @@
 //! The stages, but for the small ones that nothing here needs.
 
+pub use batchpipe::stages::transfer;
+
 #[path = "../../../src/stages/acknowledge/mod.rs"]
 pub mod acknowledge;
 #[path = "../../../src/stages/download.rs"]
@@ -15,5 +17,5 @@ pub use acknowledge::{Finished, Settled, Settling};
 pub use download::{Source, download};
 pub use process::process;
 pub use receive::dispatch::Delivery;
-pub use receive::{Intake, Receive, Why, receive};
+pub use receive::{Intake, Receive, receive};
 pub use upload::{Target, upload};
