@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use batchpipe::services::open::{AwsSettings, open_queue};
+use batchpipe::services::aws::AwsSettings;
+use batchpipe::services::open::open_queue;
 
 /// The queue that [`opens_a_queue_and_tells`] is to open.
 const QUEUE: &str = "BATCHPIPE_TEST_QUEUE";

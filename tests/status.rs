@@ -10,7 +10,8 @@ use batchpipe::observe::{
     Sampler, Screen, Snapshot, Sources, StageLoad, StageNow, Totals, ask_queue, bottleneck, events, lines, panel, show,
 };
 use batchpipe::record::{Ended, Meters, State};
-use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use batchpipe::services::ServiceFuture;
+use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 use tokio::sync::watch;
 
 const MIB: f64 = 1024.0 * 1024.0;

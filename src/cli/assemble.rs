@@ -16,7 +16,7 @@ use crate::processor::codec::{Chain, Limits};
 use crate::processor::program::{Options, Program};
 use crate::processor::scratch::Scratch;
 use crate::record::Meters;
-use crate::services::open::AwsSettings;
+use crate::services::aws::AwsSettings;
 use crate::services::store::ObjectStore;
 use crate::stages::{Receive, receive};
 use crate::stop::shutdown::Shutdown;

@@ -8,7 +8,7 @@ use super::values::{self, Wrong};
 use crate::error::UserError;
 use crate::runtime::machine::Machine;
 use crate::runtime::redact::{self, has_secret};
-use crate::services::open::AwsSettings;
+use crate::services::aws::AwsSettings;
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

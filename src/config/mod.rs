@@ -86,7 +86,7 @@ pub fn state_directory(layers: &Layers) -> Option<PathBuf> {
 }
 
 /// The server that stands in for S3, as far as flags and variables say: two servers may have buckets of one name.
-fn s3_server(aws: &crate::services::open::AwsSettings, layers: &Layers) -> Option<String> {
+fn s3_server(aws: &crate::services::aws::AwsSettings, layers: &Layers) -> Option<String> {
     let variable = |name| layers.variable(name).map(str::to_owned);
     aws.endpoint_url.clone().or_else(|| variable("AWS_ENDPOINT_URL_S3")).or_else(|| variable("AWS_ENDPOINT_URL"))
 }

@@ -3,9 +3,16 @@
 //!
 //! Uses everything up to `capacity`; knows nothing of stages.
 
+use futures::future::BoxFuture;
+
+use crate::error::ServiceError;
+
 pub mod aws;
 pub mod hedge;
 pub mod open;
 pub mod queue;
 pub mod retry;
 pub mod store;
+
+/// A future of a queue or store operation.
+pub type ServiceFuture<'a, T> = BoxFuture<'a, Result<T, ServiceError>>;

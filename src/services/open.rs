@@ -11,25 +11,15 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
-use crate::services::aws;
+use crate::services::aws::AwsSettings;
 use crate::services::aws::address::QueueAddress;
+use crate::services::queue::JobQueue;
 use crate::services::queue::local::LocalQueue;
 use crate::services::queue::sqs::SqsQueue;
-use crate::services::queue::{JobQueue, ServiceFuture};
 use crate::services::store::local::LocalStore;
 use crate::services::store::s3::S3Store;
 use crate::services::store::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
-
-/// How to reach AWS, as far as the operator said; the rest is the SDK's default chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AwsSettings {
-    /// `--profile`.
-    pub profile: Option<String>,
-    /// `--region`.
-    pub region: Option<String>,
-    /// `--endpoint-url`: an S3- and SQS-compatible server; paths instead of host names name buckets there.
-    pub endpoint_url: Option<String>,
-}
+use crate::services::{ServiceFuture, aws};
 
 /// Opens `sqlite:PATH`, or an SQS queue by name, ARN or URL. Each call has connections of its own, so that work on
 /// another runtime can have its own queue.

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use batchpipe::error::{Code, Disposition, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use batchpipe::record::Meters;
-use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use batchpipe::services::ServiceFuture;
+use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 use batchpipe::services::retry::Retry;
 use batchpipe::stages::acknowledge::dead_letter::MESSAGE_ID;
 use batchpipe::stop::shutdown::Shutdown;

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use batchpipe::services::ServiceFuture;
+use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 use batchpipe::testing::MemoryQueue;
 use batchpipe_schedules::lease::Lease;
 use batchpipe_schedules::runtime::task::Drawn;

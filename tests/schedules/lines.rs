@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use batchpipe::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use batchpipe::record::Meters;
-use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use batchpipe::services::ServiceFuture;
+use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 use batchpipe::services::retry::Retry;
 use batchpipe::stop::shutdown::{Phase, Shutdown};
 use batchpipe::testing::MemoryQueue;

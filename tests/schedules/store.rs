@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use batchpipe::Location;
 use batchpipe::error::{ServiceError, ServiceErrorKind};
-use batchpipe::services::queue::ServiceFuture;
+use batchpipe::services::ServiceFuture;
 use batchpipe::services::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 use batchpipe::testing::MemoryStore;
 use batchpipe_schedules::capacity::budget::{Budget, LINK_BYTES};

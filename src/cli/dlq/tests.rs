@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use super::*;
 use crate::config::Layers;
 use crate::error::{ServiceError, ServiceErrorKind};
+use crate::services::ServiceFuture;
 use crate::services::queue::local::LocalQueue;
-use crate::services::queue::{Counts, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::services::queue::{Counts, Message, Outcome, Outgoing, Policy, Receipt};
 use crate::stages::acknowledge::dead_letter;
 use std::time::Duration;
 

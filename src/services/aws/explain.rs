@@ -4,10 +4,10 @@ use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
 
+use super::AwsSettings;
 use super::classify::{deepest, is_signed_out, one_line};
 use crate::error::{Code, Exit, NO_ANSWER, NO_PROOF, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
-use crate::services::open::AwsSettings;
 
 /// What was wanted when it failed.
 #[derive(Clone, Copy, Debug)]

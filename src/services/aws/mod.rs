@@ -14,13 +14,11 @@ use aws_types::service_config::ServiceConfigKey;
 
 use crate::error::{Exit, UserError};
 use crate::runtime::redact::{self, concealed_address, has_secret};
-use crate::services::open::AwsSettings;
 
 pub mod address;
 mod agent;
 pub mod body;
 mod bound;
-pub(crate) mod checksum;
 pub mod classify;
 pub mod explain;
 mod headers;
@@ -56,6 +54,17 @@ const QUEUE_CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The region of a server that is not AWS, when nobody names one: the word such servers expect.
 const REGION_ELSEWHERE: &str = "us-east-1";
+
+/// How to reach AWS, as far as the operator said; the rest is the SDK's default chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsSettings {
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// `--region`.
+    pub region: Option<String>,
+    /// `--endpoint-url`: an S3- and SQS-compatible server; paths instead of host names name buckets there.
+    pub endpoint_url: Option<String>,
+}
 
 /// A server that stands in for AWS, and who said so.
 #[derive(Clone, Debug, PartialEq, Eq)]

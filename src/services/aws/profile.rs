@@ -28,7 +28,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 use super::{CONNECT_TIMEOUT, TimeoutConfig, http};
 use crate::error::{Code, Exit, UserError};
 use crate::processor::codec::nearest;
-use crate::services::open::AwsSettings;
+use crate::services::aws::AwsSettings;
 
 /// The pair of variables that hold keys.
 const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];

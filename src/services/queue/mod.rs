@@ -10,15 +10,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::future::BoxFuture;
-
 use crate::error::ServiceError;
+use crate::services::ServiceFuture;
 
 pub mod local;
 pub mod sqs;
-
-/// A future of a queue or store operation.
-pub type ServiceFuture<'a, T> = BoxFuture<'a, Result<T, ServiceError>>;
 
 /// Proof that a message is ours, for as long as its visibility timeout lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 
 use crate::error::ServiceError;
 use crate::job::Location;
-use crate::services::queue::ServiceFuture;
+use crate::services::ServiceFuture;
 
 pub mod local;
 pub mod s3;

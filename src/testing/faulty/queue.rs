@@ -7,7 +7,8 @@ use futures::FutureExt;
 
 use super::{Fault, Faults, On, injected, obey};
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::services::ServiceFuture;
+use crate::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 
 /// A queue that fails as told.
 #[derive(Clone, Debug)]

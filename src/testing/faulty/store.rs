@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt};
 use super::{Fault, Faults, On, injected, obey};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::queue::ServiceFuture;
+use crate::services::ServiceFuture;
 use crate::services::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 
 /// A store that fails as told.

@@ -7,7 +7,8 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::MemoryQueue;
-use crate::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::services::ServiceFuture;
+use crate::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 
 /// A queue whose back-off is short.
 #[derive(Debug)]

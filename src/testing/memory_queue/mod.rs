@@ -23,8 +23,9 @@ use state::{Entry, State, lost};
 
 use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
+use crate::services::ServiceFuture;
 use crate::services::queue::{
-    Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture,
+    Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt,
 };
 use crate::stages::acknowledge::dead_letter;
 

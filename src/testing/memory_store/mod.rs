@@ -23,7 +23,7 @@ use upload::MemoryUpload;
 use super::log::{Log, Operation};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::queue::ServiceFuture;
+use crate::services::ServiceFuture;
 use crate::services::store::{
     Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writer, Writing,
 };

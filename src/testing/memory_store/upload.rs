@@ -6,7 +6,7 @@ use futures::FutureExt;
 use super::{MemoryStore, missing};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::queue::ServiceFuture;
+use crate::services::ServiceFuture;
 use crate::services::store::{Part, Unfinished, Upload, Writer};
 use crate::testing::log::Operation;
 

@@ -7,7 +7,8 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::Wire;
-use crate::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use crate::services::ServiceFuture;
+use crate::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 
 #[derive(Debug)]
 pub(super) struct FarQueue {

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use super::Wire;
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::queue::ServiceFuture;
+use crate::services::ServiceFuture;
 use crate::services::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 
 /// What a worker did with an upload that it was told of.

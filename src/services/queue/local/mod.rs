@@ -23,10 +23,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{
-    Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture,
-};
+use super::{Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt};
 use crate::error::ServiceError;
+use crate::services::ServiceFuture;
 
 mod clock;
 mod file;

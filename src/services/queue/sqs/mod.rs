@@ -22,9 +22,10 @@ use self::batch::{
 };
 use self::message::messages;
 use self::open::{find, unopened};
-use super::{Counts, JobQueue, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt, ServiceFuture};
+use super::{Counts, JobQueue, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
 use crate::record::Meters;
+use crate::services::ServiceFuture;
 use crate::services::aws::address::QueueAddress;
 use crate::services::aws::classify::{Asked, service_error};
 use crate::services::aws::{self, Aws};

@@ -23,7 +23,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::queue::ServiceFuture;
+use crate::services::ServiceFuture;
 
 mod access;
 mod fault;

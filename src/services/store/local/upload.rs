@@ -23,7 +23,7 @@ use super::staged::{self, DATA, TARGET};
 use super::{Caller, MAX_PART, MAX_PARTS, access, blocking, staging};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::queue::ServiceFuture;
+use crate::services::ServiceFuture;
 use crate::services::store::{Part, Unfinished, Upload, Writer, Writing};
 
 /// An upload to a local file.

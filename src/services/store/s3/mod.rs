@@ -26,11 +26,12 @@ use super::{Condition, DATED, ObjectInfo, ObjectStore, Reading, Unfinished, Uplo
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::runtime::redact::concealed;
+use crate::services::ServiceFuture;
+use crate::services::aws::Aws;
 use crate::services::aws::body::{self, Window};
 use crate::services::aws::classify::{Asked, service_error};
-use crate::services::aws::{Aws, checksum};
-use crate::services::queue::ServiceFuture;
 
+mod checksum;
 mod condition;
 mod listing;
 mod proof;

@@ -16,12 +16,11 @@ use futures::FutureExt;
 use md5::{Digest, Md5};
 
 use super::proof::{self, Written};
-use super::{condition, opaque};
+use super::{checksum, condition, opaque};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::aws::checksum;
+use crate::services::ServiceFuture;
 use crate::services::aws::classify::{Asked, service_error};
-use crate::services::queue::ServiceFuture;
 use crate::services::store::{Condition, Part, Unfinished, Upload, Writer};
 
 /// An upload that was begun.

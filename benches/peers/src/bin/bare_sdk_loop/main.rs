@@ -21,7 +21,7 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeN
 use aws_smithy_types::base64;
 use aws_smithy_types::byte_stream::ByteStream;
 use batchpipe::services::aws;
-use batchpipe::services::open::AwsSettings;
+use batchpipe::services::aws::AwsSettings;
 // Its allocator.
 use batchpipe_peers as _;
 use bytes::Bytes;
