@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use batchpipe::cli::log;
 use batchpipe::cli::{self, Context, Parsed, Typing, output};
-use batchpipe::config::{self, Global, Layers, Machine};
+use batchpipe::config::{self, Global, Layers};
 use batchpipe::error::{Code, Exit, UserError};
 use batchpipe::observe::Screen;
 use batchpipe::runtime::machine;
+use batchpipe::runtime::machine::Machine;
 
 /// Most blocks here are freed by another thread than asked for them, since a job passes from the runtime's threads to those that
 /// block and back. For each of these glibc locks an arena, which cost a quarter of a small job: 4 KiB copies take 28 % less

@@ -117,7 +117,8 @@ pub(super) fn sources(pipeline: &Pipeline, working: &Working, how: Receive, abou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Layers, Machine, RunConfig, Typed};
+    use crate::config::{Layers, RunConfig, Typed};
+    use crate::runtime::machine::Machine;
     use crate::testing::{MemoryQueue, MemoryStore};
 
     /// What is watched in a worker with these flags.

@@ -31,9 +31,10 @@ mod survey;
 mod usage;
 
 use crate::config::settings::{self, SETTINGS, Setting, Shape};
-use crate::config::{Global, Layers, Machine, MapConfig, RunConfig, SubmitConfig, Typed};
+use crate::config::{Global, Layers, MapConfig, RunConfig, SubmitConfig, Typed};
 use crate::error::{Exit, UserError};
 use crate::observe::Screen;
+use crate::runtime::machine::Machine;
 
 /// Examples lead the help: most readers want one that is nearly theirs.
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";

@@ -7,12 +7,12 @@ use futures::StreamExt;
 use nix::unistd::AccessFlags;
 
 use super::output::escaped;
-use crate::config::Source;
 use crate::error::{Exit, NO_ANSWER, NO_PROOF, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
 use crate::record::Meters;
 use crate::services::retry::{Call, Retry};
 use crate::services::store::ObjectStore;
+use crate::submit::discover::Source;
 
 /// What is asked about where any object will do: S3 knows no object without a name.
 const ANY: &str = ".batchpipe";

@@ -11,12 +11,11 @@ use futures::stream::BoxStream;
 
 use super::output::escaped;
 use super::service::{self, Service};
-use crate::config::Source;
 use crate::error::UserError;
 use crate::job::Location;
 use crate::observe::Totals;
 use crate::services::store::ObjectStore;
-use crate::submit::discover::{self, Found, Listed, Place, Select};
+use crate::submit::discover::{self, Found, Listed, Place, Select, Source};
 use crate::submit::names::{Clash, Clashes, Culprits, Names, Naming, Once, Seen};
 use crate::submit::prefix::{self, Beside};
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
-use super::{Global, Machine, Source, Working, argument, digest, glob, refuse_nested, s3_server, state_directory};
+use super::{Global, Working, argument, digest, glob, refuse_nested, s3_server, source, state_directory};
 use crate::error::UserError;
 use crate::job::Location;
+use crate::runtime::machine::Machine;
+use crate::submit::discover::Source;
 
 /// What `map` needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl MapConfig {
     ) -> Result<Self, UserError> {
         let mut global = Global::resolve(layers)?;
         let read = Reading { layers, machine };
-        let from = Source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
+        let from = source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
         let dest = values::prefix(dest, &machine.directory).map_err(|wrong| argument("DEST", dest, wrong))?;
         let input = match &from {
             Source::Prefix(place) | Source::Named(place) | Source::Object(place) => Some(place.as_folder()),

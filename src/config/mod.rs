@@ -22,13 +22,11 @@ mod submit;
 pub mod values;
 mod working;
 
-pub use crate::runtime::machine::{Machine, cpu_quota};
 pub use file::files;
 pub use global::{Color, Global, LogFormat, LogSettings, Progress};
 pub use layers::{Layers, Origin, Typed};
 pub use map::MapConfig;
 pub use run::RunConfig;
-pub use source::Source;
 pub use submit::{Format, Journaling, SubmitConfig};
 pub use working::{Process, SLACK, SMALLEST_PART, Working};
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::layers::Layers;
 use super::reading::Reading;
-use super::{DAY, Global, Machine, Working, at_least_one, missing, missing_queue, ms, secs, text, values};
+use super::{DAY, Global, Working, at_least_one, missing, missing_queue, ms, secs, text, values};
 use crate::error::UserError;
 use crate::job::Location;
+use crate::runtime::machine::Machine;
 
 /// What `run` needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,51 +6,30 @@ use std::path::{Path, PathBuf};
 
 use super::values::{self, Wrong};
 use crate::job::Location;
+use crate::submit::discover::Source;
 
-/// What is to be submitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Every file below a directory.
-    Directory(PathBuf),
-    /// One file.
-    File(PathBuf),
-    /// The names on standard input, one a line.
-    Names,
-    /// The names in a file, one a line.
-    List(PathBuf),
-    /// The objects under a prefix in S3.
-    Prefix(Location),
-    /// A place in S3 without a slash at its end: the folder of that name or, if nothing is in it, the object. Only the store
-    /// can tell ([`settle`](crate::submit::prefix::settle)).
-    Named(Location),
-    /// One object in S3.
-    Object(Location),
-}
-
-impl Source {
-    /// Reads the argument. Looks at what kind of file it is, and at nothing else.
-    pub fn read(text: &str, directory: &Path) -> Result<Self, Wrong> {
-        if text == "-" {
-            return Ok(Self::Names);
-        }
-        if let Some(list) = text.strip_prefix('@') {
-            let path = directory.join(list);
-            return if list.is_empty() {
-                Err(Wrong::new(120, "the file after @ is missing", "give  @FILE  with one name a line"))
-            } else {
-                kind(&path).and_then(|is_directory| match is_directory {
-                    false => Ok(Self::List(path)),
-                    true => Err(Wrong::new(110, "it is a directory", "give the directory without the @")),
-                })
-            };
-        }
-        match values::location(text, directory)? {
-            place @ Location::S3 { .. } if place == place.as_folder() => Ok(Self::Prefix(place)),
-            place @ Location::S3 { .. } => Ok(Self::Named(place)),
-            Location::File { path } => {
-                let path = PathBuf::from(path);
-                Ok(if kind(&path)? { Self::Directory(path) } else { Self::File(path) })
-            }
+/// Reads the argument. Looks at what kind of file it is, and at nothing else.
+pub(super) fn read(text: &str, directory: &Path) -> Result<Source, Wrong> {
+    if text == "-" {
+        return Ok(Source::Names);
+    }
+    if let Some(list) = text.strip_prefix('@') {
+        let path = directory.join(list);
+        return if list.is_empty() {
+            Err(Wrong::new(120, "the file after @ is missing", "give  @FILE  with one name a line"))
+        } else {
+            kind(&path).and_then(|is_directory| match is_directory {
+                false => Ok(Source::List(path)),
+                true => Err(Wrong::new(110, "it is a directory", "give the directory without the @")),
+            })
+        };
+    }
+    match values::location(text, directory)? {
+        place @ Location::S3 { .. } if place == place.as_folder() => Ok(Source::Prefix(place)),
+        place @ Location::S3 { .. } => Ok(Source::Named(place)),
+        Location::File { path } => {
+            let path = PathBuf::from(path);
+            Ok(if kind(&path)? { Source::Directory(path) } else { Source::File(path) })
         }
     }
 }

@@ -7,13 +7,15 @@ use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
 use super::{
-    Global, Machine, Source, argument, digest, glob, missing, missing_queue, refuse_in_source, refuse_nested,
-    s3_server, state_directory, text, working,
+    Global, argument, digest, glob, missing, missing_queue, refuse_in_source, refuse_nested, s3_server, source,
+    state_directory, text, working,
 };
 use crate::error::UserError;
 use crate::job::Location;
 use crate::job::suffix::Suffix;
 use crate::processor::codec::Chain;
+use crate::runtime::machine::Machine;
+use crate::submit::discover::Source;
 
 /// How `submit` writes its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +72,7 @@ impl SubmitConfig {
     pub fn resolve(layers: &Layers, source: &str, machine: &Machine) -> Result<Self, UserError> {
         let mut global = Global::resolve(layers)?;
         let read = Reading { layers, machine };
-        let source = Source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
+        let source = source::read(source, &machine.directory).map_err(|wrong| argument("SOURCE", source, wrong))?;
         let queue = read.one("queue", values::queue)?.ok_or_else(|| missing_queue("submit"))?;
         let input = match (&source, read.prefix("input")?) {
             (Source::Prefix(_) | Source::Named(_) | Source::Object(_), Some(_)) => {

@@ -55,7 +55,7 @@ fn cores() -> f64 {
     static CORES: OnceLock<f64> = OnceLock::new();
     *CORES.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        crate::config::cpu_quota(Path::new("/")).map_or(cores, |quota| quota.min(cores.max(quota.ceil())))
+        crate::runtime::machine::cpu_quota(Path::new("/")).map_or(cores, |quota| quota.min(cores.max(quota.ceil())))
     })
 }
 

@@ -13,11 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
-use crate::config::Source;
 use crate::error::ServiceError;
 use crate::job::Location;
 use crate::services::store::{ObjectInfo, ObjectStore};
-use crate::submit::discover::{AHEAD, Found, Place, Select};
+use crate::submit::discover::{AHEAD, Found, Place, Select, Source};
 
 /// Objects beside a folder that are counted before it, and again behind it: ten pages of ListObjectsV2 each, so that a
 /// slash that was forgotten costs a second and not a listing of the bucket.

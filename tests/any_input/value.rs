@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use batchpipe::config::{Layers, Machine, RunConfig, SLACK, Typed, values};
+use batchpipe::config::{Layers, RunConfig, SLACK, Typed, values};
 use batchpipe::job::Location;
+use batchpipe::runtime::machine::Machine;
 
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(12 * 60 * 60);

@@ -2,12 +2,13 @@
 
 use crate::cli::output;
 use crate::cli::survey::Surveyed;
-use crate::config::{Source, SubmitConfig};
+use crate::config::SubmitConfig;
 use crate::error::{Exit, Stage, UserError};
 use crate::observe::Screen;
 use crate::observe::words::{self, things};
 use crate::stop::circuit::Tripped;
 use crate::submit::Submitted;
+use crate::submit::discover::Source;
 
 /// Says what would be sent, and sends nothing.
 pub(super) fn dry_run(config: &SubmitConfig, surveyed: &Surveyed) -> Result<Exit, UserError> {

@@ -1,6 +1,8 @@
 //! What wins over what, and how mistakes are told. In rooms of their own: what is refused, and what the limits come to.
 
 use super::*;
+use crate::runtime::machine::Machine;
+use crate::submit::discover::Source;
 
 mod limits;
 mod refused;

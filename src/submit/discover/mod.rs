@@ -13,7 +13,6 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use tokio::sync::mpsc;
 use walkdir::WalkDir;
 
-use crate::config::Source;
 use crate::error::UserError;
 use crate::job::Location;
 use crate::services::store::local::is_reserved;
@@ -30,6 +29,26 @@ pub(crate) const AHEAD: usize = 1_000;
 
 /// Our own folder below a destination; never an input.
 pub const OWN_FOLDER: &str = ".batchpipe";
+
+/// What is to be submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Every file below a directory.
+    Directory(PathBuf),
+    /// One file.
+    File(PathBuf),
+    /// The names on standard input, one a line.
+    Names,
+    /// The names in a file, one a line.
+    List(PathBuf),
+    /// The objects under a prefix in S3.
+    Prefix(Location),
+    /// A place in S3 without a slash at its end: the folder of that name or, if nothing is in it, the object. Only the store
+    /// can tell ([`settle`](crate::submit::prefix::settle)).
+    Named(Location),
+    /// One object in S3.
+    Object(Location),
+}
 
 /// A file or object to submit.
 #[derive(Clone, Debug)]

@@ -18,12 +18,12 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::{AHEAD, Found, Place, Select, look};
-use crate::config::Source;
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::record::Meters;
 use crate::services::retry::{Call, Retry};
 use crate::services::store::ObjectStore;
+use crate::submit::discover::Source;
 use crate::submit::own_places::Look;
 
 /// The longest name that is read: a path has 4,095 bytes at the most (`PATH_MAX`), an object's URI some 1,100.
