@@ -1,10 +1,54 @@
-//! What becomes of the end of a name: the endings of compressed files come off, others go on.
+//! What becomes of the end of a name, and which formats it tells: the endings of compressed files come off, others go on.
 //!
 //! Made by a [`Chain`](crate::processor::codec::Chain) from its steps, or by `--output-suffix`; used by the operator's
 //! [`Rules`](crate::job::message::Rules). Pure, so that every delivery of a message, on any worker, writes the same
 //! key.
 
-use crate::processor::codec::Codec;
+/// A compression format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// bzip2.
+    Bzip2,
+    /// xz, and on reading the older `.lzma`.
+    Xz,
+    /// RFC 7932. It has no magic bytes: only a name tells it.
+    Brotli,
+    /// The LZ4 frame format.
+    Lz4,
+}
+
+impl Codec {
+    /// Every format.
+    pub const ALL: [Self; 6] = [Self::Gzip, Self::Zstd, Self::Bzip2, Self::Xz, Self::Brotli, Self::Lz4];
+
+    /// The word in a chain.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Brotli => "brotli",
+            Self::Lz4 => "lz4",
+        }
+    }
+
+    /// What the name of a file in this format ends in.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+            Self::Bzip2 => ".bz2",
+            Self::Xz => ".xz",
+            Self::Brotli => ".br",
+            Self::Lz4 => ".lz4",
+        }
+    }
+}
 
 /// How a key is renamed.
 ///

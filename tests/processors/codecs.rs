@@ -3,7 +3,8 @@
 use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use batchpipe::processor::codec::{Chain, Codec, Limits};
+use batchpipe::job::suffix::Codec;
+use batchpipe::processor::codec::{Chain, Limits};
 use batchpipe::record::Notices;
 use batchpipe::{ProcessError, Processor};
 

@@ -17,8 +17,8 @@ use futures::io::AllowStdIo;
 use super::members::{Members, Padded};
 use super::memory::{FULL_DECODER, brotli_window, zstd_window};
 use super::pull::{Buffered, Ready, Source, always_ready};
-use super::step::Codec;
 use crate::job::suffix;
+use crate::job::suffix::Codec;
 
 /// How far a decoder may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The steps that only ever fail when what they read fails: the encoders and the digest.
 
+use crate::job::suffix::Codec;
 use std::io::{self, BufRead, Read};
 
 use async_compression::Level;
@@ -10,7 +11,6 @@ use sha2::{Digest, Sha256};
 use super::context::Contexts;
 use super::frame::Frame;
 use super::pull::{Buffered, Ready, Source, always_ready};
-use super::step::Codec;
 
 /// Compresses `source`, which has `size` bytes if that is known. Formats whose checksum is optional get one: a damaged
 /// object must not decompress.

@@ -6,7 +6,8 @@
 //! there the bound comes first ([`Limits::decoder_bytes`](super::Limits)), and data that asks for more is refused.
 
 use super::frame::WHOLE;
-use super::step::{Codec, Step};
+use super::step::Step;
+use crate::job::suffix::Codec;
 use crate::link;
 
 const KIB: u64 = 1 << 10;

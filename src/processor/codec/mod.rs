@@ -21,11 +21,11 @@ mod memory;
 mod pull;
 mod step;
 
-use crate::job::suffix::Suffix;
+use crate::job::suffix::{Codec, Suffix};
 pub use decode::{FREE_BYTES, Limits, MAX_RATIO};
 pub use memory::{FULL_DECODER, LEAST_DECODER};
+pub use step::Step;
 pub(crate) use step::nearest;
-pub use step::{Codec, Step};
 
 use context::Contexts;
 use decode::Format;

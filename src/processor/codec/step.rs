@@ -6,52 +6,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::error::UserError;
-
-/// A compression format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 8878.
-    Zstd,
-    /// bzip2.
-    Bzip2,
-    /// xz, and on reading the older `.lzma`.
-    Xz,
-    /// RFC 7932. It has no magic bytes: only a name tells it.
-    Brotli,
-    /// The LZ4 frame format.
-    Lz4,
-}
+use crate::job::suffix::Codec;
 
 impl Codec {
-    /// Every format.
-    pub const ALL: [Self; 6] = [Self::Gzip, Self::Zstd, Self::Bzip2, Self::Xz, Self::Brotli, Self::Lz4];
-
-    /// The word in a chain.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Bzip2 => "bzip2",
-            Self::Xz => "xz",
-            Self::Brotli => "brotli",
-            Self::Lz4 => "lz4",
-        }
-    }
-
-    /// What the name of a file in this format ends in.
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::Gzip => ".gz",
-            Self::Zstd => ".zst",
-            Self::Bzip2 => ".bz2",
-            Self::Xz => ".xz",
-            Self::Brotli => ".br",
-            Self::Lz4 => ".lz4",
-        }
-    }
-
     /// The levels the format's own tool takes. Below 1, zstd's are its `--fast` ones.
     pub const fn levels(self) -> RangeInclusive<i32> {
         match self {
