@@ -11,8 +11,6 @@ pub mod codes;
 use std::fmt;
 use std::time::Duration;
 
-use crate::job::Job;
-
 /// The stages of the two flows, in order. The names are metric labels and words in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -214,6 +212,17 @@ pub enum ErrorKind {
     Disconnected,
 }
 
+/// The job that failed, as it is told: errors know no jobs and no places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedJob {
+    /// Its id.
+    pub id: String,
+    /// Where its input is; holds a name that others chose: print it escaped.
+    pub input: String,
+    /// Where its output was to go; the same holds.
+    pub output: String,
+}
+
 /// The failure of one attempt at one job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{stage} failed ({code}): {cause}", stage = .stage.as_str())]
@@ -231,7 +240,7 @@ pub struct JobError {
     /// When the processor asked to be tried again, if it did.
     pub retry_after: Option<Duration>,
     /// Which job it was, where it was one: a message may ask for several.
-    pub job: Option<Box<Job>>,
+    pub job: Option<Box<FailedJob>>,
 }
 
 /// What to tell the queue about a job.
@@ -262,8 +271,8 @@ impl JobError {
 
     /// The same failure, of this job.
     #[must_use]
-    pub fn of(self, job: Job) -> Self {
-        Self { job: Some(Box::new(job)), ..self }
+    pub fn of(self, job: impl Into<FailedJob>) -> Self {
+        Self { job: Some(Box::new(job.into())), ..self }
     }
 
     /// The one place where a failure becomes a decision.

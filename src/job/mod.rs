@@ -4,6 +4,7 @@ pub mod message;
 pub mod origin;
 pub mod suffix;
 
+use crate::error::FailedJob;
 use std::fmt;
 
 /// Where an object, or a prefix of objects, lives.
@@ -159,6 +160,12 @@ pub struct Job {
     pub args: Vec<String>,
     /// How often the message was received, this time included.
     pub attempt: u32,
+}
+
+impl From<Job> for FailedJob {
+    fn from(job: Job) -> Self {
+        Self { id: job.id, input: job.input.to_string(), output: job.output.to_string() }
+    }
 }
 
 impl Job {

@@ -117,7 +117,7 @@ fn together(first: &JobError, others: &[(usize, &JobError)]) -> JobError {
         if cause.len() > LONGEST {
             break;
         }
-        let which = error.job.as_ref().map_or_else(|| format!("record {}", place + 1), |job| named(&job.input));
+        let which = error.job.as_ref().map_or_else(|| format!("record {}", place + 1), |job| writable(&job.input));
         cause.push_str(&format!("; {} of {which}: {}", error.code, error.cause));
     }
     let stderr = first.stderr.clone().or_else(|| others.iter().find_map(|(_, error)| error.stderr.clone()));
@@ -136,8 +136,8 @@ pub fn letter(message: &Message, error: &JobError, to: &dyn JobQueue) -> Outgoin
         (MESSAGE_ID, Keep::All, message.id.clone()),
         (REASON, Keep::Head, error.cause.clone()),
         (ATTEMPT, Keep::All, message.attempt.to_string()),
-        (INPUT, Keep::All, job.map(|job| named(&job.input)).unwrap_or_default()),
-        (OUTPUT, Keep::All, job.map(|job| named(&job.output)).unwrap_or_default()),
+        (INPUT, Keep::All, job.map(|job| writable(&job.input)).unwrap_or_default()),
+        (OUTPUT, Keep::All, job.map(|job| writable(&job.output)).unwrap_or_default()),
         (GROUP, Keep::All, group.unwrap_or_default()),
         (STAGE, Keep::All, error.stage.as_str().to_owned()),
         (WORKER, Keep::All, this_worker()),
@@ -193,7 +193,12 @@ fn this_worker() -> String {
 /// A place as a letter names it. What a queue would refuse is escaped, as a list prints it, so that no two places of a message
 /// have one name.
 pub fn named(place: &Location) -> String {
-    place.to_string().chars().fold(String::new(), |mut name, character| {
+    writable(&place.to_string())
+}
+
+/// A text in which what a queue would refuse is escaped.
+fn writable(text: &str) -> String {
+    text.chars().fold(String::new(), |mut name, character| {
         if clean(character) == character {
             name.push(character)
         } else {

@@ -217,7 +217,7 @@ impl Settling {
             }
             let (id, attempt) = (&message.id, message.attempt);
             let (code, cause, stage) = (error.code, &error.cause, error.stage.as_str());
-            let input = error.job.as_ref().map(|job| tracing::field::debug(&job.input));
+            let input = error.job.as_ref().map(|job| tracing::field::display(job.input.escape_debug()));
             if error.kind == ErrorKind::Stopped {
                 tracing::info!(%code, ?id, attempt, input, ?cause, "job given back");
             } else {
