@@ -15,7 +15,7 @@ use super::service::{Service, failed};
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, ServiceError, UserError};
 use crate::job::Location;
-use crate::observe::words::things;
+use crate::runtime::words::things;
 use crate::services::aws;
 use crate::services::open::{open_queue, open_store, region_of_queue};
 use crate::services::queue::{JobQueue, Policy};

@@ -14,7 +14,7 @@ use super::service::{Service, failed};
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, UserError};
 use crate::job::Location;
-use crate::observe::words::things;
+use crate::runtime::words::things;
 use crate::services::open::open_store;
 use crate::services::store::{ObjectStore, Unfinished, Writer};
 

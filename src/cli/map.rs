@@ -28,6 +28,7 @@ use crate::observe::{self, Screen};
 use crate::pipeline::Pipeline;
 use crate::processor::scratch;
 use crate::record::Meters;
+use crate::runtime::words::things;
 use crate::services::open;
 use crate::services::queue::{Counts, JobQueue};
 use crate::services::store::ObjectStore;
@@ -153,19 +154,19 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
             format!("All {} were done before. They are in  {}", submitted.sent, shown(&config.dest))
         }
         Exit::Done if settled.skipped > 0 => {
-            let skipped = observe::words::things(settled.skipped, "output");
+            let skipped = things(settled.skipped, "output");
             let verb = if settled.skipped == 1 { "was" } else { "were" };
             format!("{skipped} {verb} there already. Look at them:  {} {}", lister(&config.dest), shown(&config.dest))
         }
         Exit::Done => {
             let done_before = match meters.before.load(Relaxed) {
                 0 => String::new(),
-                before => format!("{} more done before. ", observe::words::things(before, "file")),
+                before => format!("{} more done before. ", things(before, "file")),
             };
             format!("{done_before}Look at them:  {} {}", lister(&config.dest), shown(&config.dest))
         }
         Exit::SomeFailed if settled.rejected == 0 => {
-            let unread = observe::words::things(submitted.failed, "file");
+            let unread = things(submitted.failed, "file");
             format!("{unread} not read, see above; all others are done. To leave some out:  --exclude GLOB")
         }
         Exit::SomeFailed => format!("See what failed:  batchpipe dlq list --queue {name}"),

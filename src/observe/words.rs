@@ -1,5 +1,6 @@
 //! How numbers are written: three digits that matter, a unit a person knows.
 
+use crate::runtime::words::things;
 use std::time::Duration;
 
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -43,16 +44,6 @@ pub fn count(count: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// `1 job`, `12 jobs`: a number of things in a sentence; the word is given as it is for one.
-pub fn things(count: u64, one: &str) -> String {
-    let ending = match one {
-        _ if count == 1 => "",
-        one if one.ends_with("ch") => "es",
-        _ => "s",
-    };
-    format!("{count} {one}{ending}")
 }
 
 /// `412`, `0.3`: a number of things a second, without its unit.

@@ -10,5 +10,7 @@ pub(crate) mod heartbeat;
 pub mod machine;
 pub mod process;
 pub mod redact;
+pub(crate) mod suggest;
 pub(crate) mod sync;
 pub(crate) mod task;
+pub mod words;

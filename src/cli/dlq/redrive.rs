@@ -14,7 +14,7 @@ use crate::cli::service::{Service, failed};
 use crate::config::{Global, argument, values};
 use crate::error::codes;
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
-use crate::observe::words::things;
+use crate::runtime::words::things;
 use crate::services::open::open_queue;
 use crate::services::queue::{JobQueue, Message};
 use crate::stages::acknowledge::dead_letter::redriven;

@@ -18,7 +18,7 @@ use crate::error::{Exit, ServiceError, UserError};
 use crate::job::Location;
 use crate::job::suffix::Suffix;
 use crate::observe::Screen;
-use crate::observe::words::things;
+use crate::runtime::words::things;
 use crate::services::queue::{Counts, JobQueue};
 use crate::services::store::{ObjectInfo, ObjectStore};
 use crate::submit::Submitted;

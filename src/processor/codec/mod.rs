@@ -25,7 +25,6 @@ use crate::job::suffix::{Codec, Suffix};
 pub use decode::{FREE_BYTES, Limits, MAX_RATIO};
 pub use memory::{FULL_DECODER, LEAST_DECODER};
 pub use step::Step;
-pub(crate) use step::nearest;
 
 use context::Contexts;
 use decode::Format;

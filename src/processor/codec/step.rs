@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use crate::error::UserError;
 use crate::job::suffix::Codec;
+use crate::runtime::suggest::did_you_mean;
 
 impl Codec {
     /// The levels the format's own tool takes. Below 1, zstd's are its `--fast` ones.
@@ -155,20 +156,4 @@ fn parse_level(codec: Codec, text: &str) -> Result<i32, UserError> {
             format!("write  {name}:{}  (the default), or just  {name}", codec.default_level()),
         )
     })
-}
-
-/// "did you mean …" for the known word nearest to `word`, if one is near enough to be a slip of the fingers.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    nearest(word, known).map(|known| format!("did you mean {known:?}?"))
-}
-
-/// At most a third of the letters differ; of equally near words, the first.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = word.chars().count().div_ceil(3);
-    known
-        .into_iter()
-        .map(|known| (strsim::osa_distance(word, known), known))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
 }

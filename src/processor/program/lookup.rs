@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::UserError;
-use crate::processor::codec::nearest;
+use crate::runtime::suggest::nearest;
 
 /// Entries of PATH that are looked at for a similar name: a folder of more is not one of programs.
 const MAX_NAMES: usize = 20_000;

@@ -27,7 +27,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 
 use super::{CONNECT_TIMEOUT, TimeoutConfig, http};
 use crate::error::{Code, Exit, UserError};
-use crate::processor::codec::nearest;
+use crate::runtime::suggest::nearest;
 use crate::services::aws::AwsSettings;
 
 /// The pair of variables that hold keys.

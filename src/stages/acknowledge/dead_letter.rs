@@ -17,7 +17,7 @@ use crate::error::JobError;
 use crate::job::Location;
 use crate::job::message;
 use crate::job::origin::digest;
-use crate::observe::words::things;
+use crate::runtime::words::things;
 use crate::services::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, attribute_size};
 
 /// What the names of our attributes begin with. None of them outlives a redrive.

@@ -1,0 +1,17 @@
+//! What somebody may have meant who mistyped a word.
+
+/// "did you mean …" for the known word nearest to `word`, if one is near enough to be a slip of the fingers.
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(word, known).map(|known| format!("did you mean {known:?}?"))
+}
+
+/// At most a third of the letters differ; of equally near words, the first.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = word.chars().count().div_ceil(3);
+    known
+        .into_iter()
+        .map(|known| (strsim::osa_distance(word, known), known))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}

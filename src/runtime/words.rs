@@ -1,0 +1,11 @@
+//! Words of sentences that more than one room says.
+
+/// `1 job`, `12 jobs`: a number of things in a sentence; the word is given as it is for one.
+pub fn things(count: u64, one: &str) -> String {
+    let ending = match one {
+        _ if count == 1 => "",
+        one if one.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{count} {one}{ending}")
+}
