@@ -103,7 +103,7 @@ impl Pipeline {
         let (raw_out, raw_in) = link(&reads, &works);
         let (cooked_out, cooked_in) = link(&works, &writes);
         let tells_input = self.plan.if_exists != IfExists::Overwrite;
-        let origin = Arc::new(Origin::new(job, &self.plan.work).telling_input(tells_input));
+        let origin = Arc::new(Origin::new(job, self.plan.work.id()).telling_input(tells_input));
         let input = matches!(job.input, Location::File { .. }).then(|| job.input.clone());
         let how = Writing { condition, input, ..Writing::default() };
         let (store, to) = (Arc::clone(&self.store), job.output.clone());

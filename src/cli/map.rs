@@ -28,6 +28,7 @@ use crate::observe::{self, Screen};
 use crate::pipeline::Pipeline;
 use crate::processor::scratch;
 use crate::record::Meters;
+use crate::runtime::digest;
 use crate::runtime::words::things;
 use crate::services::open;
 use crate::services::queue::{Counts, JobQueue};
@@ -470,10 +471,9 @@ fn queue_name(config: &MapConfig) -> Result<String, UserError> {
 
 /// The journal of this source and this process: with another process everything is to be done again.
 fn open_journal(config: &MapConfig) -> Result<Arc<Journal>, UserError> {
-    use md5::Digest;
     let identity =
         format!("{:?}", (&config.source, &config.server, &config.working.process, &config.working.output_suffix));
-    let name = hex::encode(&md5::Md5::digest(identity.as_bytes())[..8]);
+    let name = digest::short(&identity);
     let path = config.state.join(format!("map-{name}.journal"));
     let owner = Owner {
         command: "map".to_owned(),

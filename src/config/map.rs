@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
-use super::{Global, Working, argument, digest, glob, refuse_nested, s3_server, source, state_directory};
+use super::{Global, Working, argument, glob, refuse_nested, s3_server, source, state_directory};
 use crate::error::UserError;
 use crate::job::Location;
+use crate::runtime::digest;
 use crate::runtime::machine::Machine;
 use crate::submit::discover::Source;
 
@@ -70,7 +71,7 @@ impl MapConfig {
         let state = match &dest {
             Location::File { path } => Path::new(path).join(crate::submit::discover::OWN_FOLDER),
             Location::S3 { .. } => {
-                let name = format!("map-{}", digest(&format!("{:?}", (from.with_slash(), &dest, &server))));
+                let name = format!("map-{}", digest::short(&format!("{:?}", (from.with_slash(), &dest, &server))));
                 state_directory(read.layers)
                     .unwrap_or_else(|| PathBuf::from(crate::submit::discover::OWN_FOLDER))
                     .join(name)

@@ -36,12 +36,6 @@ use crate::submit::own_places::lies_in;
 use reading::Reading;
 use values::Wrong;
 
-/// A short name for a text.
-fn digest(text: &str) -> String {
-    use md5::Digest;
-    hex::encode(&md5::Md5::digest(text.as_bytes())[..8])
-}
-
 const DAY: u64 = 24 * 60 * 60;
 
 const fn secs(seconds: u64) -> Duration {

@@ -7,13 +7,14 @@ use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
 use super::{
-    Global, argument, digest, glob, missing, missing_queue, refuse_in_source, refuse_nested, s3_server, source,
+    Global, argument, glob, missing, missing_queue, refuse_in_source, refuse_nested, s3_server, source,
     state_directory, text, working,
 };
 use crate::error::UserError;
 use crate::job::Location;
 use crate::job::suffix::Suffix;
 use crate::processor::codec::Chain;
+use crate::runtime::digest;
 use crate::runtime::machine::Machine;
 use crate::submit::discover::Source;
 
@@ -200,7 +201,7 @@ impl Journaling {
             Self::None => None,
             Self::File(path) => Some(path.clone()),
             Self::Own { directory, identity } => {
-                Some(directory.join(format!("submit-{}.journal", digest(&format!("{identity}\n{queue}")))))
+                Some(directory.join(format!("submit-{}.journal", digest::short(&format!("{identity}\n{queue}")))))
             }
         }
     }

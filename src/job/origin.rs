@@ -12,18 +12,16 @@
 //! another input's can say whose. No output is recognised by it. Without those settings it is not written, for the reason
 //! above.
 //!
-//! The *processor* is what [`Work::id`] calls the work, and the job's own arguments. Where one of the two is not known
+//! The *processor* is what [`Work::id`](crate::processor::Work::id) calls the work, and the job's own arguments. Where one of the two is not known
 //! (a [`Processor`](crate::Processor) without an id, a store without ETags or metadata), nothing is recognised.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use sha2::{Digest, Sha256};
 
 use crate::job::{Job, Location};
-use crate::processor::Work;
-use crate::services::store::{DATED, Version};
+use crate::runtime::digest::digest;
 
 /// The metadata that holds what the output was made from.
 pub const SOURCE: &str = "batchpipe-source";
@@ -47,8 +45,9 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
 /// A processor's name is kept as it is up to this length, so that people can read it; a digest stands for a longer one.
 const LONGEST: usize = 128;
 
-/// Bytes of a digest that are kept. With 16, two of 10^15 sources are taken for each other with a chance of 10^-9.
-const DIGEST_BYTES: usize = 16;
+/// How the ETag begins that stands for the time of the last change, where a store tells no ETag. It has the resolution of a second: it
+/// holds the ranges of one read together, and tells no two versions apart for longer.
+pub(crate) const DATED: &str = "W/modified-";
 
 /// What one output is made from.
 #[derive(Debug)]
@@ -61,9 +60,9 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of what `work` makes of the input of `job`.
-    pub fn new(job: &Job, work: &Work) -> Self {
-        let processor = work.id().map(|id| processor(&id, &job.args));
+    /// Of what the work of this name makes of the input of `job`.
+    pub fn new(job: &Job, work: Option<String>) -> Self {
+        let processor = work.map(|id| processor(&id, &job.args));
         Self { from: job.input.clone(), processor, source: OnceLock::new(), tells_input: false }
     }
 
@@ -74,8 +73,8 @@ impl Origin {
     }
 
     /// Notes which version of the input it is. An input without an ETag stays unknown.
-    pub fn found(&self, version: &Version, size: u64) {
-        if let Some(etag) = version.etag.as_ref().filter(|etag| !etag.starts_with(DATED)) {
+    pub fn found(&self, etag: Option<&str>, size: u64) {
+        if let Some(etag) = etag.filter(|etag| !etag.starts_with(DATED)) {
             // What can hold a line break comes last, so that no two sources read the same.
             self.source.get_or_init(|| digest(format!("{size}\n{etag}\n{}", self.from)));
         }
@@ -148,11 +147,6 @@ fn processor(id: &str, args: &[String]) -> String {
     }
 }
 
-/// A digest, in hexadecimal.
-pub(crate) fn digest(bytes: impl AsRef<[u8]>) -> String {
-    hex::encode(&Sha256::digest(bytes)[..DIGEST_BYTES])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,16 +159,16 @@ mod tests {
     }
 
     fn marks(key: &str, args: &[&str], etag: &str, size: u64) -> BTreeMap<String, String> {
-        let origin = Origin::new(&job(key, args), &Work::Copy);
+        let origin = Origin::new(&job(key, args), Some("copy".to_owned()));
         assert!(origin.marks().is_empty(), "nothing is known before the input was seen");
-        origin.found(&Version { etag: Some(etag.to_owned()), version_id: None }, size);
+        origin.found(Some(etag), size);
         origin.marks()
     }
 
     #[test]
     fn another_name_version_size_or_argument_is_another_origin() {
         let first = marks("a", &[], "1", 2);
-        assert_eq!((first[PROCESSOR].as_str(), first[SOURCE].len()), ("copy", 2 * DIGEST_BYTES));
+        assert_eq!((first[PROCESSOR].as_str(), first[SOURCE].len()), ("copy", 2 * crate::runtime::digest::BYTES));
         assert_eq!(first, marks("a", &[], "1", 2));
         for other in [marks("b", &[], "1", 2), marks("a", &[], "2", 2), marks("a", &[], "1", 3)] {
             assert_ne!(first[SOURCE], other[SOURCE]);
@@ -187,8 +181,8 @@ mod tests {
     #[test]
     fn an_output_is_recognised_by_both_marks_and_by_nothing_less() {
         let seen = |etag: Option<&str>| {
-            let origin = Origin::new(&job("a", &[]), &Work::Copy);
-            origin.found(&Version { etag: etag.map(str::to_owned), version_id: Some("v".to_owned()) }, 2);
+            let origin = Origin::new(&job("a", &[]), Some("copy".to_owned()));
+            origin.found(etag, 2);
             origin
         };
         let marks = seen(Some("1")).marks();
@@ -197,12 +191,8 @@ mod tests {
         assert!(!seen(None).is_same(&marks) && seen(None).marks().is_empty());
         assert!(seen(Some("W/modified-1")).marks().is_empty(), "a second is too coarse to tell versions apart");
         assert!(!seen(Some("1")).is_same(&BTreeMap::new()));
-        let unnamed =
-            Work::Filter(std::sync::Arc::new(|_: &Job, _: &mut dyn std::io::BufRead, _: &mut dyn std::io::Write| {
-                Ok(())
-            }));
-        let origin = Origin::new(&job("a", &[]), &unnamed);
-        origin.found(&Version { etag: Some("1".to_owned()), version_id: None }, 2);
+        let origin = Origin::new(&job("a", &[]), None);
+        origin.found(Some("1"), 2);
         assert!(origin.marks().is_empty() && !origin.is_same(&BTreeMap::new()));
     }
 
@@ -214,8 +204,8 @@ mod tests {
     #[test]
     fn the_input_is_told_only_where_asked_for_and_no_output_is_recognised_by_it() {
         let seen = |key: &str, tells| {
-            let origin = Origin::new(&in_bucket(key), &Work::Copy).telling_input(tells);
-            origin.found(&Version { etag: Some("1".to_owned()), version_id: None }, 2);
+            let origin = Origin::new(&in_bucket(key), Some("copy".to_owned())).telling_input(tells);
+            origin.found(Some("1"), 2);
             origin
         };
         let (old, new) = (seen("a b/ü%20", false), seen("a b/ü%20", true));
@@ -237,11 +227,14 @@ mod tests {
             let long = Job { args: vec!["x".to_owned()], ..in_bucket(&key) };
             let unnamed = "x".repeat(LONGEST);
             let mark = encoded(&long.input);
-            let sizes =
-                [(SOURCE, 2 * DIGEST_BYTES), (PROCESSOR, processor(&unnamed, &long.args).len()), (INPUT, mark.len())];
+            let sizes = [
+                (SOURCE, 2 * crate::runtime::digest::BYTES),
+                (PROCESSOR, processor(&unnamed, &long.args).len()),
+                (INPUT, mark.len()),
+            ];
             let size: usize = sizes.iter().map(|(name, value)| name.len() + value).sum();
             assert!(size <= 2048 && mark.is_ascii(), "{size}");
-            let other = Origin::new(&in_bucket("b"), &Work::Copy);
+            let other = Origin::new(&in_bucket("b"), Some("copy".to_owned()));
             let other = other.other_input(&BTreeMap::from([(INPUT.to_owned(), mark)])).unwrap();
             match other.location {
                 Some(whole) => assert_eq!(whole, long.input),

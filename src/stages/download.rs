@@ -74,7 +74,7 @@ pub async fn download(
         return Err(changed(job, size));
     }
     room.fit(size);
-    origin.found(&version, size);
+    origin.found(version.etag.as_deref(), size);
     output.announce(size).await.map_err(|gone| gone.at(Download))?;
     send(&output, first.bytes).await?;
 

@@ -99,10 +99,10 @@ impl Pipeline {
             }
             Err(error) => return Err(error),
         };
-        let origin = Origin::new(job, &self.plan.work);
+        let origin = Origin::new(job, self.plan.work.id());
         if origin.is_by_same(&output.metadata) {
             let (version, size) = self.version(job, cut).await?;
-            origin.found(&version, size);
+            origin.found(version.etag.as_deref(), size);
         }
         Ok(if origin.is_same(&output.metadata) {
             There::Same

@@ -109,7 +109,7 @@ async fn check_transfer(mut dice: Dice<'_>) {
         origin: None,
     };
     let source = Source::new(faulty, transfer, Arc::clone(&meters), &job);
-    let origin = Origin::new(&job, &Work::Copy);
+    let origin = Origin::new(&job, Work::Copy.id());
     let downloading = download(source, &room, &job, &origin, outlet);
     let (downloaded, uploaded) = tokio::join!(downloading, upload(target, &room, &cut, inlet));
     assert_eq!(downloaded.expect("it is read in the end"), size);

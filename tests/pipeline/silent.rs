@@ -42,7 +42,7 @@ async fn downloaded(size: u64, faults: &Faults) -> Result<Vec<u8>, JobError> {
         }
         all
     };
-    let (source, origin) = (Source::new(store, transfer, meters, &job), Origin::new(&job, &Work::Copy));
+    let (source, origin) = (Source::new(store, transfer, meters, &job), Origin::new(&job, Work::Copy.id()));
     let (result, all) = tokio::join!(download(source, &room, &job, &origin, outlet), reading);
     result.map(|_| all)
 }

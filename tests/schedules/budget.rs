@@ -237,7 +237,7 @@ async fn transfer(
         ..job()
     };
     // Nothing is marked here.
-    let origin = Origin::new(&job, &batchpipe::processor::Work::Copy);
+    let origin = Origin::new(&job, batchpipe::processor::Work::Copy.id());
     let target = Target {
         store: Arc::clone(&store),
         transfer: transfer.clone(),

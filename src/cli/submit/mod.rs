@@ -25,6 +25,7 @@ use crate::job::Location;
 use crate::job::message::{self, Request, encode_own, encode_sample2013};
 use crate::observe::{self, Screen};
 use crate::record::Meters;
+use crate::runtime::digest;
 use crate::services::open;
 use crate::services::queue::Outgoing;
 use crate::services::retry::Retry;
@@ -239,9 +240,7 @@ pub(super) fn item(input: &Location, output: Option<&Location>, format: Format, 
 
 /// A job's name: the same for the same object of the same batch, so that a repeat is seen to be one.
 fn job_id(batch: &str, input: &str) -> String {
-    use md5::Digest;
-    let digest = md5::Md5::digest(format!("{batch}\n{input}").as_bytes());
-    hex::encode(&digest[..8])
+    digest::short(&format!("{batch}\n{input}"))
 }
 
 /// What this command writes: never an input, should it lie in the source.

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::UserError;
-use crate::job::origin::digest;
 use crate::processor::scratch::Scratch;
 use crate::record::Notices;
+use crate::runtime::digest::digest;
 
 mod environment;
 mod group;

@@ -28,10 +28,6 @@ pub struct Version {
     pub version_id: Option<String>,
 }
 
-/// How the ETag begins that stands for the time of the last change, where a store tells no ETag. It has the resolution of a second: it
-/// holds the ranges of one read together, and tells no two versions apart for longer.
-pub(crate) const DATED: &str = "W/modified-";
-
 impl Version {
     /// Whether what was found is of this version, as far as the two tell: a weak ETag is that of a strong one with the same text
     /// (RFC 9110, 8.8.3.2), and one side without an ETag agrees with none.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use crate::error::JobError;
 use crate::job::Location;
 use crate::job::message;
-use crate::job::origin::digest;
+use crate::runtime::digest::digest;
 use crate::runtime::words::things;
 use crate::services::queue::{JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outgoing, attribute_size};
 

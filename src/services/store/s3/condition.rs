@@ -9,8 +9,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{DATED, opaque, proof};
+use super::{opaque, proof};
 use crate::error::{ServiceError, ServiceErrorKind};
+use crate::job::origin::DATED;
 use crate::services::store::{Condition, Version};
 
 /// What is asked of this server: the condition, unless it has refused one.

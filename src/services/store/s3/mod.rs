@@ -22,9 +22,10 @@ use md5::{Digest, Md5};
 
 use self::proof::Written;
 use self::upload::S3Upload;
-use super::{Condition, DATED, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing, opaque};
+use super::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing, opaque};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
+use crate::job::origin::DATED;
 use crate::runtime::redact::concealed;
 use crate::services::ServiceFuture;
 use crate::services::aws::Aws;
