@@ -6,12 +6,10 @@
 //! draining is the stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one
 //! core.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use crate::capacity::budget::Room;
@@ -20,17 +18,22 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::message::Rules;
 use crate::job::origin::Origin;
 use crate::job::{Job, Location};
+use crate::lease::Lease;
 use crate::link::link;
-use crate::processor::{Slots, Work, panics};
+use crate::processor::{Slots, Work};
 use crate::runtime::batched::Batched;
 use crate::runtime::task;
+use crate::services::queue::Message;
 use crate::services::store::{Condition, ObjectStore, Writing};
+use crate::stages::receive::group::{Finish, InOrder};
+use crate::stages::records::{Jobs, Records};
 use crate::stages::upload::orphans::Leftovers;
 use crate::stages::{
-    IfExists, Intake, Receive, Settled, Settling, Source, Target, Transfer, download, process, receive, upload,
+    Delivery, Finished, IfExists, Intake, Outputs, Receive, Settled, Settling, Source, Target, Transfer, download,
+    process, receive, upload,
 };
 use crate::stop::cancel::Cut;
-use crate::stop::refusal::Readable;
+use crate::stop::refusal::{Judge, Readable};
 
 /// What is done to each job.
 #[derive(Clone, Debug)]
@@ -76,7 +79,7 @@ impl Pipeline {
         let slots = self.intake.slots.ceiling();
         let _tuning = self.tuner.clone().map(|tuner| task::spawn(tuner.run()));
         let flow = receive(self.intake.clone(), how)
-            .map(|delivery| task::spawn(self.clone().line(delivery)))
+            .map(|delivery| task::spawn(self.clone().deliver(delivery)))
             .buffer_unordered(slots)
             .filter_map(|joined| async { joined.ok() })
             .flat_map(stream::iter)
@@ -90,14 +93,41 @@ impl Pipeline {
         settled
     }
 
+    /// One delivery: its message, and those of its group behind it. What is still to be settled is returned.
+    async fn deliver(self, delivery: Delivery) -> Vec<Finished> {
+        InOrder { settling: &self.settling, shutdown: &self.intake.shutdown, jobs: &self }.work(delivery).await
+    }
+
+    fn outputs(&self) -> Outputs<'_> {
+        Outputs {
+            store: &self.store,
+            retry: &self.plan.transfer.retry,
+            meters: &self.intake.meters,
+            rules: &self.plan.rules,
+            work: &self.plan.work,
+            if_exists: self.plan.if_exists,
+        }
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge {
+            store: &self.store,
+            retry: &self.plan.transfer.retry,
+            meters: &self.intake.meters,
+            circuit: &self.intake.circuit,
+            readable: &self.readable,
+            rules: &self.plan.rules,
+            max_receives: self.settling.max_receives,
+        }
+    }
+
+    fn records(&self) -> Records<'_, Self> {
+        let (intake, rules, job_timeout) = (&self.intake, &self.plan.rules, self.plan.job_timeout);
+        Records { intake, rules, job_timeout, judge: self.judge(), jobs: self }
+    }
+
     /// The bytes of one job: three stages joined by two links. The output appears if `condition` holds.
-    pub(crate) async fn transfer(
-        &self,
-        job: &Job,
-        condition: Condition,
-        room: &Room,
-        cut: &Cut<'_>,
-    ) -> Result<(), JobError> {
+    async fn transfer(&self, job: &Job, condition: Condition, room: &Room, cut: &Cut<'_>) -> Result<(), JobError> {
         let (meters, transfer) = (&self.intake.meters, &self.plan.transfer);
         let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
         let (raw_out, raw_in) = link(&reads, &works);
@@ -141,14 +171,32 @@ impl Pipeline {
     }
 }
 
-/// A panic is a fault of ours that this job has brought out: the job's failure, and nobody else's.
-pub(crate) async fn unless_it_panics<T>(work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+impl Finish for Pipeline {
+    async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
+        self.records().finish(message, lease, room).await
+    }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> JobError {
-    let cause = format!("a stage panicked: {}", panics::message(panic));
-    JobError::new(Stage::Process, ErrorKind::Panicked, Code(702), cause)
+impl Jobs for Pipeline {
+    async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>, again: bool) -> Result<bool, JobError> {
+        let transfer = |condition| self.transfer(&job, condition, room, cut);
+        let result = match self.plan.if_exists {
+            IfExists::Overwrite if again && Box::pin(self.outputs().is_done(&job, cut)).await => Ok(false),
+            // On the heap, as all that few jobs need (here and in the stages): a future is as long as its longest way, and is
+            // moved some times before it is at work.
+            IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
+            IfExists::Skip | IfExists::Fail => Box::pin(self.outputs().unless_done(&job, cut, transfer)).await,
+        };
+        match result {
+            Ok(done) => {
+                if done {
+                    self.readable.note(&job.input);
+                }
+                Ok(done)
+            }
+            Err(error) => Err(Box::pin(self.judge().judge_job(&job, error, cut)).await),
+        }
+    }
 }
 
 /// The furthest-upstream error that is not merely the echo of another's.

@@ -17,13 +17,16 @@
 //! Costs a HEAD of the output a job; and one of the input, only if an output of the same processor is there and the
 //! message does not say which version of the input it means.
 
-use crate::capacity::budget::Room;
+use std::sync::Arc;
+
 use crate::error::{Code, Disposition, ErrorKind, JobError, Stage};
 use crate::job::Job;
+use crate::job::message::Rules;
 use crate::job::origin::{Origin, OtherInput};
-use crate::pipeline::Pipeline;
-use crate::services::retry::Call;
-use crate::services::store::{Condition, ObjectInfo, Version};
+use crate::processor::Work;
+use crate::record::Meters;
+use crate::services::retry::{Call, Retry};
+use crate::services::store::{Condition, ObjectInfo, ObjectStore, Version};
 use crate::stop::cancel::Cut;
 
 /// What to do about an output that is there already.
@@ -50,10 +53,29 @@ enum There {
     Other(ObjectInfo, Option<OtherInput>),
 }
 
-impl Pipeline {
-    /// Does a job unless it has been done; false if there was nothing to do.
-    pub(crate) async fn unless_done(&self, job: &Job, room: &Room, cut: &Cut<'_>) -> Result<bool, JobError> {
-        let condition = match (self.look(job, cut).await?, self.plan.if_exists) {
+/// What it takes to look at inputs and outputs.
+#[derive(Clone, Copy)]
+pub(crate) struct Outputs<'a> {
+    pub(crate) store: &'a Arc<dyn ObjectStore>,
+    pub(crate) retry: &'a Retry,
+    pub(crate) meters: &'a Arc<Meters>,
+    pub(crate) rules: &'a Rules,
+    pub(crate) work: &'a Work,
+    pub(crate) if_exists: IfExists,
+}
+
+impl Outputs<'_> {
+    /// Does a job by `transfer` unless it has been done; false if there was nothing to do.
+    pub(crate) async fn unless_done<F>(
+        &self,
+        job: &Job,
+        cut: &Cut<'_>,
+        transfer: impl FnOnce(Condition) -> F,
+    ) -> Result<bool, JobError>
+    where
+        F: Future<Output = Result<(), JobError>>,
+    {
+        let condition = match (self.look(job, cut).await?, self.if_exists) {
             // The write tells which: it is refused where there is something, and takes no right to look.
             (There::Nothing | There::Unseen(_), _) => Condition::Absent,
             // For `fail` as well: it is about what others have made, not about a message that came twice.
@@ -70,8 +92,8 @@ impl Pipeline {
             }
         };
         // Boxed: three stages are too much to move about.
-        match Box::pin(self.transfer(job, condition, room, cut)).await {
-            Err(error) if error.kind == ErrorKind::Exists => match (self.look(job, cut).await?, self.plan.if_exists) {
+        match Box::pin(transfer(condition)).await {
+            Err(error) if error.kind == ErrorKind::Exists => match (self.look(job, cut).await?, self.if_exists) {
                 // Our own, the answer to which was lost, or that of a worker who has the message as well.
                 (There::Same, _) => Ok(true),
                 (There::Other(_, other), IfExists::Fail) => Err(there_already(job, other)),
@@ -88,7 +110,7 @@ impl Pipeline {
     }
 
     async fn look(&self, job: &Job, cut: &Cut<'_>) -> Result<There, JobError> {
-        let (retry, meters) = (self.plan.transfer.retry, &self.intake.meters);
+        let (retry, meters) = (self.retry, self.meters);
         let head = retry.run(meters, Call::store("head"), || self.store.head(&job.output));
         let output = match cut.or(async { head.await.map_err(|error| error.at(Stage::Upload)) }).await {
             Ok(Some(output)) => output,
@@ -99,7 +121,7 @@ impl Pipeline {
             }
             Err(error) => return Err(error),
         };
-        let origin = Origin::new(job, self.plan.work.id());
+        let origin = Origin::new(job, self.work.id());
         if origin.is_by_same(&output.metadata) {
             let (version, size) = self.version(job, cut).await?;
             origin.found(version.etag.as_deref(), size);
@@ -115,10 +137,10 @@ impl Pipeline {
     /// Whether the other input is there. One that can't be looked at counts as there: rejecting a job loses nothing. The name
     /// comes from the output, which others may have written, so no place is looked at that messages may not name.
     async fn is_there(&self, other: &OtherInput, cut: &Cut<'_>) -> Result<bool, JobError> {
-        let Some(location) = other.location.as_ref().filter(|location| self.plan.rules.allows(location)) else {
+        let Some(location) = other.location.as_ref().filter(|location| self.rules.allows(location)) else {
             return Ok(true);
         };
-        let (retry, meters) = (self.plan.transfer.retry, &self.intake.meters);
+        let (retry, meters) = (self.retry, self.meters);
         let head = retry.run(meters, Call::store("head"), || self.store.head(location));
         let head = cut.or(async { head.await.map_err(|error| error.at(Stage::Download)) }).await;
         match head {
@@ -138,7 +160,7 @@ impl Pipeline {
         }
         // A reading of no bytes: the size and the version alone.
         let asked = || self.store.get(&job.input, 0..0, &pin);
-        let reading = self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), asked);
+        let reading = self.retry.run(self.meters, Call::store("head"), asked);
         let reading = cut.or(async { reading.await.map_err(|error| error.at(Stage::Download)) }).await?;
         Ok((reading.version, job.size.unwrap_or(reading.size)))
     }

@@ -17,6 +17,7 @@ pub mod upload;
 pub use acknowledge::{Finished, Settled, Settling};
 pub use download::{Source, download};
 pub use if_exists::IfExists;
+pub(crate) use if_exists::Outputs;
 pub use process::process;
 pub use read::read;
 pub use receive::dispatch::Delivery;

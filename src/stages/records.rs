@@ -11,19 +11,24 @@
 //!
 //! Bounded: the records of a message share its slot and its room, which they use in turn, and each has `--job-timeout` for itself.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::capacity::budget::Room;
 use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::Job;
-use crate::job::message::{self, Record};
+use crate::job::message::{self, Record, Rules};
 use crate::lease::Lease;
-use crate::pipeline::{Pipeline, unless_it_panics};
+use crate::processor::panics;
 use crate::runtime::failpoint;
 use crate::services::queue::Message;
-use crate::services::store::Condition;
-use crate::stages::{Finished, IfExists, Settled};
+use crate::stages::{Finished, Intake, Settled};
 use crate::stop::cancel::Cut;
+use crate::stop::refusal::Judge;
 
 /// Records in a row that a service refused, or did not answer to, after which the rest of the message is not tried: as many as jobs
 /// in a row stop a worker (`stop/circuit.rs`).
@@ -32,7 +37,28 @@ const REFUSALS: usize = 3;
 /// What one record asks for: a job, or nothing.
 type Asked = Result<Option<Job>, JobError>;
 
-impl Pipeline {
+/// What does one job.
+pub(crate) trait Jobs: Sync {
+    /// One job; false if there was nothing to do. It may have been done before if it comes `again`.
+    fn work(
+        &self,
+        job: Job,
+        room: &Room,
+        cut: &Cut<'_>,
+        again: bool,
+    ) -> impl Future<Output = Result<bool, JobError>> + Send;
+}
+
+/// What it takes to work the records of a message.
+pub(crate) struct Records<'a, J> {
+    pub(crate) intake: &'a Intake,
+    pub(crate) rules: &'a Rules,
+    pub(crate) job_timeout: Option<Duration>,
+    pub(crate) judge: Judge<'a>,
+    pub(crate) jobs: &'a J,
+}
+
+impl<J: Jobs> Records<'_, J> {
     /// One message, from lease to result.
     pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
         let records = match unless_it_panics(async { self.asked(&message) }).await {
@@ -60,9 +86,9 @@ impl Pipeline {
                 if request.output.is_none() {
                     self.intake.meters.notices.used_output();
                 }
-                match self.plan.rules.job(&request, &message.id, message.attempt) {
+                match self.rules.job(&request, &message.id, message.attempt) {
                     Ok(job) => Ok(Some(job)),
-                    Err(error) => Err(self.own(message, &request, error)),
+                    Err(error) => Err(self.judge.judge_message(message, &request, error)),
                 }
             }
             Record::Nothing(kind) => {
@@ -111,9 +137,9 @@ impl Pipeline {
                 (Ok(Some(job)), Some(over)) => Err(over.clone().of(job)),
                 (Ok(Some(job)), None) => {
                     // One that the clock can't tell never comes.
-                    let deadline = self.plan.job_timeout.and_then(|longest| Instant::now().checked_add(longest));
+                    let deadline = self.job_timeout.and_then(|longest| Instant::now().checked_add(longest));
                     let cut = Cut { lease: Some(lease), shutdown: &self.intake.shutdown, deadline };
-                    let worked = unless_it_panics(self.work(job.clone(), room, &cut, again)).await;
+                    let worked = unless_it_panics(self.jobs.work(job.clone(), room, &cut, again)).await;
                     worked.map_err(|error| error.of(job))
                 }
             };
@@ -121,26 +147,6 @@ impl Pipeline {
             ended.push(result);
         }
         ended
-    }
-
-    /// One job; false if there was nothing to do. It may have been done before if it comes `again`.
-    async fn work(&self, job: Job, room: &Room, cut: &Cut<'_>, again: bool) -> Result<bool, JobError> {
-        let result = match self.plan.if_exists {
-            IfExists::Overwrite if again && Box::pin(self.is_done(&job, cut)).await => Ok(false),
-            // On the heap, as all that few jobs need (here and in the stages): a future is as long as its longest way, and is
-            // moved some times before it is at work.
-            IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
-            IfExists::Skip | IfExists::Fail => Box::pin(self.unless_done(&job, room, cut)).await,
-        };
-        match result {
-            Ok(done) => {
-                if done {
-                    self.readable.note(&job.input);
-                }
-                Ok(done)
-            }
-            Err(error) => Err(Box::pin(self.weigh(&job, error, cut)).await),
-        }
     }
 }
 
@@ -162,4 +168,14 @@ fn ends_all(result: &Result<bool, JobError>, in_a_row: &mut usize) -> Option<Job
         }
         _ => None,
     }
+}
+
+/// A panic is a fault of ours that this job has brought out: the job's failure, and nobody else's.
+async fn unless_it_panics<T>(work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> JobError {
+    let cause = format!("a stage panicked: {}", panics::message(panic));
+    JobError::new(Stage::Process, ErrorKind::Panicked, Code(702), cause)
 }

@@ -26,13 +26,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 
 use crate::error::{Code, ErrorKind, JobError, ServiceErrorKind, Stage};
-use crate::job::message::Request;
+use crate::job::message::{Request, Rules};
 use crate::job::{Job, Location};
-use crate::pipeline::Pipeline;
+use crate::record::Meters;
 use crate::services::queue::Message;
 use crate::services::retry::{Call, Retry};
 use crate::services::store::{ObjectStore, Version};
 use crate::stop::cancel::Cut;
+use crate::stop::circuit::Circuit;
 
 /// Folders remembered: more than a batch that is split by day or by shard mixes at one time. With one more all are
 /// forgotten, and are known again from their next job on.
@@ -85,13 +86,25 @@ impl Readable {
     }
 }
 
-impl Pipeline {
+/// What it takes to find out whose matter a failure is.
+#[derive(Clone, Copy)]
+pub(crate) struct Judge<'a> {
+    pub(crate) store: &'a Arc<dyn ObjectStore>,
+    pub(crate) retry: &'a Retry,
+    pub(crate) meters: &'a Arc<Meters>,
+    pub(crate) circuit: &'a Circuit,
+    pub(crate) readable: &'a Readable,
+    pub(crate) rules: &'a Rules,
+    pub(crate) max_receives: Option<u32>,
+}
+
+impl Judge<'_> {
     /// The error of a request that is no job here, as this worker's own matter if it may be.
-    pub(crate) fn own(&self, message: &Message, request: &Request, error: JobError) -> JobError {
-        let received_enough = self.settling.max_receives.is_some_and(|most| message.attempt >= most);
+    pub(crate) fn judge_message(&self, message: &Message, request: &Request, error: JobError) -> JobError {
+        let received_enough = self.max_receives.is_some_and(|most| message.attempt >= most);
         let lacking = match error.code {
             NO_OUTPUT => true,
-            NOT_ALLOWED => self.plan.rules.allow.is_empty() && is_on_files(request),
+            NOT_ALLOWED => self.rules.allow.is_empty() && is_on_files(request),
             _ => false,
         };
         if lacking && self.readable.is_empty() && !received_enough {
@@ -101,8 +114,8 @@ impl Pipeline {
     }
 
     /// The error of a job, as one object's matter if it is.
-    pub(crate) async fn weigh(&self, job: &Job, error: JobError, cut: &Cut<'_>) -> JobError {
-        if error.code == UNREACHABLE && self.intake.circuit.stops_rather_than_waits() {
+    pub(crate) async fn judge_job(&self, job: &Job, error: JobError, cut: &Cut<'_>) -> JobError {
+        if error.code == UNREACHABLE && self.circuit.stops_rather_than_waits() {
             self.ask_once_more(job, &error, cut).await;
             return error;
         }
@@ -149,7 +162,7 @@ impl Pipeline {
     async fn can_read(&self, object: &Location) -> bool {
         let anything = Version::default();
         let asked = || self.store.get(object, 0..0, &anything);
-        self.plan.transfer.retry.run(&self.intake.meters, Call::store("head"), asked).await.is_ok()
+        self.retry.run(self.meters, Call::store("head"), asked).await.is_ok()
     }
 
     /// Tells the circuit if the object that a job could not reach can't be asked about either.
@@ -159,9 +172,9 @@ impl Pipeline {
             Stage::Upload => &job.output,
             _ => return,
         };
-        let away = is_away(&self.store, &self.plan.transfer.retry, at);
+        let away = is_away(self.store, self.retry, at);
         if cut.or(async { Ok(away.await) }).await.is_ok_and(|away| away) {
-            self.intake.circuit.unanswered(error);
+            self.circuit.unanswered(error);
         }
     }
 }

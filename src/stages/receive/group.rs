@@ -19,25 +19,41 @@
 
 use std::iter;
 
+use super::dispatch::Delivery;
+use crate::capacity::budget::Room;
 use crate::error::{Code, ErrorKind, JobError, Stage};
-use crate::pipeline::Pipeline;
-use crate::stages::{Delivery, Finished};
-use crate::stop::shutdown::Phase;
+use crate::lease::Lease;
+use crate::services::queue::Message;
+use crate::stages::{Finished, Settling};
+use crate::stop::shutdown::{Phase, Shutdown};
 
-impl Pipeline {
+/// What does what one message asks for.
+pub(crate) trait Finish: Sync {
+    /// One message, from lease to result.
+    fn finish(&self, message: Message, lease: Lease, room: &Room) -> impl Future<Output = Finished> + Send;
+}
+
+/// Works the messages of one delivery in their order.
+pub(crate) struct InOrder<'a, J> {
+    pub(crate) settling: &'a Settling,
+    pub(crate) shutdown: &'a Shutdown,
+    pub(crate) jobs: &'a J,
+}
+
+impl<J: Finish> InOrder<'_, J> {
     /// One delivery, from lease to result: its message, and those behind it. What is still to be settled is returned.
-    pub(crate) async fn line(self, delivery: Delivery) -> Vec<Finished> {
+    pub(crate) async fn work(&self, delivery: Delivery) -> Vec<Finished> {
         let Delivery { message, lease, room, slot, behind } = delivery;
         let slot = (slot, self.intake.meters.at_work.enter());
         if !behind.is_empty() {
             room.keep();
         }
         let mut behind = behind.into_iter();
-        let mut finished = self.finish(message, lease, &room).await;
+        let mut finished = self.jobs.finish(message, lease, &room).await;
         while let Some((message, lease)) = behind.next() {
             let (before, gone) = self.settling.acknowledge_in_turn(finished).await;
             let Err(error) = self.turn(gone) else {
-                finished = Finished { before, ..self.finish(message, lease, &room).await };
+                finished = Finished { before, ..self.jobs.finish(message, lease, &room).await };
                 continue;
             };
             drop((slot, room));
@@ -53,7 +69,7 @@ impl Pipeline {
 
     /// Whether the next of a line may begin, when the one before has left the queue, or has not.
     fn turn(&self, gone: bool) -> Result<(), JobError> {
-        let (phase, circuit) = (self.intake.shutdown.phase(), &self.intake.circuit);
+        let (phase, circuit) = (self.shutdown.phase(), &self.settling.circuit);
         // A run that got as many messages as it wanted drains too, in order to work on them.
         let stops = phase == Phase::Cutting || (phase == Phase::Draining && circuit.why().is_none());
         let cause = match (gone, stops) {

@@ -7,7 +7,7 @@
 //! Bounded by the slots, twice, and by the budget. Messages of one group share a place, in a line.
 
 pub(super) mod dispatch;
-mod group;
+pub(crate) mod group;
 mod pool;
 mod prefetch;
 mod reserve;

@@ -9,7 +9,8 @@ use crate::capacity::budget::Room;
 use crate::lease::Lease;
 use crate::runtime::task;
 use crate::services::queue::Message;
-use crate::stages::{Finished, Intake, Receive, Settled, Settling, receive};
+use crate::stages::receive::group::{Finish, InOrder};
+use crate::stages::{Delivery, Finished, Intake, Receive, Settled, Settling, receive};
 
 /// In the place of batchpipe's.
 #[derive(Clone)]
@@ -29,14 +30,20 @@ impl Pipeline {
     pub async fn run(&self, how: Receive, linger: std::time::Duration) -> Settled {
         let slots = self.intake.slots.ceiling();
         let finished = receive(self.intake.clone(), how)
-            .map(|delivery| task::spawn(self.clone().line(delivery)))
+            .map(|delivery| task::spawn(self.clone().deliver(delivery)))
             .buffer_unordered(slots)
             .map(|joined| joined.expect("no line panics"))
             .flat_map(stream::iter);
         crate::acknowledged(finished, &self.settling, linger, slots).await
     }
 
-    pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
+    async fn deliver(self, delivery: Delivery) -> Vec<Finished> {
+        InOrder { settling: &self.settling, shutdown: &self.intake.shutdown, jobs: &self }.work(delivery).await
+    }
+}
+
+impl Finish for Pipeline {
+    async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
         self.jobs.finish(message, lease, room).await
     }
 }

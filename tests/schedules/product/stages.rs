@@ -9,7 +9,7 @@ mod download;
 #[path = "../../../src/stages/process.rs"]
 mod process;
 #[path = "../../../src/stages/receive/mod.rs"]
-mod receive;
+pub(crate) mod receive;
 #[path = "../../../src/stages/upload/mod.rs"]
 pub mod upload;
 
