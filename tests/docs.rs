@@ -21,6 +21,14 @@ fn read(name: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The documents by name, and the records of decisions.
+fn documents() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/decisions");
+    let records = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let records = records.map(|name| format!("docs/decisions/{name}"));
+    DOCUMENTS.into_iter().map(str::to_owned).chain(records).collect()
+}
+
 /// The links of a document, as text and target.
 fn links(document: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -36,9 +44,9 @@ fn links(document: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_link_to_a_file_leads_to_one() {
-    for name in DOCUMENTS {
-        let folder = Path::new(name).parent().unwrap_or(Path::new(""));
-        for (text, target) in links(&read(name)) {
+    for name in documents() {
+        let folder = Path::new(&name).parent().unwrap_or(Path::new(""));
+        for (text, target) in links(&read(&name)) {
             let target = target.split('#').next().unwrap_or_default();
             if target.is_empty() || target.starts_with("http") {
                 continue;
