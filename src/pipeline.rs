@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::capacity::budget::Room;
 use crate::capacity::tuner::Tuner;
-use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::error::{ErrorKind, JobError, Stage};
 use crate::job::message::Rules;
 use crate::job::origin::Origin;
 use crate::job::{Job, Location};

@@ -47,8 +47,8 @@ use crate::lease::Leases;
 use crate::pipeline::{Pipeline, Plan};
 use crate::processor::{Processor, Work};
 use crate::record::Meters;
+use crate::runtime::cpu::cpu_seconds;
 use crate::runtime::machine::Machine;
-use crate::runtime::process;
 use crate::services::aws::AwsSettings;
 use crate::services::open::{self};
 use crate::services::queue::JobQueue;
@@ -167,8 +167,8 @@ pub fn join(
     let retry = Retry::default();
     let jobs = settings.concurrency.max(1);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let tuner = (settings.most > jobs)
-        .then(|| Tuner::new(jobs, settings.most, cores, process::cpu_seconds, Arc::clone(&meters)));
+    let tuner =
+        (settings.most > jobs).then(|| Tuner::new(jobs, settings.most, cores, cpu_seconds, Arc::clone(&meters)));
     let slots = tuner.as_ref().map_or_else(|| Limit::fixed(jobs), |tuner| Arc::clone(tuner.jobs()));
     let (reads, writes) = tuner.as_ref().map(|tuner| (tuner.reads(), tuner.writes())).unwrap_or_default();
     let processors = settings.processors.max(1);

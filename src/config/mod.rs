@@ -32,6 +32,7 @@ pub use working::{Process, SLACK, SMALLEST_PART, Working};
 
 use crate::error::UserError;
 use crate::job::Location;
+use crate::submit::discover::Source;
 use crate::submit::own_places::lies_in;
 use reading::Reading;
 use values::Wrong;

@@ -97,7 +97,7 @@ impl Suffix {
 }
 
 /// Whether a name says that its file is compressed.
-pub(super) fn is_of_compressed(key: &str) -> bool {
+pub(crate) fn is_of_compressed(key: &str) -> bool {
     strip(key, None).is_some()
 }
 

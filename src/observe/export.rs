@@ -18,6 +18,7 @@ use super::{Running, Sources};
 use crate::error::Stage;
 use crate::record::metrics::{ALL, Kind};
 use crate::record::{Ended, State};
+use crate::runtime::cpu::cpu_seconds;
 use crate::runtime::{process, task};
 
 /// How often the plain numbers are copied and observations folded: each second, the finest step of any picture,

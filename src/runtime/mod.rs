@@ -5,7 +5,7 @@
 
 pub(crate) mod batched;
 pub mod cpu;
-pub(crate) mod digest;
+pub mod digest;
 pub mod failpoint;
 pub(crate) mod heartbeat;
 pub mod machine;

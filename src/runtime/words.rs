@@ -9,3 +9,14 @@ pub fn things(count: u64, one: &str) -> String {
     };
     format!("{count} {one}{ending}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_not_called_things() {
+        assert_eq!([0, 1, 2].map(|count| things(count, "job")), ["0 jobs", "1 job", "2 jobs"]);
+        assert_eq!([1, 2].map(|count| things(count, "batch")), ["1 batch", "2 batches"]);
+    }
+}

@@ -44,7 +44,7 @@ impl<J: Finish> InOrder<'_, J> {
     /// One delivery, from lease to result: its message, and those behind it. What is still to be settled is returned.
     pub(crate) async fn work(&self, delivery: Delivery) -> Vec<Finished> {
         let Delivery { message, lease, room, slot, behind } = delivery;
-        let slot = (slot, self.intake.meters.at_work.enter());
+        let slot = (slot, self.settling.meters.at_work.enter());
         if !behind.is_empty() {
             room.keep();
         }
