@@ -51,7 +51,7 @@ pub fn all() -> impl Iterator<Item = &'static Page> {
 /// The page of a code.
 ///
 /// ```
-/// use batchpipe::{codes, error::Code};
+/// use batchpipe::error::{Code, codes};
 ///
 /// assert_eq!(codes::page(Code(601)).unwrap().title, "the lease of a message was lost");
 /// assert!(codes::page(Code(999)).is_none());

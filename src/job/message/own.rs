@@ -93,7 +93,8 @@ fn read_args(fields: &Fields<'_>) -> Result<Vec<String>, JobError> {
 /// Writes a job as a message: the version first, and nothing that is absent. `format` and `nth` are not part of it.
 ///
 /// ```
-/// use batchpipe::{Location, message::{Format, Request, encode_own}};
+/// use batchpipe::Location;
+/// use batchpipe::job::message::{Format, Request, encode_own};
 ///
 /// let job = Request { size: Some(5), ..Request::new(Format::Own, Location::s3("photos", "a.jpg")) };
 /// assert_eq!(encode_own(&job), r#"{"v":1,"input":"s3://photos/a.jpg","size":5}"#);
