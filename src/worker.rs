@@ -137,6 +137,9 @@ impl Queues {
             Some(name) => Some(open::open_queue(name, aws).await?),
             None => jobs.dead_letters().await?,
         };
+        if let Some(dead_letters) = &dead_letters {
+            open::refuse_same(&**dead_letters, &*jobs, "the queue and its dead letters are the same queue")?;
+        }
         let embedded = name.starts_with("sqlite:").then_some(MAX_RECEIVES);
         let max_receives = policy.max_receives.or(embedded);
         Ok(Self { jobs, leases: open::open_queue(name, aws).await?, dead_letters, max_receives })

@@ -78,3 +78,33 @@ async fn a_redrive_that_is_killed_at_any_moment_loses_no_letter() {
     assert!(kills > KILLS / 2, "only {kills} kills");
     assert!(found.len() == LETTERS && sent <= LETTERS + kills, "{sent} messages of {LETTERS} letters");
 }
+
+#[test]
+fn dead_letters_that_are_the_queue_itself_are_refused_by_whatever_name() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(LocalQueue::open(&folder.path().join("jobs.db")).unwrap());
+    drop(LocalQueue::open(&folder.path().join("dead.db")).unwrap());
+    std::os::unix::fs::symlink("jobs.db", folder.path().join("link.db")).unwrap();
+    let itself = ["sqlite:jobs.db", "sqlite:./jobs.db", "sqlite:link.db"];
+    let told = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_batchpipe"));
+        command.args(words).env_clear().env("HOME", folder.path()).current_dir(folder.path()).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for dead in itself {
+        let run: &[&str] = &["run", "--process", "copy", "--metrics-addr", "none", "--until-empty"];
+        for command in [&["dlq", "redrive"][..], &["dlq", "list"], &["dlq", "purge", "--yes"], run] {
+            let queues = ["--queue", "sqlite:jobs.db", "--dead-letter", dead];
+            let (exit, text) = told(&[command, &queues].concat());
+            assert_eq!(exit, Some(2), "{command:?} {dead}: {text}");
+            assert!(text.starts_with("error[BP110]") && text.contains("the same queue"), "{command:?} {dead}: {text}");
+        }
+    }
+    for to in itself {
+        let words = ["dlq", "redrive", "--queue", "sqlite:dead.db", "--dead-letter", "sqlite:jobs.db", "--to", to];
+        let (exit, text) = told(&words);
+        assert_eq!(exit, Some(2), "{to}: {text}");
+        assert!(text.starts_with("error[BP110]: --to names the dead-letter queue itself"), "{to}: {text}");
+    }
+}

@@ -43,6 +43,16 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
     Ok(Arc::new(Box::pin(SqsQueue::open(&address, &aws)).await?))
 }
 
+/// Refuses two names of one queue where a message moves from the one to the other: it would come back for ever. `what` says whose
+/// names they are.
+pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result<(), UserError> {
+    if from.identity() != to.identity() {
+        return Ok(());
+    }
+    let cause = format!("a message that moves from {:?} to {:?} would come back for ever", from.name(), to.name());
+    Err(UserError::usage(110, what, cause, "name another queue"))
+}
+
 /// The region that a queue's ARN or URL names: the one to take where none is configured.
 pub fn region_of_queue(queue: &str) -> Option<String> {
     QueueAddress::parse(queue)?.region

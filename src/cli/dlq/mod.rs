@@ -16,7 +16,7 @@ use super::output::escaped;
 use super::service::{Service, failed};
 use crate::config::{Global, missing_queue, values};
 use crate::error::{Exit, UserError};
-use crate::services::open::open_queue;
+use crate::services::open::{open_queue, refuse_same};
 use crate::services::queue::JobQueue;
 
 /// Shown at the top of the help.
@@ -75,7 +75,10 @@ async fn open(context: &Context) -> Result<Queues, UserError> {
     let queue = find("queue")?.ok_or_else(|| missing_queue("dlq"))?;
     let jobs = open_queue(&queue, &context.global.aws).await?;
     if let Some(dead) = find("dead-letter")? {
-        return Ok(Queues { jobs, dead: open_queue(&dead, &context.global.aws).await? });
+        let dead = open_queue(&dead, &context.global.aws).await?;
+        // Its jobs would be shown, moved and purged as if they were dead.
+        refuse_same(&*dead, &*jobs, "--dead-letter and --queue name the same queue")?;
+        return Ok(Queues { jobs, dead });
     }
     let found = jobs.dead_letters().await;
     let dead =

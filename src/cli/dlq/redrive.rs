@@ -1,8 +1,8 @@
 //! `dlq redrive` and `dlq purge`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -14,8 +14,9 @@ use crate::cli::service::{Service, failed};
 use crate::config::{Global, argument, values};
 use crate::error::codes;
 use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::runtime::digest::digest;
 use crate::runtime::words::things;
-use crate::services::open::open_queue;
+use crate::services::open::{open_queue, refuse_same};
 use crate::services::queue::{JobQueue, Message};
 use crate::stages::acknowledge::dead_letter::redriven;
 
@@ -54,18 +55,26 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
     let other = match &args.to {
         Some(name) => {
             let name = values::queue(name).map_err(|wrong| argument("--to", name, wrong))?;
-            Some(open_queue(&name, &global.aws).await?)
+            let to = open_queue(&name, &global.aws).await?;
+            refuse_same(&*queues.dead, &*to, "--to names the dead-letter queue itself")?;
+            Some(to)
         }
         None => None,
     };
     let to = other.as_ref().unwrap_or(&queues.jobs);
     let mut letters = Letters::of(queues.dead.as_ref());
     let mut moved = Kinds::default();
+    let (mut bodies, mut came_back) = (Moved::default(), 0);
     let (mut total, mut next) = (0, Instant::now());
     while args.max.is_none_or(|max| total < max) {
         let Some(letter) = letters.next().await? else { break };
         if wanted.as_ref().is_some_and(|wanted| code(&letter) != wanted) {
             letters.keep(&letter);
+            continue;
+        }
+        if bodies.came_back(&letter) {
+            letters.keep(&letter);
+            came_back += 1;
             continue;
         }
         if args.dry_run {
@@ -78,6 +87,7 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
                 letters.give_back().await;
                 return Err(error);
             }
+            bodies.note(&letter);
         }
         total += 1;
         moved.add(code(&letter), reason(&letter));
@@ -86,12 +96,57 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
     let (from, to) = (queues.dead.name(), to.name());
     if global.json {
         let by_code: BTreeMap<&str, u64> = moved.0.iter().map(|(code, kind)| (code.as_str(), kind.count)).collect();
-        event("summary", json!({ "dry_run": args.dry_run, "moved": total, "from": from, "to": to, "codes": by_code }))?;
+        let fields = json!({ "dry_run": args.dry_run, "moved": total, "from": from, "to": to, "codes": by_code,
+            "came_back": came_back });
+        event("summary", fields)?;
         return Ok(Exit::Done);
     }
     let verb = if args.dry_run { "(dry run) would move" } else { "moved" };
     print(&format!("{verb} {} from {} to {}{moved}.\n", things(total, "message"), escaped(from), escaped(to)))?;
+    if came_back > 0 {
+        let (letters, were) = (things(came_back, "letter"), if came_back == 1 { "was" } else { "were" });
+        print(&format!(
+            "{letters} came back meanwhile, or {were} there twice, and {were} left: see  batchpipe dlq list\n"
+        ))?;
+    }
     Ok(Exit::Done)
+}
+
+/// How far the clock of a queue may be from ours: AWS refuses requests of machines whose clocks differ by more
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>).
+const CLOCKS: Duration = Duration::from_secs(5 * 60);
+
+/// The messages that this run has moved. One that a worker rejects at once comes back under a new id, and would be moved again
+/// for ever. Bounded by the letters that were moved: a digest and a time each.
+#[derive(Debug)]
+pub(super) struct Moved {
+    begun: SystemTime,
+    bodies: HashMap<String, Option<SystemTime>>,
+}
+
+impl Default for Moved {
+    fn default() -> Self {
+        Self { begun: SystemTime::now(), bodies: HashMap::new() }
+    }
+}
+
+impl Moved {
+    pub(super) fn note(&mut self, letter: &Message) {
+        self.bodies.insert(digest(&letter.body), letter.sent);
+    }
+
+    /// Whether the letter is a message that was moved before, and was sent since this run began. A message that somebody had
+    /// sent twice long ago may be dead twice.
+    pub(super) fn came_back(&self, letter: &Message) -> bool {
+        match (self.bodies.get(&digest(&letter.body)), letter.sent) {
+            (None, _) => false,
+            (Some(Some(moved)), Some(sent)) => {
+                sent > *moved && sent.checked_add(CLOCKS).is_none_or(|latest| latest >= self.begun)
+            }
+            // A queue that tells no times.
+            (Some(_), _) => true,
+        }
+    }
 }
 
 /// The letters of one code.

@@ -9,7 +9,7 @@ use crate::services::ServiceFuture;
 use crate::services::queue::local::LocalQueue;
 use crate::services::queue::{Counts, Message, Outcome, Outgoing, Policy, Receipt};
 use crate::stages::acknowledge::dead_letter;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 fn letter(code: &str, key: &str) -> Outgoing {
     let body = format!("{{\"bucket\":\"photos\",\"key\":\"{key}\"}}");
@@ -88,6 +88,90 @@ async fn purge_deletes_every_letter_and_no_job() {
     queues.jobs.send(&[letter("-", "job")]).await.unwrap();
     dlq(&["purge"], &queues).await.unwrap();
     assert_eq!((visible(queues.dead.as_ref()).await, visible(queues.jobs.as_ref()).await), (0, 1));
+}
+
+#[tokio::test]
+async fn a_letter_whose_job_fails_again_at_once_is_moved_once_and_then_left() {
+    let (_guard, mut queues) = fifteen().await;
+    queues.jobs = Arc::new(Rejecting { dead: Arc::clone(&queues.dead), sends: AtomicUsize::new(0) });
+    assert_eq!(dlq(&["redrive"], &queues).await.unwrap(), Exit::Done);
+    assert_eq!(visible(queues.dead.as_ref()).await, 15, "each came back, and is there at once");
+    assert_eq!(dlq(&["redrive", "--max", "4"], &queues).await.unwrap(), Exit::Done, "the next run moves them again");
+    assert_eq!(visible(queues.dead.as_ref()).await, 15);
+}
+
+#[test]
+fn a_message_that_was_dead_twice_long_ago_did_not_come_back() {
+    let now = SystemTime::now();
+    let ago = |seconds| now.checked_sub(Duration::from_secs(seconds));
+    let letter = |body: &str, sent| Message {
+        id: "id".to_owned(),
+        body: body.to_owned(),
+        receipt: Receipt(String::new()),
+        attempt: 1,
+        sent,
+        group: None,
+        intact: true,
+        attributes: Default::default(),
+    };
+    let mut moved = redrive::Moved::default();
+    moved.note(&letter("a", ago(7200)));
+    for (body, sent, came_back) in [
+        ("a", ago(3600), false),
+        ("a", ago(7300), false),
+        ("a", ago(0), true),
+        ("a", ago(60), true),
+        ("a", None, true),
+        ("b", ago(0), false),
+    ] {
+        assert_eq!(moved.came_back(&letter(body, sent)), came_back, "{body} {sent:?}");
+    }
+}
+
+/// A queue whose worker rejects each message at once: the message is in the dead letters again.
+#[derive(Debug)]
+struct Rejecting {
+    dead: Arc<dyn JobQueue>,
+    sends: AtomicUsize,
+}
+
+impl JobQueue for Rejecting {
+    fn name(&self) -> &str {
+        "jobs"
+    }
+
+    fn max_batch(&self) -> usize {
+        self.dead.max_batch()
+    }
+
+    fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>> {
+        assert!(self.sends.fetch_add(1, SeqCst) < 50, "the same letters are moved for ever");
+        self.dead.send(messages)
+    }
+
+    fn receive(&self, _: usize, _: Duration, _: Duration) -> ServiceFuture<'_, Vec<Message>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>> {
+        self.dead.extend(receipts, timeout)
+    }
+
+    fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>> {
+        self.dead.delete(receipts)
+    }
+
+    fn counts(&self) -> ServiceFuture<'_, Counts> {
+        self.dead.counts()
+    }
+
+    fn policy(&self) -> ServiceFuture<'_, Policy> {
+        self.dead.policy()
+    }
+
+    fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 #[tokio::test]

@@ -114,6 +114,11 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
         self.name().to_owned()
     }
 
+    /// What only this queue has, however it was named: two names of one queue have one identity.
+    fn identity(&self) -> String {
+        self.address()
+    }
+
     /// Whether it is a FIFO queue, in which every message has a group. SQS tells by the name, and so do we.
     fn is_fifo(&self) -> bool {
         self.name().ends_with(".fifo")

@@ -46,6 +46,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// (`stages/upload`).
 const SLOWEST_DISK: Duration = Duration::from_secs(15 * 60);
 
+/// What the name of a file's dead letters has behind the name of the queue.
+const LETTERS: &str = "#dead-letters";
+
 /// One queue of a SQLite file. Clones share it, in any runtime.
 ///
 /// ```
@@ -110,7 +113,7 @@ impl LocalQueue {
 
     /// The dead letters of this file, as a queue.
     fn letters(&self) -> Self {
-        Self { name: format!("{}#dead-letters", self.name), which: Which::DeadLetters, ..self.clone() }
+        Self { name: format!("{}{LETTERS}", self.name), which: Which::DeadLetters, ..self.clone() }
     }
 
     async fn wait_for_messages(
@@ -147,6 +150,13 @@ impl JobQueue for LocalQueue {
     fn address(&self) -> String {
         let path = self.name.trim_start_matches("sqlite:");
         std::path::absolute(path).map_or_else(|_no_directory| self.name.clone(), |path| path.display().to_string())
+    }
+
+    /// The file itself, which links may give other names, and the queue in the file.
+    fn identity(&self) -> String {
+        let path = self.name.trim_start_matches("sqlite:").trim_end_matches(LETTERS);
+        let file = std::fs::canonicalize(path).map_or_else(|_gone| path.to_owned(), |path| path.display().to_string());
+        format!("{file} {:?}", self.which)
     }
 
     fn keeps_groups(&self) -> bool {

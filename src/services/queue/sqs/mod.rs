@@ -252,6 +252,15 @@ impl JobQueue for SqsQueue {
         format!("{region} {}", self.url)
     }
 
+    /// The account and the name in the URL: a name and an ARN become the URL that the service tells, which may have another
+    /// host than the URL that somebody types.
+    fn identity(&self) -> String {
+        let region = self.client.config().region().map_or("", |region| region.as_ref());
+        let mut path = self.url.trim_end_matches('/').rsplit('/');
+        let (name, account) = (path.next().unwrap_or_default(), path.next().unwrap_or_default());
+        format!("{region} {account}/{name}")
+    }
+
     fn max_batch(&self) -> usize {
         MAX_BATCH
     }
