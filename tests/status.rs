@@ -323,6 +323,7 @@ fn load() -> Load {
         asked: 10.0,
         brought: Some(1.0),
         waiting: Some(1000),
+        calling: 0.1,
         receivers: 1.0,
     }
 }

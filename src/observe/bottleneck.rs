@@ -6,7 +6,8 @@
 //! `--processors`, jobs at work against their slots, deletes against as many as may be under way at once, messages against what
 //! was asked for.
 //!
-//! Where several are used up at once, the first in the order of [`bottleneck`] decides about the others. A full CPU makes jobs wait for a
+//! Where several are used up at once, the first in the order of [`bottleneck`] decides about the others. A store that throttles takes no
+//! more whatever we have, and calls that it refuses cost CPU, too; a full CPU makes jobs wait for a
 //! processor, a busy processor keeps the slots full, and full slots leave messages in the queue; none of this holds the other way round.
 //! What is left is latency: so many jobs at once, and so much time for each. More at once helps as far as slots *and* memory allow, an
 //! answer that comes sooner helps as far as jobs spend their time on it, and both no further than the processors and the CPU. What
@@ -46,6 +47,9 @@ pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
     if load.at_work < IDLE && settling < IDLE {
         return (load.receivers > 0.0).then(|| starved(load));
     }
+    if let Some(found) = throttled(load) {
+        return Some(found);
+    }
     if let Some(cpu) = load.cpu.filter(|cpu| load.fills(cpu)) {
         return Some(of_cpu(load, &cpu));
     }
@@ -53,10 +57,7 @@ pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
         let hint = "raise --processors: the CPU has time left";
         return Some(named(Stage::Process, "processors", "processor slots", hint, Some("--processors")));
     }
-    if let Some(found) = throttled(load) {
-        return Some(found);
-    }
-    if let Some(last) = last.filter(|last| last.busy >= SLOTS_FULL * load.settling) {
+    if let Some(last) = last.filter(|last| last.busy >= SLOTS_FULL * load.settling && !load.is_calling()) {
         let hint = "raise --concurrency: as many batches may be on their way";
         return Some(named(last.stage, "slots", "queue calls", hint, Some("--concurrency")));
     }
@@ -181,7 +182,8 @@ fn starved(load: &Load) -> Bottleneck {
             return named(Stage::Receive, "queue_calls", "queue calls", "raise --receivers", Some("--receivers"));
         }
         // With more slots each receive asks for more; with a nearer queue the slots that there are would be full.
-        let cause = if BATCH / load.asked >= load.room_in_slots() { "slots" } else { "queue_calls" };
+        let (larger, room) = (BATCH / load.asked, load.room_in_slots());
+        let cause = if larger >= room && room < PLAIN { "slots" } else { "queue_calls" };
         let hint = "raise --concurrency: a receive asks for as many messages as there are slots";
         return named(Stage::Receive, cause, "queue calls", hint, Some("--concurrency"));
     }

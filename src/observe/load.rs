@@ -14,7 +14,7 @@ pub(super) const CLOSE: f64 = 1.15;
 /// The same where the queue has no more: then even a few empty slots are empty for want of messages.
 const NEARLY_FULL: f64 = 1.05;
 
-/// The part of the CPU from which it counts as used up where more steps compute than there are cores.
+/// The part of the CPU from which it counts as used up where there is a step at work for each core.
 const CROWDED: f64 = 0.75;
 
 /// Jobs in a stage, or on their way, below which nothing goes on.
@@ -112,14 +112,18 @@ pub struct Load {
     pub brought: Option<f64>,
     /// Messages that wait in the queue, if it has said.
     pub waiting: Option<u64>,
+    /// The part of their time that receivers wait for an answer of the queue, and not for slots or for those who take what they bring.
+    pub calling: f64,
     /// Receivers at work, waits included.
     pub receivers: f64,
 }
 
 impl Load {
-    /// Whether the CPU is used up. Steps that come in bursts wait for a core half of the time, and leave it idle at others.
+    /// Whether the CPU is used up. Where there is a step at work for each core, some of them wait for a core at times and leave it idle
+    /// at others: when they come in bursts, and beside other programs.
     pub(super) fn fills(&self, cpu: &CpuLoad) -> bool {
-        let crowded = self.processors * self.processor_slots > cpu.cores && self.busy(Stage::Process) > cpu.cores;
+        let steps = (self.processors * self.processor_slots).min(self.busy(Stage::Process));
+        let crowded = steps >= FULL * cpu.cores;
         cpu.share() >= if crowded { CROWDED } else { FULL }
     }
 
@@ -137,6 +141,11 @@ impl Load {
 
     pub(super) fn busy(&self, stage: Stage) -> f64 {
         self.stages.iter().find(|load| load.stage == stage).map_or(0.0, |load| load.busy)
+    }
+
+    /// Whether receivers wait for the queue most of the time. Where jobs at their end are in each other's way, they don't.
+    pub(super) fn is_calling(&self) -> bool {
+        self.calling >= PLENTY
     }
 
     /// Whether the queue has more than what is asked for. One message that is asked for, and comes when somebody sends it, is all that

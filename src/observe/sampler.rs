@@ -229,8 +229,8 @@ fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
         StageLoad { stage: *stage, busy, throttled: average(then.throttled, now.throttled) }
     });
     let receivers = sources.meters.stage(Stage::Receive);
-    let answers = sources.stages().iter().position(|stage| *stage == Stage::Receive);
-    let answers = answers.map_or(0, |at| now.stages[at].items.saturating_sub(then.stages[at].items));
+    let answers_at = sources.stages().iter().position(|stage| *stage == Stage::Receive);
+    let answers = answers_at.map_or(0, |at| now.stages[at].items.saturating_sub(then.stages[at].items));
     let (asked, brought) = (now.asked.saturating_sub(then.asked), now.brought.saturating_sub(then.brought));
     let limits = sources.limits_now();
     Load {
@@ -254,6 +254,7 @@ fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
         asked: if answers > 0 { asked as f64 / answers as f64 } else { 0.0 },
         brought: (asked > 0).then(|| brought as f64 / asked as f64),
         waiting: sources.queue.latest().map(|counts| counts.visible),
+        calling: answers_at.map_or(0.0, |at| shares(&then.stages[at], &now.stages[at])[State::WaitUpstream as usize]),
         receivers: f64::from(receivers.in_progress()),
     }
 }

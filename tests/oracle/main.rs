@@ -108,6 +108,10 @@ fn the_bottleneck_named_is_the_one_whose_removal_raises_the_rate_the_most() {
     }
     let right = all.iter().filter(|judgement| judgement.right).count();
     println!("{right} of {} right; of each cause seen and right: {causes:?}", all.len());
+    if all.len() as u64 >= SEEDS {
+        let kinds = ["cpu", "processors", "memory", "slots", "latency", "queue_calls", "queue_empty", "throttled"];
+        assert!(kinds.iter().all(|kind| causes.contains_key(kind)), "a cause that no seed of so many has: {causes:?}");
+    }
     assert!(all.iter().all(|judgement| !judgement.lowered), "a setting was named that lowers the rate");
     assert!(right * 100 >= 95 * all.len(), "{right} of {} right", all.len());
 }

@@ -138,10 +138,28 @@ impl World {
         if dice.f64() < 0.15 {
             world.writes = dice.u32(20..400);
         }
+        // What is rarely the scarcest of all by chance.
+        match dice.u8(..12) {
+            0 => world = Self { writes: dice.u32(15..60), ..world.roomy() },
+            1 => world = Self { step: millis(dice.f64() * 40.0 + 10.0), cores: dice.usize(1..3), ..world.roomy() },
+            2 => world = Self { processors: dice.usize(1..4), wait: millis(100.0), ..world.roomy() },
+            _ => {}
+        }
         if dice.f64() < 0.15 {
             world.sent = Some(dice.f64() * 60.0 + 5.0);
         }
         world
+    }
+
+    /// The same with slots, memory and processors for many small jobs.
+    fn roomy(self) -> Self {
+        Self {
+            slots: self.slots.max(16),
+            memory: self.memory.max(40 * JOB),
+            processors: self.processors.max(8),
+            size: 100,
+            ..self
+        }
     }
 
     /// The same with more than enough of one thing.
