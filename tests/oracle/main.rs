@@ -18,7 +18,7 @@ use batchpipe::observe::Bottleneck;
 use world::{Thing, World};
 
 /// Seeds of a usual run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 /// Gains beyond this are all the same: a setting that is quadrupled can't bring more.
 const MOST: f64 = 3.0;
