@@ -4,7 +4,7 @@
 //! People know folders, so a SOURCE is one whether or not its slash was typed. What only begins with the same letters is
 //! beside it: it is not taken, but counted, so that nobody believes that it was.
 //!
-//! Bounded: at most [`MOST_BESIDE`] objects beside are looked at on each side of the folder.
+//! Bounded: at most `MOST_BESIDE` objects beside are looked at on each side of the folder.
 
 use std::io;
 use std::sync::Arc;

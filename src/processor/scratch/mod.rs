@@ -9,7 +9,7 @@
 //! Only names that we make are ever removed, one by one; a folder goes only when it is empty. Anything else, such as a
 //! file that a program wrote beside its `{output}`, stays where it is and is told in a warning (`left`).
 //!
-//! Bounded: one folder and one lock for each worker, the files of the jobs in flight, [`TRIES`] tries to begin.
+//! Bounded: one folder and one lock for each worker, the files of the jobs in flight, `TRIES` tries to begin.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -83,7 +83,7 @@ pub(super) fn file(extension: &str) -> String {
     format!("j-{:016x}{extension}", fastrand::u64(..))
 }
 
-/// Whether a name is one that [`file`] makes, or one that a program made of it by adding to its end.
+/// Whether a name is one that [`file()`] makes, or one that a program made of it by adding to its end.
 pub(super) fn is_file(name: &str) -> bool {
     name.strip_prefix("j-").and_then(|rest| rest.get(..16)).is_some_and(is_random)
 }

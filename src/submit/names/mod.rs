@@ -5,7 +5,7 @@
 //! takes two names for one, the second job would replace the output of the first, and both would be told as done. In a
 //! directory, too, an output can't have the name of a folder in which another is (`a` and `a/b`; in S3 both can be).
 //!
-//! Found in two walks: the first sorts digests of the outputs ([`sorted`]), so that ten million names take little memory; the
+//! Found in two walks: the first sorts digests of the outputs (`sorted.rs`), so that ten million names take little memory; the
 //! second, made only if two are equal, gives the culprits their names ([`Culprits`]). A list that can be read only once has
 //! its digests in memory instead ([`Once`]).
 

@@ -62,7 +62,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     name.eq_ignore_ascii_case(STATE) || name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Whether a name is one that [`file`] or [`directory`] makes, or that an earlier version made.
+/// Whether a name is one that [`file()`] or [`directory`] makes, or that an earlier version made.
 pub(super) fn is_staged(name: &str) -> bool {
     machine_of(name).is_some()
 }
