@@ -323,6 +323,9 @@ class Proxy:
             answer = failure(op, **rule.how)
         elif action == "empty":
             answer = Message("HTTP/1.1 200 OK", [("Content-Type", "application/x-amz-json-1.0")], b"{}")
+        elif action == "lie":
+            # Success is told, and nothing was done.
+            answer = Message("HTTP/1.1 200 OK", [("Content-Type", "application/xml")], self.chance.choice(LIES))
         else:
             if action == "flip-up" and request.body:
                 request.body = flip(request.body, self.chance)
@@ -344,6 +347,10 @@ class Proxy:
                 spoil_md5(answer, self.chance)
             if action == "duplicate":
                 self._duplicate(op, answer)
+            if action == "mute" and op.served == 200:
+                # All was done, and the answer does not say what.
+                answer.headers = answer.without("etag")
+                answer.body = answer.body[: self.chance.randrange(len(answer.body) // 2)] if answer.body else b""
             if action == "error-in-200":
                 answer.body = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We failed</Message></Error>'
         return await self._answer(op, request, answer, action, rule, reader, writer)
@@ -495,6 +502,10 @@ def flip(body, chance):
     at = chance.randrange(len(body))
     return body[:at] + bytes([body[at] ^ (1 << chance.randrange(8))]) + body[at + 1 :]
 
+
+# What stands in a success that proves nothing: nothing, a page of somebody else, and an answer that was cut or lacks its ETag.
+LIES = [b"", b"<html><body>sign in</body></html>", b'<?xml version="1.0"?><CompleteMultipartUploadResult><Loc',
+        b"<CompleteMultipartUploadResult><Location>l</Location></CompleteMultipartUploadResult>"]
 
 STATUS_WORDS = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error",
                 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}

@@ -28,6 +28,7 @@ FAULTS = {
     54: "smallest and largest settings", 55: "a thousand idle clients of the metrics", 56: "one of two workers killed again and again",
     71: "a success without proof", 72: "a store that ignores If-Match", 73: "answers without end",
     74: "listings and counts that are cut or say nothing", 75: "a status page asked for by a stranger's name",
+    76: "several records in a message, some of which fail",
 }
 
 # What needs another clock than the machine's is shown within one process, by tests that `cargo test` runs and this does not.

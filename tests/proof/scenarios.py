@@ -812,6 +812,57 @@ def two_inputs_with_one_output_keep_the_first_and_name_both(scene):
         check(scene.server.get(f"{scene.outputs}/p{number}.csv") in [scene.objects[key] for key in pair], f"the output of {pair} is wrong")
 
 
+@scenario("F71")
+def a_store_that_says_success_and_proves_nothing_spoils_and_loses_nothing(scene):
+    """A third of the writes is told as done and was not done, or was done and the answer does not say what."""
+    scene.jobs(24)
+    for number in range(4):
+        key = f"large{number}"
+        scene.put(key, scene.chance.randbytes(2 * PART + 7))
+        scene.server.send(scene.queue, [scene.message(key)])
+    lies = scene.fault("lie", "PutObject CompleteMultipartUpload", share=0.3)
+    mute = scene.fault("mute", "PutObject CreateMultipartUpload UploadPart CompleteMultipartUpload", share=0.2)
+    scene.finish()
+    check(lies.acted > 3 and mute.acted > 3, f"{lies.acted} lies and {mute.acted} answers without proof are too few to show anything")
+
+
+@scenario("F76")
+def the_records_of_a_message_are_settled_apart_and_a_redrive_works_only_what_failed(scene):
+    """Each message has four records, one of a missing object, and the first worker is killed on its way."""
+    scene.server.make_queue(scene.queue, receives=8, visibility=4)
+    missing = [f"gone{number}" for number in range(8)]
+    record = lambda key: {"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+                          "s3": {"bucket": {"name": scene.inputs}, "object": {"key": key}}}
+    bodies = []
+    for number, gone in enumerate(missing):
+        keys = [f"r{number}-{nth}" for nth in range(3)]
+        for key in keys:
+            scene.put(key, scene.chance.randbytes(1000))
+        keys.insert(scene.chance.randrange(4), gone)
+        bodies.append(json.dumps({"Records": [record(key) for key in keys]}))
+    scene.server.send(scene.queue, bodies)
+    output = ("--output", f"s3://{scene.outputs}/")
+    scene.fault("reset-after", "PutObject", share=0.1)
+    first = scene.worker(*output, name="killed")
+    scene.first("PutObject", worker="killed")
+    first.kill()
+    scene.worker("--until-empty", *output, name="second").expect(8, 90)
+    scene.whole()
+    letters = scene.letters()
+    held = [record["s3"]["object"]["key"] for body, _ in letters for record in json.loads(body)["Records"]]
+    # A kill between the letter and the delete leaves a second letter of one message.
+    check(set(held) == set(missing) and len(held) <= len(missing) + 8, f"the letters hold {held}")
+    check(all(facts.get("batchpipe-code") == "BP301" for _, facts in letters), f"{letters}")
+    for key in missing:
+        scene.put(key, scene.chance.randbytes(1000))
+    before = len(scene.ops("PutObject"))
+    scene.server.send(scene.queue, [body for body, _ in letters])
+    scene.worker("--until-empty", *output, name="third").expect(0, 90)
+    scene.whole()
+    again = {op.key.split("/")[-1] for op in scene.ops("PutObject")[before:]}
+    check(again == set(missing), f"a redrive wrote {sorted(again)}")
+
+
 @scenario("F32")
 def an_object_replaced_while_it_is_read_never_becomes_a_mixture(scene):
     scene.jobs(1, size=3 * PART)
