@@ -51,6 +51,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
     let year = Duration::from_secs(366 * 24 * 60 * 60);
     let age = values::duration(&args.older_than, Duration::ZERO, year, 110)
         .map_err(|wrong| crate::config::argument("--older-than", &args.older_than, wrong))?;
+    super::service::endpoints([&place])?;
     let roots = match &place {
         Location::File { path } => vec![path.into()],
         Location::S3 { .. } => Vec::new(),

@@ -74,6 +74,7 @@ pub struct Args {
 /// Processes everything there is.
 pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let aws = &config.global.aws;
+    service::endpoints([&input(&config.source), &config.dest])?;
     let select = Select::new(&config.include, &config.exclude)?;
     let meters = Arc::new(Meters::default());
     let (work, suffix) = assemble::work(&config.working, aws, &meters)?;

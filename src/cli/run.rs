@@ -113,6 +113,8 @@ fn tell(config: &RunConfig, meters: &Meters) {
 async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
     let (working, aws) = (&config.working, &config.global.aws);
     let meters = Arc::new(Meters::default());
+    // Messages may name places in S3, whatever the queue and the output are.
+    crate::services::aws::refuse_secrets()?;
     let (work, suffix) = assemble::work(working, aws, &meters)?;
     let opened = Queues::open(&config.queue, config.dead_letter.as_deref(), aws).await;
     let mut queues = opened.map_err(|error| match error {

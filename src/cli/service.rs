@@ -7,9 +7,12 @@ use futures::StreamExt;
 use nix::unistd::AccessFlags;
 
 use super::output::escaped;
-use crate::error::{Exit, NO_ANSWER, NO_PROOF, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{
+    BAD_ENDPOINT, Exit, NO_ANSWER, NO_PROOF, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError,
+};
 use crate::job::Location;
 use crate::record::Meters;
+use crate::services::aws;
 use crate::services::retry::{Call, Retry};
 use crate::services::store::ObjectStore;
 use crate::submit::discover::Source;
@@ -51,6 +54,10 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
                 if signed_out { sign_in } else { "set AWS_PROFILE=<name>, or run on a machine with a role" },
             )
         }
+        _ if error.code == SECRET_ENDPOINT => (126, Exit::Usage, "take the secret out of the endpoint named above"),
+        _ if error.code == BAD_ENDPOINT => {
+            (107, Exit::Usage, "write the endpoint with its scheme, like  http://127.0.0.1:9000")
+        }
         _ if error.code == "NoRegion" => (102, Exit::Usage, "add  --region eu-west-1"),
         Credentials => (108, Exit::Credentials, "set AWS_PROFILE=<name>, or log in again:  aws sso login"),
         WrongRegion => (105, Exit::Access, "add  --region  with the region named above"),
@@ -67,6 +74,14 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
     };
     let cause = format!("{}: {}", escaped(&error.code), escaped(&error.message));
     UserError::usage(code, format!("cannot {what}"), cause, help).exit(exit)
+}
+
+/// Fails if any of the places is in S3 and an endpoint in the environment holds a password: then nothing may be asked.
+pub fn endpoints<'a>(places: impl IntoIterator<Item = &'a Location>) -> Result<(), UserError> {
+    match places.into_iter().any(|place| matches!(place, Location::S3 { .. })) {
+        true => aws::refuse_secrets(),
+        false => Ok(()),
+    }
 }
 
 /// Fails if a prefix that is to be read can't be listed: then no single object is to blame, and there is one thing to repair.

@@ -168,6 +168,11 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
             "use a profile or a role instead of pasted keys",
             Exit::Credentials,
         ),
+        126 => (
+            "an endpoint holds a user name, a password or a query",
+            "take the secret out of the endpoint named above",
+            Exit::Usage,
+        ),
         103 => ("the queue does not exist", "check its name:  aws sqs list-queues", Exit::Access),
         104 => (
             "not allowed to receive from the queue",

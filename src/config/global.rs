@@ -7,7 +7,7 @@ use super::reading::Reading;
 use super::values::{self, Wrong};
 use crate::error::UserError;
 use crate::runtime::machine::Machine;
-use crate::runtime::redact::{self, has_secret};
+use crate::runtime::redact;
 use crate::services::aws::AwsSettings;
 
 /// When colours are used.
@@ -135,8 +135,8 @@ fn region(text: &str) -> Result<String, Wrong> {
 }
 
 fn endpoint(text: &str) -> Result<String, Wrong> {
-    if has_secret(text) {
-        return Err(Wrong::new(126, redact::REFUSED, redact::INSTEAD));
+    if let Some((cause, help)) = redact::refused(text) {
+        return Err(Wrong::new(126, cause, help));
     }
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let host = rest.map(|rest| rest.split('/').next().unwrap_or(""));

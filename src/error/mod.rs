@@ -115,6 +115,12 @@ pub const NO_PROOF: &str = "NoProof";
 /// The code of a queue's answer that lacks what was asked for.
 pub const NO_ANSWER: &str = "NoAnswer";
 
+/// The code of a connection that can't be made: an endpoint holds what may be secret.
+pub const SECRET_ENDPOINT: &str = "SecretEndpoint";
+
+/// The code of a connection that can't be made: an endpoint is no URL.
+pub const BAD_ENDPOINT: &str = "BadEndpoint";
+
 /// The store's name for a write over the very file that is read.
 pub const INPUT_ITSELF: &str = "InputItself";
 
@@ -161,6 +167,7 @@ impl ServiceError {
             ServiceErrorKind::Changed => (ErrorKind::Changed, Code(302)),
             ServiceErrorKind::Exists => (ErrorKind::Exists, Code(307)),
             ServiceErrorKind::Denied => (ErrorKind::Denied, Code(106)),
+            ServiceErrorKind::Credentials if self.code == SECRET_ENDPOINT => (ErrorKind::Denied, Code(126)),
             ServiceErrorKind::Credentials => (ErrorKind::Denied, Code(108)),
             ServiceErrorKind::WrongRegion => (ErrorKind::Denied, Code(105)),
             ServiceErrorKind::Throttled => (ErrorKind::Unavailable, Code(308)),

@@ -20,9 +20,29 @@ pub const REFUSED: &str = "it holds a user name or a password, which S3 and SQS 
 pub const INSTEAD: &str = "leave out what stands before the @; keys belong in AWS_ACCESS_KEY_ID and \
      AWS_SECRET_ACCESS_KEY, or in a profile";
 
+/// Why an address of a server with a query or a fragment is refused. The SDK leaves both out, and logs them.
+const QUERY: &str = "it has a query or a fragment, which S3 and SQS have no use for, and which may be secret";
+
+/// What to do about it.
+const WITHOUT: &str = "leave out the ? or the # and all that stands behind it";
+
+/// Why the address of a server is refused, and what to do about it, if it holds what is or may be secret.
+pub fn refused(url: &str) -> Option<(&'static str, &'static str)> {
+    match () {
+        () if has_secret(url) => Some((REFUSED, INSTEAD)),
+        () if url.contains(['?', '#']) => Some((QUERY, WITHOUT)),
+        () => None,
+    }
+}
+
+/// Where the host begins, with the @ before it. The @ may be percent-encoded by mistake.
+fn end_of_user(text: &str) -> Option<usize> {
+    text.rfind('@').max(text.rfind("%40"))
+}
+
 /// The text, without the user names and passwords of the addresses in it.
 pub fn concealed(text: &str) -> Cow<'_, str> {
-    if !text.contains("://") || !text.contains('@') {
+    if !text.contains("://") || !text.contains('@') && !text.contains("%40") {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
@@ -31,7 +51,10 @@ pub fn concealed(text: &str) -> Cow<'_, str> {
         let (before, after) = rest.split_at(found + 3);
         out.push_str(before);
         rest = after;
-        if let Some(at) = after[..end_of_secret(before, after)].rfind('@') {
+        let secret = &after[..end_of_secret(before, after)];
+        // Behind the host %40 belongs to a key.
+        let host = &secret[..secret.find(['/', '?', '#']).unwrap_or(secret.len())];
+        if let Some(at) = secret.rfind('@').max(host.rfind("%40")) {
             out.push_str(HIDDEN);
             rest = &after[at..];
         }
@@ -50,19 +73,23 @@ fn end_of_secret(before: &str, after: &str) -> usize {
     after.find(ends).unwrap_or(after.len())
 }
 
-/// The value of a setting that names a server, without what stands before its host; the scheme may be missing.
+/// The value of a setting that names a server, without what stands before its host and in a query or a fragment; the scheme may be
+/// missing.
 pub fn concealed_address(text: &str) -> Cow<'_, str> {
-    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
-    match rest.rfind('@') {
-        Some(at) if scheme.is_empty() => Cow::Owned(format!("{HIDDEN}{}", &rest[at..])),
-        Some(at) => Cow::Owned(format!("{scheme}://{HIDDEN}{}", &rest[at..])),
-        None => Cow::Borrowed(text),
+    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
+    let (user, rest) = end_of_user(rest).map_or(("", rest), |at| (HIDDEN, &rest[at..]));
+    // The path of an embedded queue is no address, and may hold either sign.
+    let query = rest.find(['?', '#']).filter(|_| !text.starts_with("sqlite:"));
+    let (place, query) = query.map_or((rest, ""), |at| (&rest[..=at], HIDDEN));
+    if user.is_empty() && query.is_empty() {
+        return Cow::Borrowed(text);
     }
+    Cow::Owned(format!("{scheme}{user}{place}{query}"))
 }
 
 /// Whether a URL holds a user name or a password.
 pub fn has_secret(url: &str) -> bool {
-    concealed_address(url) != url
+    end_of_user(url.split_once("://").map_or(url, |(_, rest)| rest)).is_some()
 }
 
 /// A writer of log lines that shows no passwords. Each line comes in one piece.
@@ -103,10 +130,22 @@ mod tests {
             ("a http://u:C/A?N#ARY@h b https://u:CAN@ARY@h2", "a http://***@h b https://***@h2"),
             ("{\"url\":\"http://u:CANARY@h/\",\"to\":\"a@b\"}", "{\"url\":\"http://***@h/\",\"to\":\"a@b\"}"),
             ("socks5://u:CANARY@proxy/a@b", "socks5://***@proxy/a@b"),
+            ("`http://u:CANARY%40host:9000` was not valid", "`http://***%40host:9000` was not valid"),
+            ("http://u:CANARY%40h/a%40b", "http://***%40h/a%40b"),
         ] {
             assert_eq!(concealed(text), shown);
         }
-        for same in ["s3://bucket/a@b", "http://host/", "mail a@b", "://", "http://", "@", "é://ü"] {
+        for same in [
+            "http://host/bucket/a%40b",
+            "s3://bucket/a%40b",
+            "s3://bucket/a@b",
+            "http://host/",
+            "mail a@b",
+            "://",
+            "http://",
+            "@",
+            "é://ü",
+        ] {
             assert_eq!(concealed(same), same);
         }
     }
@@ -115,7 +154,22 @@ mod tests {
     fn a_server_is_named_without_its_password_with_and_without_a_scheme() {
         assert_eq!(concealed_address("user:CANARY@host:9000"), "***@host:9000");
         assert_eq!(concealed_address("https://user:CAN/ARY@host/1/jobs"), "https://***@host/1/jobs");
+        assert_eq!(concealed_address("http://u:CANARY%40host:9000"), "http://***%40host:9000");
+        assert_eq!(concealed_address("http://host/?token=CANARY"), "http://host/?***");
+        assert_eq!(concealed_address("host:9000#CANARY"), "host:9000#***");
+        assert_eq!(concealed_address("http://u:CANARY@host/?token=CANARY"), "http://***@host/?***");
+        assert_eq!(concealed_address("sqlite:a#b?c"), "sqlite:a#b?c");
         assert!(has_secret("http://u@h") && !has_secret("http://h:1/x") && !has_secret("jobs"));
+    }
+
+    #[test]
+    fn an_address_with_what_may_be_secret_is_refused() {
+        for secret in ["http://u@h", "http://u%40h", "u:p@h:1", "http://h/?t=1", "http://h?t", "https://h/#f"] {
+            assert!(refused(secret).is_some(), "{secret}");
+        }
+        for plain in ["http://h:1", "https://h/path/", ""] {
+            assert_eq!(refused(plain), None, "{plain}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{BAD_ENDPOINT, Exit, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
 use crate::services::aws::AwsSettings;
 use crate::services::aws::address::QueueAddress;
@@ -95,7 +95,10 @@ fn not_connected(error: &UserError) -> ServiceError {
         101 if error.what != aws::explain::NO_CREDENTIALS => (ServiceErrorKind::Credentials, "NoProfile"),
         101 => (ServiceErrorKind::Credentials, "NoCredentials"),
         102 => (ServiceErrorKind::WrongRegion, "NoRegion"),
-        _ => (ServiceErrorKind::Unavailable, "BadEndpoint"),
+        // Settled by whoever set it, as keys are: it is not asked again.
+        126 => (ServiceErrorKind::Credentials, SECRET_ENDPOINT),
+        107 if error.exit == Exit::Usage => (ServiceErrorKind::Unavailable, BAD_ENDPOINT),
+        _ => (ServiceErrorKind::Unavailable, "NoConnection"),
     };
     ServiceError::new(kind, code, format!("{}: {}", error.what, error.cause))
 }
@@ -189,9 +192,19 @@ mod tests {
         assert_eq!(open_queue("jobs", &unreachable_aws()).await.unwrap_err().code.0, 107);
     }
 
+    #[tokio::test]
+    async fn an_endpoint_with_a_password_is_everybodys_matter_and_is_not_asked_again() {
+        let aws = AwsSettings { endpoint_url: Some("http://user:CANARY@h".to_owned()), ..unreachable_aws() };
+        let error = open_store(&aws, &[]).unwrap().head(&Location::s3("bucket", "key")).await.unwrap_err();
+        assert!(!error.is_transient() && !error.message.contains("CANARY"), "{error}");
+        let told = aws::user_error(&error, aws::Subject::Read(&Location::s3("bucket", "key")), &aws);
+        assert_eq!((told.code.0, told.exit), (126, Exit::Usage), "{told}");
+        assert_eq!(error.at(crate::error::Stage::Download).code.0, 126);
+    }
+
     #[test]
     fn a_missing_connection_is_no_fault_of_a_job() {
-        for code in [101, 102, 107] {
+        for code in [101, 102, 107, 126] {
             let error = not_connected(&UserError::usage(code, "w", "c", "h"));
             let disposition = error.at(crate::error::Stage::Download).disposition();
             assert_ne!(disposition, crate::error::Disposition::Reject, "BP{code}");

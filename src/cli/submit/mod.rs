@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
+use super::service;
 use super::session::{self, Session};
 use super::survey::{self, Survey, Surveyed};
 use crate::capacity::budget::Budget;
@@ -73,6 +74,7 @@ pub struct Args {
 /// Submits everything there is.
 pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError> {
     let aws = &config.global.aws;
+    service::endpoints([&config.input].into_iter().chain(&config.output))?;
     let select = Select::new(&config.include, &config.exclude)?;
     let store = open::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
     let source = survey::settled(&config.source, &store).await?;

@@ -72,6 +72,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
     let exit = match tripped.code.0 {
         101 | 108 => Exit::Credentials,
         107 | 501 => Exit::Failed,
+        126 => Exit::Usage,
         _ => Exit::Access,
     };
     let what = match tripped.code.0 {
@@ -84,6 +85,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         301 => format!("the bucket of {} does not exist", config.input),
         105 => "the bucket or the queue is in another region".to_owned(),
         101 | 108 => "the AWS credentials are missing or have expired".to_owned(),
+        126 => "an endpoint holds a user name, a password or a query".to_owned(),
         _ => "the submit was refused".to_owned(),
     };
     let help = match tripped.code.0 {
@@ -92,6 +94,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         301 => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
         105 => "add  --region  with the region it is in",
         107 => "check the network and the endpoint",
+        126 => "take the secret out of the endpoint named above",
         317 => "check that the endpoint is SQS itself",
         501 => "make room there",
         _ => "the role needs what ops/submit-role.json holds",

@@ -234,11 +234,12 @@ pub(super) const PAGES: &[Page] = &[
     ),
     Page::new(
         126,
-        "an address holds a user name or a password",
+        "an address holds a user name, a password or a query",
         "Nothing was started, and the password was not shown.",
-        "The address of a server is written as http://user:password@host. Requests to S3 and SQS are signed with the keys of \
-        AWS and carry no password, so that it would do nothing but stand in logs and process lists.",
-        "Leave out what stands before the @. Keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile.",
+        "The address of a server is written as http://user:password@host (or with %40 for the @), or as http://host/?token=secret. \
+        Requests to S3 and SQS are signed with the keys of AWS and carry no password, no query and no fragment of the address, so \
+        that these would do nothing but stand in logs and process lists.",
+        "Leave out what stands before the @, and from the ? or the # on. Keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile.",
         "batchpipe doctor --queue jobs --endpoint-url http://127.0.0.1:9000",
     ),
     Page::new(

@@ -48,7 +48,7 @@ impl QueueAddress {
         let (scheme, rest) = url.split_once("://")?;
         let (host, path) = rest.split_once('/')?;
         let name = path.trim_end_matches('/').rsplit('/').next()?;
-        if host.is_empty() || host.contains('@') || url.contains(['?', '#']) || !is_name(name) {
+        if host.is_empty() || host.contains('@') || host.contains("%40") || url.contains(['?', '#']) || !is_name(name) {
             return None;
         }
         // The usual hosts follow from the region; any other, an interface endpoint of a private network or a local
@@ -123,9 +123,17 @@ mod tests {
 
     #[test]
     fn what_can_not_be_a_queue_is_refused() {
-        for text in
-            ["", "a b", "jobs/other", "arn:aws:s3:::bucket", "http://host", "https://u:p@host/1/jobs", "é", ".fifo"]
-        {
+        for text in [
+            "",
+            "a b",
+            "jobs/other",
+            "arn:aws:s3:::bucket",
+            "http://host",
+            "https://u:p@host/1/jobs",
+            "https://u%40host/1/jobs",
+            "é",
+            ".fifo",
+        ] {
             assert_eq!(QueueAddress::parse(text), None, "{text:?}");
         }
         assert_eq!(QueueAddress::parse(&"x".repeat(81)), None);

@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 
 use super::AwsSettings;
 use super::classify::{deepest, is_signed_out, one_line};
-use crate::error::{Code, Exit, NO_ANSWER, NO_PROOF, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, Exit, NO_ANSWER, NO_PROOF, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
 
 /// What was wanted when it failed.
@@ -37,6 +37,13 @@ pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSett
         _ if error.code == "NoRegion" => {
             (102, Exit::Usage, "no region".to_owned(), error.message.clone(), "add  --region eu-west-1".to_owned())
         }
+        _ if error.code == SECRET_ENDPOINT => (
+            126,
+            Exit::Usage,
+            format!("cannot {subject}"),
+            error.message.clone(),
+            "take the secret out of the endpoint named above".to_owned(),
+        ),
         ServiceErrorKind::Credentials if matches!(error.code.as_str(), "NoCredentials" | "NoProfile") => {
             (101, Exit::Credentials, NO_CREDENTIALS.to_owned(), error.message.clone(), credentials_help(settings))
         }

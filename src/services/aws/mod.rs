@@ -5,6 +5,7 @@
 //! over the whole process, so trying again belongs to the stages, which know what a job can wait for. The
 //! credential chain alone keeps the SDK's own retries.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -13,7 +14,7 @@ use aws_credential_types::provider::ProvideCredentials;
 use aws_types::service_config::ServiceConfigKey;
 
 use crate::error::{Exit, UserError};
-use crate::runtime::redact::{self, concealed_address, has_secret};
+use crate::runtime::redact::{self, concealed_address};
 
 pub mod address;
 mod agent;
@@ -93,6 +94,7 @@ pub async fn connect(settings: &AwsSettings) -> Result<Aws, UserError> {
 
 /// The same, in `nearby` if no region is configured: a queue's URL names one.
 pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Result<Aws, UserError> {
+    refuse_secrets()?;
     let chosen = profile::choose(settings).await?;
     let mut config = load(settings, profile::region_of(settings.region.as_deref(), chosen.as_ref())).await;
     if config.region().is_none() {
@@ -173,10 +175,7 @@ fn endpoint(
         let names = |name: &&&str| std::env::var(name).is_ok_and(|value| value == url);
         [variable, "AWS_ENDPOINT_URL"].iter().find(names).copied().unwrap_or("the profile")
     };
-    if has_secret(&url) {
-        let what = format!("the endpoint {:?} from {source} can't be used", concealed_address(&url));
-        return Err(UserError::usage(126, what, redact::REFUSED, redact::INSTEAD));
-    }
+    refuse_secret(&url, source)?;
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return Err(UserError::usage(
             107,
@@ -186,6 +185,25 @@ fn endpoint(
         ));
     }
     Ok(Some(Endpoint { url, source: source.to_owned() }))
+}
+
+/// Refuses an endpoint in the environment that holds a password: of any service, since the SDK may ask others for keys, and
+/// before anything reads it. Endpoints in a profile are looked at by [`connect`].
+pub fn refuse_secrets() -> Result<(), UserError> {
+    if std::env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_ok_and(|set| set.eq_ignore_ascii_case("true")) {
+        return Ok(());
+    }
+    let text = |(name, url): (OsString, OsString)| Some((name.into_string().ok()?, url.into_string().ok()?));
+    let mut endpoints: Vec<_> =
+        std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL")).collect();
+    endpoints.sort_unstable();
+    endpoints.iter().try_for_each(|(name, url)| refuse_secret(url, name))
+}
+
+fn refuse_secret(url: &str, source: &str) -> Result<(), UserError> {
+    let Some((cause, help)) = redact::refused(url) else { return Ok(()) };
+    let what = format!("the endpoint {:?} from {source} can't be used", concealed_address(url));
+    Err(UserError::usage(126, what, cause, help))
 }
 
 /// Finds keys, and says where they came from.
