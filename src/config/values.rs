@@ -1,7 +1,7 @@
 //! Reads single values: numbers, sizes, durations, places, queues.
 //!
 //! Every function takes the text as it was typed and says what is wrong with it and what would be right;
-//! the caller adds whose value it was. All are pure, so a table tests them. Only ASCII digits count as
+//! the caller adds whose value it was. All are pure, so a table tests them, but for a `..` in a path, which only the file system can resolve. Only ASCII digits count as
 //! digits: `４` looks like a 4 and would otherwise be read by nobody in the same way twice.
 
 use std::path::{Component, Path, PathBuf};
@@ -235,6 +235,8 @@ fn file(path: &Path, slash: bool) -> Location {
     for part in path.components() {
         match part {
             Component::ParentDir => {
+                // Behind a link, the folder above is that of where the link leads, as for the kernel.
+                parts = parts.canonicalize().unwrap_or(parts);
                 parts.pop();
             }
             Component::Normal(name) => parts.push(name),
