@@ -131,6 +131,17 @@ pub(super) fn get(
     file.seek(SeekFrom::Start(start)).map_err(|error| fault(&real, &error))?;
     let mut rest = Rest { file, path: real, version: version.clone(), left, chunks: chunks.clone() };
     let first = if left > 0 { Some(rest.chunk()?) } else { None };
+    // Files of /proc, and of some file systems in user space, are said to be empty whatever they hold.
+    if size == 0 && fill(&rest.file, &mut [0]).map_err(|error| fault(&rest.path, &error))? > 0 {
+        if rest.file.metadata().is_ok_and(|now| now.len() > 0) {
+            return Err(changed(&rest.path, "the file was written while it was read"));
+        }
+        return Err(invalid(
+            "unsized",
+            path,
+            "this file holds more bytes than the system says, so its end is not known",
+        ));
+    }
     let later = stream::try_unfold(rest, |mut rest| async move {
         if rest.left == 0 {
             return Ok(None);
