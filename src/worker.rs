@@ -54,6 +54,7 @@ use crate::services::open::{self};
 use crate::services::queue::JobQueue;
 use crate::services::retry::Retry;
 use crate::services::store::ObjectStore;
+use crate::services::store::local::Places;
 use crate::stages::upload::orphans::Leftovers;
 use crate::stages::{IfExists, Intake, Receive, Settled, Settling, Transfer};
 use crate::stop::circuit::Circuit;
@@ -298,7 +299,8 @@ impl Worker {
     pub async fn run(self) -> Result<Settled, QueuesError> {
         let queues = Queues::open(&self.queue, None, &self.aws).await?;
         let places = self.rules.allow.iter().chain(&self.rules.output);
-        let store = open::open_store(&self.aws, &roots(places))?;
+        let own = open::file_of_queue(&self.queue).into_iter().collect();
+        let store = open::open_store_at(&self.aws, Places { write: roots(places), own, ..Places::default() })?;
         let meters = Arc::new(Meters::default());
         let joined = join(&self.settings, queues, store, self.rules, self.work, meters, self.shutdown);
         let pipeline = joined.map_err(no_thread)?;

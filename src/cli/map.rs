@@ -33,7 +33,7 @@ use crate::runtime::words::things;
 use crate::services::open;
 use crate::services::queue::{Counts, JobQueue};
 use crate::services::store::ObjectStore;
-use crate::services::store::local::of_folder;
+use crate::services::store::local::{Places, of_folder};
 use crate::stages::Receive;
 use crate::stages::upload::orphans;
 use crate::stop::shutdown::Phase;
@@ -80,7 +80,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let (work, suffix) = assemble::work(&config.working, aws, &meters)?;
     // After the work directory has its folder, which may lie in the source.
     let select = select.without(own_places(&config));
-    let store = open::open_store(aws, &worker::roots([&input(&config.source), &config.dest]))?;
+    let store = open::open_store_at(aws, places(&config))?;
     let source = survey::settled(&config.source, &store).await?;
     let surveyed = look(&config, &source, &suffix, &select, &store).await?;
     let config = MapConfig { source, ..config };
@@ -189,6 +189,12 @@ fn own_places(config: &MapConfig) -> OwnPlaces {
     let scratch = scratch::folders(&config.working.work_dir);
     let folders = dest.into_iter().chain([config.state.clone()]).chain(scratch);
     config.global.log.file.iter().fold(folders.fold(OwnPlaces::default(), OwnPlaces::folder), OwnPlaces::file)
+}
+
+/// Where files are read and written. What is read is never written, or a link in DEST could lead an output over an input.
+fn places(config: &MapConfig) -> Places {
+    let (write, read) = (worker::roots([&config.dest]), worker::roots([&input(&config.source)]));
+    Places { write, read, own: config.global.log.file.iter().cloned().collect() }
 }
 
 /// How long a look at the queue takes. It is a file of ours and tells exactly what it holds, so the end need not be waited

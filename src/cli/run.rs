@@ -15,6 +15,7 @@ use crate::observe::{self, Screen};
 use crate::pipeline::Pipeline;
 use crate::record::Meters;
 use crate::services::open;
+use crate::services::store::local::Places;
 use crate::stages::Receive;
 use crate::stages::upload::orphans;
 use crate::stop::circuit::Why;
@@ -131,7 +132,10 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
         };
         tracing::warn!("the queue has no dead-letter queue: a job that always fails {what}");
     }
-    let store = open::open_store(aws, &worker::roots(config.allow.iter().chain(&config.output)))?;
+    let write = worker::roots(config.allow.iter().chain(&config.output));
+    let files = [Some(&config.queue), config.dead_letter.as_ref()].into_iter().flatten();
+    let files = files.filter_map(|queue| open::file_of_queue(queue)).chain(config.global.log.file.clone());
+    let store = open::open_store_at(aws, Places { write, own: files.collect(), ..Places::default() })?;
     if let Some(output) = &config.output {
         service::can_be_written(output)?;
         match service::answering(output, &store, &meters).await {

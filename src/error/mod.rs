@@ -124,6 +124,9 @@ pub const BAD_ENDPOINT: &str = "BadEndpoint";
 /// The store's name for a write over the very file that is read.
 pub const INPUT_ITSELF: &str = "InputItself";
 
+/// The store's name for a write over a file that the command itself needs: its queue, its journal, its log.
+pub const OWN_FILE: &str = "OwnFile";
+
 /// A failure of a queue or a store.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -178,6 +181,7 @@ impl ServiceError {
             ServiceErrorKind::NoSpace => (ErrorKind::NoSpace, Code(501)),
             ServiceErrorKind::LeaseLost => (ErrorKind::LeaseLost, Code(601)),
             ServiceErrorKind::Invalid if self.code == INPUT_ITSELF => (ErrorKind::Rejected, Code(113)),
+            ServiceErrorKind::Invalid if self.code == OWN_FILE => (ErrorKind::Rejected, Code(504)),
             ServiceErrorKind::Invalid => (ErrorKind::Rejected, Code(309)),
         };
         JobError::new(stage, kind, code, self.to_string())

@@ -1,6 +1,6 @@
 //! The ground floor: small tools that know nothing of jobs.
 //!
-//! Tasks that end with their owner, batching, locks, the machine's size, and the points at which tests kill the
+//! Tasks that end with their owner, batching, locks, the machine's size and mounts, and the points at which tests kill the
 //! program. Uses no other room.
 
 pub(crate) mod batched;
@@ -9,6 +9,7 @@ pub mod digest;
 pub mod failpoint;
 pub(crate) mod heartbeat;
 pub mod machine;
+pub(crate) mod mounts;
 pub mod process;
 pub mod redact;
 pub(crate) mod suggest;

@@ -16,7 +16,7 @@ use crate::services::aws::address::QueueAddress;
 use crate::services::queue::JobQueue;
 use crate::services::queue::local::LocalQueue;
 use crate::services::queue::sqs::SqsQueue;
-use crate::services::store::local::LocalStore;
+use crate::services::store::local::{LocalStore, Places};
 use crate::services::store::s3::S3Store;
 use crate::services::store::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
 use crate::services::{ServiceFuture, aws};
@@ -53,6 +53,11 @@ pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result
     Err(UserError::usage(110, what, cause, "name another queue"))
 }
 
+/// The file of a queue, if the queue is one.
+pub fn file_of_queue(queue: &str) -> Option<PathBuf> {
+    queue.strip_prefix("sqlite:").map(PathBuf::from)
+}
+
 /// The region that a queue's ARN or URL names: the one to take where none is configured.
 pub fn region_of_queue(queue: &str) -> Option<String> {
     QueueAddress::parse(queue)?.region
@@ -61,7 +66,12 @@ pub fn region_of_queue(queue: &str) -> Option<String> {
 /// Opens the store that every location is read from and written to, `s3:` and `file:` alike. Local files
 /// are reached only under `roots`; S3 is connected to when it is first used.
 pub fn open_store(aws: &AwsSettings, roots: &[PathBuf]) -> Result<Arc<dyn ObjectStore>, UserError> {
-    let files = LocalStore::new(roots.to_vec());
+    open_store_at(aws, Places { write: roots.to_vec(), ..Places::default() })
+}
+
+/// The same, with what may only be read, and with files that no output may replace.
+pub fn open_store_at(aws: &AwsSettings, places: Places) -> Result<Arc<dyn ObjectStore>, UserError> {
+    let files = LocalStore::of(places);
     Ok(Arc::new(AnyStore { settings: aws.clone(), s3: OnceCell::new(), files }))
 }
 

@@ -16,11 +16,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
-/// What SQLite puts beside a queue's file, after its name.
-const BESIDE_A_QUEUE: [&str; 3] = ["-wal", "-shm", "-journal"];
-
-/// What a process that receives puts there, before a number.
-const HOLDER: &str = "-holder-";
+use crate::runtime::mounts::Mounts;
+use crate::services::store::local::{both_names, is_beside_a_queue};
 
 /// What a command knows to be its own.
 #[derive(Debug, Default)]
@@ -48,19 +45,30 @@ impl OwnPlaces {
 
     /// The places as they are now, for a walk from `root`, which is never one of them.
     pub(crate) fn look(&self, root: &Path) -> Look<'_> {
+        let shown = self.shown_in(root);
         let root = fs::metadata(root).ok().map(|found| id(&found));
         let there = |path: &PathBuf| fs::metadata(path).ok().map(|found| id(&found)).filter(|id| Some(*id) != root);
-        let name = |path: &PathBuf| {
+        let name = |path: PathBuf| {
             let folder = path.parent().and_then(|parent| fs::metadata(parent).ok())?;
             Some((id(&folder), path.file_name()?.to_str()?.to_owned()))
         };
         Look {
-            folders: self.folders.iter().filter_map(there).collect(),
+            folders: self.folders.iter().chain(&shown).filter_map(there).collect(),
             files: self.files.iter().filter_map(there).collect(),
-            names: self.files.iter().filter_map(name).collect(),
+            names: self.files.iter().flat_map(|path| both_names(path)).filter_map(name).collect(),
             left_out: Mutex::default(),
             told: &self.told,
         }
+    }
+
+    /// Mounts below `root` that show what lies in a folder of ours.
+    fn shown_in(&self, root: &Path) -> Vec<PathBuf> {
+        let Ok(root) = root.canonicalize() else { return Vec::new() };
+        let mounts = Mounts::now();
+        let ours: Vec<_> = self.folders.iter().filter_map(|path| mounts.place(&path.canonicalize().ok()?)).collect();
+        let is_ours =
+            |at: &&Path| mounts.place(at).is_some_and(|place| ours.iter().any(|ours| place.below(ours).is_some()));
+        mounts.below(&root).filter(is_ours).map(Path::to_owned).collect()
     }
 }
 
@@ -99,12 +107,9 @@ impl Look<'_> {
             return true;
         }
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-        let is_beside = |ours: &str| {
-            let rest = name.strip_prefix(ours);
-            rest.is_some_and(|rest| BESIDE_A_QUEUE.contains(&rest) || rest.starts_with(HOLDER))
-        };
         self.names.iter().any(|(folder, ours)| {
-            is_beside(ours) && path.parent().is_some_and(|at| fs::metadata(at).is_ok_and(|at| id(&at) == *folder))
+            is_beside_a_queue(name, ours)
+                && path.parent().is_some_and(|at| fs::metadata(at).is_ok_and(|at| id(&at) == *folder))
         })
     }
 
@@ -133,16 +138,25 @@ impl Drop for Look<'_> {
 
 /// Whether `inner`, which need not exist yet, is `outer` or lies in it, wherever links and mounts lead.
 pub(crate) fn lies_in(inner: &Path, outer: &Path) -> bool {
-    let Ok(outer) = fs::metadata(outer) else { return false };
+    let Ok(outer_found) = fs::metadata(outer) else { return false };
     // What does not exist lies where the part that does exist leads to.
     let Some(real) = inner.ancestors().find_map(|part| part.canonicalize().ok()) else { return false };
-    real.ancestors().any(|part| fs::metadata(part).is_ok_and(|found| id(&found) == id(&outer)))
+    let is_outer = |part: &Path| fs::metadata(part).is_ok_and(|found| id(&found) == id(&outer_found));
+    real.ancestors().any(is_outer) || way_by_mounts(outer, &real).is_some()
+}
+
+/// The way from `outer` down to `inner` on the file system that both are on, where a bind mount hides it; empty if they are one.
+fn way_by_mounts(outer: &Path, inner: &Path) -> Option<PathBuf> {
+    let mounts = Mounts::now();
+    let (outer, inner) = (mounts.place(&outer.canonicalize().ok()?)?, mounts.place(&inner.canonicalize().ok()?)?);
+    inner.below(&outer).map(Path::to_owned)
 }
 
 /// The way from `outer` down to `inner`, both of which exist, with a slash at its end; `None` if `inner` does not lie in it.
 pub(crate) fn way_down(outer: &Path, inner: &Path) -> Option<String> {
     let (outer, inner) = (outer.canonicalize().ok()?, inner.canonicalize().ok()?);
-    let way = inner.strip_prefix(outer).ok()?.to_str()?;
+    let way = inner.strip_prefix(&outer).ok().map(Path::to_owned).or_else(|| way_by_mounts(&outer, &inner))?;
+    let way = way.to_str()?;
     (!way.is_empty()).then(|| format!("{way}/"))
 }
 

@@ -31,6 +31,7 @@ use crate::services::open;
 use crate::services::queue::Outgoing;
 use crate::services::retry::Retry;
 use crate::services::store::ObjectStore;
+use crate::services::store::local::Places;
 use crate::stages::Transfer;
 use crate::stages::upload::orphans::Leftovers;
 use crate::stop::circuit::Circuit;
@@ -76,7 +77,7 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let aws = &config.global.aws;
     service::endpoints([&config.input].into_iter().chain(&config.output))?;
     let select = Select::new(&config.include, &config.exclude)?;
-    let store = open::open_store(aws, &worker::roots([&config.input].into_iter().chain(&config.output)))?;
+    let store = open::open_store_at(aws, places(&config, Vec::new()))?;
     let source = survey::settled(&config.source, &store).await?;
     let naming = naming(&config, &source);
     let outside = select.clone().without(own_places(&config, ""));
@@ -89,6 +90,11 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let queue = open::open_queue(&config.queue, aws).await?;
     let journal = open_journal(&config, &queue.address())?;
     let select = select.without(own_places(&config, &queue.address()));
+    // The name of the journal is known only now.
+    let store = match &config.input {
+        Location::File { .. } => open::open_store_at(aws, places(&config, own_files(&config, &queue.address())))?,
+        Location::S3 { .. } => store,
+    };
     let batch = journal.as_ref().map_or_else(|| batch_name(&config), |journal| journal.batch().to_owned());
     let totals = surveyed.as_ref().map(|surveyed| surveyed.totals);
     let once = once(&config.source, naming, surveyed);
@@ -252,9 +258,24 @@ fn own_places(config: &SubmitConfig, queue: &str) -> OwnPlaces {
         Location::S3 { .. } => None,
     };
     let folders = [Some(&config.input), config.output.as_ref()].into_iter().flatten().filter_map(folder);
-    let queue_file = config.queue.strip_prefix("sqlite:").map(PathBuf::from);
-    let files = queue_file.into_iter().chain(config.journal.path(queue)).chain(config.global.log.file.clone());
+    let files = own_files(config, queue).into_iter();
     files.fold(folders.fold(OwnPlaces::default(), OwnPlaces::folder), OwnPlaces::file)
+}
+
+/// Files that this command needs itself.
+fn own_files(config: &SubmitConfig, queue: &str) -> Vec<PathBuf> {
+    let queue_file = open::file_of_queue(&config.queue);
+    queue_file.into_iter().chain(config.journal.path(queue)).chain(config.global.log.file.clone()).collect()
+}
+
+/// Where files are read and written: uploads go to --input, and never over a source or an output.
+fn places(config: &SubmitConfig, own: Vec<PathBuf>) -> Places {
+    let source = match &config.source {
+        Source::Directory(path) | Source::File(path) => Some(path.clone()),
+        _ => None,
+    };
+    let read = worker::roots(&config.output).into_iter().chain(source).collect();
+    Places { write: worker::roots([&config.input]), read, own }
 }
 
 fn batch_name(config: &SubmitConfig) -> String {

@@ -68,6 +68,16 @@ pub(super) const PAGES: &[Page] = &[
         "batchpipe run --queue jobs --work-dir /mnt/big -- cp {input} {output}",
     ),
     Page::new(
+        504,
+        "an output would replace a file that batchpipe itself needs",
+        "Nothing was written. The message moved to the dead letters: the same output would be refused again. All other jobs \
+        go on.",
+        "The queue (with what SQLite keeps beside it: -wal, -shm, -journal, -holder-), the journal or the log file lies in the \
+        folder that outputs go to, and an input has its name.",
+        "Keep the queue, the journal and the log outside the folder of the outputs, or give the input another name.",
+        "batchpipe run --queue sqlite:/var/lib/jobs.db --output /data/out --process zstd",
+    ),
+    Page::new(
         601,
         "the lease of a message was lost",
         "The job was stopped before it published anything. Another worker has it, or will have it; nothing is lost.",

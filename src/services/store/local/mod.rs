@@ -29,6 +29,7 @@ mod access;
 mod fault;
 mod layout;
 mod list;
+mod own;
 mod paths;
 mod read;
 mod staged;
@@ -38,6 +39,8 @@ mod upload;
 use paths::Roots;
 
 pub(crate) use access::of_folder;
+pub(crate) use own::{both_names, is_beside_a_queue};
+pub use paths::Places;
 pub(crate) use staged::is_reserved;
 
 /// The largest part of S3, so that an upload is cut alike for both
@@ -77,7 +80,12 @@ pub struct LocalStore {
 impl LocalStore {
     /// A store of what is under `roots`, which need not exist yet. A root may be a single file, to be read.
     pub fn new(roots: Vec<PathBuf>) -> Self {
-        Self { roots: Arc::new(Roots::new(roots)), chunks: read::Chunks::default() }
+        Self::of(Places { write: roots, ..Places::default() })
+    }
+
+    /// A store of files at these places.
+    pub fn of(places: Places) -> Self {
+        Self { roots: Arc::new(Roots::new(places)), chunks: read::Chunks::default() }
     }
 
     fn run<T: Send + 'static>(

@@ -5,6 +5,10 @@
 //! link: what a message asks for is the message's fault (`Invalid`, which rejects its job) and not a missing
 //! right of ours (`Denied`, which would stop the worker). Links that stay under the roots are followed.
 //!
+//! A root is written to or only read. An output goes where the innermost root above it is one that is written to, wherever
+//! links and bind mounts lead: a link among the outputs must not lead an output over an input. Nor does an output replace a
+//! file that the command itself needs (`own`).
+//!
 //! The check holds against messages, not against somebody who can write in the roots and swaps a directory for
 //! a link between the check and the use; such a person has the files already.
 
@@ -15,19 +19,39 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::fault::{fault, invalid};
+use super::own::OwnFiles;
 use super::{access, staged, staging};
 use crate::error::ServiceError;
 use crate::job::Location;
+use crate::runtime::mounts::Mounts;
 
 /// The longest name of ext4, XFS, Btrfs and APFS alike, and NAME_MAX of Linux (linux/limits.h).
 const MAX_NAME: usize = 255;
 
+/// Where a command may read and write files.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Directories to read from and write to.
+    pub write: Vec<PathBuf>,
+    /// Directories or single files to read only.
+    pub read: Vec<PathBuf>,
+    /// Files that no output may replace, wherever they are: those that the command itself needs.
+    pub own: Vec<PathBuf>,
+}
+
 /// The directories (or single files) under which everything is.
 #[derive(Debug)]
-pub(super) struct Roots(Vec<Root>);
+pub(super) struct Roots {
+    roots: Vec<Root>,
+    own: OwnFiles,
+    /// As they were when the first output was written. A mount that is made later is not seen, as a swapped directory is not.
+    mounts: OnceLock<Mounts>,
+}
 
 #[derive(Debug)]
 struct Root {
+    /// Whether outputs may be written there.
+    written: bool,
     /// As it was named, made absolute.
     path: PathBuf,
     /// Without symbolic links; known once it exists.
@@ -57,23 +81,30 @@ fn outside(path: &str) -> ServiceError {
     invalid("outside", path, "this is outside the directories that the operator allowed")
 }
 
+fn led_out(path: &str) -> ServiceError {
+    invalid("outside", path, "a link or a mount leads out of the folder that outputs go to")
+}
+
 impl Roots {
-    pub(super) fn new(roots: Vec<PathBuf>) -> Self {
+    pub(super) fn new(places: Places) -> Self {
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        Self(roots.into_iter().map(|path| Root { path: absolute(path), real: OnceLock::new() }).collect())
+        let root = |path, written| Root { written, path: absolute(path), real: OnceLock::new() };
+        let written = places.write.into_iter().map(|path| root(path, true));
+        let roots = written.chain(places.read.into_iter().map(|path| root(path, false))).collect();
+        Self { roots, own: OwnFiles::new(places.own), mounts: OnceLock::new() }
     }
 
     /// The roots whose own paths, with a slash, begin with `prefix`; none of them inside another.
     pub(super) fn beginning_with(&self, prefix: &str) -> Vec<PathBuf> {
         let begins = |path: &PathBuf| path.to_str().is_some_and(|text| format!("{text}/").starts_with(prefix));
-        let mut roots: Vec<PathBuf> = self.0.iter().map(|root| root.path.clone()).filter(begins).collect();
+        let mut roots: Vec<PathBuf> = self.roots.iter().map(|root| root.path.clone()).filter(begins).collect();
         roots.sort();
         roots.dedup_by(|later, earlier| later.starts_with(earlier));
         roots
     }
 
-    /// Checks the text of a path, and finds the root that it is under.
-    fn check<'a>(&self, path: &'a str) -> Result<(&Root, &'a Path), ServiceError> {
+    /// Checks the text of a path, and finds the root that it is under, among those that are written to if it is `to_write`.
+    fn check<'a>(&self, path: &'a str, to_write: bool) -> Result<(&Root, &'a Path), ServiceError> {
         let Some(rest) = path.strip_prefix('/') else {
             return Err(invalid("relative", path, "a local path must be absolute"));
         };
@@ -95,7 +126,8 @@ impl Roots {
                 "a name between two slashes has at most 255 bytes in a file system",
             ));
         }
-        let within = self.0.iter().filter_map(|root| Some((root, Path::new(path).strip_prefix(&root.path).ok()?)));
+        let roots = self.roots.iter().filter(|root| root.written || !to_write);
+        let within = roots.filter_map(|root| Some((root, Path::new(path).strip_prefix(&root.path).ok()?)));
         let (root, rest) = within.min_by_key(|(_, rest)| rest.as_os_str().len()).ok_or_else(|| outside(path))?;
         if rest.iter().any(|name| name.to_str().is_some_and(staged::is_reserved)) {
             return Err(invalid("reserved", path, "names like this one are batchpipe's own"));
@@ -105,12 +137,34 @@ impl Roots {
 
     /// Whether a path without symbolic links is under a root.
     pub(super) fn hold(&self, real: &Path) -> bool {
-        self.0.iter().filter_map(Root::real).any(|root| real.starts_with(root))
+        self.roots.iter().filter_map(Root::real).any(|root| real.starts_with(root))
+    }
+
+    /// Whether outputs may be written to a folder, given without symbolic links: the innermost root that it is under, by its
+    /// path and by where it is on its file system, is one that is written to.
+    fn takes_outputs(&self, folder: &Path) -> bool {
+        let reals = || self.roots.iter().filter_map(|root| Some((root.real()?, root.written)));
+        let above = reals().filter(|(root, _)| folder.starts_with(root));
+        let innermost = above.map(|(root, written)| (root.components().count(), written)).max();
+        if !innermost.is_some_and(|(_, written)| written) {
+            return false;
+        }
+        if self.roots.iter().all(|root| root.written) {
+            return true;
+        }
+        let mounts = self.mounts.get_or_init(Mounts::now);
+        let Some(place) = mounts.place(folder) else { return true };
+        let above = reals().filter_map(|(root, written)| {
+            let root = mounts.place(root)?;
+            place.below(&root).map(|_| (root.depth(), written))
+        });
+        // A disk that is mounted among the outputs is under no root by its place, and that is as good.
+        above.max().is_none_or(|(_, written)| written)
     }
 
     /// The real path of something that exists; `None` if it does not.
     pub(super) fn existing(&self, path: &str) -> Result<Option<PathBuf>, ServiceError> {
-        let (_, checked) = self.check(path)?;
+        let (_, checked) = self.check(path, false)?;
         match checked.canonicalize() {
             Ok(real) if self.hold(&real) => Ok(Some(real)),
             Ok(_) => Err(outside(path)),
@@ -122,7 +176,7 @@ impl Roots {
     /// The real path at which an object is to appear, its directory made if need be. The name itself is not followed if
     /// it is a link: it will be replaced.
     pub(super) fn destination(&self, path: &str, input: Option<&Location>) -> Result<PathBuf, ServiceError> {
-        let (root, checked) = self.check(path)?;
+        let (root, checked) = self.check(path, true)?;
         let (Some(parent), Some(name)) = (checked.parent(), checked.file_name()) else {
             return Err(outside(path));
         };
@@ -131,7 +185,12 @@ impl Roots {
             Err(error) if error.kind() == ErrorKind::NotFound => self.make(root, parent, input)?,
             Err(error) => return Err(fault(parent, &error)),
         };
-        if self.hold(&real) { Ok(real.join(name)) } else { Err(outside(path)) }
+        if !self.takes_outputs(&real) {
+            return Err(led_out(path));
+        }
+        let to = real.join(name);
+        self.own.spare(&to, path)?;
+        Ok(to)
     }
 
     /// Makes a directory under a root one component at a time, so that nothing is ever made beyond a link that leaves
@@ -148,6 +207,7 @@ impl Roots {
         let deep = below.iter().count();
         for (nth, name) in below.iter().enumerate() {
             let next = real.join(name);
+            self.own.spare(&next, &directory.to_string_lossy())?;
             // The folder that is as far above the input as this one is above the output.
             let alike = input.and_then(|input| input.ancestors().nth(deep - nth));
             match fs::DirBuilder::new().mode(access::of_folder(alike, &real)).create(&next) {
@@ -157,8 +217,8 @@ impl Roots {
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     real = next.canonicalize().map_err(|error| fault(&next, &error))?;
-                    if !self.hold(&real) {
-                        return Err(outside(&directory.to_string_lossy()));
+                    if !self.takes_outputs(&real) {
+                        return Err(led_out(&directory.to_string_lossy()));
                     }
                 }
                 Err(error) => return Err(fault(&next, &error)),
