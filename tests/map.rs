@@ -909,6 +909,14 @@ fn an_output_that_no_message_used_is_told_and_one_that_can_not_be_ends_the_start
     assert!(said.contains("--output was not used") && !folder.path().join("elsewhere").exists(), "{said}");
     let nothing = work(&["--output", &at("elsewhere/")]);
     assert!(!stderr(&nothing).contains("BP128"), "there was no message: {}", stderr(&nothing));
+    let queue = rusqlite::Connection::open(folder.path().join("q.db")).unwrap();
+    let garbage =
+        "INSERT INTO messages (queue, visible_at, sent_at, attributes, body) VALUES (0, 0, 0, '{}', 'garbage')";
+    queue.execute(garbage, []).unwrap();
+    drop(queue);
+    let garbage = work(&["--output", &at("elsewhere/")]);
+    let said = stderr(&garbage);
+    assert!(told(&said, "failed") == 1 && !said.contains("BP128"), "there was no job: {said}");
     let bare = ["submit", "in", "--input", &at("t/"), "--queue", "sqlite:q.db"];
     assert!(run(folder.path(), &bare).status.success());
     let allow_t = at("t/");

@@ -2,7 +2,6 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::assemble;
 use super::output;
@@ -103,10 +102,9 @@ fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()>
 /// Tells at the end what is no failure and may still not be what was wanted.
 fn tell(config: &RunConfig, meters: &Meters) {
     meters.notices.tell();
-    let worked = meters.jobs_received.load(Relaxed) > 0;
-    if let Some(output) = config.output.as_ref().filter(|_| worked && !meters.notices.has_used_output()) {
+    if let Some(output) = config.output.as_ref().filter(|_| meters.notices.left_output_unused()) {
         let code = Code(128);
-        tracing::warn!(%code, ?output, "--output was not used: every message named an output of its own");
+        tracing::warn!(%code, ?output, "--output was not used: the message of every job named an output of its own");
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Notices {
     compressed: AtomicU64,
     silent: AtomicU64,
     outputs: AtomicU64,
+    named: AtomicU64,
 }
 
 impl Notices {
@@ -53,8 +54,18 @@ impl Notices {
         self.outputs.fetch_add(1, Relaxed);
     }
 
+    /// A job's output lies where its message says.
+    pub fn named_output(&self) {
+        self.named.fetch_add(1, Relaxed);
+    }
+
+    /// Whether there were jobs, and each of their messages named an output.
+    pub fn left_output_unused(&self) -> bool {
+        self.named.load(Relaxed) > 0 && !self.has_used_output()
+    }
+
     /// Whether any job's output lies where the worker's own `--output` says.
-    pub fn has_used_output(&self) -> bool {
+    fn has_used_output(&self) -> bool {
         self.outputs.load(Relaxed) > 0
     }
 

@@ -87,7 +87,12 @@ impl<J: Jobs> Records<'_, J> {
                     self.intake.meters.notices.used_output();
                 }
                 match self.rules.job(&request, &message.id, message.attempt) {
-                    Ok(job) => Ok(Some(job)),
+                    Ok(job) => {
+                        if request.output.is_some() {
+                            self.intake.meters.notices.named_output();
+                        }
+                        Ok(Some(job))
+                    }
                     Err(error) => Err(self.judge.judge_message(message, &request, error)),
                 }
             }
