@@ -89,9 +89,15 @@ pub(super) fn reason(letter: &Message) -> &str {
     match fact(letter, dead_letter::REASON) {
         Some(reason) => reason,
         None if letter.attributes.contains_key(dead_letter::CODE) => "",
-        None => "moved by the queue: received too often",
+        // A worker leaves at least the code on a letter, unless there is no room for that either.
+        None if letter.body.len() < ROOMY => "moved by the queue: received too often",
+        None => "no reason given: too large for one, or moved by the queue",
     }
 }
+
+/// A body that leaves room for a code in every queue that takes what SQS took by default until 2025, 256 KiB
+/// (<https://aws.amazon.com/about-aws/whats-new/2025/08/amazon-sqs-max-payload-size-1mib/>).
+const ROOMY: usize = (256 << 10) - 64;
 
 /// How often the job was tried. How often the letter itself was received only tells how often somebody looked at it.
 pub(super) fn attempts(letter: &Message) -> Option<u32> {

@@ -244,6 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_too_large_for_a_reason_is_not_said_to_be_moved_by_the_queue() {
+        use crate::error::{Code, ErrorKind, JobError, Stage};
+        use crate::services::queue::MAX_MESSAGE;
+        let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), "no good");
+        for (room, told) in
+            [(200, "no good"), (100, ""), (10, "no reason given: too large for one, or moved by the queue")]
+        {
+            let mut message = letter(&[], &"x".repeat(MAX_MESSAGE - room));
+            message.attributes =
+                dead_letter::letter(&message, &error, &crate::testing::MemoryQueue::new("d")).attributes;
+            assert_eq!(reason(&message), told, "{room}");
+        }
+    }
+
+    #[test]
     fn a_letter_of_several_jobs_is_about_the_one_that_failed() {
         let record = |key: &str| {
             json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventVersion": "2.1",
