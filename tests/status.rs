@@ -577,6 +577,19 @@ fn rates_are_about_the_window_only() {
 }
 
 #[test]
+fn an_object_that_is_in_the_store_already_counts_as_submitted() {
+    let mut sources = Sources::new(Arc::new(Meters::default()), About { command: "submit", ..About::default() });
+    sources.totals = Some(Totals { files: 3, bytes: 1000 });
+    sources.meters.there.fetch_add(2, Relaxed);
+    sources.meters.bytes_there.fetch_add(700, Relaxed);
+    let now = Sampler::new(sources, Duration::from_secs(1)).snapshot();
+    let progress = now.progress.as_ref().unwrap();
+    assert_eq!((progress.files, progress.bytes, now.bytes_out), (2, 700, 0), "nothing went over the network");
+    let line = lines::summary(&now, SystemTime::UNIX_EPOCH, 0);
+    assert!(line.contains("summary files=2 bytes=700B elapsed="), "{line}");
+}
+
+#[test]
 fn what_was_not_uploaded_to_its_end_is_not_told_as_sent() {
     let mut sources = Sources::new(Arc::new(Meters::default()), About { command: "submit", ..About::default() });
     sources.totals = Some(Totals { files: 2, bytes: 1000 });

@@ -226,7 +226,8 @@ pub fn head(about: &About, slots: usize) -> String {
 pub fn summary(end: &Snapshot) -> String {
     let elapsed = whole_span(Duration::try_from_secs_f64(end.elapsed).unwrap_or_default());
     let work = match (&end.progress, end.command) {
-        (Some(progress), "submit") => format!("{} files uploaded", count(progress.files)),
+        // Uploaded, or there already.
+        (Some(progress), "submit") => format!("{} files", count(progress.files)),
         _ => jobs(end),
     };
     format!("{work} · {} in, {} out · {elapsed}", bytes(end.bytes_in as f64, " "), bytes(end.bytes_out as f64, " "))

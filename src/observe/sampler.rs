@@ -303,8 +303,10 @@ fn progress(
     let totals = sources.totals?;
     let submitting = sources.about.command == "submit";
     let (files, bytes, files_per_second) = if submitting {
-        let uploaded = &sources.meters.stage(Stage::Upload).items_out;
-        (get(uploaded), bytes_out, get(uploaded) as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
+        // What is in the store already is not uploaded, and is a part of the total.
+        let there = [&sources.meters.there, &sources.meters.bytes_there].map(get);
+        let files = get(&sources.meters.stage(Stage::Upload).items_out) + there[0];
+        (files, bytes_out + there[1], files as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
     } else {
         // What an earlier run has done is a part of the total.
         let before = [&sources.meters.before, &sources.meters.bytes_before].map(get);

@@ -47,6 +47,10 @@ pub struct Meters {
     pub before: AtomicU64,
     /// The bytes of their inputs.
     pub bytes_before: AtomicU64,
+    /// Objects of a `submit` that were in the store already, whose jobs it has sent.
+    pub there: AtomicU64,
+    /// Their bytes.
+    pub bytes_there: AtomicU64,
     /// Messages here that wait for a slot.
     pub ahead: AtomicU64,
     /// Leases extended.

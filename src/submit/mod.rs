@@ -12,6 +12,7 @@ pub mod prefix;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -119,7 +120,11 @@ impl Submitted {
 
 /// An item on its way: its message is still to be sent, or its story is over.
 enum Staged {
-    Ready(Item),
+    /// Whether this run has `uploaded` it.
+    Ready {
+        item: Item,
+        uploaded: bool,
+    },
     Over(Submitted),
 }
 
@@ -159,7 +164,7 @@ impl Submit {
         drop(at_work);
         self.circuit.note(&put);
         match put {
-            Ok(()) => Staged::Ready(item),
+            Ok(uploaded) => Staged::Ready { item, uploaded },
             Err(error) => {
                 // With nobody there every further file would be tried as long, and fail.
                 if error.code == UNREACHABLE && is_away(&self.store, &self.transfer.retry, &item.input).await {
@@ -170,11 +175,11 @@ impl Submit {
         }
     }
 
-    /// One file: two stages joined by a link. Nothing for an object that is there already.
-    async fn put(&self, item: &Item) -> Result<(), JobError> {
-        let Some(file) = item.file.clone() else { return Ok(()) };
+    /// One file: two stages joined by a link. Nothing for an object that is there already; whether there was something to do.
+    async fn put(&self, item: &Item) -> Result<bool, JobError> {
+        let Some(file) = item.file.clone() else { return Ok(false) };
         if self.journal.as_ref().is_some_and(|journal| journal.is_uploaded(&item.version)) {
-            return Ok(());
+            return Ok(false);
         }
         let room = self.budget.admit(Some(item.size)).await;
         let cut = Cut { lease: None, shutdown: &self.shutdown, deadline: None };
@@ -200,7 +205,7 @@ impl Submit {
             (read, Err(uploaded)) => return Err(root_cause(read.err(), None, uploaded)),
         }
         self.note(|journal| journal.note_uploaded(&item.version));
-        Ok(())
+        Ok(true)
     }
 
     async fn announce(&self, batch: Vec<Staged>) -> Submitted {
@@ -208,16 +213,20 @@ impl Submit {
         let mut ready = Vec::with_capacity(batch.len());
         for staged in batch {
             match staged {
-                Staged::Ready(item) => ready.push(item),
+                Staged::Ready { item, uploaded } => ready.push((item, uploaded)),
                 Staged::Over(over) => sum = sum.add(over),
             }
         }
         if ready.is_empty() {
             return sum;
         }
-        let messages: Vec<Outgoing> = ready.iter().map(|item| item.message.clone()).collect();
+        let messages: Vec<Outgoing> = ready.iter().map(|(item, _)| item.message.clone()).collect();
         let outcomes = self.send(&messages).await;
-        for (item, outcome) in ready.into_iter().zip(outcomes) {
+        for ((item, uploaded), outcome) in ready.into_iter().zip(outcomes) {
+            if outcome.is_ok() && !uploaded {
+                self.meters.there.fetch_add(1, Relaxed);
+                self.meters.bytes_there.fetch_add(item.size, Relaxed);
+            }
             sum = sum.add(self.sent(item, outcome));
         }
         sum
