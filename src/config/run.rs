@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::layers::Layers;
 use super::reading::Reading;
+use super::values::Wrong;
 use super::{DAY, Global, Working, at_least_one, missing, missing_queue, ms, secs, text, values};
 use crate::error::UserError;
 use crate::job::Location;
@@ -47,6 +48,8 @@ impl RunConfig {
         let read = Reading { layers, machine };
         let queue = read.one("queue", values::queue)?.ok_or_else(|| missing_queue("run"))?;
         let output = read.prefix("output")?;
+        let allow = read.many("allow", |text| values::location(text, &machine.directory))?;
+        let files = allow.iter().any(|place| matches!(place, Location::File { .. }));
         let unsaid = program.is_empty() && layers.find("process").is_none();
         let mut working = Working::resolve(&read, program, output.as_ref(), &mut global.notes)?;
         if working.metrics_addr.is_none() && layers.find("metrics-addr").is_none() {
@@ -55,8 +58,8 @@ impl RunConfig {
         }
         let config = Self {
             receivers: read.count("receivers", 1, 100)?.map(at_least_one),
-            allow: read.many("allow", |text| values::location(text, &machine.directory))?,
-            input_prefix: read.one("input-prefix", text)?.unwrap_or_default(),
+            input_prefix: read.one("input-prefix", |text| input_prefix(text, files))?.unwrap_or_default(),
+            allow,
             // SQS holds a long poll for at most 20 s
             // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html).
             wait_time: read.time("wait-time", ms(0), secs(20), 116)?.unwrap_or(secs(20)),
@@ -87,4 +90,25 @@ impl RunConfig {
         }
         Ok(config)
     }
+}
+
+/// Reads `--input-prefix`: the beginning of keys, or of paths if messages may be about `files`. With anything else no input would
+/// begin with it, and each message would be rejected (BP209).
+fn input_prefix(value: &str, files: bool) -> Result<String, Wrong> {
+    let place = ["s3://", "file://"].into_iter().find_map(|scheme| value.strip_prefix(scheme));
+    let key = match place {
+        Some(place) if value.starts_with("s3:") => place.split_once('/').map_or("", |(_bucket, key)| key),
+        Some(path) => path,
+        None if value.starts_with('/') && !files => value.trim_start_matches('/'),
+        None => return text(value),
+    };
+    let cause = match place {
+        Some(_) => "it is the beginning of a key, without s3:// and the bucket, or of a path",
+        None => "keys do not begin with a slash; only paths do, and no --allow names a folder",
+    };
+    let help = match key {
+        "" => "leave it out: the whole key is kept".to_owned(),
+        key => format!("write  --input-prefix {key}"),
+    };
+    Err(Wrong::new(110, cause, help))
 }

@@ -25,6 +25,8 @@ fn values_outside_their_bounds_are_refused() {
         ("queue", "my jobs"),
         ("dead-letter", "s3://x"),
         ("allow", "gs://x"),
+        ("input-prefix", "/in"),
+        ("input-prefix", "s3://bucket/in"),
         ("metrics-addr", "9464"),
         ("metrics-addr", "0.0.0.0:9464"),
         ("region", "EU West"),
@@ -38,6 +40,8 @@ fn values_outside_their_bounds_are_refused() {
     let open = [("metrics-addr", "0.0.0.0:9464"), ("metrics-allow", "true")];
     assert!(run(&open, &[], &[], &machine()).unwrap().working.metrics_addr.is_some());
     assert_eq!(run(&[("metrics-addr", "none")], &[], &[], &machine()).unwrap().working.metrics_addr, None);
+    let paths = [("input-prefix", "/data/in"), ("allow", "/data/")];
+    assert_eq!(run(&paths, &[], &[], &machine()).unwrap().input_prefix, "/data/in", "paths begin with a slash");
     assert_eq!(refusal(&[("dead-letter", "jobs")]), "--dead-letter and --queue name the same queue");
     let codes = run(&[("reject-codes", "3,64-66"), ("reject-codes", "9")], &[], &[], &machine()).unwrap();
     assert_eq!(codes.working.reject_codes, [3, 64, 65, 66, 9]);
