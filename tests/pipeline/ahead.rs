@@ -62,6 +62,27 @@ async fn slots_are_at_work_while_the_next_messages_are_on_their_way() {
     }
 }
 
+/// How long 300 tiny jobs take in so many slots, with one receiver: a receive and a delete take 60 ms, a read so many.
+async fn from_far_away(slots: usize, read: u64) -> Duration {
+    let mut rig = rig(slots, 300);
+    rig.receive.receivers = Some(1);
+    for (on, takes) in [(On::Receive, 60), (On::Delete, 60), (On::Get, read), (On::Put, 3)] {
+        rig.faults.cease(on);
+        rig.faults.always(on, Fault::Late(Duration::from_millis(takes)));
+    }
+    let began = Instant::now();
+    assert_eq!(rig.run(Work::Copy).await.done, 300);
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn twice_the_slots_take_twice_the_messages_from_a_queue_that_is_far_away() {
+    for read in [2, 8, 13, 14, 15, 20, 35] {
+        let (few, more) = (from_far_away(3, read).await, from_far_away(6, read).await);
+        assert!(few > more.mul_f64(1.7), "{few:?} with three slots, {more:?} with six, reads of {read} ms");
+    }
+}
+
 /// How long so many tiny jobs take in memory for two of unknown size, with messages that tell the size or don't.
 async fn in_little_memory(told: bool, jobs: usize) -> Duration {
     let mut rig = rig(16, 0);

@@ -98,7 +98,7 @@ pub(super) async fn deliver(
     let mut taken = 0;
     for Arrived { seat, message, lease, behind } in lines {
         let messages = 1 + behind.len();
-        let sent = match seat {
+        let sent = match seat.now(intake, shared) {
             Seat::Place(slot, room) => {
                 let delivery = Delivery { message, lease, room, slot, behind };
                 delivery.begin(intake, shared);

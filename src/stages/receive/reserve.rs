@@ -28,6 +28,20 @@ pub(super) enum Seat {
     Ahead(Ticket),
 }
 
+impl Seat {
+    /// What a message sits on once it is here: one ahead takes the place that is free now, if no other waits for it. Left
+    /// to the line it would begin a moment later, and the next receive would count it as waiting and ask for one message fewer.
+    pub(super) fn now(self, intake: &Intake, shared: &Shared) -> Self {
+        match self {
+            Self::Ahead(ticket) if shared.ahead.is_clear() => match free_place(intake) {
+                Some((slot, room)) => Self::Place(slot, room),
+                None => Self::Ahead(ticket),
+            },
+            seat => seat,
+        }
+    }
+}
+
 /// Waits for a seat, and takes what else is free, up to a batch. Where that is little, waits a moment for more.
 pub(super) async fn reserve(intake: &Intake, turn: &Turn, shared: &Shared) -> Vec<Seat> {
     let mut seats = Vec::with_capacity(intake.queue.max_batch());
@@ -67,6 +81,12 @@ async fn seat(intake: &Intake, shared: &Shared) -> Seat {
             (slot, room) = free => return Seat::Place(slot, room),
         }
     }
+}
+
+/// A slot and the memory of a job, if both are free.
+fn free_place(intake: &Intake) -> Option<(Permit, Room)> {
+    let slot = intake.slots.try_acquire()?;
+    Some((slot, intake.budget.try_reserve()?))
 }
 
 /// A slot and the memory of a job.
