@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/any_input/journal.rs"]
+#[path = "../../tests/library/any_input/journal.rs"]
 mod journal;
 
 fuzz_target!(|input: &str| journal::check(input));

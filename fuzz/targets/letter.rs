@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/any_input/letter.rs"]
+#[path = "../../tests/library/any_input/letter.rs"]
 mod letter;
 
 fuzz_target!(|input: &str| letter::check(input));

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/any_message/mod.rs"]
+#[path = "../../tests/library/any_message/mod.rs"]
 #[allow(dead_code, reason = "each target runs one of its checks")]
 mod any_message;
 

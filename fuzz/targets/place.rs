@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/any_input/place.rs"]
+#[path = "../../tests/library/any_input/place.rs"]
 mod place;
 
 fuzz_target!(|input: &str| place::check(input));

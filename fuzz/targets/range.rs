@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/any_input/range.rs"]
+#[path = "../../tests/library/any_input/range.rs"]
 mod range;
 
 fuzz_target!(|input: &str| range::check(input));

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/any_input/transfer.rs"]
+#[path = "../../tests/library/any_input/transfer.rs"]
 mod transfer;
 
 fuzz_target!(|input: &[u8]| transfer::check(input));

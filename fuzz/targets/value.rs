@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/any_input/value.rs"]
+#[path = "../../tests/library/any_input/value.rs"]
 mod value;
 
 fuzz_target!(|input: &str| value::check(input));

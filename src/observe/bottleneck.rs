@@ -13,7 +13,7 @@
 //! answer that comes sooner helps as far as jobs spend their time on it, and both no further than the processors and the CPU. What
 //! promises the most is named, and the setting that lets more be at once.
 //!
-//! A setting is named only where raising it was, or can be expected to be, of use. `tests/oracle` runs hundreds of pipelines with each
+//! A setting is named only where raising it was, or can be expected to be, of use. `tests/simulation/oracle` runs hundreds of pipelines with each
 //! thing free in turn, and each named setting turned, and compares.
 
 use super::Bottleneck;

@@ -13,7 +13,7 @@ from lab import check
 # they come from two threads, on two connections, and a machine that has other work holds up either (0.5 s of 6 was not
 # always enough). A keeper that went on after a delete would extend at any moment of the half timeout that follows, two of
 # three times later than this, and there are thousands of deletes. That it never does, whatever the timing, is checked in
-# simulated time (`tests/lease.rs`).
+# simulated time (`tests/library/lease.rs`).
 AFTER_DELETE = 1 / 6
 
 

@@ -33,16 +33,16 @@ FAULTS = {
 
 # What needs another clock than the machine's is shown within one process, by tests that `cargo test` runs and this does not.
 IN_PROCESS = {
-    45: [("tests/lease.rs", "a_message_is_not_held_longer_than_the_queue_allows")],
-    5: [("tests/pipeline/panics.rs", "a_panic_in_a_stage_is_its_jobs_failure_and_nobody_elses"),
-        ("tests/pipeline/processors.rs", "a_panic_is_one_jobs_failure")],
-    71: [("tests/aws_answers/proof.rs", "a_put_without_an_etag_is_done_only_if_the_object_can_be_seen"),
-         ("tests/aws_answers/proof.rs", "a_completion_without_an_etag_is_done_only_if_the_object_can_be_seen")],
-    72: [("tests/pipeline/bytes.rs", "a_store_that_ignores_the_version_asked_for_gives_no_mixture")],
-    73: [("tests/aws_answers/endless.rs", "an_error_without_end_is_read_up_to_a_bound")],
-    74: [("tests/aws_answers/listings.rs", "a_listing_that_is_cut_or_unclear_is_an_error"),
-         ("tests/aws_answers/queues.rs", "a_queue_that_does_not_tell_its_counts_is_not_empty")],
-    75: [("tests/listener.rs", "only_addresses_localhost_and_allowed_names_are_answered")],
+    45: [("tests/library/lease.rs", "a_message_is_not_held_longer_than_the_queue_allows")],
+    5: [("tests/library/pipeline/panics.rs", "a_panic_in_a_stage_is_its_jobs_failure_and_nobody_elses"),
+        ("tests/library/pipeline/processors.rs", "a_panic_is_one_jobs_failure")],
+    71: [("tests/library/aws_answers/proof.rs", "a_put_without_an_etag_is_done_only_if_the_object_can_be_seen"),
+         ("tests/library/aws_answers/proof.rs", "a_completion_without_an_etag_is_done_only_if_the_object_can_be_seen")],
+    72: [("tests/library/pipeline/bytes.rs", "a_store_that_ignores_the_version_asked_for_gives_no_mixture")],
+    73: [("tests/library/aws_answers/endless.rs", "an_error_without_end_is_read_up_to_a_bound")],
+    74: [("tests/library/aws_answers/listings.rs", "a_listing_that_is_cut_or_unclear_is_an_error"),
+         ("tests/library/aws_answers/queues.rs", "a_queue_that_does_not_tell_its_counts_is_not_empty")],
+    75: [("tests/library/listener.rs", "only_addresses_localhost_and_allowed_names_are_answered")],
 }
 
 

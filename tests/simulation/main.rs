@@ -7,7 +7,7 @@
 //! At the end the model (`model.rs`) says from the plan alone what must be there, and `groups.rs` what must have come after what.
 //!
 //! Not in here: blocking threads and programs (their clock does not stand still), so of the process stage only the slots,
-//! the verdicts and the panics; the services' real clients; more than one thread. `tests/faults.rs`, `tests/pipeline`
+//! the verdicts and the panics; the services' real clients; more than one thread. `tests/library/faults.rs`, `tests/library/pipeline`
 //! and `tests/proof` look at those.
 //!
 //! `BATCHPIPE_SEEDS=5000 cargo test --test simulation` runs more, `BATCHPIPE_SEED=17` one again,
@@ -15,6 +15,7 @@
 
 mod groups;
 mod model;
+mod oracle;
 mod plan;
 mod script;
 mod tally;

@@ -214,7 +214,7 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          `batchpipe run` serves these at `http://127.0.0.1:9464/metrics` (`--metrics-addr`). Made from\n\
-         `src/record/metrics/list.rs`, and checked by a test: `UPDATE=1 cargo test --test metrics` writes this page anew.\n\n\
+         `src/record/metrics/list.rs`, and checked by a test: `UPDATE=1 cargo test --test library metrics::` writes this page anew.\n\n\
          | name | kind | unit | labels | what it says |\n|--|--|--|--|--|\n",
     );
     for Metric { name, kind, unit, help, labels } in ALL {

@@ -3,7 +3,7 @@
 //! The only requirement of an implementation is that a received message is hidden from others
 //! until it is deleted or its visibility timeout passes. Delivery is at least once. The limits of a
 //! service and the reading of its errors live in its adapter; one conformance suite
-//! (`tests/backends.rs`) runs on every adapter.
+//! (`tests/library/backends`) runs on every adapter.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

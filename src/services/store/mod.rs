@@ -1,7 +1,7 @@
 //! The object store, as small as the pipeline needs it: read a range, write whole or in parts, list.
 //!
 //! An object appears whole or not at all, and is replaced the same way. The limits of a service and
-//! the reading of its errors live in its adapter; one conformance suite (`tests/backends.rs`) runs on
+//! the reading of its errors live in its adapter; one conformance suite (`tests/library/backends`) runs on
 //! every adapter. Nothing here retries: deadlines, resuming and trying again belong to the stages.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Every mistake in flags, variables and files that is in `bad_inputs/flags.toml` gets its code and its first line.
+//! Every mistake in flags, variables and files that is in `bad_flags.toml` gets its code and its first line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +27,7 @@ struct Row {
 
 #[test]
 fn every_mistake_gets_its_code_its_first_line_and_exit_2() {
-    let table: Table = toml::from_str(include_str!("bad_inputs/flags.toml")).unwrap();
+    let table: Table = toml::from_str(include_str!("../bad_inputs/flags.toml")).unwrap();
     assert!(table.row.len() >= 60, "{} rows", table.row.len());
     let mut wrong = Vec::new();
     for row in &table.row {

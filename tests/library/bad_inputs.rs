@@ -113,7 +113,7 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    let table: Table = toml::from_str(include_str!("bad_inputs/messages.toml")).expect("the table is TOML");
+    let table: Table = toml::from_str(include_str!("../bad_inputs/messages.toml")).expect("the table is TOML");
     table.message
 }
 

@@ -1,13 +1,6 @@
 //! S3 and SQS, against a server on the loopback: the conformance suites, and what is peculiar to the two adapters.
 //!
-//! Needs the lab servers: `cargo test --test aws_backends -- --ignored` installs and starts them.
-
-#[path = "lab/mod.rs"]
-mod lab;
-#[path = "backends/queue_conformance.rs"]
-mod queue_conformance;
-#[path = "backends/store_conformance/mod.rs"]
-mod store_conformance;
+//! Needs the lab servers: `cargo test --test servers -- --ignored` installs and starts them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +21,7 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Upload, Version, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use lab::Server;
+use crate::lab::Server;
 
 const MIB: usize = 1024 * 1024;
 
@@ -115,7 +108,7 @@ async fn upload(store: &S3Store, at: &Location, data: &Bytes) -> Box<dyn Upload>
 async fn s3_does_what_every_store_must() {
     let server = Server::shared();
     let (store, base) = store(&server).await;
-    store_conformance::conforms("S3", Arc::new(store), base).await;
+    crate::store_conformance::conforms("S3", Arc::new(store), base).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +122,7 @@ async fn sqs_does_what_every_queue_must() {
             Box::pin(async move { Arc::new(queue(&server).await) as Arc<dyn JobQueue> })
         }
     };
-    queue_conformance::conforms("SQS", make).await;
+    crate::queue_conformance::conforms("SQS", make).await;
 }
 
 #[tokio::test]
@@ -398,7 +391,7 @@ async fn a_fifo_queue_of_sqs_keeps_groups() {
             Box::pin(async move { Arc::new(fifo(&server).await) as Arc<dyn JobQueue> })
         }
     };
-    queue_conformance::keeps_groups("SQS", make).await;
+    crate::queue_conformance::keeps_groups("SQS", make).await;
     assert!(fifo(&server).await.policy().await.unwrap().fifo);
 }
 
@@ -413,7 +406,7 @@ async fn fifo(server: &Server) -> SqsQueue {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable_and_told_with_its_address() {
-    let url = format!("http://127.0.0.1:{}", lab::free_port());
+    let url = format!("http://127.0.0.1:{}", crate::lab::free_port());
     let aws = aws(&url);
     let error = SqsQueue::open(&QueueAddress::parse("jobs").unwrap(), &aws).await.unwrap_err();
     assert_eq!((error.code.0, error.what), (107, format!("cannot reach {url}")));

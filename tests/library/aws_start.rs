@@ -29,7 +29,7 @@ async fn opens_a_queue_and_tells() {
 fn told(queue: &str, environment: &[(&str, &str)]) -> String {
     let home = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "opens_a_queue_and_tells"])
+        .args(["--ignored", "--exact", "--nocapture", "aws_start::opens_a_queue_and_tells"])
         .env_clear()
         .env("HOME", home.path())
         .env("AWS_EC2_METADATA_DISABLED", "true")

@@ -5,8 +5,6 @@ mod endless;
 mod listings;
 mod proof;
 mod queues;
-#[path = "../lab/scripted.rs"]
-mod scripted;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -21,7 +19,7 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Part, Version, Writing};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use scripted::Scripted;
+use crate::scripted::Scripted;
 
 fn aws(server: &Scripted) -> Aws {
     aws_at(&server.url())

@@ -1,7 +1,5 @@
 //! When exactly leases are extended, confirmed and given up, on a clock that jumps to the next moment at which something
-//! happens. `tests/lease.rs` has the same keeper on a thread and a clock of its own, where moments are not exact.
-
-mod lease_bench;
+//! happens. `tests/library/lease.rs` has the same keeper on a thread and a clock of its own, where moments are not exact.
 
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use batchpipe::error::{Code, ServiceErrorKind};
 use batchpipe::lease::{LONGEST, Lease, Leases};
 use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
-use lease_bench::Bench;
+use crate::lease_bench::Bench;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::sleep;
 

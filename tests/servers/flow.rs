@@ -1,9 +1,6 @@
 //! The program on S3 and SQS, as a user runs it: `submit`, `run`, `map`, `gc` and `dlq` against a server on the loopback.
 //!
-//! Needs the lab servers: `cargo test --test aws_flow -- --ignored` installs and starts them.
-
-#[path = "lab/mod.rs"]
-mod lab;
+//! Needs the lab servers: `cargo test --test servers -- --ignored` installs and starts them.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +18,7 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use lab::Server;
+use crate::lab::Server;
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;

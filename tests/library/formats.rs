@@ -12,9 +12,7 @@ use batchpipe::processor::codec::Chain;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use any_message::{check_any, check_key};
-
-mod any_message;
+use crate::any_message::{check_any, check_key};
 
 /// A message of the 2013 sample as boto 2 put it on the wire.
 const SAMPLE_2013: &str = "WyJwcm9jZXNzIiwgIm15LWJ1Y2tldCIsICJpbnB1dC8iLCAib3V0cHV0LyIsICJwaG90byAxLmpwZyJd";

@@ -98,7 +98,7 @@ async fn another_process() {
 
 fn start_another(path: &Path, what: &str) -> std::process::Child {
     std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "local_queue::another_process", "--ignored", "--nocapture"])
+        .args(["--exact", "backends::local_queue::another_process", "--ignored", "--nocapture"])
         .env("OTHER_PATH", path)
         .env("OTHER_DOES", what)
         .stdout(std::process::Stdio::piped())

@@ -5,7 +5,7 @@
 //! each thing is made free in turn, and the same pipeline runs again: the bottleneck is the thing whose removal raises the rate the
 //! most. And where a setting was named, it is doubled: that must raise the rate, and must never lower it.
 //!
-//! `BATCHPIPE_SEEDS=2000 cargo test --test oracle` draws more, `BATCHPIPE_SEED=17` draws one again and prints what came of it.
+//! `BATCHPIPE_SEEDS=2000 cargo test --test simulation oracle::` draws more, `BATCHPIPE_SEED=17` draws one again and prints what came of it.
 
 mod world;
 

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-mod any_input;
-mod any_message;
+use crate::{any_input, any_message};
 
 /// Runs `check` on every input in a target's corpus.
 fn replay(target: &str, check: fn(&[u8])) {

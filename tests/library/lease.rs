@@ -1,14 +1,12 @@
 //! Leases, by themselves: when they are extended, how they end, and what is asked before publishing.
 
-mod lease_bench;
-
 use std::time::{Duration, Instant};
 
 use batchpipe::error::{Code, ErrorKind, ServiceErrorKind};
 use batchpipe::lease::Leases;
 use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
-use lease_bench::Bench;
+use crate::lease_bench::Bench;
 
 /// Renewed at half time, looked at eight times: a machine that stands still for a third of a second loses nothing.
 const VISIBILITY: Duration = Duration::from_secs(1);
