@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -56,6 +57,17 @@ def query(url, expression):
         return json.load(answer)["data"]["result"]
 
 
+def is_ready(url):
+    """Whether Prometheus has started: on a busy machine it listens for some seconds before, and answers 503."""
+    try:
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=10) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError as error:
+        if error.code == 503:
+            return False
+        raise
+
+
 def panels_have_data(url):
     filled, empty = 0, []
     for panel in dashboard()["panels"]:
@@ -95,6 +107,8 @@ def main():
             url = stack.enter_context(server([PROMETHEUS, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
                                               f"--web.listen-address=127.0.0.1:{at}", "--log.level=error"], at))
             deadline = time.monotonic() + 30
+            while time.monotonic() < deadline and not is_ready(url):
+                time.sleep(0.2)
             while time.monotonic() < deadline and not query(url, 'sum(increase(batchpipe_jobs_total{outcome="ok"}[1m])) > 20'):
                 time.sleep(0.5)
             found.extend((port, url))
