@@ -58,7 +58,8 @@ fn no_credentials_are_told_before_anything_is_sent() {
 /// What the metadata service is asked for its keys by.
 const KEYS_OF_ROLE: &str = "/security-credentials/role";
 
-/// The metadata service of a machine with a role, which answers `refusal` the first `times` that it is asked for `what`.
+/// The metadata service of a machine with a role, which answers `refusal` the first `times` that it is asked for
+/// `what`.
 fn metadata(what: &'static str, times: u32, refusal: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

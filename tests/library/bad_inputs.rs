@@ -80,7 +80,8 @@ impl Row {
         }
     }
 
-    /// What a worker makes of the message: the jobs, as `input -> output`, why there is nothing to do, and what is refused.
+    /// What a worker makes of the message: the jobs, as `input -> output`, why there is nothing to do, and what is
+    /// refused.
     fn outcome(&self) -> (Vec<String>, Option<&'static str>, Option<JobError>) {
         let (mut jobs, mut nothing, mut refused, rules) = (Vec::new(), None, None, self.rules());
         let records = parse(&self.message()).unwrap_or_else(|error| vec![Record::Refused(error)]);

@@ -1,13 +1,14 @@
-//! When exactly leases are extended, confirmed and given up, on a clock that jumps to the next moment at which something
-//! happens. `tests/library/lease.rs` has the same keeper on a thread and a clock of its own, where moments are not exact.
+//! When exactly leases are extended, confirmed and given up, on a clock that jumps to the next moment at which
+//! something happens. `tests/library/lease.rs` has the same keeper on a thread and a clock of its own, where moments
+//! are not exact.
 
 use std::time::Duration;
 
+use crate::lease_bench::Bench;
 use batchpipe::error::{Code, ServiceErrorKind};
 use batchpipe::lease::{LONGEST, Lease, Leases};
 use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
-use crate::lease_bench::Bench;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::sleep;
 
@@ -38,7 +39,8 @@ fn extended(bench: &Bench) -> Vec<Duration> {
 async fn a_lease_is_extended_at_each_half_of_its_time_until_the_queue_would_refuse() {
     let bench = bench(VISIBILITY, 40 * SECOND);
     let lost = take(&bench).await.lost().await;
-    // At 28 s another 8 s and the tenth that is kept for giving back are just within 40 s; the last look before is at 35 s.
+    // At 28 s another 8 s and the tenth that is kept for giving back are just within 40 s; the last look before is at
+    // 35 s.
     assert_eq!(extended(&bench), [4, 8, 12, 16, 20, 24, 28].map(Duration::from_secs));
     assert_eq!((lost.code, bench.began.elapsed()), (Code(603), 35 * SECOND));
 }
@@ -47,7 +49,8 @@ async fn a_lease_is_extended_at_each_half_of_its_time_until_the_queue_would_refu
 async fn a_message_is_held_for_twelve_hours_and_no_longer() {
     // As SQS documents it, in seconds.
     assert_eq!(LONGEST, Duration::from_secs(43_200));
-    // Whatever the timeout: the last extension is as long as is left, less the half minute that is kept for giving back.
+    // Whatever the timeout: the last extension is as long as is left, less the half minute that is kept for giving
+    // back.
     let minute = 60 * SECOND;
     for visibility in [minute, HOUR, 5 * HOUR, 6 * HOUR, 12 * HOUR] {
         let bench = bench(visibility, LONGEST);

@@ -1,4 +1,5 @@
-//! What the program promises, seen from outside: its arguments, its exit codes, what it prints, and the files that it leaves.
+//! What the program promises, seen from outside: its arguments, its exit codes, what it prints, and the files that it
+//! leaves.
 
 mod bad_flags;
 mod cli;

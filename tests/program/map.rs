@@ -500,7 +500,8 @@ fn the_tables_of_a_codec_are_within_the_memory_that_was_given() {
     assert!(said.contains("error[BP121]: --memory 64MiB is too little for zstd:20"), "{said}");
 }
 
-/// The program as an ordinary user, who can't list `folder` but pass through it; it is that user's where the test is run by one.
+/// The program as an ordinary user, who can't list `folder` but pass through it; it is that user's where the test is
+/// run by one.
 fn as_nobody(folder: &Path, args: &[&str]) -> Command {
     const NOBODY: u32 = 65534;
     let is_root = nix::unistd::geteuid().is_root();

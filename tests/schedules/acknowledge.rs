@@ -1,17 +1,19 @@
-//! The end of the pipeline: jobs that finish at once, in all orders, at a queue that deletes some of a batch and not others,
-//! answers late or never, and whose leases are extended meanwhile.
+//! The end of the pipeline: jobs that finish at once, in all orders, at a queue that deletes some of a batch and not
+//! others, answers late or never, and whose leases are extended meanwhile.
 //!
 //! The property: whatever comes together,
 //!
 //! - everything ends: a batch that waits for more, a pause between two attempts, a wake-up that is lost;
 //! - each message is deleted, given back or left to whoever has it, one of these, by one job, and never two;
-//! - nothing is deleted again that the queue has said is gone, nothing is given back once its delete was sent, and no look
-//!   of the keeper's that begins after either extends it;
-//! - what is counted as done or skipped is what the queue said is gone, and it is; every job is counted once, as one thing;
+//! - nothing is deleted again that the queue has said is gone, nothing is given back once its delete was sent, and no
+//!   look of the keeper's that begins after either extends it;
+//! - what is counted as done or skipped is what the queue said is gone, and it is; every job is counted once, as one
+//!   thing;
 //! - a letter is sent before its message is deleted;
 //! - in the end nothing is held.
 //!
-//! Not in here: the words that are told of failures. Lines of a FIFO group, whose messages settle one by one, have `lines.rs`.
+//! Not in here: the words that are told of failures. Lines of a FIFO group, whose messages settle one by one, have
+//! `lines.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

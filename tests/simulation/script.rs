@@ -1,5 +1,5 @@
-//! What the simulated processors do, twice: as a script that runs in the pipeline, and as a function of the whole input that
-//! the model compares with.
+//! What the simulated processors do, twice: as a script that runs in the pipeline, and as a function of the whole input
+//! that the model compares with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

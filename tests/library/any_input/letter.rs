@@ -1,4 +1,5 @@
-//! What holds of any dead letter: a queue takes it, the message in it is whole, and no word of its death is anybody else's.
+//! What holds of any dead letter: a queue takes it, the message in it is whole, and no word of its death is anybody
+//! else's.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use batchpipe::testing::MemoryQueue;
 const MOST_BYTES: usize = 1_048_576;
 const MOST_ATTRIBUTES: usize = 10;
 
-/// `text` is `ROOM`, `KEY`, `CAUSE`, `STDERR` and the message's own attributes as `NAME=VALUE`, each ended by `;`. The body
-/// leaves so much room.
+/// `text` is `ROOM`, `KEY`, `CAUSE`, `STDERR` and the message's own attributes as `NAME=VALUE`, each ended by `;`. The
+/// body leaves so much room.
 pub(crate) fn check(text: &str) {
     let mut fields = text.split(';');
     let mut field = || fields.next().unwrap_or_default().to_owned();

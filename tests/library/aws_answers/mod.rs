@@ -1,11 +1,12 @@
-//! What the AWS adapters make of answers that no test server gives: cut bodies, checksums that are wrong or of something else,
-//! errors in a success, ranges ignored, headers that are no text.
+//! What the AWS adapters make of answers that no test server gives: cut bodies, checksums that are wrong or of
+//! something else, errors in a success, ranges ignored, headers that are no text.
 
 mod endless;
 mod listings;
 mod proof;
 mod queues;
 
+use crate::scripted::Scripted;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -19,7 +20,6 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Part, Version, Writing};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use crate::scripted::Scripted;
 
 fn aws(server: &Scripted) -> Aws {
     aws_at(&server.url())
@@ -245,8 +245,8 @@ async fn an_object_whose_headers_are_no_text_or_no_date_is_read_all_the_same() {
     }
 }
 
-/// S3 sends the checksum of the parts' checksums where a range covers an object that was uploaded in parts, and some servers that of
-/// the whole object with any range.
+/// S3 sends the checksum of the parts' checksums where a range covers an object that was uploaded in parts, and some
+/// servers that of the whole object with any range.
 #[tokio::test]
 async fn a_checksum_that_is_not_that_of_the_bytes_is_none() {
     let wrong = "x-amz-checksum-crc32: AAAAAA==";

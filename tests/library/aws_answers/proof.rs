@@ -24,7 +24,8 @@ fn head(length: usize, headers: &[&str]) -> String {
 
 const MARKS: [&str; 2] = ["x-amz-meta-batchpipe-source: 0123", "x-amz-meta-batchpipe-processor: zstd"];
 
-/// What a HEAD may show after a write of [`BODY`], and whether it shows that the write happened. `etag` is that of the bytes.
+/// What a HEAD may show after a write of [`BODY`], and whether it shows that the write happened. `etag` is that of the
+/// bytes.
 fn looks(etag: &str) -> Vec<(&'static str, String, bool)> {
     let other = [MARKS[0], "x-amz-meta-batchpipe-processor: gzip"];
     vec![

@@ -77,7 +77,8 @@ async fn a_message_counts_as_sent_if_the_queue_keeps_the_body_that_was_sent() {
 async fn messages_without_receipt_or_id_are_left_and_an_answer_of_nothing_else_is_an_error() {
     let second = Duration::from_secs(1);
     let received = |body: &str| json(&format!(r#"{{"Messages":[{body}]}}"#));
-    let some = r#"{"MessageId":"1","ReceiptHandle":"r","Body":"x"},{"MessageId":"2","Body":"x"},{"ReceiptHandle":"r","Body":"x"}"#;
+    let some = r#"{"MessageId":"1","ReceiptHandle":"r","Body":"x"},{"MessageId":"2","Body":"x"},
+        {"ReceiptHandle":"r","Body":"x"}"#;
     let none = r#"{"MessageId":"2","Body":"x"},{"ReceiptHandle":"r","Body":"x"},{}"#;
     let queue = queue(&[received(some), received(none), received("")]).await;
     let messages = queue.receive(10, second, second).await.unwrap();

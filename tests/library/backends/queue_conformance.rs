@@ -384,7 +384,8 @@ async fn hands_out_a_group_in_order(queue: Arc<dyn JobQueue>) {
     assert_eq!(bodies, ["g0", "g1", "g2", "g3", "g4", "g5"]);
 }
 
-/// Nothing of a group comes while one of it is in flight; what was given back comes first, and what failed holds the rest.
+/// Nothing of a group comes while one of it is in flight; what was given back comes first, and what failed holds the
+/// rest.
 async fn holds_a_group_while_one_of_it_is_in_flight(queue: Arc<dyn JobQueue>) {
     send_in(&queue, "g", 3).await;
     let first = take(&queue, LONG).await;

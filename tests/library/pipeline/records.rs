@@ -18,7 +18,8 @@ use batchpipe::{Job, ProcessError, Processor};
 /// One record of an S3 event, with a field that no reader here knows.
 fn record(key: &str) -> String {
     format!(
-        r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","odd":1.50,"s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
+        r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","odd":1.50,
+            "s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
     )
 }
 

@@ -311,7 +311,8 @@ async fn a_processor_says_when_to_try_again() {
     assert_eq!(given_back(&rig), [Duration::from_secs(77)]);
 }
 
-/// SQS refuses what adds up to more than twelve hours since the receive, and then the message comes back within a minute.
+/// SQS refuses what adds up to more than twelve hours since the receive, and then the message comes back within a
+/// minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_processor_that_wants_to_try_again_later_than_can_be_gets_the_latest_that_can_be() {
     for after in [Duration::from_secs(24 * 60 * 60), LONGEST, Duration::MAX] {

@@ -351,7 +351,8 @@ fn a_skippable_frame_is_skipped() {
     assert_eq!(decode(Codec::Zstd, &encoded).unwrap(), data);
 }
 
-/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test build.
+/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test
+/// build.
 #[test]
 #[ignore = "a measurement"]
 fn how_fast_a_chain_is_beside_the_codec_alone() {

@@ -216,7 +216,8 @@ async fn arguments_that_no_program_can_be_given_are_the_jobs_fault() {
     run(&program(&["echo", "{args}"]), &job, vec![]).await.0.unwrap();
 }
 
-/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test build.
+/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test
+/// build.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn how_fast_bytes_go_through_a_program() {

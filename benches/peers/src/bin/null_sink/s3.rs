@@ -101,7 +101,8 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
         // Buckets exist, and list as empty.
         (Method::GET, _) if key.is_empty() => Ok(text(
             StatusCode::OK,
-            "<?xml version=\"1.0\"?><ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>",
+            "<?xml \
+            version=\"1.0\"?><ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>",
         )),
         (_, _) if key.is_empty() => Ok(text(StatusCode::OK, "")),
         (Method::GET, _) => objects.get(&key, &request, false),
@@ -129,7 +130,8 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
             Ok(text(
                 StatusCode::OK,
                 &format!(
-                    "<?xml version=\"1.0\"?><InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+                    "<?xml \
+                    version=\"1.0\"?><InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
                 ),
             ))
         }
@@ -145,7 +147,8 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
             Ok(text(
                 StatusCode::OK,
                 &format!(
-                    "<?xml version=\"1.0\"?><CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><ETag>&quot;null-sink&quot;</ETag></CompleteMultipartUploadResult>"
+                    "<?xml \
+                    version=\"1.0\"?><CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><ETag>&quot;null-sink&quot;</ETag></CompleteMultipartUploadResult>"
                 ),
             ))
         }
