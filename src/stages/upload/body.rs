@@ -28,6 +28,8 @@ pub(super) struct Body {
     pub(super) ended: bool,
     /// The first part is out.
     pub(super) begun: bool,
+    /// The first part, from when it is read until it is sent: what it is sent by depends on whether more follows.
+    pub(super) first: Bytes,
 }
 
 /// Some of the output. Never empty.
@@ -39,7 +41,7 @@ struct Chunk {
 
 impl Body {
     pub(super) fn new(input: Inlet) -> Self {
-        Self { input, rest: VecDeque::new(), ended: false, begun: false }
+        Self { input, rest: VecDeque::new(), ended: false, begun: false, first: Bytes::new() }
     }
 
     /// Resolves when there will be no whole output; to be asked once.

@@ -11,7 +11,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use percent_encoding::percent_decode_str;
 
-use super::{S3Store, place, size, time, version};
+use super::read::{size, time, version};
+use super::{S3Store, place};
 use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::aws::classify::{Asked, service_error};

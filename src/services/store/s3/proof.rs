@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
 
-use super::{object, opaque, size};
+use super::read::size;
+use super::{object, opaque};
 use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::aws::classify::{Asked, UNREADABLE, service_error};
