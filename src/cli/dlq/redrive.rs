@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -52,16 +53,7 @@ pub(super) struct PurgeArgs {
 pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let pause = args.rate.as_deref().map(pause).transpose()?;
     let wanted = args.filter.as_deref().map(filter).transpose()?;
-    let other = match &args.to {
-        Some(name) => {
-            let name = values::queue(name).map_err(|wrong| argument("--to", name, wrong))?;
-            let to = open_queue(&name, &global.aws).await?;
-            refuse_same(&*queues.dead, &*to, "--to names the dead-letter queue itself")?;
-            Some(to)
-        }
-        None => None,
-    };
-    let to = other.as_ref().unwrap_or(&queues.jobs);
+    let to = destination(args, queues, global).await?;
     let mut letters = Letters::of(queues.dead.as_ref());
     let mut moved = Kinds::default();
     let (mut bodies, mut came_back) = (Moved::default(), 0);
@@ -110,6 +102,15 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
         ))?;
     }
     Ok(Exit::Done)
+}
+
+/// Where the letters go.
+async fn destination(args: &Args, queues: &Queues, global: &Global) -> Result<Arc<dyn JobQueue>, UserError> {
+    let Some(name) = &args.to else { return Ok(Arc::clone(&queues.jobs)) };
+    let name = values::queue(name).map_err(|wrong| argument("--to", name, wrong))?;
+    let to = open_queue(&name, &global.aws).await?;
+    refuse_same(&*queues.dead, &*to, "--to names the dead-letter queue itself")?;
+    Ok(to)
 }
 
 /// How far the clock of a queue may be from ours: AWS refuses requests of machines whose clocks differ by more

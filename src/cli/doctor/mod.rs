@@ -7,19 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use serde_json::json;
 
 use super::Context;
-use super::output::{escaped, event, print};
+use super::output::escaped;
 use super::service::{Service, failed};
 use crate::config::values::{self, show, show_size};
 use crate::error::{Exit, ServiceError, UserError};
 use crate::job::Location;
-use crate::runtime::words::things;
 use crate::services::aws;
 use crate::services::open::{open_queue, open_store, region_of_queue};
 use crate::services::queue::{JobQueue, Policy};
 use crate::services::store::{ObjectStore, Writing};
+
+mod findings;
+
+use findings::{Finding, report};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -36,38 +38,6 @@ pub struct Args {
     /// Also write a small object under --output; it stays there
     #[arg(long)]
     write: bool,
-}
-
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grade {
-    Ok,
-    Warn,
-    Fail,
-}
-
-/// What a check found.
-#[derive(Debug)]
-struct Finding {
-    grade: Grade,
-    check: &'static str,
-    text: String,
-    fix: Option<String>,
-}
-
-impl Finding {
-    fn ok(check: &'static str, text: impl Into<String>) -> Self {
-        Self { grade: Grade::Ok, check, text: text.into(), fix: None }
-    }
-
-    fn warn(check: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { grade: Grade::Warn, check, text: text.into(), fix: Some(fix.into()) }
-    }
-
-    fn fail(check: &'static str, error: &UserError) -> Self {
-        let text = format!("{} ({}): {}", error.what, error.code, error.cause);
-        Self { grade: Grade::Fail, check, text, fix: Some(error.help.clone()) }
-    }
 }
 
 /// Checks everything that was named.
@@ -282,39 +252,5 @@ fn check_machine(context: &Context, findings: &mut Vec<Finding>) {
     });
 }
 
-fn report(findings: &[Finding], json: bool) -> Result<Exit, UserError> {
-    let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
-    let (failures, warnings) = (count(Grade::Fail), count(Grade::Warn));
-    let exit = if failures > 0 { Exit::Preflight } else { Exit::Done };
-    if json {
-        for finding in findings {
-            let grade = format!("{:?}", finding.grade).to_ascii_lowercase();
-            event(
-                "check",
-                json!({ "check": finding.check, "grade": grade, "text": finding.text, "fix": finding.fix }),
-            )?;
-        }
-        event("summary", json!({ "failures": failures, "warnings": warnings, "exit": exit as u8 }))?;
-        return Ok(exit);
-    }
-    let mut page = String::new();
-    for finding in findings {
-        let grade = match finding.grade {
-            Grade::Ok => "ok",
-            Grade::Warn => "WARN",
-            Grade::Fail => "FAIL",
-        };
-        page.push_str(&format!(" {grade:<5} {:<19} {}\n", finding.check, finding.text));
-        if let Some(fix) = &finding.fix {
-            page.push_str(&format!("{:27}fix: {fix}\n", ""));
-        }
-    }
-    let [failures, warnings] = [things(failures as u64, "failure"), things(warnings as u64, "warning")];
-    page.push_str(&format!("{failures}, {warnings}.  exit {}\n", exit as u8));
-    print(&page)?;
-    Ok(exit)
-}
-
 #[cfg(test)]
-#[path = "doctor_tests.rs"]
 mod tests;

@@ -1,5 +1,6 @@
 //! What doctor says of a queue and its places.
 
+use super::findings::Grade;
 use super::*;
 use crate::services::queue::local::LocalQueue;
 use crate::services::store::local::LocalStore;
