@@ -13,7 +13,7 @@ use super::Context;
 use super::output::{escaped, event, print};
 use super::service::{Service, failed};
 use crate::config::values::{self, show, show_size};
-use crate::error::{Exit, ServiceError, UserError};
+use crate::error::{Code, Exit, ServiceError, UserError};
 use crate::job::Location;
 use crate::runtime::words::things;
 use crate::services::aws;
@@ -87,7 +87,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
     };
     if args.write && output.is_none() {
         let cause = "--write puts an object there";
-        return Err(UserError::usage(110, "--output is missing", cause, "add  --output s3://bucket/prefix/"));
+        return Err(UserError::usage(
+            Code::CommandLine,
+            "--output is missing",
+            cause,
+            "add  --output s3://bucket/prefix/",
+        ));
     }
     let mut findings = Vec::new();
     let in_aws = queue.as_ref().is_some_and(|queue| !queue.starts_with("sqlite:"))
@@ -364,7 +369,7 @@ mod tests {
 
     #[test]
     fn one_failure_makes_the_exit_code_of_a_failed_preflight() {
-        let error = UserError::usage(103, "what", "cause", "help");
+        let error = UserError::usage(Code::QueueMissing, "what", "cause", "help");
         assert_eq!(report(&[Finding::ok("a", "b")], true).unwrap(), Exit::Done);
         assert_eq!(report(&[Finding::warn("a", "b", "c")], true).unwrap(), Exit::Done);
         assert_eq!(report(&[Finding::ok("a", "b"), Finding::fail("c", &error)], true).unwrap(), Exit::Preflight);

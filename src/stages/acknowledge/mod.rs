@@ -278,7 +278,7 @@ impl Settling {
         }
         for (place, error) in &left {
             let Message { id, attempt, .. } = &group[*place].message;
-            let (code, refusal, cause) = (Code(606), &error.code, &error.message);
+            let (code, refusal, cause) = (Code::DeleteFailed, &error.code, &error.message);
             let what = if group[*place].is_done() { "done" } else { "moved to the dead letters" };
             tracing::warn!(%code, what, ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
         }
@@ -303,7 +303,7 @@ impl Settling {
         let held_before = self.meters.holding_up.fetch_add(in_groups, Relaxed);
         // Each rejected job is told by itself; what its staying means, once.
         if in_groups > 0 && held_before == 0 {
-            let (code, again) = (Code(607), KEPT_DELAY);
+            let (code, again) = (Code::GroupHeldUp, KEPT_DELAY);
             tracing::warn!(
                 %code,
                 ?again,

@@ -290,7 +290,7 @@ fn sent(joined: Option<Joined>) -> Result<Option<Part>, JobError> {
         None => Ok(None),
         Some(Ok(Ok(part))) => Ok(Some(part)),
         Some(Ok(Err(error))) => Err(error.at(UPLOAD)),
-        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code(403), panic.to_string())),
+        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code::ProcessorPanicked, panic.to_string())),
     }
 }
 
@@ -301,7 +301,7 @@ pub fn part_size(first: u64, number: u32, most: u64) -> u64 {
 
 fn too_many_parts(parts: u32, size: u64) -> JobError {
     let cause = format!("the output has more than {parts} parts; begin with a --part-size above {size} bytes");
-    JobError::new(UPLOAD, ErrorKind::Rejected, Code(310), cause)
+    JobError::new(UPLOAD, ErrorKind::Rejected, Code::TooManyParts, cause)
 }
 
 /// Makes the object visible. An answer that got lost is asked for again, if the message is still ours (as in [`put`]); an upload that
@@ -343,7 +343,9 @@ async fn complete(
     }
     Err(match error.kind {
         // The upload vanished, not the input: the job can be done again.
-        ServiceErrorKind::Missing => JobError::new(UPLOAD, ErrorKind::Unavailable, Code(311), error.to_string()),
+        ServiceErrorKind::Missing => {
+            JobError::new(UPLOAD, ErrorKind::Unavailable, Code::UploadVanished, error.to_string())
+        }
         _ => error.at(UPLOAD),
     })
 }

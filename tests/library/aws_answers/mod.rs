@@ -6,10 +6,11 @@ mod listings;
 mod proof;
 mod queues;
 
+use crate::scripted::Scripted;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use batchpipe::error::{ServiceError, ServiceErrorKind};
+use batchpipe::error::{Code, ServiceError, ServiceErrorKind};
 use batchpipe::job::Location;
 use batchpipe::services::aws::Aws;
 use batchpipe::services::aws::address::QueueAddress;
@@ -19,7 +20,6 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Part, Version, Writing};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use crate::scripted::Scripted;
 
 fn aws(server: &Scripted) -> Aws {
     aws_at(&server.url())
@@ -197,7 +197,7 @@ async fn a_refusal_in_another_format_is_still_a_refusal() {
     let server = Scripted::start(&[&xml]);
     let address = QueueAddress::parse(&format!("{}/1/jobs", server.url())).unwrap();
     let error = SqsQueue::open(&address, &aws(&server)).await.unwrap_err();
-    assert_eq!(error.code.0, 104, "{error}");
+    assert_eq!(error.code, Code::QueueDenied, "{error}");
 }
 
 /// A server that forgets the marker it is given would be asked for the same page for ever.
