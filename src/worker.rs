@@ -310,7 +310,7 @@ impl Worker {
             Some(tripped) => {
                 let what = "the worker stopped: every further job would fail the same way";
                 let help = "see the cause; everything in flight was given back";
-                let error = UserError::usage(tripped.code.0, what, tripped.cause, help);
+                let error = UserError::usage(tripped.code, what, tripped.cause, help);
                 Err(error.exit(Exit::Access).into())
             }
         }
@@ -329,7 +329,7 @@ pub fn roots<'a>(places: impl IntoIterator<Item = &'a Location>) -> Vec<PathBuf>
 /// The error of a thread that can't start.
 pub fn no_thread(error: io::Error) -> UserError {
     UserError {
-        code: Code(119),
+        code: Code::SystemLimit,
         what: "cannot start the thread that keeps leases".into(),
         cause: error.to_string(),
         help: "raise the limits of threads and open files:  ulimit -a".into(),
@@ -340,6 +340,11 @@ pub fn no_thread(error: io::Error) -> UserError {
 fn location(uri: &str) -> Result<Location, UserError> {
     Location::parse(uri).ok_or_else(|| {
         let what = format!("{uri:?} is not a place for objects");
-        UserError::usage(120, what, "it is neither s3:// nor file://", "for example  s3://bucket/prefix/")
+        UserError::usage(
+            Code::BadPlaceOrStep,
+            what,
+            "it is neither s3:// nor file://",
+            "for example  s3://bucket/prefix/",
+        )
     })
 }

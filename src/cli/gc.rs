@@ -12,7 +12,7 @@ use super::Context;
 use super::output::{escaped, event, print, say};
 use super::service::{Service, failed};
 use crate::config::values::{self, show, show_size};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
 use crate::runtime::words::things;
 use crate::services::open::open_store;
@@ -49,7 +49,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
         .map_err(|wrong| crate::config::argument("URI", &args.uri, wrong))?;
     // A year: no upload is older, for a lifecycle rule or the bill has ended it.
     let year = Duration::from_secs(366 * 24 * 60 * 60);
-    let age = values::duration(&args.older_than, Duration::ZERO, year, 110)
+    let age = values::duration(&args.older_than, Duration::ZERO, year, Code::CommandLine)
         .map_err(|wrong| crate::config::argument("--older-than", &args.older_than, wrong))?;
     super::service::endpoints([&place])?;
     let roots = match &place {

@@ -369,7 +369,11 @@ fn way_to_source(config: &MapConfig) -> Option<String> {
 fn not_among(way: Option<&str>, found: Found) -> io::Result<Found> {
     match way {
         Some(way) if found.name.starts_with(way) => {
-            let told = format!("{:?}: its output would lie in the source, among the inputs (BP113)", found.name);
+            let told = format!(
+                "{:?}: its output would lie in the source, among the inputs ({})",
+                found.name,
+                Code::OutputAmongInputs
+            );
             Err(io::Error::other(told))
         }
         _ => Ok(found),
@@ -467,7 +471,7 @@ fn make_state(config: &MapConfig) -> io::Result<()> {
 fn queue_name(config: &MapConfig) -> Result<String, UserError> {
     let state = &config.state;
     make_state(config).map_err(|error| UserError {
-        code: Code(110),
+        code: Code::CommandLine,
         what: format!("cannot write to {:?}", state.display().to_string()),
         cause: error.to_string(),
         help: "give a DEST that you may write to".into(),

@@ -4,7 +4,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::runtime::redact::concealed;
 
 /// Writes a result to stdout.
@@ -19,7 +19,7 @@ pub fn print(text: &str) -> Result<(), UserError> {
 
 fn unwritten(error: &io::Error) -> UserError {
     let help = "what was asked for is not written; give stdout some room and repeat the command";
-    UserError::usage(122, "cannot write to stdout", error.to_string(), help).exit(Exit::Failed)
+    UserError::usage(Code::StdoutFailed, "cannot write to stdout", error.to_string(), help).exit(Exit::Failed)
 }
 
 /// Writes one event as a line of JSON.
@@ -70,7 +70,12 @@ pub fn confirm(question: &str, word: &str, global: &crate::config::Global) -> Re
     }
     let refuse = |cause: &str| {
         let what = format!("not confirmed: {question}");
-        Err(UserError::usage(123, what, cause, "add  --yes  if this is what you want, or look first with  --dry-run"))
+        Err(UserError::usage(
+            Code::NeedsYes,
+            what,
+            cause,
+            "add  --yes  if this is what you want, or look first with  --dry-run",
+        ))
     };
     if global.no_input || !io::stdin().is_terminal() {
         return refuse("it can't be undone, and there is nobody to ask");

@@ -18,7 +18,6 @@ use crate::services::store::local::Places;
 use crate::stages::Receive;
 use crate::stages::upload::orphans;
 use crate::stop::circuit::Why;
-use crate::stop::refusal::UNREACHABLE;
 use crate::worker::{self, Queues, QueuesError};
 
 /// Shown at the top of the help.
@@ -103,7 +102,7 @@ fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()>
 fn tell(config: &RunConfig, meters: &Meters) {
     meters.notices.tell();
     if let Some(output) = config.output.as_ref().filter(|_| meters.notices.left_output_unused()) {
-        let code = Code(128);
+        let code = Code::OutputUnused;
         tracing::warn!(%code, ?output, "--output was not used: the message of every job named an output of its own");
     }
 }
@@ -138,7 +137,7 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
         service::can_be_written(output)?;
         match service::answering(output, &store, &meters).await {
             // A fleet may start while the store is away for a moment, and waits for it.
-            Err(error) if error.code == UNREACHABLE => {
+            Err(error) if error.code == Code::Unreachable => {
                 let cause = output::escaped(&error.cause);
                 tracing::warn!(code = %error.code, cause, "the store of --output does not answer yet");
             }

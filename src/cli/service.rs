@@ -8,7 +8,7 @@ use nix::unistd::AccessFlags;
 
 use super::output::escaped;
 use crate::error::{
-    BAD_ENDPOINT, Exit, NO_ANSWER, NO_PROOF, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError,
+    BAD_ENDPOINT, Code, Exit, NO_ANSWER, NO_PROOF, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError,
 };
 use crate::job::Location;
 use crate::record::Meters;
@@ -34,43 +34,57 @@ pub fn failed(service: Service, what: &str, error: &ServiceError) -> UserError {
     use ServiceErrorKind::{Credentials, Denied, Missing, NoSpace, Throttled, Unavailable, WrongRegion};
     let queue = service == Service::Queue;
     let (code, exit, help) = match error.kind {
-        Missing if queue => (103, Exit::Access, "check the name and the region; list them:  aws sqs list-queues"),
-        Missing => (301, Exit::Access, "check the name and the region; list them:  aws s3 ls"),
+        Missing if queue => {
+            (Code::QueueMissing, Exit::Access, "check the name and the region; list them:  aws sqs list-queues")
+        }
+        Missing => (Code::ObjectMissing, Exit::Access, "check the name and the region; list them:  aws s3 ls"),
         Denied if queue => (
-            104,
+            Code::QueueDenied,
             Exit::Access,
             "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes",
         ),
-        Denied => (106, Exit::Access, "run  batchpipe doctor  to see the missing rights"),
-        _ if error.code == "NoProfile" => {
-            (101, Exit::Credentials, "see the cause; list your profiles:  aws configure list-profiles")
-        }
+        Denied => (Code::AccessDenied, Exit::Access, "run  batchpipe doctor  to see the missing rights"),
+        _ if error.code == "NoProfile" => (
+            Code::CredentialsMissing,
+            Exit::Credentials,
+            "see the cause; list your profiles:  aws configure list-profiles",
+        ),
         _ if error.code == "NoCredentials" => {
             let signed_out = error.message.contains("is not signed in");
             let sign_in = "sign in with  aws sso login  to the profile named above";
             (
-                101,
+                Code::CredentialsMissing,
                 Exit::Credentials,
                 if signed_out { sign_in } else { "set AWS_PROFILE=<name>, or run on a machine with a role" },
             )
         }
-        _ if error.code == SECRET_ENDPOINT => (126, Exit::Usage, "take the secret out of the endpoint named above"),
+        _ if error.code == SECRET_ENDPOINT => {
+            (Code::SecretInAddress, Exit::Usage, "take the secret out of the endpoint named above")
+        }
         _ if error.code == BAD_ENDPOINT => {
-            (107, Exit::Usage, "write the endpoint with its scheme, like  http://127.0.0.1:9000")
+            (Code::Unreachable, Exit::Usage, "write the endpoint with its scheme, like  http://127.0.0.1:9000")
         }
-        _ if error.code == "NoRegion" => (102, Exit::Usage, "add  --region eu-west-1"),
-        Credentials => (108, Exit::Credentials, "set AWS_PROFILE=<name>, or log in again:  aws sso login"),
-        WrongRegion => (105, Exit::Access, "add  --region  with the region named above"),
-        Throttled => (308, Exit::Failed, "wait a moment and repeat the command"),
-        Unavailable if error.code == NO_PROOF => {
-            (316, Exit::Failed, "check that the endpoint is the store itself, and no proxy or sign-on page")
+        _ if error.code == "NoRegion" => (Code::RegionMissing, Exit::Usage, "add  --region eu-west-1"),
+        Credentials => {
+            (Code::CredentialsExpired, Exit::Credentials, "set AWS_PROFILE=<name>, or log in again:  aws sso login")
         }
-        Unavailable if error.code == NO_ANSWER => {
-            (317, Exit::Failed, "check that the endpoint is SQS itself, and no proxy or sign-on page")
+        WrongRegion => (Code::WrongRegion, Exit::Access, "add  --region  with the region named above"),
+        Throttled => (Code::Throttled, Exit::Failed, "wait a moment and repeat the command"),
+        Unavailable if error.code == NO_PROOF => (
+            Code::StoreProvesNothing,
+            Exit::Failed,
+            "check that the endpoint is the store itself, and no proxy or sign-on page",
+        ),
+        Unavailable if error.code == NO_ANSWER => (
+            Code::QueueAnswerIncomplete,
+            Exit::Failed,
+            "check that the endpoint is SQS itself, and no proxy or sign-on page",
+        ),
+        Unavailable => {
+            (Code::Unreachable, Exit::Failed, "check the network and --endpoint-url, and repeat the command")
         }
-        Unavailable => (107, Exit::Failed, "check the network and --endpoint-url, and repeat the command"),
-        NoSpace => (501, Exit::Failed, "make room on the disk and repeat the command"),
-        _ => (309, Exit::Failed, "the request is not one the service takes; check the names"),
+        NoSpace => (Code::NoSpace, Exit::Failed, "make room on the disk and repeat the command"),
+        _ => (Code::RequestInvalid, Exit::Failed, "the request is not one the service takes; check the names"),
     };
     let cause = format!("{}: {}", escaped(&error.code), escaped(&error.message));
     UserError::usage(code, format!("cannot {what}"), cause, help).exit(exit)
@@ -131,5 +145,5 @@ pub fn can_be_written(dest: &Location) -> Result<(), UserError> {
         Err(error) => format!("{:?}: {error}", there.display().to_string()),
     };
     let help = "make the folder, or correct --output";
-    Err(UserError::usage(110, format!("cannot write to {path:?}"), cause, help).exit(Exit::Access))
+    Err(UserError::usage(Code::CommandLine, format!("cannot write to {path:?}"), cause, help).exit(Exit::Access))
 }

@@ -131,7 +131,7 @@ fn ignores_hangups(status: &str) -> bool {
 
 fn listen(kind: SignalKind) -> Result<Signal, UserError> {
     signal(kind).map_err(|error| UserError {
-        code: Code(119),
+        code: Code::SystemLimit,
         what: "cannot listen for signals".into(),
         cause: error.to_string(),
         help: "raise the limit of open files:  ulimit -n".into(),
@@ -162,61 +162,63 @@ fn mode(global: &Global) -> Mode {
 
 /// The error of a worker that stopped by itself.
 pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
-    let (what, help, exit) = match tripped.code.0 {
-        101 | 108 => (
+    let (what, help, exit) = match tripped.code {
+        Code::CredentialsMissing | Code::CredentialsExpired => (
             "the AWS credentials are missing or have expired",
             "use a profile or a role instead of pasted keys",
             Exit::Credentials,
         ),
-        126 => (
+        Code::SecretInAddress => (
             "an endpoint holds a user name, a password or a query",
             "take the secret out of the endpoint named above",
             Exit::Usage,
         ),
-        103 => ("the queue does not exist", "check its name:  aws sqs list-queues", Exit::Access),
-        104 => (
+        Code::QueueMissing => ("the queue does not exist", "check its name:  aws sqs list-queues", Exit::Access),
+        Code::QueueDenied => (
             "not allowed to receive from the queue",
             "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json",
             Exit::Access,
         ),
-        301 => (
+        Code::ObjectMissing => (
             "the bucket for the outputs does not exist",
             "create it, or correct --output; names of buckets are shown by  aws s3 ls",
             Exit::Access,
         ),
-        501 if matches!(tripped.stage, Stage::Send | Stage::Receive) => {
+        Code::NoSpace if matches!(tripped.stage, Stage::Send | Stage::Receive) => {
             ("no space left for the queue", "make room there; the same command goes on where it was", Exit::Failed)
         }
-        501 => (
+        Code::NoSpace => (
             "no space left where the outputs go",
             "make room there; the same command goes on where it was",
             Exit::Failed,
         ),
-        317 => (
+        Code::QueueAnswerIncomplete => (
             "the queue's answers lack what was asked for",
             "check that the endpoint is SQS itself; the same command goes on where it was",
             Exit::Failed,
         ),
-        107 if tripped.stage == Stage::Send => {
+        Code::Unreachable if tripped.stage == Stage::Send => {
             ("the queue can't be written to", "see the cause; the same command goes on where it was", Exit::Failed)
         }
-        107 => (
+        Code::Unreachable => (
             "the store can't be reached",
             "check the network and the endpoint; the same command goes on where it was",
             Exit::Failed,
         ),
-        210 => (
+        Code::NoOutputNamed => (
             "the messages name no output, and this worker has none",
             "say where outputs go:  --output s3://bucket/prefix/",
             Exit::Usage,
         ),
-        207 => (
+        Code::PlaceNotAllowed => (
             "the messages are about files, and this worker may touch none",
             "allow the folders they are read from and written to:  --allow DIRECTORY/  (repeatable)",
             Exit::Usage,
         ),
-        105 => ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access),
-        702 => (
+        Code::WrongRegion => {
+            ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access)
+        }
+        Code::InternalPanic => (
             "a part of batchpipe panicked",
             "start it again, and report this with what was written above",
             Exit::Failed,
@@ -228,7 +230,7 @@ pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
         ),
     };
     // A store that did not answer is a failure of each job that it met; all of them are in the queue still.
-    let retried = if tripped.code == Code(107) { meters.retried.load(Relaxed) } else { 0 };
+    let retried = if tripped.code == Code::Unreachable { meters.retried.load(Relaxed) } else { 0 };
     let given_back = meters.jobs(crate::record::Ended::Released) + retried;
     UserError {
         code: tripped.code,
@@ -269,36 +271,41 @@ mod tests {
     use crate::record::Ended;
 
     /// What is told of a worker that stopped for `code` with two jobs given back and three to be tried again.
-    fn told(code: u16) -> UserError {
+    fn told(code: Code) -> UserError {
         let meters = Meters::default();
         (0..2).for_each(|_| meters.ended(Ended::Released));
         meters.retried.fetch_add(3, Relaxed);
-        stopped(&Tripped { code: Code(code), cause: "refused\u{1b}[2J".into(), stage: Stage::Receive }, &meters)
+        stopped(&Tripped { code, cause: "refused\u{1b}[2J".into(), stage: Stage::Receive }, &meters)
     }
 
     #[test]
     fn a_worker_that_stopped_by_itself_tells_why_what_to_do_and_what_became_of_its_jobs() {
         let table = [
-            (108, Exit::Credentials, "credentials", "2 jobs given back"),
-            (104, Exit::Access, "queue", "2 jobs given back"),
-            (106, Exit::Access, "not allowed", "2 jobs given back"),
+            (Code::CredentialsExpired, Exit::Credentials, "credentials", "2 jobs given back"),
+            (Code::QueueDenied, Exit::Access, "queue", "2 jobs given back"),
+            (Code::AccessDenied, Exit::Access, "not allowed", "2 jobs given back"),
             (
-                107,
+                Code::Unreachable,
                 Exit::Failed,
                 "the store can't be reached",
                 "goes on where it was.  Stopped receiving; 5 jobs given back",
             ),
             (
-                207,
+                Code::PlaceNotAllowed,
                 Exit::Usage,
                 "may touch none",
                 "--allow DIRECTORY/  (repeatable).  Stopped receiving; 2 jobs given back",
             ),
-            (210, Exit::Usage, "name no output", "--output s3://bucket/prefix/.  Stopped receiving; 2 jobs given back"),
+            (
+                Code::NoOutputNamed,
+                Exit::Usage,
+                "name no output",
+                "--output s3://bucket/prefix/.  Stopped receiving; 2 jobs given back",
+            ),
         ];
         for (code, exit, what, help) in table {
             let error = told(code);
-            assert_eq!((error.code, error.exit), (Code(code), exit));
+            assert_eq!((error.code, error.exit), (code, exit));
             assert!(error.what.contains(what) && error.help.contains(help), "{error}");
             assert!(!error.to_string().contains('\u{1b}'), "{error:?}");
         }

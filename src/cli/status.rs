@@ -12,7 +12,7 @@ use super::Context;
 use super::output::{escaped, event, print};
 use super::service::{Service, failed};
 use crate::config::{missing_queue, state_directory, values};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
 use crate::services::open::{open_queue, open_store};
 use crate::services::queue::{Counts, JobQueue};
@@ -64,7 +64,12 @@ pub async fn run(_args: Args, context: &Context) -> Result<Exit, UserError> {
     if let Some(batch) = find("batch") {
         let output = find("output").ok_or_else(|| {
             let cause = "a batch's progress is seen in its outputs";
-            UserError::usage(110, "--output is missing", cause, "add  --output  as it was given to submit")
+            UserError::usage(
+                Code::CommandLine,
+                "--output is missing",
+                cause,
+                "add  --output  as it was given to submit",
+            )
         })?;
         let place = values::prefix(output.text(), &context.machine.directory)
             .map_err(|wrong| output.error(output.text(), wrong))?;

@@ -6,10 +6,12 @@
 //! [`disposition`](JobError::disposition) is the one place where a failure becomes a decision. A
 //! [`UserError`] is what a person reads: one line of what, `cause:`, `help:`, and an exit code.
 
+mod code;
 pub mod codes;
 
-use std::fmt;
 use std::time::Duration;
+
+pub use code::Code;
 
 /// The stages of the two flows, in order. The names are metric labels and words in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,16 +49,6 @@ impl Stage {
             Self::Acknowledge => "delete",
             Self::Send => "send",
         }
-    }
-}
-
-/// A stable number for a kind of failure, shown as `BPnnn`; `batchpipe explain BPnnn` tells more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Code(pub u16);
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BP{:03}", self.0)
     }
 }
 
@@ -161,28 +153,32 @@ impl ServiceError {
     pub fn at(self, stage: Stage) -> JobError {
         let (kind, code) = match self.kind {
             // An upload that somebody else discarded: a new attempt begins a new one.
-            ServiceErrorKind::Missing if self.code == "NoSuchUpload" => (ErrorKind::Failed, Code(301)),
+            ServiceErrorKind::Missing if self.code == "NoSuchUpload" => (ErrorKind::Failed, Code::ObjectMissing),
             // Without its bucket no output can be written: the next job would fail the same way.
             ServiceErrorKind::Missing if self.code == "NoSuchBucket" && stage == Stage::Upload => {
-                (ErrorKind::Denied, Code(301))
+                (ErrorKind::Denied, Code::ObjectMissing)
             }
-            ServiceErrorKind::Missing => (ErrorKind::Missing, Code(301)),
-            ServiceErrorKind::Changed => (ErrorKind::Changed, Code(302)),
-            ServiceErrorKind::Exists => (ErrorKind::Exists, Code(307)),
-            ServiceErrorKind::Denied => (ErrorKind::Denied, Code(106)),
-            ServiceErrorKind::Credentials if self.code == SECRET_ENDPOINT => (ErrorKind::Denied, Code(126)),
-            ServiceErrorKind::Credentials => (ErrorKind::Denied, Code(108)),
-            ServiceErrorKind::WrongRegion => (ErrorKind::Denied, Code(105)),
-            ServiceErrorKind::Throttled => (ErrorKind::Unavailable, Code(308)),
-            ServiceErrorKind::Unavailable if self.code == NO_PROOF => (ErrorKind::Unavailable, Code(316)),
-            ServiceErrorKind::Unavailable if self.code == NO_ANSWER => (ErrorKind::Unavailable, Code(317)),
-            ServiceErrorKind::Unavailable => (ErrorKind::Unavailable, Code(107)),
-            ServiceErrorKind::Corrupt => (ErrorKind::Unavailable, Code(305)),
-            ServiceErrorKind::NoSpace => (ErrorKind::NoSpace, Code(501)),
-            ServiceErrorKind::LeaseLost => (ErrorKind::LeaseLost, Code(601)),
-            ServiceErrorKind::Invalid if self.code == INPUT_ITSELF => (ErrorKind::Rejected, Code(113)),
-            ServiceErrorKind::Invalid if self.code == OWN_FILE => (ErrorKind::Rejected, Code(504)),
-            ServiceErrorKind::Invalid => (ErrorKind::Rejected, Code(309)),
+            ServiceErrorKind::Missing => (ErrorKind::Missing, Code::ObjectMissing),
+            ServiceErrorKind::Changed => (ErrorKind::Changed, Code::ObjectChanged),
+            ServiceErrorKind::Exists => (ErrorKind::Exists, Code::OutputExists),
+            ServiceErrorKind::Denied => (ErrorKind::Denied, Code::AccessDenied),
+            ServiceErrorKind::Credentials if self.code == SECRET_ENDPOINT => (ErrorKind::Denied, Code::SecretInAddress),
+            ServiceErrorKind::Credentials => (ErrorKind::Denied, Code::CredentialsExpired),
+            ServiceErrorKind::WrongRegion => (ErrorKind::Denied, Code::WrongRegion),
+            ServiceErrorKind::Throttled => (ErrorKind::Unavailable, Code::Throttled),
+            ServiceErrorKind::Unavailable if self.code == NO_PROOF => {
+                (ErrorKind::Unavailable, Code::StoreProvesNothing)
+            }
+            ServiceErrorKind::Unavailable if self.code == NO_ANSWER => {
+                (ErrorKind::Unavailable, Code::QueueAnswerIncomplete)
+            }
+            ServiceErrorKind::Unavailable => (ErrorKind::Unavailable, Code::Unreachable),
+            ServiceErrorKind::Corrupt => (ErrorKind::Unavailable, Code::ChecksumMismatch),
+            ServiceErrorKind::NoSpace => (ErrorKind::NoSpace, Code::NoSpace),
+            ServiceErrorKind::LeaseLost => (ErrorKind::LeaseLost, Code::LeaseLost),
+            ServiceErrorKind::Invalid if self.code == INPUT_ITSELF => (ErrorKind::Rejected, Code::OutputAmongInputs),
+            ServiceErrorKind::Invalid if self.code == OWN_FILE => (ErrorKind::Rejected, Code::OwnFile),
+            ServiceErrorKind::Invalid => (ErrorKind::Rejected, Code::RequestInvalid),
         };
         JobError::new(stage, kind, code, self.to_string())
     }
@@ -277,7 +273,7 @@ impl JobError {
 
     /// The echo that a stage reports when its neighbour broke the link.
     pub fn disconnected(stage: Stage) -> Self {
-        Self::new(stage, ErrorKind::Disconnected, Code(602), "the neighbouring stage went away")
+        Self::new(stage, ErrorKind::Disconnected, Code::NeighbourEnded, "the neighbouring stage went away")
     }
 
     /// The same failure, of this job.
@@ -354,8 +350,8 @@ pub struct UserError {
 
 impl UserError {
     /// A mistake in the command line or the configuration (exit 2).
-    pub fn usage(code: u16, what: impl Into<String>, cause: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { code: Code(code), what: what.into(), cause: cause.into(), help: help.into(), exit: Exit::Usage }
+    pub fn usage(code: Code, what: impl Into<String>, cause: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code, what: what.into(), cause: cause.into(), help: help.into(), exit: Exit::Usage }
     }
 
     /// The same error with another exit code.

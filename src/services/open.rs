@@ -9,7 +9,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use crate::error::{BAD_ENDPOINT, Exit, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{BAD_ENDPOINT, Code, Exit, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
 use crate::services::aws::AwsSettings;
 use crate::services::aws::address::QueueAddress;
@@ -28,7 +28,7 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
         let opened = LocalQueue::open(Path::new(path)).map_err(|error| {
             let what = format!("cannot open the queue {queue:?}");
             let help = "give the path of a file in a directory that exists and that you may write to";
-            UserError::usage(103, what, error.to_string(), help).exit(Exit::Access)
+            UserError::usage(Code::QueueMissing, what, error.to_string(), help).exit(Exit::Access)
         })?;
         return Ok(Arc::new(opened));
     }
@@ -36,7 +36,7 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
         let cause = "it is no name (up to 80 letters, digits, - and _), no ARN, no URL and no sqlite: path";
         let help = "a queue is written  jobs  or  arn:aws:sqs:eu-west-1:123456789012:jobs  or  https://sqs…/jobs  or  \
                     sqlite:jobs.db";
-        return Err(UserError::usage(103, format!("{queue:?} is not a queue"), cause, help));
+        return Err(UserError::usage(Code::QueueMissing, format!("{queue:?} is not a queue"), cause, help));
     };
     let aws = aws::connect_near(aws, address.region.as_deref()).await?;
     // On the heap: the future is large, and every caller would carry it.
@@ -50,7 +50,7 @@ pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result
         return Ok(());
     }
     let cause = format!("a message that moves from {:?} to {:?} would come back for ever", from.name(), to.name());
-    Err(UserError::usage(110, what, cause, "name another queue"))
+    Err(UserError::usage(Code::CommandLine, what, cause, "name another queue"))
 }
 
 /// The file of a queue, if the queue is one.
@@ -101,13 +101,15 @@ impl AnyStore {
 /// A connection that could not be made, as a failure of the request that wanted it: no job is to blame, and
 /// [`aws::user_error`] finds its number again.
 fn not_connected(error: &UserError) -> ServiceError {
-    let (kind, code) = match error.code.0 {
-        101 if error.what != aws::explain::NO_CREDENTIALS => (ServiceErrorKind::Credentials, "NoProfile"),
-        101 => (ServiceErrorKind::Credentials, "NoCredentials"),
-        102 => (ServiceErrorKind::WrongRegion, "NoRegion"),
+    let (kind, code) = match error.code {
+        Code::CredentialsMissing if error.what != aws::explain::NO_CREDENTIALS => {
+            (ServiceErrorKind::Credentials, "NoProfile")
+        }
+        Code::CredentialsMissing => (ServiceErrorKind::Credentials, "NoCredentials"),
+        Code::RegionMissing => (ServiceErrorKind::WrongRegion, "NoRegion"),
         // Settled by whoever set it, as keys are: it is not asked again.
-        126 => (ServiceErrorKind::Credentials, SECRET_ENDPOINT),
-        107 if error.exit == Exit::Usage => (ServiceErrorKind::Unavailable, BAD_ENDPOINT),
+        Code::SecretInAddress => (ServiceErrorKind::Credentials, SECRET_ENDPOINT),
+        Code::Unreachable if error.exit == Exit::Usage => (ServiceErrorKind::Unavailable, BAD_ENDPOINT),
         _ => (ServiceErrorKind::Unavailable, "NoConnection"),
     };
     ServiceError::new(kind, code, format!("{}: {}", error.what, error.cause))
@@ -196,10 +198,10 @@ mod tests {
         let queue = open_queue(&file, &unreachable_aws()).await.unwrap();
         assert_eq!(queue.counts().await.unwrap().visible, 0);
         let error = open_queue("s3://bucket/key", &unreachable_aws()).await.unwrap_err();
-        assert_eq!((error.code.0, error.exit), (103, Exit::Usage));
+        assert_eq!((error.code, error.exit), (Code::QueueMissing, Exit::Usage));
         let error = open_queue("sqlite:/no/such/directory/jobs.db", &unreachable_aws()).await.unwrap_err();
-        assert_eq!((error.code.0, error.exit), (103, Exit::Access));
-        assert_eq!(open_queue("jobs", &unreachable_aws()).await.unwrap_err().code.0, 107);
+        assert_eq!((error.code, error.exit), (Code::QueueMissing, Exit::Access));
+        assert_eq!(open_queue("jobs", &unreachable_aws()).await.unwrap_err().code, Code::Unreachable);
     }
 
     #[tokio::test]
@@ -208,16 +210,16 @@ mod tests {
         let error = open_store(&aws, &[]).unwrap().head(&Location::s3("bucket", "key")).await.unwrap_err();
         assert!(!error.is_transient() && !error.message.contains("CANARY"), "{error}");
         let told = aws::user_error(&error, aws::Subject::Read(&Location::s3("bucket", "key")), &aws);
-        assert_eq!((told.code.0, told.exit), (126, Exit::Usage), "{told}");
-        assert_eq!(error.at(crate::error::Stage::Download).code.0, 126);
+        assert_eq!((told.code, told.exit), (Code::SecretInAddress, Exit::Usage), "{told}");
+        assert_eq!(error.at(crate::error::Stage::Download).code, Code::SecretInAddress);
     }
 
     #[test]
     fn a_missing_connection_is_no_fault_of_a_job() {
-        for code in [101, 102, 107, 126] {
+        for code in [Code::CredentialsMissing, Code::RegionMissing, Code::Unreachable, Code::SecretInAddress] {
             let error = not_connected(&UserError::usage(code, "w", "c", "h"));
             let disposition = error.at(crate::error::Stage::Download).disposition();
-            assert_ne!(disposition, crate::error::Disposition::Reject, "BP{code}");
+            assert_ne!(disposition, crate::error::Disposition::Reject, "{code}");
         }
     }
 

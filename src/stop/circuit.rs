@@ -173,8 +173,8 @@ impl Circuit {
     pub fn refused(&self, error: &JobError) {
         // BP103 and BP104 are the queue's; a missing object is 301, and what a bucket refuses is 106.
         let code = match error.code {
-            Code(106) => Code(104),
-            Code(301) => Code(103),
+            Code::AccessDenied => Code::QueueDenied,
+            Code::ObjectMissing => Code::QueueMissing,
             code => code,
         };
         self.trip(code, &error.cause, error.stage);

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use batchpipe::error::Code;
 use batchpipe::job::message::{
     self, Format, Record, Request, Rules, Wrapping, encode_own, encode_sample2013, only, parse, understand,
 };
@@ -214,9 +215,9 @@ fn a_call_that_created_no_object_is_skipped_and_an_unknown_one_is_kept() {
         "a call that failed"
     );
     let error = parse(&call("RenameObject")).unwrap_err();
-    assert_eq!(error.code.0, 212);
+    assert_eq!(error.code, Code::UnknownEvent);
     assert!(error.cause.contains("\"RenameObject\""), "{}", error.cause);
-    assert_eq!(parse(&CALL.replace("\"key\"", "\"prefix\"")).unwrap_err().code.0, 204);
+    assert_eq!(parse(&CALL.replace("\"key\"", "\"prefix\"")).unwrap_err().code, Code::BadField);
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn stores_that_do_as_s3_does_are_read_as_s3_and_ceph_writes_keys_as_they_are() {
         assert_eq!(only_job(&with_key(source)).input.key(), key, "{source}");
     }
     for source in ["ceph:sns", ":s3", "s3", "aws:s3express", "s3.amazonaws.com"] {
-        assert_eq!(parse(&with_key(source)).unwrap_err().code.0, 208, "{source}");
+        assert_eq!(parse(&with_key(source)).unwrap_err().code, Code::UnsupportedEvent, "{source}");
     }
 }
 
@@ -252,8 +253,8 @@ fn a_kind_of_event_that_is_known_is_skipped_by_its_name_and_an_unknown_one_is_ke
     for unknown in [event("ObjectRenamed:Put"), bridged("Object Renamed"), bridged("AWS Service Event via CloudTrail")]
     {
         let error = parse(&unknown).unwrap_err();
-        assert!(error.code.0 == 212 && error.cause.contains("of the unknown kind \""), "{error}");
-        assert_eq!(parse(&in_sns(&unknown)).unwrap_err().code.0, 212);
+        assert!(error.code == Code::UnknownEvent && error.cause.contains("of the unknown kind \""), "{error}");
+        assert_eq!(parse(&in_sns(&unknown)).unwrap_err().code, Code::UnknownEvent);
     }
 }
 
@@ -265,7 +266,7 @@ fn security_lake_passes_on_events_of_created_objects_whose_keys_are_not_encoded(
         ..Request::new(Format::EventBridge, Location::s3("in-b", "region=us-east-1/a+b%2B.gz.parquet"))
     };
     assert_eq!(only_job(SECURITY_LAKE), expected);
-    assert_eq!(parse(&SECURITY_LAKE.replace("aws.s3", "aws.ec2")).unwrap_err().code.0, 208);
+    assert_eq!(parse(&SECURITY_LAKE.replace("aws.s3", "aws.ec2")).unwrap_err().code, Code::UnsupportedEvent);
 }
 
 #[test]
@@ -276,16 +277,20 @@ fn a_notice_of_cloudtrail_is_a_job_for_each_log_file() {
         assert_eq!(keys, [("AWSLogs/1/x+%2B.json.gz", Some(1)), ("AWSLogs/1/y.json.gz", Some(2))]);
     }
     assert_eq!(only_job(r#"{"s3Bucket":"in-b","s3ObjectKey":"AWSLogs/c","messageType":"x"}"#).input.key(), "AWSLogs/c");
-    assert_eq!(parse(r#"{"s3Bucket":"in-b","s3ObjectKey":[]}"#).unwrap_err().code.0, 208);
+    assert_eq!(parse(r#"{"s3Bucket":"in-b","s3ObjectKey":[]}"#).unwrap_err().code, Code::UnsupportedEvent);
     assert_eq!(skipped(&in_sns("CloudTrail validation message.")), "CloudTrail's trial of a topic");
-    assert_eq!(parse("CloudTrail validation message.").unwrap_err().code.0, 201, "nobody sends it without a topic");
+    assert_eq!(
+        parse("CloudTrail validation message.").unwrap_err().code,
+        Code::NotAJob,
+        "nobody sends it without a topic"
+    );
 }
 
 #[test]
 fn a_pointer_of_the_extended_client_is_named_and_not_followed() {
     let pointer = r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"b","s3Key":"k"}]"#;
     let error = parse(pointer).unwrap_err();
-    assert!(error.code.0 == 213 && error.cause.contains("s3://b/k"), "{error}");
+    assert!(error.code == Code::PointerMessage && error.cause.contains("s3://b/k"), "{error}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ async fn a_lease_is_extended_at_each_half_of_its_time_until_the_queue_would_refu
     // At 28 s another 8 s and the tenth that is kept for giving back are just within 40 s; the last look before is at
     // 35 s.
     assert_eq!(extended(&bench), [4, 8, 12, 16, 20, 24, 28].map(Duration::from_secs));
-    assert_eq!((lost.code, bench.began.elapsed()), (Code(603), 35 * SECOND));
+    assert_eq!((lost.code, bench.began.elapsed()), (Code::HeldTooLong, 35 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +59,7 @@ async fn a_message_is_held_for_twelve_hours_and_no_longer() {
         assert!(!lease.is_lost() && lease.confirm().await.is_ok(), "{visibility:?}");
         assert_eq!(bench.queue.visible(), 0, "nobody else sees it");
         let lost = lease.lost().await;
-        assert_eq!(lost.code, Code(603));
+        assert_eq!(lost.code, Code::HeldTooLong);
         let held = bench.began.elapsed();
         assert!((LONGEST - minute..=LONGEST - minute / 2).contains(&held), "{visibility:?}: {held:?}");
         let hidden = bench.log.timed().into_iter().filter_map(|(at, operation)| match operation {
@@ -155,7 +155,7 @@ async fn a_lease_that_is_lost_is_asked_for_no_more() {
     let bench = bench(VISIBILITY, HOUR);
     let lease = take(&bench).await;
     assert_eq!(bench.queue.steal(HOUR), 1);
-    assert_eq!((lease.lost().await.code, bench.began.elapsed()), (Code(601), 4 * SECOND));
+    assert_eq!((lease.lost().await.code, bench.began.elapsed()), (Code::LeaseLost, 4 * SECOND));
     sleep(10 * VISIBILITY).await;
     assert_eq!(bench.faults.calls(On::Extend), 1, "another has it");
 }

@@ -40,7 +40,7 @@ fn record_all(sources: &Sources) {
     metrics::hedge("won");
     metrics::throttle("s3");
     metrics::concurrency_changed("jobs", "gain");
-    metrics::bad_input(Code(303));
+    metrics::bad_input(Code::DataDamaged);
     export::export(sources);
 }
 

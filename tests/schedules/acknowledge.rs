@@ -127,7 +127,7 @@ async fn job(ledger: Arc<Ledger>, message: Message, lease: Lease, finished: Unbo
     }
     let end = ENDS[draw(0..ENDS.len())];
     ledger.page(&message.receipt, |page| (page.id, page.end) = (message.id.clone(), Some(end)));
-    let result = end.map_err(|kind| JobError::new(Stage::Process, kind, Code(401), "the model says so"));
+    let result = end.map_err(|kind| JobError::new(Stage::Process, kind, Code::ProgramFailed, "the model says so"));
     finished.unbounded_send(Finished::new(message, lease, result)).expect("somebody who settles");
 }
 
@@ -216,7 +216,7 @@ impl Ledger {
                 Err(_) if page.sent + page.returning == 0 => &mut expected.abandoned,
                 Err(kind) => {
                     assert!(page.returned <= 1, "given back twice, {what}");
-                    match JobError::new(Stage::Process, kind, Code(401), "").disposition() {
+                    match JobError::new(Stage::Process, kind, Code::ProgramFailed, "").disposition() {
                         Disposition::Reject => &mut expected.rejected,
                         Disposition::Release => &mut expected.released,
                         _ => &mut expected.retried,

@@ -200,7 +200,7 @@ impl Jobs for AtWork {
             }
             let result = end.map_err(|kind| JobError {
                 retry_after: Some(STEP * draw(0..4) as u32),
-                ..JobError::new(Stage::Process, kind, Code(401), "the model says so")
+                ..JobError::new(Stage::Process, kind, Code::ProgramFailed, "the model says so")
             });
             Finished::new(message, lease, result)
         }

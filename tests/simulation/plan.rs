@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use batchpipe::error::Code;
 use batchpipe::stages::IfExists;
 use batchpipe::testing::{Fault, On};
 
@@ -307,7 +308,7 @@ fn draw_object(
         _ if !scripted => Trouble::None,
         0 => Trouble::Retry(dice.u32(1..4)),
         1 => Trouble::Panic(dice.u32(1..4)),
-        2 => Trouble::Reject(if dice.bool() { 400 } else { 303 }),
+        2 => Trouble::Reject(if dice.bool() { Code::ProcessorFailed } else { Code::DataDamaged }),
         _ => Trouble::None,
     };
     let pace = match dice.u8(..4) {

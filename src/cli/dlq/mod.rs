@@ -15,7 +15,7 @@ use super::Context;
 use super::output::escaped;
 use super::service::{Service, failed};
 use crate::config::{Global, missing_queue, values};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::services::open::{open_queue, refuse_same};
 use crate::services::queue::JobQueue;
 
@@ -86,7 +86,7 @@ async fn open(context: &Context) -> Result<Queues, UserError> {
             let what = format!("queue \"{}\" has no dead-letter queue", escaped(jobs.name()));
             let help =
                 "name it with  --dead-letter QUEUE , or give the queue a redrive policy;  batchpipe doctor  shows how";
-            UserError::usage(103, what, "its redrive policy names none", help).exit(Exit::Access)
+            UserError::usage(Code::QueueMissing, what, "its redrive policy names none", help).exit(Exit::Access)
         })?;
     Ok(Queues { jobs, dead })
 }

@@ -14,7 +14,7 @@ use crate::cli::output::{confirm, escaped, event, print};
 use crate::cli::service::{Service, failed};
 use crate::config::{Global, argument, values};
 use crate::error::codes;
-use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, Exit, ServiceError, ServiceErrorKind, UserError};
 use crate::runtime::digest::digest;
 use crate::runtime::words::things;
 use crate::services::open::{open_queue, refuse_same};
@@ -178,7 +178,7 @@ impl fmt::Display for Kinds {
         let mut kinds: Vec<_> = self.0.iter().collect();
         kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.count));
         for (nth, (code, kind)) in kinds.iter().take(5).enumerate() {
-            let title = codes::parse(code).and_then(codes::page).map_or("", |page| page.title);
+            let title = codes::number(code).and_then(Code::from_number).map_or("", |code| codes::page(code).title);
             let words = format!("{} {}", escaped(code), escaped(kind.reason.as_deref().unwrap_or(title)));
             write!(f, "{}{} × {}", if nth == 0 { " (" } else { ", " }, kind.count, words.trim_end())?;
         }
@@ -221,10 +221,11 @@ fn pause(rate: &str) -> Result<Duration, UserError> {
 
 /// The code that `code=BP303` asks for.
 fn filter(text: &str) -> Result<String, UserError> {
-    let code = text.strip_prefix("code=").and_then(crate::error::codes::parse);
-    code.map(|code| code.to_string()).ok_or_else(|| {
+    // A number that this version does not know may be of a newer worker.
+    let number = text.strip_prefix("code=").and_then(codes::number);
+    number.map(|number| format!("BP{number:03}")).ok_or_else(|| {
         let help = "for example  --filter code=BP303";
-        argument("--filter", text, values::Wrong::new(110, "letters are filtered by their code", help))
+        argument("--filter", text, values::Wrong::new(Code::CommandLine, "letters are filtered by their code", help))
     })
 }
 
@@ -277,7 +278,7 @@ mod tests {
         assert_eq!(told(&letters), " (1 × BP303 gzip ends early at byte 5)");
         letters.push(letters[0].clone());
         letters.extend((0..10_000).map(|nth| ("BP401", format!("no luck with {nth}"))));
-        let title = codes::page(crate::error::Code(401)).unwrap().title;
+        let title = codes::page(Code::ProgramFailed).title;
         assert_eq!(told(&letters), format!(" (10000 × BP401 {title}, 2 × BP303 gzip ends early at byte 5)"));
         letters.push(("BP401", String::new()));
         assert!(told(&letters).starts_with(&format!(" (10001 × BP401 {title}")), "once different, for good");

@@ -12,7 +12,7 @@ use super::Context;
 use super::output::escaped;
 use super::service::{Service, failed};
 use crate::config::values::{self, show, show_size};
-use crate::error::{Exit, ServiceError, UserError};
+use crate::error::{Code, Exit, ServiceError, UserError};
 use crate::job::Location;
 use crate::services::aws;
 use crate::services::open::{open_queue, open_store, region_of_queue};
@@ -57,7 +57,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
     };
     if args.write && output.is_none() {
         let cause = "--write puts an object there";
-        return Err(UserError::usage(110, "--output is missing", cause, "add  --output s3://bucket/prefix/"));
+        return Err(UserError::usage(
+            Code::CommandLine,
+            "--output is missing",
+            cause,
+            "add  --output s3://bucket/prefix/",
+        ));
     }
     let mut findings = Vec::new();
     let in_aws = queue.as_ref().is_some_and(|queue| !queue.starts_with("sqlite:"))

@@ -48,7 +48,7 @@ async fn a_queue_that_rejects_too_early_or_forgets_too_soon_is_warned_of() {
 
 #[test]
 fn one_failure_makes_the_exit_code_of_a_failed_preflight() {
-    let error = UserError::usage(103, "what", "cause", "help");
+    let error = UserError::usage(Code::QueueMissing, "what", "cause", "help");
     assert_eq!(report(&[Finding::ok("a", "b")], true).unwrap(), Exit::Done);
     assert_eq!(report(&[Finding::warn("a", "b", "c")], true).unwrap(), Exit::Done);
     assert_eq!(report(&[Finding::ok("a", "b"), Finding::fail("c", &error)], true).unwrap(), Exit::Preflight);

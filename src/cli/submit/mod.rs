@@ -21,7 +21,7 @@ use super::survey::{self, Survey, Surveyed};
 use crate::capacity::budget::Budget;
 use crate::capacity::limit::Lane;
 use crate::config::{Format, Journaling, SubmitConfig};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
 use crate::job::message::{self, Request, encode_own, encode_sample2013};
 use crate::observe::{self, Screen};
@@ -309,9 +309,9 @@ pub(super) fn unusable(path: &Path, error: &io::Error, help: &str, exit: Exit) -
     let (cause, path) = (error.to_string(), path.display().to_string());
     match error.kind() {
         io::ErrorKind::InvalidData => {
-            UserError::usage(124, format!("{path:?} is no journal of this command"), cause, help)
+            UserError::usage(Code::WrongJournal, format!("{path:?} is no journal of this command"), cause, help)
         }
-        _ => UserError::usage(110, format!("cannot write the journal {path:?}"), cause, help).exit(exit),
+        _ => UserError::usage(Code::CommandLine, format!("cannot write the journal {path:?}"), cause, help).exit(exit),
     }
 }
 

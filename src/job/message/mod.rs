@@ -20,7 +20,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use self::checks::{malformed, quote};
 use self::json::{Fields, Node};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 use crate::job::Location;
 
 mod bridge;
@@ -161,7 +161,7 @@ fn open(body: &str) -> Opened<'_> {
         let (format, records) = match look(&text, &wrapping) {
             Ok(Look::Wrapped(_, _)) if wrapping.len() == MAX_WRAPPINGS => {
                 let cause = format!("message is wrapped more than {MAX_WRAPPINGS} times");
-                (None, Err(malformed(208, cause)))
+                (None, Err(malformed(Code::UnsupportedEvent, cause)))
             }
             Ok(Look::Wrapped(outer, inner)) => {
                 wrapping.push(outer);
@@ -227,7 +227,7 @@ fn look_at_object(object: &[(String, Node)]) -> Result<Look, JobError> {
     let fields = Fields::new(object, "")?;
     if let (Some(kind), Some(_)) = (fields.peek("Type"), fields.get("TopicArn").or_else(|| fields.get("Message"))) {
         if kind != "Notification" {
-            return Err(malformed(208, format!("an SNS {} is not a job", quote(kind))));
+            return Err(malformed(Code::UnsupportedEvent, format!("an SNS {} is not a job", quote(kind))));
         }
         return Ok(Look::Wrapped(Wrapping::Sns, fields.needed("Message")?.to_owned()));
     }

@@ -43,7 +43,7 @@ impl Scratch {
     pub fn new(work_dir: &Path, meters: &Arc<Meters>) -> Result<Arc<Self>, UserError> {
         let refused = |error: io::Error| {
             UserError::usage(
-                502,
+                Code::WorkDirectory,
                 format!("cannot use the work directory {work_dir:?}"),
                 error.to_string(),
                 "choose another with  --work-dir DIR , or use stdin and stdout instead of {input} and {output}",
@@ -138,9 +138,9 @@ pub fn failed(error: &io::Error) -> JobError {
     let cause = format!("the work directory: {error}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            JobError::new(Stage::Process, ErrorKind::NoSpace, Code(501), cause)
+            JobError::new(Stage::Process, ErrorKind::NoSpace, Code::NoSpace, cause)
         }
-        _ => JobError::new(Stage::Process, ErrorKind::Failed, Code(502), cause),
+        _ => JobError::new(Stage::Process, ErrorKind::Failed, Code::WorkDirectory, cause),
     }
 }
 

@@ -34,42 +34,50 @@ pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSett
     let said = format!("{} said {}", subject.service(), error.code);
     let because = if error.message.is_empty() { said.clone() } else { format!("{said}: {}", error.message) };
     let (code, exit, what, cause, help) = match error.kind {
-        _ if error.code == "NoRegion" => {
-            (102, Exit::Usage, "no region".to_owned(), error.message.clone(), "add  --region eu-west-1".to_owned())
-        }
+        _ if error.code == "NoRegion" => (
+            Code::RegionMissing,
+            Exit::Usage,
+            "no region".to_owned(),
+            error.message.clone(),
+            "add  --region eu-west-1".to_owned(),
+        ),
         _ if error.code == SECRET_ENDPOINT => (
-            126,
+            Code::SecretInAddress,
             Exit::Usage,
             format!("cannot {subject}"),
             error.message.clone(),
             "take the secret out of the endpoint named above".to_owned(),
         ),
-        ServiceErrorKind::Credentials if matches!(error.code.as_str(), "NoCredentials" | "NoProfile") => {
-            (101, Exit::Credentials, NO_CREDENTIALS.to_owned(), error.message.clone(), credentials_help(settings))
-        }
+        ServiceErrorKind::Credentials if matches!(error.code.as_str(), "NoCredentials" | "NoProfile") => (
+            Code::CredentialsMissing,
+            Exit::Credentials,
+            NO_CREDENTIALS.to_owned(),
+            error.message.clone(),
+            credentials_help(settings),
+        ),
         ServiceErrorKind::Credentials if error.code.starts_with("ExpiredToken") => (
-            108,
+            Code::CredentialsExpired,
             Exit::Credentials,
             "the session token has expired".to_owned(),
             format!("{said}; fixed keys can't be renewed"),
             "use a profile or a role instead of pasted keys".to_owned(),
         ),
         ServiceErrorKind::Credentials => (
-            108,
+            Code::CredentialsExpired,
             Exit::Credentials,
             format!("{} does not accept the credentials", subject.service()),
             because,
             "check the access key, the secret key and the session token; they must belong together".to_owned(),
         ),
         ServiceErrorKind::Unavailable if error.code == NO_PROOF => (
-            316,
+            Code::StoreProvesNothing,
             Exit::Failed,
             format!("cannot {subject}: the store's answer proves nothing"),
             error.message.clone(),
             "check that the endpoint is the store itself, and no proxy or sign-on page".to_owned(),
         ),
         ServiceErrorKind::Unavailable if error.code == NO_ANSWER => (
-            317,
+            Code::QueueAnswerIncomplete,
             Exit::Failed,
             format!("cannot {subject}: the queue's answer lacks what was asked for"),
             error.message.clone(),
@@ -81,10 +89,10 @@ pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSett
         ServiceErrorKind::Throttled | ServiceErrorKind::Unavailable => unreachable(error, subject, settings),
         _ => (subject.code(), Exit::Failed, format!("cannot {subject}"), because, "see  batchpipe doctor".to_owned()),
     };
-    UserError { code: Code(code), what, cause, help, exit }
+    UserError { code, what, cause, help, exit }
 }
 
-type Parts = (u16, Exit, String, String, String);
+type Parts = (Code, Exit, String, String, String);
 
 fn missing(subject: Subject<'_>, settings: &AwsSettings, because: String) -> Parts {
     match subject {
@@ -93,7 +101,7 @@ fn missing(subject: Subject<'_>, settings: &AwsSettings, because: String) -> Par
             let place = region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
             let flag = region.map(|region| format!(" --region {region}")).unwrap_or_default();
             (
-                103,
+                Code::QueueMissing,
                 Exit::Access,
                 format!("queue {name:?} does not exist{place}"),
                 because,
@@ -142,7 +150,7 @@ fn wrong_region(error: &ServiceError, subject: Subject<'_>, settings: &AwsSettin
     let or = ours.map(|ours| format!("  or choose a bucket in {ours}")).unwrap_or_default();
     let flag = theirs.unwrap_or("<its region>");
     let what = format!("bucket {bucket:?} is in {there}{not_here}");
-    (105, Exit::Access, what, said, format!("add  --region {flag}{or}"))
+    (Code::WrongRegion, Exit::Access, what, said, format!("add  --region {flag}{or}"))
 }
 
 fn unreachable(error: &ServiceError, subject: Subject<'_>, settings: &AwsSettings) -> Parts {
@@ -164,7 +172,7 @@ fn unreachable(error: &ServiceError, subject: Subject<'_>, settings: &AwsSetting
         ServiceErrorKind::Throttled => format!("{place} asks for fewer requests"),
         _ => format!("cannot reach {place}"),
     };
-    (107, Exit::Failed, what, cause, help)
+    (Code::Unreachable, Exit::Failed, what, cause, help)
 }
 
 impl Subject<'_> {
@@ -175,10 +183,10 @@ impl Subject<'_> {
         }
     }
 
-    fn code(self) -> u16 {
+    fn code(self) -> Code {
         match self {
-            Self::Receive(_) | Self::Send(_) => 104,
-            Self::Read(_) | Self::Write(_) => 106,
+            Self::Receive(_) | Self::Send(_) => Code::QueueDenied,
+            Self::Read(_) | Self::Write(_) => Code::AccessDenied,
         }
     }
 }
@@ -228,7 +236,7 @@ pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsE
         }
         _ => credentials_help(settings),
     };
-    UserError { code: Code(101), what: NO_CREDENTIALS.to_owned(), cause, help, exit: Exit::Credentials }
+    UserError { code: Code::CredentialsMissing, what: NO_CREDENTIALS.to_owned(), cause, help, exit: Exit::Credentials }
 }
 
 fn credentials_help(settings: &AwsSettings) -> String {

@@ -12,7 +12,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_types::service_config::ServiceConfigKey;
 
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::runtime::redact::{self, concealed_address};
 
 pub mod address;
@@ -94,7 +94,7 @@ pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Resul
     let mut aws = Aws::new(config, settings, chosen.as_ref())?;
     if aws.needs_tls() && !*http::HAS_AUTHORITIES {
         return Err(UserError::usage(
-            107,
+            Code::Unreachable,
             "this machine has no certificates to know AWS by",
             "neither the system nor SSL_CERT_FILE names certificates of authorities",
             "install the package ca-certificates, or set SSL_CERT_FILE to a bundle of them",
@@ -162,7 +162,7 @@ fn endpoint(
     refuse_secret(&url, source)?;
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return Err(UserError::usage(
-            107,
+            Code::Unreachable,
             format!("the endpoint {url:?} is not a URL"),
             format!("it comes from {source}"),
             format!("write it with its scheme, like  http://{url}"),
@@ -187,12 +187,12 @@ pub fn refuse_secrets() -> Result<(), UserError> {
 fn refuse_secret(url: &str, source: &str) -> Result<(), UserError> {
     let Some((cause, help)) = redact::refused(url) else { return Ok(()) };
     let what = format!("the endpoint {:?} from {source} can't be used", concealed_address(url));
-    Err(UserError::usage(126, what, cause, help))
+    Err(UserError::usage(Code::SecretInAddress, what, cause, help))
 }
 
 fn no_region(settings: &AwsSettings) -> UserError {
     UserError::usage(
-        102,
+        Code::RegionMissing,
         "no region",
         format!("AWS_REGION, --region and profile \"{}\" do not set one", explain::profile(settings)),
         "add  --region eu-west-1  (or the region your bucket and queue are in)",
@@ -274,7 +274,7 @@ mod tests {
             ..AwsSettings::default()
         };
         let error = connect(&settings).await.unwrap_err();
-        assert_eq!(error.code.0, 107);
+        assert_eq!(error.code, Code::Unreachable);
         assert!(error.help.contains("http://127.0.0.1:9000"), "{error}");
     }
 }

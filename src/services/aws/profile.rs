@@ -185,7 +185,7 @@ fn places() -> String {
 }
 
 fn refused(what: String, cause: String, help: String) -> UserError {
-    UserError { code: Code(101), what, cause, help, exit: Exit::Credentials }
+    UserError { code: Code::CredentialsMissing, what, cause, help, exit: Exit::Credentials }
 }
 
 /// The region to load a configuration with: `flag`, else that of the chosen profile.

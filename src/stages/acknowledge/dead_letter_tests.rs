@@ -22,7 +22,7 @@ fn message(body: usize, own: &[(&str, usize)]) -> Message {
 fn failure() -> JobError {
     let job = Job { attempt: 3, ..Job::new("1", Location::s3("input", "a"), Location::s3("output", "a")) };
     let stderr = Some(format!("{}the end", "e".repeat(4089)));
-    let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), "no\u{1b}[31m good".to_owned());
+    let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code::ProgramFailed, "no\u{1b}[31m good".to_owned());
     JobError { stderr, ..error }.of(job)
 }
 

@@ -217,7 +217,7 @@ impl Settling {
         }
         for (place, error) in &left {
             let Message { id, attempt, .. } = &group[*place].message;
-            let (code, refusal, cause) = (Code(606), &error.code, &error.message);
+            let (code, refusal, cause) = (Code::DeleteFailed, &error.code, &error.message);
             let what = if group[*place].is_done() { "done" } else { "moved to the dead letters" };
             tracing::warn!(%code, what, ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
         }

@@ -24,7 +24,7 @@ impl Settling {
         let held_before = self.meters.holding_up.fetch_add(in_groups, Relaxed);
         // Each rejected job is told by itself; what its staying means, once.
         if in_groups > 0 && held_before == 0 {
-            let (code, again) = (Code(607), KEPT_DELAY);
+            let (code, again) = (Code::GroupHeldUp, KEPT_DELAY);
             tracing::warn!(
                 %code,
                 ?again,

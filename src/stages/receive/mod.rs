@@ -137,7 +137,7 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
 async fn guarded(circuit: Arc<Circuit>, work: impl Future<Output = ()>) {
     if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
         let cause = format!("receiving panicked: {}", panics::message(panic.as_ref()));
-        circuit.trip(Code(702), &cause, Stage::Receive);
+        circuit.trip(Code::InternalPanic, &cause, Stage::Receive);
     }
 }
 

@@ -263,7 +263,7 @@ fn sent(joined: Option<Joined>) -> Result<Option<Part>, JobError> {
         None => Ok(None),
         Some(Ok(Ok(part))) => Ok(Some(part)),
         Some(Ok(Err(error))) => Err(error.at(UPLOAD)),
-        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code(403), panic.to_string())),
+        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code::ProcessorPanicked, panic.to_string())),
     }
 }
 
@@ -274,7 +274,7 @@ pub fn part_size(first: u64, number: u32, most: u64) -> u64 {
 
 fn too_many_parts(parts: u32, size: u64) -> JobError {
     let cause = format!("the output has more than {parts} parts; begin with a --part-size above {size} bytes");
-    JobError::new(UPLOAD, ErrorKind::Rejected, Code(310), cause)
+    JobError::new(UPLOAD, ErrorKind::Rejected, Code::TooManyParts, cause)
 }
 
 /// Discards an upload, at once or later: the job does not wait for a service that is away.

@@ -79,7 +79,9 @@ pub(super) async fn complete(
     }
     Err(match error.kind {
         // The upload vanished, not the input: the job can be done again.
-        ServiceErrorKind::Missing => JobError::new(UPLOAD, ErrorKind::Unavailable, Code(311), error.to_string()),
+        ServiceErrorKind::Missing => {
+            JobError::new(UPLOAD, ErrorKind::Unavailable, Code::UploadVanished, error.to_string())
+        }
         _ => error.at(UPLOAD),
     })
 }

@@ -13,7 +13,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use tokio::sync::mpsc;
 use walkdir::WalkDir;
 
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::services::store::local::is_reserved;
 use crate::services::store::{ObjectInfo, ObjectStore};
@@ -104,7 +104,7 @@ impl Select {
 fn globs(patterns: &[String]) -> Result<GlobSet, UserError> {
     let wrong = |error: globset::Error| {
         let what = format!("{:?} is not a glob", error.glob().unwrap_or_default());
-        UserError::usage(110, what, error.kind().to_string(), "for example  --include '*.csv'")
+        UserError::usage(Code::CommandLine, what, error.kind().to_string(), "for example  --include '*.csv'")
     };
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {

@@ -38,7 +38,7 @@ pub(crate) fn check(text: &str) {
         intact: true,
         attributes: own,
     };
-    let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), cause);
+    let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code::ProgramFailed, cause);
     let error = JobError { stderr: Some(stderr), ..error };
     let job = Job { attempt: 3, ..Job::new("1", Location::s3("input", key.clone()), Location::s3("output", key)) };
     let dead = MemoryQueue::new("dead");

@@ -10,7 +10,7 @@ use crate::scripted::Scripted;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use batchpipe::error::{ServiceError, ServiceErrorKind};
+use batchpipe::error::{Code, ServiceError, ServiceErrorKind};
 use batchpipe::job::Location;
 use batchpipe::services::aws::Aws;
 use batchpipe::services::aws::address::QueueAddress;
@@ -197,7 +197,7 @@ async fn a_refusal_in_another_format_is_still_a_refusal() {
     let server = Scripted::start(&[&xml]);
     let address = QueueAddress::parse(&format!("{}/1/jobs", server.url())).unwrap();
     let error = SqsQueue::open(&address, &aws(&server)).await.unwrap_err();
-    assert_eq!(error.code.0, 104, "{error}");
+    assert_eq!(error.code, Code::QueueDenied, "{error}");
 }
 
 /// A server that forgets the marker it is given would be asked for the same page for ever.

@@ -84,7 +84,7 @@ async fn messages_without_receipt_or_id_are_left_and_an_answer_of_nothing_else_i
     let messages = queue.receive(10, second, second).await.unwrap();
     assert_eq!(messages.iter().map(|message| message.id.as_str()).collect::<Vec<_>>(), ["1"]);
     let error = queue.receive(10, second, second).await.unwrap_err();
-    assert_eq!((error.code.clone().as_str(), error.at(Stage::Receive).code), (NO_ANSWER, Code(317)));
+    assert_eq!((error.code.clone().as_str(), error.at(Stage::Receive).code), (NO_ANSWER, Code::QueueAnswerIncomplete));
     assert!(queue.receive(10, second, second).await.unwrap().is_empty(), "an empty queue is no error");
 }
 
@@ -110,7 +110,7 @@ async fn a_queue_that_tells_nothing_of_itself_is_not_opened() {
         let server = Scripted::start(&[nothing.as_str(); 3]);
         let text = if asked == "url" { "jobs".to_owned() } else { format!("{}/1/jobs", server.url()) };
         let error = SqsQueue::open(&QueueAddress::parse(&text).unwrap(), &aws(&server)).await.unwrap_err();
-        assert_eq!(error.code, Code(317), "{asked}: {error}");
+        assert_eq!(error.code, Code::QueueAnswerIncomplete, "{asked}: {error}");
     }
 }
 

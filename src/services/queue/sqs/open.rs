@@ -6,7 +6,7 @@ use aws_sdk_sqs::Client;
 
 use super::asked;
 use super::batch::no_answer;
-use crate::error::{ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, ServiceError, ServiceErrorKind, UserError};
 use crate::services::aws::classify::{Asked, service_error};
 use crate::services::aws::{self, Aws, Subject};
 
@@ -35,7 +35,7 @@ pub(super) async fn unopened(client: &Client, name: &str, error: &ServiceError, 
             None => format!("list the queues there are:  {list}"),
         };
     }
-    if let (107, Some(endpoint)) = (told.code.0, aws.sqs_endpoint()) {
+    if let (Code::Unreachable, Some(endpoint)) = (told.code, aws.sqs_endpoint()) {
         told.what = format!("cannot reach {}", endpoint.url);
         if endpoint.source == "the profile" {
             told.help = "start it with  your local server, or take endpoint_url out of the profile".to_owned();
