@@ -21,7 +21,7 @@ pub use content::pattern;
 use upload::MemoryUpload;
 
 use super::log::{Log, Operation};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::ServiceFuture;
 use crate::services::store::{
@@ -182,8 +182,8 @@ fn refused() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Denied, "AccessDenied", "there may be an object by that name, or none")
 }
 
-fn missing(code: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Missing, code, "there is nothing by that name")
+fn missing(code: &str, reason: Reason) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Missing, code, "there is nothing by that name").because(reason)
 }
 
 fn info(at: &Location, object: &Object, metadata: BTreeMap<String, String>) -> ObjectInfo {
@@ -210,7 +210,8 @@ impl ObjectStore for MemoryStore {
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
         async move {
             let object = self.lock().objects.get(from).cloned();
-            let object = object.ok_or_else(|| if self.unlisted { refused() } else { missing("NoSuchKey") })?;
+            let object = object
+                .ok_or_else(|| if self.unlisted { refused() } else { missing("NoSuchKey", Reason::KeyMissing) })?;
             let other = pin.etag.as_ref().is_some_and(|etag| *etag != object.etag);
             if other || pin.version_id.is_some() {
                 let said = "the object is another version";

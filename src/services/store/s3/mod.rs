@@ -121,7 +121,7 @@ impl S3Store {
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => {
                 return Box::pin(self.past_the_end(from, range.start, pin)).await;
             }
-            Err(error) => return Err(service_error(&error, Asked::Read, "s3:GetObject")),
+            Err(error) => return Err(service_error(error, Asked::Read, "s3:GetObject")),
         };
         let Some(window) = Window::find(&range, answer.content_range(), answer.content_length()) else {
             let message = format!("asked for {range:?}, got {:?}", answer.content_range());
@@ -175,7 +175,7 @@ impl S3Store {
                     metadata: found.metadata.unwrap_or_default().into_iter().collect(),
                 }))
             }
-            Err(error) => match service_error(&error, Asked::Read, "s3:GetObject") {
+            Err(error) => match service_error(error, Asked::Read, "s3:GetObject") {
                 error if error.kind == ServiceErrorKind::Missing => Ok(None),
                 error => Err(error),
             },
@@ -237,7 +237,7 @@ impl S3Store {
             true => request.customize().disable_payload_signing().send().await,
             false => Box::pin(request.send()).await,
         };
-        match sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject")) {
+        match sent.map_err(|error| service_error(error, Asked::Write, "s3:PutObject")) {
             Ok(answer) if proof::is_named(answer.e_tag()) => Ok(()),
             Err(error) if !proof::is_unreadable(&error) => Err(condition::unmet(error, condition)),
             _ => Box::pin(self.prove_put(to, &body, how, sum)).await,
@@ -296,7 +296,7 @@ impl S3Store {
             .set_metadata(metadata(how))
             .set_checksum_algorithm(checked.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checked.then_some(ChecksumType::FullObject));
-        let created = request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))?;
+        let created = request.send().await.map_err(|error| service_error(error, Asked::Write, "s3:PutObject"))?;
         // Servers that know only sums of sums say so here, or say nothing.
         let whole = checked && (!self.elsewhere || created.checksum_type == Some(ChecksumType::FullObject));
         let id = created.upload_id.filter(|id| !id.is_empty());
