@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print, say};
-use super::service::{Service, failed};
+use super::service::failed;
 use crate::config::values::{self, show, show_size};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, Exit, Role, UserError};
 use crate::job::Location;
 use crate::runtime::words::things;
 use crate::services::open::open_store;
@@ -70,7 +70,7 @@ async fn sweep(
     let list = format!("list unfinished uploads under {place:?}");
     // A directory is one with its slash; in S3 a key that only begins like the place is to be told, and left alone.
     let from = if matches!(place, Location::File { .. }) { &place.as_folder() } else { place };
-    let found = store.unfinished(from).await.map_err(|error| failed(Service::Store, &list, &error))?;
+    let found = store.unfinished(from).await.map_err(|error| failed(Role::Read, &list, &error))?;
     let (found, beside): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.location.is_in(place));
     let (alive, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.writer == Writer::Alive);
     let (old, young): (Vec<_>, Vec<_>) =

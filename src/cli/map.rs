@@ -15,12 +15,12 @@ use futures::{Stream, StreamExt};
 use super::assemble;
 use super::output;
 use super::resume::Jobs;
-use super::service::{self, Service};
+use super::service;
 use super::session::{self, Session};
 use super::submit::{item, new_batch, unusable};
 use super::survey::{self, Survey, Surveyed};
 use crate::config::{Format, MapConfig};
-use crate::error::{Code, Exit, Stage, UserError};
+use crate::error::{Code, Exit, Role, Stage, UserError};
 use crate::job::Location;
 use crate::job::message::Rules;
 use crate::job::suffix::Suffix;
@@ -94,7 +94,7 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     orphans::of_the_dead(&*store, &config.dest).await;
     let name = queue_name(&config)?;
     let jobs = open::open_queue(&name, aws).await?;
-    let failed = |error| service::failed(Service::Queue, &format!("use the queue {name:?}"), &error);
+    let failed = |error| service::failed(Role::Receive, &format!("use the queue {name:?}"), &error);
     let dead_letters = jobs.dead_letters().await.map_err(failed)?;
     let fresh = jobs.counts().await.map_err(failed)? == Counts::default();
     let at_work = if fresh { Jobs::default() } else { Jobs::of(&config.state.join(QUEUE)).await.map_err(failed)? };
@@ -136,7 +136,8 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
         screen.print(&format!("not read: {}: {}", output::escaped(name), output::escaped(reason)));
     }
     if let Some(tripped) = pipeline.intake.circuit.tripped() {
-        let mut error = session::stopped(&tripped, &meters);
+        let mut error = session::stopped(&tripped, &name, &meters);
+        error.help.push_str("; the same command goes on where it was");
         if tripped.stage == Stage::Send || tripped.stage == Stage::Receive {
             // Nobody else has told where it is kept.
             error.cause = format!("{}; the queue is {name}", error.cause);
@@ -470,12 +471,10 @@ fn make_state(config: &MapConfig) -> io::Result<()> {
 
 fn queue_name(config: &MapConfig) -> Result<String, UserError> {
     let state = &config.state;
-    make_state(config).map_err(|error| UserError {
-        code: Code::CommandLine,
-        what: format!("cannot write to {:?}", state.display().to_string()),
-        cause: error.to_string(),
-        help: "give a DEST that you may write to".into(),
-        exit: Exit::Access,
+    make_state(config).map_err(|error| {
+        let what = format!("cannot write to {:?}", state.display().to_string());
+        UserError::new(service::of_file(&error), what, error.to_string(), "give a DEST that you may write to")
+            .with_source(error)
     })?;
     Ok(format!("sqlite:{}", state.join(QUEUE).display()))
 }
@@ -495,7 +494,7 @@ fn open_journal(config: &MapConfig) -> Result<Arc<Journal>, UserError> {
     };
     Journal::open_of(&path, &new_batch(), Some(&owner))
         .map(Arc::new)
-        .map_err(|error| unusable(&path, &error, "give a DEST that you may write to", Exit::Access))
+        .map_err(|error| unusable(&path, error, "give a DEST that you may write to"))
 }
 
 /// Removes the failures of earlier runs: their jobs are sent again.

@@ -258,7 +258,7 @@ impl Submit {
             }
             Err(error) => {
                 if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
-                    self.circuit.refused(&error.clone().at(Stage::Send));
+                    self.circuit.trip(&error.clone().at(Stage::Send));
                 }
                 Submitted::failure(item.name, error.to_string())
             }

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use super::Queues;
 use super::letters::{Letters, code, reason};
 use crate::cli::output::{confirm, escaped, event, print};
-use crate::cli::service::{Service, failed};
+use crate::cli::service::failed;
 use crate::config::{Global, argument, values};
 use crate::error::codes;
-use crate::error::{Code, Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, Exit, Role, ServiceError, ServiceErrorKind, UserError};
 use crate::runtime::digest::digest;
 use crate::runtime::words::things;
 use crate::services::open::{open_queue, refuse_same};
@@ -194,14 +194,13 @@ impl fmt::Display for Kinds {
 async fn move_one(letter: &Message, from: &dyn JobQueue, to: &dyn JobQueue) -> Result<(), UserError> {
     if !letter.intact {
         let error = ServiceError::new(ServiceErrorKind::Corrupt, "Corrupt", "its body arrived damaged");
-        return Err(failed(Service::Queue, &format!("move message {:?}", letter.id), &error));
+        return Err(failed(Role::Receive, &format!("move message {:?}", letter.id), &error));
     }
     let outgoing = redriven(letter, to);
     let what = format!("send message {:?} to {:?}", letter.id, to.name());
-    only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Service::Queue, &what, &error))?;
+    only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Role::Send, &what, &error))?;
     let what = format!("delete message {:?} from {:?} (it is in {:?} already)", letter.id, from.name(), to.name());
-    only(from.delete(std::slice::from_ref(&letter.receipt)).await)
-        .map_err(|error| failed(Service::Queue, &what, &error))
+    only(from.delete(std::slice::from_ref(&letter.receipt)).await).map_err(|error| failed(Role::Receive, &what, &error))
 }
 
 /// The outcome of a batch of one.
@@ -232,7 +231,7 @@ fn filter(text: &str) -> Result<String, UserError> {
 /// Deletes the letters.
 pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let dead = queues.dead.as_ref();
-    let counts = dead.counts().await.map_err(|error| failed(Service::Queue, "count the dead letters", &error))?;
+    let counts = dead.counts().await.map_err(|error| failed(Role::Receive, "count the dead letters", &error))?;
     let name = escaped(dead.name());
     if args.dry_run {
         if global.json {
@@ -249,7 +248,7 @@ pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) ->
         let what = format!("delete message {:?}", letter.id);
         if let Err(error) = only(dead.delete(std::slice::from_ref(&letter.receipt)).await) {
             letters.give_back().await;
-            return Err(failed(Service::Queue, &what, &error));
+            return Err(failed(Role::Receive, &what, &error));
         }
         deleted += 1;
     }

@@ -213,7 +213,7 @@ impl Settling {
         }
         if let Some(refused) = left.values().find(|error| error.is_fatal()) {
             // Going on would do every job again and again.
-            self.circuit.refused(&refused.clone().at(Stage::Acknowledge));
+            self.circuit.trip(&refused.clone().at(Stage::Acknowledge));
         }
         for (place, error) in &left {
             let Message { id, attempt, .. } = &group[*place].message;

@@ -88,7 +88,7 @@ impl SqsQueue {
     async fn attributes(&self, names: &[QueueAttributeName]) -> Result<BTreeMap<String, String>, ServiceError> {
         let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec()));
         let answer = asked(|| async {
-            call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueAttributes"))
+            call.clone().send().await.map_err(|error| service_error(error, Asked::Queue, "sqs:GetQueueAttributes"))
         });
         let answer = answer.await?;
         let attributes = answer.attributes.unwrap_or_default();
