@@ -1,7 +1,7 @@
 //! How fast the pipeline is with no network in it: on memory, on the embedded queue and directories, and in its parts.
 //!
-//! `cargo bench` in a minute or so. Elements are jobs, bytes those of inputs. What these say is where our own time goes:
-//! beside real services, see `benches/peers/run`. Times on a shared machine wander by a tenth; compare with a
+//! `cargo bench` in a minute or so. Elements are jobs, bytes those of inputs. What these say is where our own time
+//! goes: beside real services, see `benches/peers/run`. Times on a shared machine wander by a tenth; compare with a
 //! baseline taken just before (`cargo bench -- --save-baseline before`).
 
 use std::path::Path;

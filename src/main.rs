@@ -77,21 +77,11 @@ fn variables() -> BTreeMap<String, String> {
 
 /// Its words are on stderr already; what it held comes back by its visibility timeout.
 fn panicked(gone: &tokio::task::JoinError) -> UserError {
-    UserError {
-        code: Code(702),
-        what: "a part of batchpipe panicked".to_owned(),
-        cause: gone.to_string(),
-        help: "start it again, and report this with what was written above".to_owned(),
-        exit: Exit::Failed,
-    }
+    let code = Code::InternalPanic;
+    UserError::new(code, "a part of batchpipe panicked", gone.to_string(), code.help())
 }
 
 fn no_runtime(error: &std::io::Error) -> UserError {
-    UserError {
-        code: Code(119),
-        what: "cannot start the runtime".to_owned(),
-        cause: error.to_string(),
-        help: "raise the limits of threads and open files:  ulimit -a".to_owned(),
-        exit: Exit::Failed,
-    }
+    let code = Code::SystemLimit;
+    UserError::new(code, "cannot start the runtime", error.to_string(), code.help())
 }

@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 use super::output::print;
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -44,15 +44,19 @@ pub fn man(args: &ManArgs) -> Result<Exit, UserError> {
         Some(name) => {
             let unknown = || {
                 let cause = "no command has this name";
-                UserError::usage(110, format!("unknown command {name:?}"), cause, "see them:  batchpipe --help")
+                UserError::usage(
+                    Code::CommandLine,
+                    format!("unknown command {name:?}"),
+                    cause,
+                    "see them:  batchpipe --help",
+                )
             };
             grammar.find_subcommand(name).cloned().ok_or_else(unknown)?
         }
     };
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page).map_err(|error| {
-        UserError::usage(122, "cannot write the manual page", error.to_string(), "repeat the command")
-            .exit(Exit::Failed)
+        UserError::new(Code::StdoutFailed, "cannot write the manual page", error.to_string(), "repeat the command")
     })?;
     print(&String::from_utf8_lossy(&page))?;
     Ok(Exit::Done)

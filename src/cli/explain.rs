@@ -7,7 +7,7 @@ use super::Context;
 use super::output::{escaped, event, print};
 use crate::config::values;
 use crate::error::codes;
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::job::message::{Rules, understand};
 
 /// Shown at the top of the help.
@@ -30,11 +30,12 @@ const LONGEST: u64 = 4 << 20;
 
 /// Explains it.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
-    if let Some(code) = codes::parse(&args.what) {
+    if let Some(number) = codes::number(&args.what) {
+        let code = Code::from_number(number).ok_or_else(|| unknown(&format!("BP{number:03}")))?;
         return explain_code(code, context.global.json);
     }
     let unreadable = |error: io::Error| {
-        UserError::usage(110, "cannot read the message", error.to_string(), "give its text, @FILE or -")
+        UserError::usage(Code::CommandLine, "cannot read the message", error.to_string(), "give its text, @FILE or -")
     };
     let text = match args.what.strip_prefix('@') {
         Some(path) => read(&mut File::open(path).map_err(unreadable)?),
@@ -43,8 +44,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     };
     let text = text.map_err(unreadable)?;
     if let Some(word) = looks_like_code(&text) {
-        let cause = "there is no page of this number";
-        return Err(UserError::usage(110, format!("unknown code {}", escaped(word)), cause, nearest_code(word)));
+        return Err(unknown(word));
     }
     let understood = understand(&text, &Rules::default());
     if context.global.json {
@@ -56,11 +56,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, UserError> {
     Ok(if understood.is_refused() { Exit::Failed } else { Exit::Done })
 }
 
-fn explain_code(code: crate::error::Code, json: bool) -> Result<Exit, UserError> {
-    let Some(page) = codes::page(code) else {
-        let cause = "there is no page of this number";
-        return Err(UserError::usage(110, format!("unknown code {code}"), cause, nearest_code(&code.to_string())));
-    };
+fn explain_code(code: Code, json: bool) -> Result<Exit, UserError> {
+    let page = codes::page(code);
     if json {
         let fields = serde_json::json!({
             "code": page.code.to_string(), "title": page.title, "meaning": page.meaning,
@@ -83,6 +80,11 @@ fn read(from: &mut impl Read) -> io::Result<String> {
 fn looks_like_code(text: &str) -> Option<&str> {
     let word = text.trim();
     (word.len() <= 8 && word.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("BP"))).then_some(word)
+}
+
+fn unknown(code: &str) -> UserError {
+    let cause = "there is no page of this number";
+    UserError::usage(Code::CommandLine, format!("unknown code {}", escaped(code)), cause, nearest_code(code))
 }
 
 fn nearest_code(word: &str) -> String {

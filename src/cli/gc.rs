@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print, say};
-use super::service::{Service, failed};
+use super::service::failed;
 use crate::config::values::{self, show, show_size};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, Role, UserError};
 use crate::job::Location;
 use crate::runtime::words::things;
 use crate::services::open::open_store;
@@ -49,7 +49,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
         .map_err(|wrong| crate::config::argument("URI", &args.uri, wrong))?;
     // A year: no upload is older, for a lifecycle rule or the bill has ended it.
     let year = Duration::from_secs(366 * 24 * 60 * 60);
-    let age = values::duration(&args.older_than, Duration::ZERO, year, 110)
+    let age = values::duration(&args.older_than, Duration::ZERO, year, Code::CommandLine)
         .map_err(|wrong| crate::config::argument("--older-than", &args.older_than, wrong))?;
     super::service::endpoints([&place])?;
     let roots = match &place {
@@ -70,7 +70,7 @@ async fn sweep(
     let list = format!("list unfinished uploads under {place:?}");
     // A directory is one with its slash; in S3 a key that only begins like the place is to be told, and left alone.
     let from = if matches!(place, Location::File { .. }) { &place.as_folder() } else { place };
-    let found = store.unfinished(from).await.map_err(|error| failed(Service::Store, &list, &error))?;
+    let found = store.unfinished(from).await.map_err(|error| failed(Role::Read, &list, &error))?;
     let (found, beside): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.location.is_in(place));
     let (alive, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.writer == Writer::Alive);
     let (old, young): (Vec<_>, Vec<_>) =

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Color, LogFormat, LogSettings};
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::observe::Screen;
 use crate::runtime::redact::Concealing;
 
@@ -29,7 +29,12 @@ pub fn start(settings: &LogSettings, color: Color, screen: &Screen) -> Result<()
     };
     let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
         let what = format!("cannot write the log file {:?}", path.display().to_string());
-        UserError::usage(110, what, error.to_string(), "name a file you may write to, or leave --log-file out")
+        UserError::usage(
+            Code::CommandLine,
+            what,
+            error.to_string(),
+            "name a file you may write to, or leave --log-file out",
+        )
     })?;
     subscribe(settings, color == Color::Always, Mutex::new(file))
 }
@@ -57,7 +62,7 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, UserError> {
     };
     EnvFilter::builder().parse(&text).map_err(|error| {
         let help = "for example  RUST_LOG=batchpipe::lease=debug,warn";
-        UserError::usage(110, format!("RUST_LOG can't be {text:?}"), error.to_string(), help)
+        UserError::usage(Code::CommandLine, format!("RUST_LOG can't be {text:?}"), error.to_string(), help)
     })
 }
 

@@ -32,7 +32,7 @@ mod usage;
 
 use crate::config::settings::{self, SETTINGS, Setting, Shape};
 use crate::config::{Global, Layers, MapConfig, RunConfig, SubmitConfig, Typed};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::observe::Screen;
 use crate::runtime::machine::Machine;
 
@@ -174,7 +174,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, UserEr
     }
     if words.last().is_some_and(|word| word == "--") && words.iter().filter(|word| *word == "--").count() == 1 {
         return Err(UserError::usage(
-            110,
+            Code::CommandLine,
             "the program after -- is missing",
             "-- separates our options from a program and its arguments",
             "for example  -- gzip -9",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assemble;
 use super::output;
-use super::service::{self, Service};
+use super::service;
 use super::session::{self, Session};
 use crate::config::RunConfig;
 use crate::error::{Code, Exit, UserError};
@@ -18,8 +18,7 @@ use crate::services::store::local::Places;
 use crate::stages::Receive;
 use crate::stages::upload::orphans;
 use crate::stop::circuit::Why;
-use crate::stop::refusal::UNREACHABLE;
-use crate::worker::{self, Queues, QueuesError};
+use crate::worker::{self, Queues};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -67,7 +66,7 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
     tell(&config, &meters);
     let Some(settled) = settled else { return Ok(session.end(Exit::Interrupted, None).await) };
     if let Some(tripped) = pipeline.intake.circuit.tripped() {
-        let error = session::stopped(&tripped, &meters);
+        let error = session::stopped(&tripped, &config.queue, &meters);
         session.end(error.exit, None).await;
         return Err(error);
     }
@@ -103,7 +102,7 @@ fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()>
 fn tell(config: &RunConfig, meters: &Meters) {
     meters.notices.tell();
     if let Some(output) = config.output.as_ref().filter(|_| meters.notices.left_output_unused()) {
-        let code = Code(128);
+        let code = Code::OutputUnused;
         tracing::warn!(%code, ?output, "--output was not used: the message of every job named an output of its own");
     }
 }
@@ -115,13 +114,7 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
     // Messages may name places in S3, whatever the queue and the output are.
     crate::services::aws::refuse_secrets()?;
     let (work, suffix) = assemble::work(working, aws, &meters)?;
-    let opened = Queues::open(&config.queue, config.dead_letter.as_deref(), aws).await;
-    let mut queues = opened.map_err(|error| match error {
-        QueuesError::Open(error) => error,
-        QueuesError::Ask(error) => {
-            service::failed(Service::Queue, &format!("use the queue {:?}", config.queue), &error)
-        }
-    })?;
+    let mut queues = Queues::open(&config.queue, config.dead_letter.as_deref(), aws).await?;
     queues.max_receives = working.max_receives.map(NonZeroU32::get).or(queues.max_receives);
     if queues.dead_letters.is_none() {
         let what = match queues.jobs.is_fifo() {
@@ -138,7 +131,7 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
         service::can_be_written(output)?;
         match service::answering(output, &store, &meters).await {
             // A fleet may start while the store is away for a moment, and waits for it.
-            Err(error) if error.code == UNREACHABLE => {
+            Err(error) if error.code == Code::Unreachable => {
                 let cause = output::escaped(&error.cause);
                 tracing::warn!(code = %error.code, cause, "the store of --output does not answer yet");
             }

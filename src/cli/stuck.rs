@@ -13,14 +13,12 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Says what is stuck and ends the process. Nothing is cleaned up: whatever would have to do it may be what is stuck.
 pub(super) fn end(stuck: Stuck) -> ! {
-    let error = UserError {
-        code: Code(701),
-        what: format!("{}, for {} and beyond every deadline", stuck.what, show(stuck.quiet)),
-        cause: stuck.seen,
-        help: "start it again; the messages come back by their visibility timeout. Please report this with the cause"
-            .into(),
-        exit: Exit::Watchdog,
-    };
+    let error = UserError::new(
+        Code::Stuck,
+        format!("{}, for {} and beyond every deadline", stuck.what, show(stuck.quiet)),
+        stuck.seen,
+        "start it again; the messages come back by their visibility timeout. Please report this with the cause",
+    );
     let (told, is_told) = channel();
     let tell = move || {
         output::say_error(&error);

@@ -10,8 +10,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::output::escaped;
-use super::service::{self, Service};
-use crate::error::UserError;
+use super::service;
+use crate::error::{Code, Role, UserError};
 use crate::job::Location;
 use crate::observe::Totals;
 use crate::services::store::ObjectStore;
@@ -52,7 +52,7 @@ pub(super) async fn settled(source: &Source, store: &Arc<dyn ObjectStore>) -> Re
             Source::Named(place) => escaped(&place.to_string()),
             _ => "the source".to_owned(),
         };
-        service::failed(Service::Store, &format!("read {place}"), &error)
+        service::failed(Role::Read, &format!("read {place}"), &error)
     })?;
     service::readable(&settled, store).await?;
     Ok(settled)
@@ -227,7 +227,7 @@ pub(super) fn place(found: &Found) -> String {
 fn unsorted(scratch: &Path, error: &std::io::Error) -> UserError {
     let what = format!("cannot sort the names of the outputs in {:?}", scratch.display().to_string());
     let help = "make room there: 16 bytes are needed for each input";
-    UserError::usage(501, what, error.to_string(), help).exit(crate::error::Exit::Failed)
+    UserError::new(Code::NoSpace, what, error.to_string(), help)
 }
 
 /// Fails if two inputs would have one `output`, or whatever else it is called; `help` says how to keep them apart.
@@ -255,5 +255,5 @@ pub(super) fn refuse_clashes(clashes: &Clashes, naming: &Naming, output: &str, h
         0 => {}
         more => cause.push_str(&format!(", and {more} more")),
     }
-    Err(UserError::usage(125, what, cause, help))
+    Err(UserError::usage(Code::OutputCollision, what, cause, help))
 }

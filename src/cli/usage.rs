@@ -4,7 +4,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Parsed;
 use crate::config::values::nearest;
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 
 /// clap's complaint as our own; help and version are no complaints.
 pub(super) fn translate(error: &clap::Error, grammar: &mut clap::Command) -> Result<Parsed, UserError> {
@@ -23,10 +23,10 @@ pub(super) fn translate(error: &clap::Error, grammar: &mut clap::Command) -> Res
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return Ok(Parsed::Hint(error.to_string())),
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             let (cause, help) = unknown_option(&name, &text(ContextKind::SuggestedArg), grammar);
-            UserError::usage(110, format!("unknown option {}", name.escape_debug()), cause, help)
+            UserError::usage(Code::CommandLine, format!("unknown option {}", name.escape_debug()), cause, help)
         }
         ErrorKind::UnknownArgument => UserError::usage(
-            110,
+            Code::CommandLine,
             format!("unexpected argument {argument:?}"),
             "there is no place for it here",
             format!("a program and its arguments come after --, such as  -- {}", argument.escape_debug()),
@@ -39,13 +39,18 @@ pub(super) fn translate(error: &clap::Error, grammar: &mut clap::Command) -> Res
                 Some(name) => format!("did you mean {name}?"),
                 None => see_help,
             };
-            UserError::usage(110, format!("unknown command {command:?}"), "no command has this name", help)
+            UserError::usage(
+                Code::CommandLine,
+                format!("unknown command {command:?}"),
+                "no command has this name",
+                help,
+            )
         }
         ErrorKind::MissingSubcommand => {
-            UserError::usage(110, "the command is missing", "options alone do nothing", see_help)
+            UserError::usage(Code::CommandLine, "the command is missing", "options alone do nothing", see_help)
         }
         ErrorKind::MissingRequiredArgument => UserError::usage(
-            110,
+            Code::CommandLine,
             format!("{} is missing", argument.trim_start_matches('<').replace(['<', '>'], "")),
             "the command can't do without it",
             usage_line(error),
@@ -58,7 +63,7 @@ pub(super) fn translate(error: &clap::Error, grammar: &mut clap::Command) -> Res
                 }
                 _ => format!("{name} is given twice"),
             };
-            UserError::usage(110, what, "it has one value", "leave one of them out")
+            UserError::usage(Code::CommandLine, what, "it has one value", "leave one of them out")
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation if !value.is_empty() => {
             let valid = match error.get(ContextKind::ValidValue) {
@@ -69,18 +74,31 @@ pub(super) fn translate(error: &clap::Error, grammar: &mut clap::Command) -> Res
                 "" => usage_line(error),
                 valid => format!("give one of {valid}"),
             };
-            UserError::usage(110, format!("{name} can't be {value:?}"), "it is not a value of the right kind", help)
+            UserError::usage(
+                Code::CommandLine,
+                format!("{name} can't be {value:?}"),
+                "it is not a value of the right kind",
+                help,
+            )
         }
         ErrorKind::InvalidUtf8 => UserError::usage(
-            110,
+            Code::CommandLine,
             "an argument is not UTF-8",
             "keys and options are texts",
             "check the locale and the file names; list odd names in a file and give  @FILE",
         ),
-        ErrorKind::TooManyValues => {
-            UserError::usage(110, format!("{name} takes no value"), "it is on or off", format!("write  {name}  alone"))
-        }
-        _ => UserError::usage(110, format!("{name} needs a value"), "nothing follows it", usage_line(error)),
+        ErrorKind::TooManyValues => UserError::usage(
+            Code::CommandLine,
+            format!("{name} takes no value"),
+            "it is on or off",
+            format!("write  {name}  alone"),
+        ),
+        _ => UserError::usage(
+            Code::CommandLine,
+            format!("{name} needs a value"),
+            "nothing follows it",
+            usage_line(error),
+        ),
     };
     Err(wrong)
 }

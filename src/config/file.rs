@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 
 /// The largest configuration file worth reading; a real one has some dozen lines.
 const MAX_FILE: u64 = 1 << 20;
@@ -35,7 +35,7 @@ pub fn files(named: Option<&str>, variables: &BTreeMap<String, String>) -> Resul
 fn read_file(path: &Path, required: bool) -> Result<Option<String>, UserError> {
     let wrong = |cause: String, help: &str| {
         let what = format!("cannot read the configuration {:?}", path.display().to_string());
-        UserError::usage(117, what, cause, help)
+        UserError::usage(Code::Configuration, what, cause, help)
     };
     let help = "name another with  --config FILE , or none with  --config none";
     // Not blocking, so that a pipe nobody writes to can't hold us up.

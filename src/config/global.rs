@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::runtime::machine::Machine;
 use crate::runtime::redact;
 use crate::services::aws::AwsSettings;
@@ -131,19 +131,23 @@ fn region(text: &str) -> Result<String, Wrong> {
     if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
         return Ok(text.to_owned());
     }
-    Err(Wrong::new(110, "not the name of a region", "for example  --region eu-west-1"))
+    Err(Wrong::new(Code::CommandLine, "not the name of a region", "for example  --region eu-west-1"))
 }
 
 fn endpoint(text: &str) -> Result<String, Wrong> {
     if let Some((cause, help)) = redact::refused(text) {
-        return Err(Wrong::new(126, cause, help));
+        return Err(Wrong::new(Code::SecretInAddress, cause, help));
     }
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let host = rest.map(|rest| rest.split('/').next().unwrap_or(""));
     match host {
-        None => Err(Wrong::new(120, "http:// or https:// is missing", "for example  http://127.0.0.1:9000")),
+        None => Err(Wrong::new(
+            Code::BadPlaceOrStep,
+            "http:// or https:// is missing",
+            "for example  http://127.0.0.1:9000",
+        )),
         Some(host) if host.is_empty() || host.contains(char::is_whitespace) => {
-            Err(Wrong::new(120, "not the address of a server", "for example  http://127.0.0.1:9000"))
+            Err(Wrong::new(Code::BadPlaceOrStep, "not the address of a server", "for example  http://127.0.0.1:9000"))
         }
         Some(_) => Ok(text.to_owned()),
     }

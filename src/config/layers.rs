@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::settings::{SETTINGS, Setting, Shape};
 use super::values::{Wrong, nearest, shown};
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::runtime::redact::{concealed, concealed_address};
 
 /// Where a value was set.
@@ -85,7 +85,7 @@ impl Found {
     pub fn error(&self, text: &str, wrong: Wrong) -> UserError {
         let text = shown(&self.conceal(text));
         // The same mistake has another page when it lies in wait in a variable or a file.
-        let code = if wrong.code == 110 && !self.is_flag() { 117 } else { wrong.code };
+        let code = if wrong.code == Code::CommandLine && !self.is_flag() { Code::Configuration } else { wrong.code };
         UserError::usage(code, format!("{} can't be {text:?}", self.called()), wrong.cause, wrong.help)
     }
 }
@@ -197,7 +197,12 @@ fn read_file(path: &Path, text: &str) -> Result<BTreeMap<String, Entry>, UserErr
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         let cause = error.message().lines().next().unwrap_or("the syntax is wrong").to_owned();
-        UserError::usage(117, format!("{shown}:{line} is not TOML"), cause, "settings are written  name = \"value\"")
+        UserError::usage(
+            Code::Configuration,
+            format!("{shown}:{line} is not TOML"),
+            cause,
+            "settings are written  name = \"value\"",
+        )
     })?;
     let mut entries = BTreeMap::new();
     for (key, value) in table.get_ref() {
@@ -206,7 +211,7 @@ fn read_file(path: &Path, text: &str) -> Result<BTreeMap<String, Entry>, UserErr
         let setting = setting.ok_or_else(|| unknown(key.get_ref(), &format!("{shown}:{line}")))?;
         let texts = texts(setting, value.get_ref()).map_err(|cause| {
             let what = format!("{} in {shown}:{line} can't be {}", setting.name, kind(value.get_ref()));
-            UserError::usage(117, what, cause, format!("write  {}", example(setting)))
+            UserError::usage(Code::Configuration, what, cause, format!("write  {}", example(setting)))
         })?;
         entries.insert(setting.name.to_owned(), Entry { texts, line });
     }
@@ -217,13 +222,18 @@ fn unknown(key: &str, place: &str) -> UserError {
     let short: String = key.chars().take(80).collect();
     let what = format!("unknown key `{}` in {place}", short.escape_debug());
     if Setting::named(key).is_some() {
-        return UserError::usage(117, what, "it answers for one command", format!("give it as a flag:  --{key}"));
+        return UserError::usage(
+            Code::Configuration,
+            what,
+            "it answers for one command",
+            format!("give it as a flag:  --{key}"),
+        );
     }
     let help = match nearest(key, SETTINGS.iter().filter(|setting| !setting.flag_only).map(|setting| setting.name)) {
         Some(name) => format!("did you mean `{name}`?"),
         None => "see them all:  batchpipe config explain".to_owned(),
     };
-    UserError::usage(117, what, "no setting has this name", help)
+    UserError::usage(Code::Configuration, what, "no setting has this name", help)
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

@@ -7,7 +7,7 @@ use super::layers::Layers;
 use super::reading::Reading;
 use super::values::{self, Wrong};
 use super::{Global, Working, argument, glob, refuse_nested, s3_server, source, state_directory};
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::runtime::digest;
 use crate::runtime::machine::Machine;
@@ -56,7 +56,11 @@ impl MapConfig {
             Source::File(_) => None,
             Source::Names | Source::List(_) => {
                 let help = "give a directory, a file or s3://bucket/prefix/;  submit  takes lists";
-                return Err(argument("SOURCE", source, Wrong::new(120, "map does not read lists of names", help)));
+                return Err(argument(
+                    "SOURCE",
+                    source,
+                    Wrong::new(Code::BadPlaceOrStep, "map does not read lists of names", help),
+                ));
             }
         };
         if let Some(input) = &input {

@@ -30,7 +30,7 @@ pub use run::RunConfig;
 pub use submit::{Format, Journaling, SubmitConfig};
 pub use working::{Process, SLACK, SMALLEST_PART, Working};
 
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::submit::discover::Source;
 use crate::submit::own_places::lies_in;
@@ -53,8 +53,10 @@ fn at_least_one(number: u64) -> NonZeroUsize {
 
 fn text(text: &str) -> Result<String, Wrong> {
     match text {
-        "" => Err(Wrong::new(110, "it is empty", "give a text, or leave the option out")),
-        text if text.contains('\0') => Err(Wrong::new(110, "it holds a zero byte", "leave the zero byte out")),
+        "" => Err(Wrong::new(Code::CommandLine, "it is empty", "give a text, or leave the option out")),
+        text if text.contains('\0') => {
+            Err(Wrong::new(Code::CommandLine, "it holds a zero byte", "leave the zero byte out"))
+        }
         text => Ok(text.to_owned()),
     }
 }
@@ -62,9 +64,9 @@ fn text(text: &str) -> Result<String, Wrong> {
 fn glob(text: &str) -> Result<String, Wrong> {
     let help = "* matches within a name, ** any folders, [ab] a letter, {a,b} either";
     match globset::Glob::new(text) {
-        Ok(_) if text.is_empty() => Err(Wrong::new(110, "an empty pattern matches nothing", help)),
+        Ok(_) if text.is_empty() => Err(Wrong::new(Code::CommandLine, "an empty pattern matches nothing", help)),
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(Wrong::new(110, format!("{}", error.kind()), help)),
+        Err(error) => Err(Wrong::new(Code::CommandLine, format!("{}", error.kind()), help)),
     }
 }
 
@@ -91,7 +93,7 @@ pub(crate) fn argument(name: &str, text: &str, wrong: Wrong) -> UserError {
 }
 
 fn missing(name: &str, cause: &str, help: &str) -> UserError {
-    UserError::usage(110, format!("{name} is missing"), cause, help)
+    UserError::usage(Code::CommandLine, format!("{name} is missing"), cause, help)
 }
 
 /// The error of a command that needs a queue and was given none.
@@ -122,7 +124,7 @@ fn refuse_in_source(read: &Reading<'_>, place: &Location, source: &Source) -> Re
         return Ok(());
     }
     Err(UserError::usage(
-        113,
+        Code::OutputAmongInputs,
         format!("{} lies inside the source {source:?}", place.to_string().escape_debug()),
         "each file that is put there would be submitted by the next submit, for ever",
         "use a folder outside it, or add  --allow-nested-output , which leaves that folder out of the source",
@@ -135,7 +137,7 @@ fn refuse_nested(read: &Reading<'_>, output: &Location, input: &Location) -> Res
     }
     let (shown, input) = (output.to_string(), input.to_string());
     Err(UserError::usage(
-        113,
+        Code::OutputAmongInputs,
         format!("the output {} lies inside the input {}", shown.escape_debug(), input.escape_debug()),
         "each result would become a new job, for ever",
         match output {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::layers::Layers;
 use super::values::{self, Wrong};
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::runtime::machine::Machine;
 
@@ -53,7 +53,7 @@ impl Reading<'_> {
         name: &'static str,
         least: Duration,
         most: Duration,
-        code: u16,
+        code: Code,
     ) -> Result<Option<Duration>, UserError> {
         self.one(name, |text| values::duration(text, least, most, code))
     }

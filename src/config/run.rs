@@ -8,7 +8,7 @@ use super::layers::Layers;
 use super::reading::Reading;
 use super::values::Wrong;
 use super::{DAY, Global, Working, at_least_one, missing, missing_queue, ms, secs, text, values};
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::runtime::machine::Machine;
 
@@ -62,11 +62,11 @@ impl RunConfig {
             allow,
             // SQS holds a long poll for at most 20 s
             // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html).
-            wait_time: read.time("wait-time", ms(0), secs(20), 116)?.unwrap_or(secs(20)),
+            wait_time: read.time("wait-time", ms(0), secs(20), Code::VisibilityTimeout)?.unwrap_or(secs(20)),
             dead_letter: read.one("dead-letter", values::queue)?,
             until_empty: read.on("until-empty")?,
             max_jobs: read.count("max-jobs", 1, 1_000_000_000_000)?.and_then(NonZeroU64::new),
-            idle_exit: read.time("idle-exit", secs(1), secs(30 * DAY), 110)?,
+            idle_exit: read.time("idle-exit", secs(1), secs(30 * DAY), Code::CommandLine)?,
             global,
             working,
             queue,
@@ -74,7 +74,7 @@ impl RunConfig {
         };
         if config.dead_letter.as_ref() == Some(&config.queue) {
             return Err(UserError::usage(
-                110,
+                Code::CommandLine,
                 "--dead-letter and --queue name the same queue",
                 "a rejected job would come back for ever",
                 "name another queue",
@@ -110,5 +110,5 @@ fn input_prefix(value: &str, files: bool) -> Result<String, Wrong> {
         "" => "leave it out: the whole key is kept".to_owned(),
         key => format!("write  --input-prefix {key}"),
     };
-    Err(Wrong::new(110, cause, help))
+    Err(Wrong::new(Code::CommandLine, cause, help))
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::values::{self, Wrong};
+use crate::error::Code;
 use crate::job::Location;
 use crate::submit::discover::Source;
 
@@ -16,11 +17,11 @@ pub(super) fn read(text: &str, directory: &Path) -> Result<Source, Wrong> {
     if let Some(list) = text.strip_prefix('@') {
         let path = directory.join(list);
         return if list.is_empty() {
-            Err(Wrong::new(120, "the file after @ is missing", "give  @FILE  with one name a line"))
+            Err(Wrong::new(Code::BadPlaceOrStep, "the file after @ is missing", "give  @FILE  with one name a line"))
         } else {
             kind(&path).and_then(|is_directory| match is_directory {
                 false => Ok(Source::List(path)),
-                true => Err(Wrong::new(110, "it is a directory", "give the directory without the @")),
+                true => Err(Wrong::new(Code::CommandLine, "it is a directory", "give the directory without the @")),
             })
         };
     }
@@ -60,11 +61,11 @@ impl Source {
 fn kind(path: &Path) -> Result<bool, Wrong> {
     let metadata = fs::metadata(path).map_err(|error| {
         let help = format!("check with:  ls -ld {:?}", path.display().to_string());
-        Wrong::new(110, error.to_string(), help)
+        Wrong::new(Code::CommandLine, error.to_string(), help)
     })?;
     if !metadata.is_dir() && !metadata.is_file() {
         let help = "give a directory or a regular file; names can be piped in with  -";
-        return Err(Wrong::new(110, "it is a pipe, a socket or a device", help));
+        return Err(Wrong::new(Code::CommandLine, "it is a pipe, a socket or a device", help));
     }
     Ok(metadata.is_dir())
 }

@@ -10,7 +10,7 @@ use super::{
     Global, argument, glob, missing, missing_queue, refuse_in_source, refuse_nested, s3_server, source,
     state_directory, text, working,
 };
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::job::suffix::Suffix;
 use crate::processor::codec::Chain;
@@ -78,7 +78,7 @@ impl SubmitConfig {
         let input = match (&source, read.prefix("input")?) {
             (Source::Prefix(_) | Source::Named(_) | Source::Object(_), Some(_)) => {
                 return Err(UserError::usage(
-                    110,
+                    Code::CommandLine,
                     "--input has no meaning for a SOURCE in S3",
                     "the objects are there already; nothing is uploaded",
                     "leave --input out",
@@ -93,7 +93,12 @@ impl SubmitConfig {
         let null = read.on("null")?;
         if null && !matches!(source, Source::Names | Source::List(_)) {
             let help = "leave --null out, or pipe the names in:  find … -print0 | batchpipe submit - --null";
-            return Err(UserError::usage(110, "--null has no meaning for this SOURCE", "it is no list of names", help));
+            return Err(UserError::usage(
+                Code::CommandLine,
+                "--null has no meaning for this SOURCE",
+                "it is no list of names",
+                help,
+            ));
         }
         let output = read.prefix("output")?;
         let format = read
@@ -124,7 +129,7 @@ impl SubmitConfig {
             };
             if !same_bucket {
                 return Err(UserError::usage(
-                    110,
+                    Code::CommandLine,
                     "--format sample2013 needs --input and --output in one S3 bucket",
                     "the sample's messages have room for one bucket",
                     "use one bucket with two prefixes, or --format own",
@@ -213,5 +218,9 @@ fn batch(text: &str) -> Result<String, Wrong> {
     if (1..=80).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('.') {
         return Ok(text.to_owned());
     }
-    Err(Wrong::new(110, "a batch's name is 1-80 of A-Z a-z 0-9 - _ .", "for example  --batch 2026-11-24-photos"))
+    Err(Wrong::new(
+        Code::CommandLine,
+        "a batch's name is 1-80 of A-Z a-z 0-9 - _ .",
+        "for example  --batch 2026-11-24-photos",
+    ))
 }

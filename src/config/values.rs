@@ -7,6 +7,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use crate::error::Code;
 use crate::job::Location;
 use crate::runtime::redact::{self, has_secret};
 
@@ -14,7 +15,7 @@ use crate::runtime::redact::{self, has_secret};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
     /// The number of the kind of mistake.
-    pub code: u16,
+    pub code: Code,
     /// What was expected, as the end of "expected …".
     pub cause: String,
     /// An example, or the step that repairs it.
@@ -22,7 +23,7 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    pub(crate) fn new(code: u16, cause: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, cause: impl Into<String>, help: impl Into<String>) -> Self {
         Self { code, cause: cause.into(), help: help.into() }
     }
 }
@@ -31,12 +32,14 @@ impl Wrong {
 pub fn number(text: &str, least: u64, most: u64) -> Result<u64, Wrong> {
     let help = format!("give a whole number from {least} to {most}");
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Wrong::new(110, "not a whole number in the digits 0-9", help));
+        return Err(Wrong::new(Code::CommandLine, "not a whole number in the digits 0-9", help));
     }
     match text.parse::<u64>() {
-        Ok(number) if number < least => Err(Wrong::new(110, format!("less than the smallest, {least}"), help)),
+        Ok(number) if number < least => {
+            Err(Wrong::new(Code::CommandLine, format!("less than the smallest, {least}"), help))
+        }
         Ok(number) if number <= most => Ok(number),
-        _ => Err(Wrong::new(110, format!("more than the largest, {most}"), help)),
+        _ => Err(Wrong::new(Code::CommandLine, format!("more than the largest, {most}"), help)),
     }
 }
 
@@ -62,7 +65,11 @@ const UNITS: [(&str, u64); 14] = [
 /// Reads a size in bytes: `8MiB`, `8M`, `8MB`, `1.5 GiB`, `8388608`.
 pub fn size(text: &str) -> Result<u64, Wrong> {
     let wrong = |cause: &str| {
-        Wrong::new(110, cause, "give a size such as 8MiB, 8M (the same), 8MB (8 000 000 bytes), 1.5GiB or 8388608")
+        Wrong::new(
+            Code::CommandLine,
+            cause,
+            "give a size such as 8MiB, 8M (the same), 8MB (8 000 000 bytes), 1.5GiB or 8388608",
+        )
     };
     let text = text.trim_matches(' ');
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -103,7 +110,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 /// Reads a duration: `90s`, `2m`, `1h 30m`, `500ms`, or seconds with no unit.
-pub fn duration(text: &str, least: Duration, most: Duration, code: u16) -> Result<Duration, Wrong> {
+pub fn duration(text: &str, least: Duration, most: Duration, code: Code) -> Result<Duration, Wrong> {
     let help = format!("give a time from {} to {}, written like 90s, 2m or 1h 30m", show(least), show(most));
     let seconds = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = if seconds {
@@ -114,7 +121,7 @@ pub fn duration(text: &str, least: Duration, most: Duration, code: u16) -> Resul
         Err("not a time in the digits 0-9".to_owned())
     };
     match parsed {
-        Err(cause) => Err(Wrong::new(110, cause, help)),
+        Err(cause) => Err(Wrong::new(Code::CommandLine, cause, help)),
         Ok(time) if time < least => Err(Wrong::new(code, format!("less than the shortest, {}", show(least)), help)),
         Ok(time) if time > most => Err(Wrong::new(code, format!("more than the longest, {}", show(most)), help)),
         Ok(time) => Ok(time),
@@ -153,7 +160,7 @@ pub fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
         Some(word) => format!("did you mean {word}?"),
         None => format!("give one of {}", names.join(", ")),
     };
-    Err(Wrong::new(110, format!("not one of {}", names.join(", ")), help))
+    Err(Wrong::new(Code::CommandLine, format!("not one of {}", names.join(", ")), help))
 }
 
 /// The word most like `text`, if one is like it at all.
@@ -172,7 +179,7 @@ pub fn location(text: &str, directory: &Path) -> Result<Location, Wrong> {
         return Ok(location);
     }
     if text.is_empty() || text.contains('\0') {
-        return Err(Wrong::new(120, "no place is named", "give s3://bucket/prefix/ or a directory"));
+        return Err(Wrong::new(Code::BadPlaceOrStep, "no place is named", "give s3://bucket/prefix/ or a directory"));
     }
     let lower = text.to_ascii_lowercase();
     if let Some(rest) = lower.strip_prefix("s3:") {
@@ -188,24 +195,32 @@ pub fn location(text: &str, directory: &Path) -> Result<Location, Wrong> {
         let bucket = rest.split('/').next().unwrap_or("");
         let right = format!("s3://{}", rest.replacen(bucket, &bucket.to_ascii_lowercase(), 1));
         let right = Location::parse(&right).map_or("s3://bucket/prefix/".to_owned(), |location| location.to_string());
-        return Err(Wrong::new(120, cause, format!("write  {right}")));
+        return Err(Wrong::new(Code::BadPlaceOrStep, cause, format!("write  {right}")));
     }
     if lower.starts_with("arn:aws") && lower.contains(":s3:::") {
         let rest = text.splitn(4, ":::").last().unwrap_or("bucket/");
-        return Err(Wrong::new(120, "an ARN is not read as a place", format!("write  s3://{rest}")));
+        return Err(Wrong::new(Code::BadPlaceOrStep, "an ARN is not read as a place", format!("write  s3://{rest}")));
     }
     if lower.starts_with("https://") || lower.starts_with("http://") {
-        return Err(Wrong::new(120, "a web address is not read as a place", format!("write  {}", from_web(text))));
+        return Err(Wrong::new(
+            Code::BadPlaceOrStep,
+            "a web address is not read as a place",
+            format!("write  {}", from_web(text)),
+        ));
     }
     if let Some(path) = text.strip_prefix("file:") {
         return match path.strip_prefix("//").filter(|path| path.starts_with('/')) {
             Some(path) => Ok(file(Path::new(path), path.ends_with('/'))),
-            None => Err(Wrong::new(120, "a file: place has three slashes and a full path", "write  file:///dir/")),
+            None => Err(Wrong::new(
+                Code::BadPlaceOrStep,
+                "a file: place has three slashes and a full path",
+                "write  file:///dir/",
+            )),
         };
     }
     if let Some((scheme, _)) = text.split_once("://") {
         let cause = format!("places of the kind {scheme:?} are not known");
-        return Err(Wrong::new(120, cause, "give s3://bucket/prefix/, file:///dir/ or a path"));
+        return Err(Wrong::new(Code::BadPlaceOrStep, cause, "give s3://bucket/prefix/, file:///dir/ or a path"));
     }
     Ok(file(&directory.join(text), text.ends_with('/')))
 }
@@ -251,7 +266,7 @@ fn file(path: &Path, slash: bool) -> Location {
 pub fn queue(text: &str) -> Result<String, Wrong> {
     let wrong = |cause: &str| {
         Wrong::new(
-            120,
+            Code::BadPlaceOrStep,
             cause,
             "give a name, an ARN (arn:aws:sqs:REGION:ACCOUNT:NAME), a URL (https://sqs.…/ACCOUNT/NAME) or sqlite:PATH",
         )
@@ -269,7 +284,7 @@ pub fn queue(text: &str) -> Result<String, Wrong> {
         let host = parts.next().unwrap_or("");
         let name = parts.next_back().unwrap_or("");
         if has_secret(text) {
-            return Err(Wrong::new(126, redact::REFUSED, redact::INSTEAD));
+            return Err(Wrong::new(Code::SecretInAddress, redact::REFUSED, redact::INSTEAD));
         }
         return if !host.is_empty() && queue_name(name) {
             Ok(text.to_owned())

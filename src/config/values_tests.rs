@@ -1,6 +1,7 @@
 //! The tables of values: what is read as what, and what is refused.
 
 use super::*;
+use crate::error::Code;
 
 #[test]
 fn sizes_are_read_in_powers_of_1024_unless_they_say_otherwise() {
@@ -79,23 +80,23 @@ fn numbers_are_ascii_digits_within_their_bounds() {
 
 #[test]
 fn durations_take_units_or_bare_seconds() {
-    let read = |text| duration(text, Duration::from_secs(2), Duration::from_secs(43_200), 116);
+    let read = |text| duration(text, Duration::from_secs(2), Duration::from_secs(43_200), Code::VisibilityTimeout);
     for (text, seconds) in [("60", 60), ("60s", 60), ("10m", 600), ("1h 30m", 5400), ("12h", 43_200), ("2000ms", 2)] {
         assert_eq!(read(text), Ok(Duration::from_secs(seconds)), "{text}");
     }
     for (text, code) in [
-        ("0", 116),
-        ("1s", 116),
-        ("43201", 116),
-        ("13h", 116),
-        ("99999999999999999999", 110),
-        ("", 110),
-        ("∞", 110),
-        ("-5s", 110),
-        ("６0", 110),
-        ("5 parsecs", 110),
-        ("99999999999999999999h", 110),
-        ("s", 110),
+        ("0", Code::VisibilityTimeout),
+        ("1s", Code::VisibilityTimeout),
+        ("43201", Code::VisibilityTimeout),
+        ("13h", Code::VisibilityTimeout),
+        ("99999999999999999999", Code::CommandLine),
+        ("", Code::CommandLine),
+        ("∞", Code::CommandLine),
+        ("-5s", Code::CommandLine),
+        ("６0", Code::CommandLine),
+        ("5 parsecs", Code::CommandLine),
+        ("99999999999999999999h", Code::CommandLine),
+        ("s", Code::CommandLine),
     ] {
         assert_eq!(read(text).unwrap_err().code, code, "{text:?}");
     }
@@ -169,7 +170,7 @@ fn queues_are_names_arns_urls_or_sqlite_files() {
         ".fifo",
         "arn:aws:sqs:::jobs",
     ] {
-        assert_eq!(queue(text).unwrap_err().code, 120, "{text}");
+        assert_eq!(queue(text).unwrap_err().code, Code::BadPlaceOrStep, "{text}");
     }
 }
 

@@ -10,7 +10,7 @@ use super::share::{self, Share};
 use super::values::{self, Wrong, show_size};
 use super::{at_least_one, secs, text};
 use crate::capacity::tuner;
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::observe::listener::Place;
 use crate::processor::codec::{Chain, FULL_DECODER, MAX_RATIO};
@@ -110,7 +110,7 @@ impl Working {
         let process = match read.one("process", text)? {
             Some(_) if !program.is_empty() && read.layers.find("process").is_some_and(|found| found.is_flag()) => {
                 return Err(UserError::usage(
-                    110,
+                    Code::CommandLine,
                     "--process and a program can't be given together",
                     "each object is processed once",
                     "give one of them; a program can itself be a pipeline:  -- sh -c 'one | two'",
@@ -161,16 +161,22 @@ impl Working {
             memory,
             part_size,
             // Two seconds leave time for one extension at half time that takes a second.
-            visibility: read.time("visibility-timeout", secs(2), LONGEST_LEASE, 116)?.unwrap_or(secs(60)),
+            visibility: read
+                .time("visibility-timeout", secs(2), LONGEST_LEASE, Code::VisibilityTimeout)?
+                .unwrap_or(secs(60)),
             job_timeout: read
-                .one("job-timeout", |text| or_none(text, |text| values::duration(text, secs(1), LONGEST_LEASE, 110)))?
+                .one("job-timeout", |text| {
+                    or_none(text, |text| values::duration(text, secs(1), LONGEST_LEASE, Code::CommandLine))
+                })?
                 .flatten(),
             max_receives: max_receives.and_then(|times| NonZeroU32::new(times as u32)),
             // Below the 120 s that a Spot instance is told of its end in advance.
-            drain_timeout: read.time("drain-timeout", secs(0), LONGEST_LEASE, 110)?.unwrap_or(secs(100)),
+            drain_timeout: read.time("drain-timeout", secs(0), LONGEST_LEASE, Code::CommandLine)?.unwrap_or(secs(100)),
             // Beyond the deadlines, which are minutes: a machine that swaps or a disk that hangs may still recover.
             stuck_timeout: read
-                .one("stuck-timeout", |text| or_none(text, |text| values::duration(text, secs(1), LONGEST_LEASE, 110)))?
+                .one("stuck-timeout", |text| {
+                    or_none(text, |text| values::duration(text, secs(1), LONGEST_LEASE, Code::CommandLine))
+                })?
                 .unwrap_or(Some(secs(600))),
             fail_if_empty: read.on("fail-if-empty")?,
             metrics_addr: metrics_addr(read)?,
@@ -231,7 +237,7 @@ pub(super) fn concurrency(read: &Reading<'_>, notes: &mut Vec<String>) -> Result
     if jobs == 0 || parallel == 0 {
         let most = room / 2;
         return Err(UserError::usage(
-            119,
+            Code::SystemLimit,
             format!("{} jobs in flight need more open files than the {} allowed", jobs.max(1), read.machine.open_files),
             "each job needs a connection to read and one to write, in four fifths of the limit",
             match most {
@@ -255,9 +261,11 @@ pub(super) fn part_size<const N: usize>(read: &Reading<'_>, places: [Option<&Loc
         let bytes = values::size(text)?;
         let help = format!("give a size from {} to {}", show_size(least), show_size(S3_PART.1));
         match bytes {
-            bytes if bytes < least && in_s3 => Err(Wrong::new(110, "less than S3's smallest part, 5MiB", help)),
-            bytes if bytes < least => Err(Wrong::new(110, "less than the smallest part, 64KiB", help)),
-            bytes if bytes > S3_PART.1 => Err(Wrong::new(110, "more than S3's largest part, 5GiB", help)),
+            bytes if bytes < least && in_s3 => {
+                Err(Wrong::new(Code::CommandLine, "less than S3's smallest part, 5MiB", help))
+            }
+            bytes if bytes < least => Err(Wrong::new(Code::CommandLine, "less than the smallest part, 64KiB", help)),
+            bytes if bytes > S3_PART.1 => Err(Wrong::new(Code::CommandLine, "more than S3's largest part, 5GiB", help)),
             bytes => Ok(bytes),
         }
     })?;
@@ -284,11 +292,15 @@ pub(super) fn memory(read: &Reading<'_>, part_size: u64, needs: u64) -> Result<u
                 show_size(SLACK)
             );
             let least = show_size(least.next_multiple_of(1 << 20));
-            return Err(Wrong::new(121, cause, format!("give at least  --memory {least} , or a smaller --part-size")));
+            return Err(Wrong::new(
+                Code::Memory,
+                cause,
+                format!("give at least  --memory {least} , or a smaller --part-size"),
+            ));
         }
         if bytes > has {
             let cause = format!("this machine, or its cgroup, has {}", show_size(has));
-            return Err(Wrong::new(121, cause, "give a share, such as  --memory 50%"));
+            return Err(Wrong::new(Code::Memory, cause, "give a share, such as  --memory 50%"));
         }
         Ok(bytes)
     })?;
@@ -307,7 +319,7 @@ fn share(
     let Some(share) = share::share(chain, memory, 2 * part_size, asked) else {
         let least = (2 * part_size + share::least(chain)).div_ceil(1 << 20);
         return Err(UserError::usage(
-            121,
+            Code::Memory,
             format!("--memory {} is too little for {chain}", show_size(memory)),
             format!(
                 "one processor needs {needs} for its tables and windows, beside two parts of {}",
@@ -349,7 +361,11 @@ fn exit_codes(text: &str) -> Result<Vec<u8>, Wrong> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (code(first)?, code(last)?);
         if first > last {
-            return Err(Wrong::new(110, "the range runs backwards", "for example  --reject-codes 3,64-78"));
+            return Err(Wrong::new(
+                Code::CommandLine,
+                "the range runs backwards",
+                "for example  --reject-codes 3,64-78",
+            ));
         }
         codes.extend(first..=last);
     }
@@ -364,7 +380,7 @@ fn host_name(text: &str) -> Result<String, Wrong> {
         return Ok(text.trim_end_matches('.').to_owned());
     }
     let help = "give a name without scheme and port, such as  --metrics-host worker-1.internal";
-    Err(Wrong::new(110, "not the name of a host", help))
+    Err(Wrong::new(Code::CommandLine, "not the name of a host", help))
 }
 
 fn metrics_addr(read: &Reading<'_>) -> Result<Option<SocketAddr>, UserError> {
@@ -372,10 +388,15 @@ fn metrics_addr(read: &Reading<'_>) -> Result<Option<SocketAddr>, UserError> {
     let address = |text: &str| {
         let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
         let help = "give an address and a port, such as 127.0.0.1:9464 or [::1]:9464, or none";
-        let address: SocketAddr = text.parse().map_err(|_| Wrong::new(110, "not an address and a port", help))?;
+        let address: SocketAddr =
+            text.parse().map_err(|_| Wrong::new(Code::CommandLine, "not an address and a port", help))?;
         if !address.ip().is_loopback() && !allowed {
             let help = "use 127.0.0.1, or add  --metrics-allow  if that network is yours";
-            return Err(Wrong::new(118, "other machines could read it, and it has no password", help));
+            return Err(Wrong::new(
+                Code::MetricsAddressOpen,
+                "other machines could read it, and it has no password",
+                help,
+            ));
         }
         Ok(address)
     };

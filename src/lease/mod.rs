@@ -48,10 +48,10 @@ pub enum Loss {
 impl Loss {
     fn error(self) -> JobError {
         let (code, cause) = match self {
-            Self::Taken => (601, "the message is no longer ours; another worker may have the job"),
-            Self::TooLong => (603, "the message was held for 12 hours, the longest a queue allows"),
+            Self::Taken => (Code::LeaseLost, "the message is no longer ours; another worker may have the job"),
+            Self::TooLong => (Code::HeldTooLong, "the message was held for 12 hours, the longest a queue allows"),
         };
-        JobError::new(Stage::Receive, ErrorKind::LeaseLost, Code(code), cause)
+        JobError::new(Stage::Receive, ErrorKind::LeaseLost, code, cause)
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{About, Running, Sampler, Snapshot, Sources, export, host, panel, port};
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::runtime::task;
 
 /// Connections at once. A few people with pages (a browser opens up to 6 each) and a few scrapers need no more.
@@ -67,7 +67,7 @@ pub fn check_addr(addr: SocketAddr, allow: bool) -> Result<(), UserError> {
         return Ok(());
     }
     Err(UserError::usage(
-        118,
+        Code::MetricsAddressOpen,
         format!("the metrics address {addr} can be reached from other machines"),
         "the page and the metrics have no password",
         format!("use 127.0.0.1:{}, or add  --metrics-allow  if your network keeps strangers out", addr.port()),
@@ -174,7 +174,7 @@ fn cannot_listen(addr: SocketAddr, error: &io::Error) -> UserError {
         _ => (format!("cannot serve metrics on {addr}"), error.to_string()),
     };
     let help = "add  --metrics-addr 127.0.0.1:0  for a free port, or  --metrics-addr none";
-    UserError::usage(115, what, cause, help)
+    UserError::usage(Code::MetricsPortInUse, what, cause, help)
 }
 
 async fn accept(listener: TcpListener, shown: Shown) {

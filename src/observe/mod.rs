@@ -22,6 +22,7 @@ pub mod listener;
 mod load;
 pub mod panel;
 mod port;
+mod sample;
 mod sampler;
 mod screen;
 mod snapshot;

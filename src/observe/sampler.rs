@@ -6,50 +6,18 @@
 //! Bounded: a [`Sampler`] keeps the samples of its window and no others.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::bottleneck::bottleneck;
 use super::load::{CpuLoad, Load, StageLoad};
-use super::{Errors, Ledger, Memory, Progress, QueueNow, Snapshot, Sources, StageNow};
+use super::sample::{Sample, StageSample, get, ledger, sample, shares};
+use super::{Errors, Ledger, Progress, QueueNow, Snapshot, Sources, StageNow};
 use crate::error::Stage;
-use crate::record::{Ended, State};
-use crate::runtime::cpu::CpuTime;
+use crate::record::State;
 use crate::services::queue::Counts;
 
 /// Less than one redraw of the panel says nothing about where the time goes.
 const SHORTEST: Duration = Duration::from_millis(100);
-
-/// The growing numbers of one moment.
-#[derive(Clone, Debug)]
-struct Sample {
-    at: Instant,
-    stages: Vec<StageSample>,
-    ended: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    unheld: u64,
-    cpu: Option<CpuTime>,
-    slot_time: Duration,
-    at_work: Duration,
-    on_call: Duration,
-    processors: Duration,
-    short_of_processors: Duration,
-    memory: Memory,
-    asked: u64,
-    brought: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct StageSample {
-    time: [Duration; State::ALL.len()],
-    offered: Duration,
-    items: u64,
-    bytes: u64,
-    throttled: Duration,
-}
 
 /// Makes snapshots whose rates are about the last `window`.
 #[derive(Debug)]
@@ -93,90 +61,14 @@ impl Sampler {
     }
 }
 
-fn get(number: &AtomicU64) -> u64 {
-    number.load(Relaxed)
-}
-
-fn sample(sources: &Sources) -> Sample {
-    let meters = &sources.meters;
-    let bytes = |stage| {
-        let meter = meters.stage(stage);
-        // A source counts what it passes on; the others count what they take.
-        if matches!(stage, Stage::Read | Stage::Download) { get(&meter.bytes_out) } else { get(&meter.bytes_in) }
-    };
-    let first = if sources.about.command == "submit" { Stage::Read } else { Stage::Download };
-    let at = Instant::now();
-    let limits = sources.limits_now();
-    let stages = sources.stages().iter().map(|stage| StageSample {
-        time: meters.stage(*stage).time(),
-        offered: sources.offered(*stage, &limits),
-        items: get(&meters.stage(*stage).items_out),
-        bytes: bytes(*stage),
-        throttled: meters.stage(*stage).throttled.sum(),
-    });
-    let ledger = ledger(sources);
-    Sample {
-        at,
-        stages: stages.collect(),
-        ended: ledger.done + ledger.failed + ledger.skipped,
-        bytes_in: bytes(first),
-        bytes_out: bytes(Stage::Upload),
-        unheld: if (sources.leases)().held == 0 { ledger.in_progress } else { 0 },
-        cpu: (sources.cpu)(),
-        slot_time: limits.slot_time,
-        at_work: meters.at_work.sum(),
-        on_call: meters.on_call.sum(),
-        processors: meters.processors.sum(),
-        short_of_processors: meters.short_of_processors.sum(),
-        memory: (sources.memory)(),
-        asked: get(&meters.asked_for),
-        brought: get(&meters.brought),
-    }
-}
-
-fn ledger(sources: &Sources) -> Ledger {
-    let meters = &sources.meters;
-    // The ends are read before the beginnings, so that a job which passes between the two is in progress.
-    let retried = get(&meters.retried);
-    let [done, attempts, released, lease_lost, skipped] = Ended::ALL.map(|how| meters.jobs(how));
-    let received = get(&meters.jobs_received);
-    let failed = attempts.saturating_sub(retried);
-    let ended = done + attempts + released + lease_lost + skipped;
-    let in_progress = received.saturating_sub(ended);
-    let duplicates = get(&meters.duplicates);
-    Ledger { received, done, failed, retried, released, lease_lost, skipped, in_progress, lost: 0, duplicates }
-}
-
 fn between(sources: &Sources, load: &Load, then: &Sample, last: &Sample, now: &Sample) -> Snapshot {
     let interval = now.at.saturating_duration_since(then.at);
     let per_second = |before: u64, after: u64| {
         let seconds = interval.as_secs_f64();
         if seconds > 0.0 { after.saturating_sub(before) as f64 / seconds } else { 0.0 }
     };
-    let stages: Vec<StageNow> = sources
-        .stages()
-        .iter()
-        .zip(then.stages.iter().zip(&now.stages))
-        .map(|(stage, (then, now))| {
-            let [busy, wait_upstream, wait_downstream, wait_permit] = shares(then, now);
-            let meter = sources.meters.stage(*stage);
-            let counts_bytes = !matches!(stage, Stage::Receive | Stage::Acknowledge | Stage::Send);
-            StageNow {
-                stage: stage.as_str(),
-                busy,
-                wait_upstream,
-                wait_downstream,
-                wait_permit,
-                in_progress: meter.in_progress(),
-                items: now.items,
-                items_per_second: per_second(then.items, now.items),
-                bytes_per_second: counts_bytes.then(|| per_second(then.bytes, now.bytes)),
-                p50: meter.durations.quantile(0.50).map(|time| time.as_secs_f64()),
-                p99: meter.durations.quantile(0.99).map(|time| time.as_secs_f64()),
-                failed: get(&meter.failed),
-            }
-        })
-        .collect();
+    let stages = sources.stages().iter().zip(then.stages.iter().zip(&now.stages));
+    let stages = stages.map(|(stage, (then, now))| stage_now(sources, *stage, then, now, &per_second)).collect();
     let meters = &sources.meters;
     let (memory, leases) = (now.memory, (sources.leases)());
     let jobs_per_second = per_second(then.ended, now.ended);
@@ -220,6 +112,32 @@ fn between(sources: &Sources, load: &Load, then: &Sample, last: &Sample, now: &S
     }
 }
 
+fn stage_now(
+    sources: &Sources,
+    stage: Stage,
+    then: &StageSample,
+    now: &StageSample,
+    per_second: &impl Fn(u64, u64) -> f64,
+) -> StageNow {
+    let [busy, wait_upstream, wait_downstream, wait_permit] = shares(then, now);
+    let meter = sources.meters.stage(stage);
+    let counts_bytes = !matches!(stage, Stage::Receive | Stage::Acknowledge | Stage::Send);
+    StageNow {
+        stage: stage.as_str(),
+        busy,
+        wait_upstream,
+        wait_downstream,
+        wait_permit,
+        in_progress: meter.in_progress(),
+        items: now.items,
+        items_per_second: per_second(then.items, now.items),
+        bytes_per_second: counts_bytes.then(|| per_second(then.bytes, now.bytes)),
+        p50: meter.durations.quantile(0.50).map(|time| time.as_secs_f64()),
+        p99: meter.durations.quantile(0.99).map(|time| time.as_secs_f64()),
+        failed: get(&meter.failed),
+    }
+}
+
 /// What was used of what there is, between two samples.
 fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
     let seconds = now.at.saturating_duration_since(then.at).as_secs_f64().max(f64::MIN_POSITIVE);
@@ -257,19 +175,6 @@ fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
         calling: answers_at.map_or(0.0, |at| shares(&then.stages[at], &now.stages[at])[State::WaitUpstream as usize]),
         receivers: f64::from(receivers.in_progress()),
     }
-}
-
-/// How the time of a stage's places was spent, as shares that sum to 1 in the order of [`State::ALL`].
-fn shares(then: &StageSample, now: &StageSample) -> [f64; 4] {
-    let mut times: [Duration; 4] = std::array::from_fn(|state| now.time[state].saturating_sub(then.time[state]));
-    // A place that was empty waited for the stage before it.
-    let spent = times.iter().sum();
-    times[State::WaitUpstream as usize] += now.offered.saturating_sub(then.offered).saturating_sub(spent);
-    let total: Duration = times.iter().sum();
-    if total.is_zero() {
-        return [0.0, 1.0, 0.0, 0.0];
-    }
-    times.map(|time| time.as_secs_f64() / total.as_secs_f64())
 }
 
 fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {

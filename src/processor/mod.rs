@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::error::Code;
 use crate::job::Job;
 use crate::link::{Disconnected, Inlet, Outlet};
 
@@ -87,7 +88,7 @@ pub enum ProcessError {
     #[error("{reason}")]
     Reject {
         /// The failure's number (`BPnnn`); processors of others use 400.
-        code: u16,
+        code: Code,
         /// One line for the log and the dead letter.
         reason: String,
     },
@@ -96,7 +97,7 @@ pub enum ProcessError {
 impl ProcessError {
     /// This input can never be processed.
     pub fn reject(reason: impl Into<String>) -> Self {
-        Self::Reject { code: 400, reason: reason.into() }
+        Self::Reject { code: Code::ProcessorFailed, reason: reason.into() }
     }
 
     /// This may work another time.

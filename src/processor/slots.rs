@@ -48,7 +48,7 @@ impl Slots {
                     let _short = turn.meters().short_of_processors.enter();
                     let place = Arc::clone(&self.free).acquire_owned().await;
                     place.map_err(|closed| {
-                        JobError::new(Stage::Process, ErrorKind::Stopped, Code(602), closed.to_string())
+                        JobError::new(Stage::Process, ErrorKind::Stopped, Code::NeighbourEnded, closed.to_string())
                     })?
                 }
             };

@@ -10,12 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::error::Code;
 use crate::job::Location;
 
-/// The number of inputs that are compressed already.
-const COMPRESSED: Code = Code(318);
-
-/// The number of a program without output.
-const SILENT: Code = Code(402);
-
 /// Counts of what is no failure.
 #[derive(Debug, Default)]
 pub struct Notices {
@@ -30,7 +24,7 @@ impl Notices {
     pub fn already_compressed(&self, input: &Location, steps: &dyn fmt::Display) {
         if self.compressed.fetch_add(1, Relaxed) == 0 {
             let (code, help) =
-                (COMPRESSED, format!("to decompress such data first:  --process decompress:any,{steps}"));
+                (Code::AlreadyCompressed, format!("to decompress such data first:  --process decompress:any,{steps}"));
             tracing::warn!(
                 target: "batchpipe::meter::notices",
                 %code, ?input, help, "an input is compressed already, and is compressed once more"
@@ -41,7 +35,8 @@ impl Notices {
     /// A program ended well and wrote nothing, though its input is not empty.
     pub fn wrote_nothing(&self, input: &Location) {
         if self.silent.fetch_add(1, Relaxed) == 0 {
-            let (code, help) = (SILENT, "the result is read from stdout, or from the file that {output} names");
+            let (code, help) =
+                (Code::ProgramOutputMissing, "the result is read from stdout, or from the file that {output} names");
             tracing::warn!(
                 target: "batchpipe::meter::notices",
                 %code, ?input, help, "the program wrote nothing: the output is empty, the input is not"
@@ -85,13 +80,13 @@ impl Notices {
         if compressed > 1 {
             tracing::warn!(
                 target: "batchpipe::meter::notices",
-                code = %COMPRESSED, inputs = compressed, "inputs were compressed already"
+                code = %Code::AlreadyCompressed, inputs = compressed, "inputs were compressed already"
             );
         }
         if silent > 1 {
             tracing::warn!(
                 target: "batchpipe::meter::notices",
-                code = %SILENT, jobs = silent, "jobs whose program wrote nothing: their outputs are empty"
+                code = %Code::ProgramOutputMissing, jobs = silent, "jobs whose program wrote nothing: their outputs are empty"
             );
         }
     }

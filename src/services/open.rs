@@ -9,7 +9,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use crate::error::{BAD_ENDPOINT, Exit, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, ServiceError, UserError};
 use crate::job::Location;
 use crate::services::aws::AwsSettings;
 use crate::services::aws::address::QueueAddress;
@@ -28,7 +28,7 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
         let opened = LocalQueue::open(Path::new(path)).map_err(|error| {
             let what = format!("cannot open the queue {queue:?}");
             let help = "give the path of a file in a directory that exists and that you may write to";
-            UserError::usage(103, what, error.to_string(), help).exit(Exit::Access)
+            UserError::new(Code::QueueMissing, what, error.to_string(), help).with_source(error)
         })?;
         return Ok(Arc::new(opened));
     }
@@ -36,7 +36,7 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
         let cause = "it is no name (up to 80 letters, digits, - and _), no ARN, no URL and no sqlite: path";
         let help = "a queue is written  jobs  or  arn:aws:sqs:eu-west-1:123456789012:jobs  or  https://sqs…/jobs  or  \
                     sqlite:jobs.db";
-        return Err(UserError::usage(103, format!("{queue:?} is not a queue"), cause, help));
+        return Err(UserError::usage(Code::QueueMissing, format!("{queue:?} is not a queue"), cause, help));
     };
     let aws = aws::connect_near(aws, address.region.as_deref()).await?;
     // On the heap: the future is large, and every caller would carry it.
@@ -50,7 +50,7 @@ pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result
         return Ok(());
     }
     let cause = format!("a message that moves from {:?} to {:?} would come back for ever", from.name(), to.name());
-    Err(UserError::usage(110, what, cause, "name another queue"))
+    Err(UserError::usage(Code::CommandLine, what, cause, "name another queue"))
 }
 
 /// The file of a queue, if the queue is one.
@@ -93,24 +93,9 @@ impl AnyStore {
     }
 
     async fn connect(&self) -> Result<S3Store, ServiceError> {
-        let connected = aws::connect(&self.settings).await.map_err(|error| not_connected(&error))?;
+        let connected = aws::connect(&self.settings).await.map_err(ServiceError::not_connected)?;
         Ok(S3Store::new(&connected))
     }
-}
-
-/// A connection that could not be made, as a failure of the request that wanted it: no job is to blame, and
-/// [`aws::user_error`] finds its number again.
-fn not_connected(error: &UserError) -> ServiceError {
-    let (kind, code) = match error.code.0 {
-        101 if error.what != aws::explain::NO_CREDENTIALS => (ServiceErrorKind::Credentials, "NoProfile"),
-        101 => (ServiceErrorKind::Credentials, "NoCredentials"),
-        102 => (ServiceErrorKind::WrongRegion, "NoRegion"),
-        // Settled by whoever set it, as keys are: it is not asked again.
-        126 => (ServiceErrorKind::Credentials, SECRET_ENDPOINT),
-        107 if error.exit == Exit::Usage => (ServiceErrorKind::Unavailable, BAD_ENDPOINT),
-        _ => (ServiceErrorKind::Unavailable, "NoConnection"),
-    };
-    ServiceError::new(kind, code, format!("{}: {}", error.what, error.cause))
 }
 
 impl ObjectStore for AnyStore {
@@ -157,6 +142,7 @@ impl ObjectStore for AnyStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Exit, Subject};
 
     fn unreachable_aws() -> AwsSettings {
         AwsSettings {
@@ -196,10 +182,10 @@ mod tests {
         let queue = open_queue(&file, &unreachable_aws()).await.unwrap();
         assert_eq!(queue.counts().await.unwrap().visible, 0);
         let error = open_queue("s3://bucket/key", &unreachable_aws()).await.unwrap_err();
-        assert_eq!((error.code.0, error.exit), (103, Exit::Usage));
+        assert_eq!((error.code, error.exit), (Code::QueueMissing, Exit::Usage));
         let error = open_queue("sqlite:/no/such/directory/jobs.db", &unreachable_aws()).await.unwrap_err();
-        assert_eq!((error.code.0, error.exit), (103, Exit::Access));
-        assert_eq!(open_queue("jobs", &unreachable_aws()).await.unwrap_err().code.0, 107);
+        assert_eq!((error.code, error.exit), (Code::QueueMissing, Exit::Access));
+        assert_eq!(open_queue("jobs", &unreachable_aws()).await.unwrap_err().code, Code::Unreachable);
     }
 
     #[tokio::test]
@@ -207,17 +193,17 @@ mod tests {
         let aws = AwsSettings { endpoint_url: Some("http://user:CANARY@h".to_owned()), ..unreachable_aws() };
         let error = open_store(&aws, &[]).unwrap().head(&Location::s3("bucket", "key")).await.unwrap_err();
         assert!(!error.is_transient() && !error.message.contains("CANARY"), "{error}");
-        let told = aws::user_error(&error, aws::Subject::Read(&Location::s3("bucket", "key")), &aws);
-        assert_eq!((told.code.0, told.exit), (126, Exit::Usage), "{told}");
-        assert_eq!(error.at(crate::error::Stage::Download).code.0, 126);
+        let told = error.told(&Subject::read(Location::s3("bucket", "key")));
+        assert_eq!((told.code, told.exit), (Code::SecretInAddress, Exit::Usage), "{told}");
+        assert_eq!(error.at(crate::error::Stage::Download).code, Code::SecretInAddress);
     }
 
     #[test]
     fn a_missing_connection_is_no_fault_of_a_job() {
-        for code in [101, 102, 107, 126] {
-            let error = not_connected(&UserError::usage(code, "w", "c", "h"));
+        for code in [Code::CredentialsMissing, Code::RegionMissing, Code::Unreachable, Code::SecretInAddress] {
+            let error = ServiceError::not_connected(UserError::new(code, "w", "c", "h"));
             let disposition = error.at(crate::error::Stage::Download).disposition();
-            assert_ne!(disposition, crate::error::Disposition::Reject, "BP{code}");
+            assert_ne!(disposition, crate::error::Disposition::Reject, "{code}");
         }
     }
 

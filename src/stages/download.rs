@@ -98,7 +98,7 @@ pub async fn download(
         let fetched = oldest.await;
         drop(cramped);
         let fetched = fetched
-            .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code(403), panic.to_string()))?
+            .map_err(|panic| JobError::new(Download, ErrorKind::Panicked, Code::ProcessorPanicked, panic.to_string()))?
             .map_err(|error| replaced(job, error.at(Download)))?;
         if fetched.size != size || !version.agrees(&fetched.version) {
             return Err(replaced(job, mixed().at(Download)));
@@ -144,7 +144,7 @@ fn replaced(job: &Job, error: JobError) -> JobError {
 fn changed(job: &Job, size: u64) -> JobError {
     let expected = job.size.unwrap_or_default();
     let cause = format!("the message means an object of {expected} bytes, there is one of {size}");
-    JobError::new(Download, ErrorKind::Changed, Code(302), cause)
+    JobError::new(Download, ErrorKind::Changed, Code::ObjectChanged, cause)
 }
 
 /// A range in memory, and what the store says of the whole.

@@ -116,7 +116,7 @@ impl Outputs<'_> {
             Ok(Some(output)) => output,
             Ok(None) => return Ok(There::Nothing),
             // 106 alone, as for inputs (`stop/refusal.rs`): expired credentials hide nothing.
-            Err(error) if error.kind == ErrorKind::Denied && error.code == Code(106) => {
+            Err(error) if error.kind == ErrorKind::Denied && error.code == Code::AccessDenied => {
                 return Ok(There::Unseen(error));
             }
             Err(error) => return Err(error),
@@ -147,7 +147,7 @@ impl Outputs<'_> {
             Ok(found) => Ok(found.is_some()),
             Err(error) if error.kind == ErrorKind::Missing => Ok(false),
             // Not for us to look at, now or later.
-            Err(error) if error.code == Code(106) || error.disposition() == Disposition::Reject => Ok(true),
+            Err(error) if error.code == Code::AccessDenied || error.disposition() == Disposition::Reject => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -175,7 +175,7 @@ fn blind(refused: JobError) -> JobError {
 fn there_already(job: &Job, other: Option<OtherInput>) -> JobError {
     let Some(other) = other else {
         let cause = "there is an output already that is not this job's, and --if-exists says fail";
-        return JobError::new(Stage::Upload, ErrorKind::Exists, Code(307), cause);
+        return JobError::new(Stage::Upload, ErrorKind::Exists, Code::OutputExists, cause);
     };
     shared(job, &other)
 }
@@ -184,13 +184,13 @@ fn there_already(job: &Job, other: Option<OtherInput>) -> JobError {
 fn shared(job: &Job, other: &OtherInput) -> JobError {
     let (input, output) = (job.input.to_string(), job.output.to_string());
     let cause = format!("{input:?} and {:?} have one output, {output:?}, and the other was first", other.text);
-    JobError::new(Stage::Upload, ErrorKind::Exists, Code(315), cause)
+    JobError::new(Stage::Upload, ErrorKind::Exists, Code::OutputOfAnotherInput, cause)
 }
 
 /// Another attempt looks at what is there then, and reads the input anew.
 fn appeared(error: &JobError) -> JobError {
     let cause =
         format!("another output appeared, or the one there went away, while this one was made: {}", error.cause);
-    let error = JobError::new(Stage::Upload, ErrorKind::Failed, Code(312), cause);
+    let error = JobError::new(Stage::Upload, ErrorKind::Failed, Code::DestinationChanged, cause);
     JobError { retry_after: Some(std::time::Duration::ZERO), ..error }
 }

@@ -53,7 +53,9 @@ async fn filter(
         run_filter(&*processor, &job, input, output)
     };
     let ended = tokio::task::spawn_blocking(run).await;
-    ended.unwrap_or_else(|gone| Err(JobError::new(Process, ErrorKind::Panicked, Code(403), gone.to_string())))
+    ended.unwrap_or_else(|gone| {
+        Err(JobError::new(Process, ErrorKind::Panicked, Code::ProcessorPanicked, gone.to_string()))
+    })
 }
 
 fn run_filter(processor: &dyn Processor, job: &Job, input: Inlet, output: Outlet) -> Result<(), JobError> {
@@ -91,12 +93,12 @@ async fn follow(
 /// What a processor's end, or its panic's words, mean for the job.
 fn verdict(ended: Result<Result<(), ProcessError>, String>) -> Result<(), JobError> {
     let ended = ended.map_err(|said| {
-        JobError::new(Process, ErrorKind::Panicked, Code(403), format!("the processor panicked: {said}"))
+        JobError::new(Process, ErrorKind::Panicked, Code::ProcessorPanicked, format!("the processor panicked: {said}"))
     })?;
     ended.map_err(|error| match error {
-        ProcessError::Reject { code, reason } => JobError::new(Process, ErrorKind::Rejected, Code(code), reason),
+        ProcessError::Reject { code, reason } => JobError::new(Process, ErrorKind::Rejected, code, reason),
         ProcessError::Retry { reason, after } => {
-            let error = JobError::new(Process, ErrorKind::Failed, Code(400), reason);
+            let error = JobError::new(Process, ErrorKind::Failed, Code::ProcessorFailed, reason);
             JobError { retry_after: after, ..error }
         }
     })

@@ -41,7 +41,7 @@ pub async fn read(path: PathBuf, size: u64, part: u64, room: &Room, output: Outl
         let (file, buffer, written) = filled.await?;
         if written || (buffer.len() as u64) < length {
             let cause = format!("the file had {size} bytes when it was listed; it is being written");
-            return Err(JobError::new(Read, ErrorKind::Changed, Code(302), cause));
+            return Err(JobError::new(Read, ErrorKind::Changed, Code::ObjectChanged, cause));
         }
         sent += length;
         output.turn().meter().bytes_in.fetch_add(length, Relaxed);
@@ -69,8 +69,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
                 io::ErrorKind::NotFound => ErrorKind::Missing,
                 _ => ErrorKind::Failed,
             };
-            Err(JobError::new(Read, kind, Code(301), error.to_string()))
+            Err(JobError::new(Read, kind, Code::ObjectMissing, error.to_string()))
         }
-        Err(panic) => Err(JobError::new(Read, ErrorKind::Panicked, Code(403), panic.to_string())),
+        Err(panic) => Err(JobError::new(Read, ErrorKind::Panicked, Code::ProcessorPanicked, panic.to_string())),
     }
 }

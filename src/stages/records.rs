@@ -79,7 +79,7 @@ impl<J: Jobs> Records<'_, J> {
     fn asked(&self, message: &Message) -> Result<Vec<Asked>, JobError> {
         if !message.intact {
             let cause = "the body does not match the checksum that came with it";
-            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code(211), cause));
+            return Err(JobError::new(Stage::Receive, ErrorKind::Unavailable, Code::MessageDamaged, cause));
         }
         let asked = |record| match record {
             Record::Job(request) => {
@@ -182,5 +182,5 @@ async fn unless_it_panics<T>(work: impl Future<Output = Result<T, JobError>>) ->
 
 fn panicked(panic: &(dyn Any + Send)) -> JobError {
     let cause = format!("a stage panicked: {}", panics::message(panic));
-    JobError::new(Stage::Process, ErrorKind::Panicked, Code(702), cause)
+    JobError::new(Stage::Process, ErrorKind::Panicked, Code::InternalPanic, cause)
 }

@@ -56,10 +56,10 @@ impl Cut<'_> {
             biased;
             lost = lost => lost,
             () = self.shutdown.reached(Phase::Cutting) => {
-                JobError::new(Stage::Process, ErrorKind::Stopped, Code(604), "the worker is stopping")
+                JobError::new(Stage::Process, ErrorKind::Stopped, Code::Stopping, "the worker is stopping")
             }
             () = late => {
-                JobError::new(Stage::Process, ErrorKind::TimedOut, Code(404), "the job took longer than --job-timeout")
+                JobError::new(Stage::Process, ErrorKind::TimedOut, Code::JobTimedOut, "the job took longer than --job-timeout")
             }
         }
     }

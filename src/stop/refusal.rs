@@ -42,15 +42,6 @@ const FOLDERS: usize = 64;
 /// Files beside a refused one that are tried: as many as one hop to the disk lists, at the most, and a few ms.
 const LOOKED_AT: usize = 100;
 
-/// The number of a message that names no output, where the worker has none.
-const NO_OUTPUT: Code = Code(210);
-
-/// The number of a message that names a place which the operator did not allow.
-const NOT_ALLOWED: Code = Code(207);
-
-/// The number of a service that failed or did not answer.
-pub(crate) const UNREACHABLE: Code = Code(107);
-
 /// The inputs that were read lately, one a folder.
 #[derive(Debug, Default)]
 pub struct Readable(Mutex<HashMap<Location, Location>>);
@@ -103,8 +94,8 @@ impl Judge<'_> {
     pub(crate) fn judge_message(&self, message: &Message, request: &Request, error: JobError) -> JobError {
         let received_enough = self.max_receives.is_some_and(|most| message.attempt >= most);
         let lacking = match error.code {
-            NO_OUTPUT => true,
-            NOT_ALLOWED => self.rules.allow.is_empty() && is_on_files(request),
+            Code::NoOutputNamed => true,
+            Code::PlaceNotAllowed => self.rules.allow.is_empty() && is_on_files(request),
             _ => false,
         };
         if lacking && self.readable.is_empty() && !received_enough {
@@ -115,12 +106,13 @@ impl Judge<'_> {
 
     /// The error of a job, as one object's matter if it is.
     pub(crate) async fn judge_job(&self, job: &Job, error: JobError, cut: &Cut<'_>) -> JobError {
-        if error.code == UNREACHABLE && self.circuit.stops_rather_than_waits() {
+        if error.code == Code::Unreachable && self.circuit.stops_rather_than_waits() {
             self.ask_once_more(job, &error, cut).await;
             return error;
         }
         // 106 alone: expired credentials and a wrong region are everybody's matter.
-        let refused = error.kind == ErrorKind::Denied && error.code == Code(106) && error.stage == Stage::Download;
+        let refused =
+            error.kind == ErrorKind::Denied && error.code == Code::AccessDenied && error.stage == Stage::Download;
         if !refused || !cut.or(async { Ok(self.can_read_others(&job.input).await) }).await.is_ok_and(|can| can) {
             return error;
         }
@@ -132,7 +124,7 @@ impl Judge<'_> {
             Location::File { .. } => "this file is refused and others are not",
         };
         let cause = format!("{why}; {}", error.cause);
-        JobError { kind: ErrorKind::Failed, code: Code(313), cause, ..error }
+        JobError { kind: ErrorKind::Failed, code: Code::ObjectRefused, cause, ..error }
     }
 
     /// Whether what lies beside a refused input can be read.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 
 use crate::capacity::budget::Budget;
-use crate::error::{JobError, ServiceError, ServiceErrorKind, Stage};
+use crate::error::{Code, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::job::Location;
 use crate::link::link;
 use crate::pipeline::root_cause;
@@ -31,7 +31,7 @@ use crate::stages::upload::orphans::Leftovers;
 use crate::stages::{Target, Transfer, read, send, upload};
 use crate::stop::cancel::Cut;
 use crate::stop::circuit::Circuit;
-use crate::stop::refusal::{UNREACHABLE, is_away};
+use crate::stop::refusal::is_away;
 use crate::stop::shutdown::{Phase, Shutdown};
 use crate::submit::journal::Journal;
 
@@ -167,7 +167,7 @@ impl Submit {
             Ok(uploaded) => Staged::Ready { item, uploaded },
             Err(error) => {
                 // With nobody there every further file would be tried as long, and fail.
-                if error.code == UNREACHABLE && is_away(&self.store, &self.transfer.retry, &item.input).await {
+                if error.code == Code::Unreachable && is_away(&self.store, &self.transfer.retry, &item.input).await {
                     self.circuit.unanswered(&error);
                 }
                 Staged::Over(Submitted::failure(item.name, error.to_string()))
@@ -258,7 +258,7 @@ impl Submit {
             }
             Err(error) => {
                 if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
-                    self.circuit.refused(&error.clone().at(Stage::Send));
+                    self.circuit.trip(&error.clone().at(Stage::Send));
                 }
                 Submitted::failure(item.name, error.to_string())
             }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::rig::Rig;
+use crate::error::Code;
 use crate::job::Job;
 use crate::processor::{ProcessError, Processor, Work};
 
@@ -26,7 +27,7 @@ pub enum Outcome {
     /// It refused the input.
     Reject {
         /// The failure's number.
-        code: u16,
+        code: Code,
         /// Its words.
         reason: String,
     },
@@ -63,7 +64,7 @@ pub struct Report {
 /// assert_eq!(report.output.as_deref(), Some(&b"one\n"[..]));
 ///
 /// let report = run_one(first_line, "");
-/// assert_eq!(report.outcome, Outcome::Reject { code: 400, reason: "the file is empty".into() });
+/// assert_eq!(report.outcome, Outcome::Reject { code: Code::ProcessorFailed, reason: "the file is empty".into() });
 /// assert_eq!(report.output, None);
 /// ```
 ///

@@ -58,7 +58,8 @@ fn no_credentials_are_told_before_anything_is_sent() {
 /// What the metadata service is asked for its keys by.
 const KEYS_OF_ROLE: &str = "/security-credentials/role";
 
-/// The metadata service of a machine with a role, which answers `refusal` the first `times` that it is asked for `what`.
+/// The metadata service of a machine with a role, which answers `refusal` the first `times` that it is asked for
+/// `what`.
 fn metadata(what: &'static str, times: u32, refusal: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -189,7 +190,7 @@ fn a_server_that_is_not_there_is_told_with_the_variable_that_named_it() {
     };
     for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"] {
         let text = named(variable);
-        let help = format!("start it with  your local server, or unset {variable} (it is set in your environment)");
+        let help = format!("start your local server, or unset {variable} (it is set in your environment)");
         let start = "error[BP107]: cannot reach http://127.0.0.1:9\n  cause: ";
         assert!(text.starts_with(start) && text.contains(&help), "{text}");
         assert!(!text.contains("CANARY"), "{text}");

@@ -1,8 +1,8 @@
 //! Everything may fail, before or after it happened, and still no output is wrong and no job is lost.
 //!
 //! One case is a seed: it decides the jobs, the settings and which calls fail. `BATCHPIPE_FAULT_CASES=500` runs more,
-//! `BATCHPIPE_FAULT_SEED=7` one again. A failure names its seed; the order of calls differs from run to run, so a seed may
-//! have to be run a few times.
+//! `BATCHPIPE_FAULT_SEED=7` one again. A failure names its seed; the order of calls differs from run to run, so a seed
+//! may have to be run a few times.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use batchpipe::error::Code;
 use batchpipe::job::message::{
     self, Format, Record, Request, Rules, Wrapping, encode_own, encode_sample2013, only, parse, understand,
 };
@@ -18,35 +19,37 @@ use crate::any_message::{check_any, check_key};
 const SAMPLE_2013: &str = "WyJwcm9jZXNzIiwgIm15LWJ1Y2tldCIsICJpbnB1dC8iLCAib3V0cHV0LyIsICJwaG90byAxLmpwZyJd";
 
 /// An S3 event notification, as S3 sends it.
-const S3_EVENT: &str = r#"{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","awsRegion":"us-east-1","eventTime":"2023-04-12T20:43:38.021Z","eventName":"ObjectCreated:Put","userIdentity":{"principalId":"A1YQ72UWCM96UF"},"requestParameters":{"sourceIPAddress":"93.108.161.96"},"responseElements":{"x-amz-request-id":"YMSSR8BZJ2Y99K6P"},"s3":{"s3SchemaVersion":"1.0","configurationId":"SNS","bucket":{"name":"xxx","ownerIdentity":{"principalId":"A1YQ72UWCM96UF"},"arn":"arn:aws:s3:::xxx"},"object":{"key":"test.pdf","size":104681,"eTag":"2e3ad1e983318bbd8e73b080e2997980","versionId":"yd3d4HaWOT2zguDLvIQLU6ptDTwKBnQV","sequencer":"00643717F9F8B85354"}}}]}"#;
+const S3_EVENT: &str = include_str!("events/s3.json");
 
 /// What S3 sends when a notification is configured.
-const TEST_EVENT: &str = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2014-10-13T15:57:02.089Z","Bucket":"bucketname","RequestId":"5582815E1AEA5ADF","HostId":"8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR"}"#;
+const TEST_EVENT: &str = include_str!("events/test.json");
 
 /// An S3 event through EventBridge.
-const EVENTBRIDGE: &str = r#"{"version":"0","id":"17793124-05d4-b198-2fde-7ededc63b103","detail-type":"Object Created","source":"aws.s3","account":"111122223333","time":"2021-11-12T00:00:00Z","region":"ca-central-1","resources":["arn:aws:s3:::amzn-s3-demo-bucket1"],"detail":{"version":"0","bucket":{"name":"amzn-s3-demo-bucket1"},"object":{"key":"example-key","size":5,"etag":"b1946ac92492d2347c6235b4d2611184","version-id":"IYV3p45BT0ac8hjHg1houSdS1a.Mro8e","sequencer":"617f08299329d189"},"request-id":"N4N7GDK58NMKJ12R","requester":"123456789012","source-ip-address":"1.2.3.4","reason":"PutObject"}}"#;
+const EVENTBRIDGE: &str = include_str!("events/eventbridge.json");
 
 /// A call to S3 that CloudTrail has recorded, through EventBridge.
-const CALL: &str = r#"{"version":"0","id":"x","detail-type":"AWS API Call via CloudTrail","source":"aws.s3","account":"1","time":"2021-11-12T00:00:00Z","region":"us-east-1","resources":[],"detail":{"eventVersion":"1.08","eventSource":"s3.amazonaws.com","eventName":"PutObject","awsRegion":"us-east-1","requestParameters":{"bucketName":"in-b","key":"a.txt"},"additionalEventData":{"bytesTransferredIn":0.0},"responseElements":null,"readOnly":false,"resources":[{"type":"AWS::S3::Object","ARN":"arn:aws:s3:::in-b/a.txt"}]}}"#;
+const CALL: &str = include_str!("events/call.json");
 
 /// An event of Ceph, whose buckets have no versions.
-const CEPH: &str = r#"{"Records":[{"eventVersion":"2.2","eventSource":"ceph:s3","awsRegion":"us-east-1","eventTime":"2026-01-01T00:00:00.000Z","eventName":"ObjectCreated:Put","userIdentity":{"principalId":"X"},"requestParameters":{"sourceIPAddress":"127.0.0.1"},"responseElements":{"x-amz-request-id":"r"},"s3":{"s3SchemaVersion":"1.0","configurationId":"c","bucket":{"name":"in-b","ownerIdentity":{"principalId":"X"},"arn":"arn:aws:s3:::in-b"},"object":{"key":"a.txt","size":5,"eTag":"5d41402abc4b2a76b9719d911017c592","sequencer":"0055AED6DCD90281E5","versionId":"","metadata":[{"key":"x-amz-meta-a","val":"b"}],"tags":[]}},"eventId":"1575221657.102001.80dc2ad1527cfcd1"}]}"#;
+const CEPH: &str = include_str!("events/ceph.json");
 
 /// An S3 event as Security Lake passes it on.
-const SECURITY_LAKE: &str = r#"{"source":"aws.s3","time":"2021","account":"1","region":"us-east-1","resources":["arn:aws:s3:::in-b"],"detail":{"bucket":{"name":"in-b"},"object":{"key":"region=us-east-1/a+b%2B.gz.parquet","size":1,"etag":"x"},"request-id":"r","requester":"x"}}"#;
+const SECURITY_LAKE: &str = include_str!("events/security_lake.json");
 
 /// A notice of CloudTrail of two new log files.
 const NOTICE: &str = r#"{"s3Bucket": "in-b", "s3ObjectKey": ["AWSLogs/1/x+%2B.json.gz", "AWSLogs/1/y.json.gz"]}"#;
 
-const OWN: &str = r#"{"v":1,"id":"01JD","input":"s3://bucket/input/a.csv","output":"s3://bucket/output/a.csv","batch":"2026-11-24-photos","size":7,"etag":"e","version_id":"x","args":["-q"]}"#;
+/// A message as batchpipe itself writes it.
+const OWN: &str = include_str!("events/own.json");
 
 /// An SNS envelope as SNS prints it, newlines and all.
 fn in_sns(message: &str) -> String {
     let message = json!(message);
     format!(
         "{{\n  \"Type\" : \"Notification\",\n  \"MessageId\" : \"4999b1ce-cf92-56b2-afe2-ec4076695a9f\",\n  \
-         \"TopicArn\" : \"arn:aws:sns:us-east-1:123456789012:updates\",\n  \"Subject\" : \"Amazon S3 Notification\",\n  \
-         \"Message\" : {message},\n  \"Timestamp\" : \"2023-09-27T23:16:11.551Z\",\n  \"SignatureVersion\" : \"1\"\n}}\n"
+         \"TopicArn\" : \"arn:aws:sns:us-east-1:123456789012:updates\",\n  \"Subject\" : \"Amazon S3 \
+         Notification\",\n  \"Message\" : {message},\n  \"Timestamp\" : \"2023-09-27T23:16:11.551Z\",\n  \
+         \"SignatureVersion\" : \"1\"\n}}\n"
     )
 }
 
@@ -150,7 +153,8 @@ fn an_etag_loses_its_quotes_and_an_empty_one_is_none() {
     assert_eq!(only_job(&body("")).version_id, None);
 }
 
-/// The console makes an empty object of a new folder, and so do tools that think in folders. A submit leaves them out as well.
+/// The console makes an empty object of a new folder, and so do tools that think in folders. A submit leaves them out
+/// as well.
 #[test]
 fn a_folder_of_the_console_is_no_job_and_an_object_that_only_ends_like_one_is() {
     let of_size = |size: u64, keys: &[&str]| s3_event(keys).replace("\"key\":", &format!("\"size\":{size},\"key\":"));
@@ -211,9 +215,9 @@ fn a_call_that_created_no_object_is_skipped_and_an_unknown_one_is_kept() {
         "a call that failed"
     );
     let error = parse(&call("RenameObject")).unwrap_err();
-    assert_eq!(error.code.0, 212);
+    assert_eq!(error.code, Code::UnknownEvent);
     assert!(error.cause.contains("\"RenameObject\""), "{}", error.cause);
-    assert_eq!(parse(&CALL.replace("\"key\"", "\"prefix\"")).unwrap_err().code.0, 204);
+    assert_eq!(parse(&CALL.replace("\"key\"", "\"prefix\"")).unwrap_err().code, Code::BadField);
 }
 
 #[test]
@@ -225,7 +229,7 @@ fn stores_that_do_as_s3_does_are_read_as_s3_and_ceph_writes_keys_as_they_are() {
         assert_eq!(only_job(&with_key(source)).input.key(), key, "{source}");
     }
     for source in ["ceph:sns", ":s3", "s3", "aws:s3express", "s3.amazonaws.com"] {
-        assert_eq!(parse(&with_key(source)).unwrap_err().code.0, 208, "{source}");
+        assert_eq!(parse(&with_key(source)).unwrap_err().code, Code::UnsupportedEvent, "{source}");
     }
 }
 
@@ -249,8 +253,8 @@ fn a_kind_of_event_that_is_known_is_skipped_by_its_name_and_an_unknown_one_is_ke
     for unknown in [event("ObjectRenamed:Put"), bridged("Object Renamed"), bridged("AWS Service Event via CloudTrail")]
     {
         let error = parse(&unknown).unwrap_err();
-        assert!(error.code.0 == 212 && error.cause.contains("of the unknown kind \""), "{error}");
-        assert_eq!(parse(&in_sns(&unknown)).unwrap_err().code.0, 212);
+        assert!(error.code == Code::UnknownEvent && error.cause.contains("of the unknown kind \""), "{error}");
+        assert_eq!(parse(&in_sns(&unknown)).unwrap_err().code, Code::UnknownEvent);
     }
 }
 
@@ -262,7 +266,7 @@ fn security_lake_passes_on_events_of_created_objects_whose_keys_are_not_encoded(
         ..Request::new(Format::EventBridge, Location::s3("in-b", "region=us-east-1/a+b%2B.gz.parquet"))
     };
     assert_eq!(only_job(SECURITY_LAKE), expected);
-    assert_eq!(parse(&SECURITY_LAKE.replace("aws.s3", "aws.ec2")).unwrap_err().code.0, 208);
+    assert_eq!(parse(&SECURITY_LAKE.replace("aws.s3", "aws.ec2")).unwrap_err().code, Code::UnsupportedEvent);
 }
 
 #[test]
@@ -273,16 +277,20 @@ fn a_notice_of_cloudtrail_is_a_job_for_each_log_file() {
         assert_eq!(keys, [("AWSLogs/1/x+%2B.json.gz", Some(1)), ("AWSLogs/1/y.json.gz", Some(2))]);
     }
     assert_eq!(only_job(r#"{"s3Bucket":"in-b","s3ObjectKey":"AWSLogs/c","messageType":"x"}"#).input.key(), "AWSLogs/c");
-    assert_eq!(parse(r#"{"s3Bucket":"in-b","s3ObjectKey":[]}"#).unwrap_err().code.0, 208);
+    assert_eq!(parse(r#"{"s3Bucket":"in-b","s3ObjectKey":[]}"#).unwrap_err().code, Code::UnsupportedEvent);
     assert_eq!(skipped(&in_sns("CloudTrail validation message.")), "CloudTrail's trial of a topic");
-    assert_eq!(parse("CloudTrail validation message.").unwrap_err().code.0, 201, "nobody sends it without a topic");
+    assert_eq!(
+        parse("CloudTrail validation message.").unwrap_err().code,
+        Code::NotAJob,
+        "nobody sends it without a topic"
+    );
 }
 
 #[test]
 fn a_pointer_of_the_extended_client_is_named_and_not_followed() {
     let pointer = r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"b","s3Key":"k"}]"#;
     let error = parse(pointer).unwrap_err();
-    assert!(error.code.0 == 213 && error.cause.contains("s3://b/k"), "{error}");
+    assert!(error.code == Code::PointerMessage && error.cause.contains("s3://b/k"), "{error}");
 }
 
 #[test]
@@ -383,7 +391,13 @@ fn explain_shows_the_format_the_wrapping_and_where_the_job_goes() {
     let seen = understand(TEST_EVENT, &rules).to_string();
     assert_eq!(seen, "S3 test event\n  asks for nothing (S3 test event): a worker deletes it\n");
     let seen = understand(r#"{"input":"file:///etc/passwd"}"#, &rules).to_string();
-    assert!(seen.contains("refused  BP207: \"file:///etc/passwd\" is not in the allow-list: files are allowed by --allow DIRECTORY/ only\n"), "{seen}");
+    assert!(
+        seen.contains(
+            "refused  BP207: \"file:///etc/passwd\" is not in the allow-list: files are allowed by \
+        --allow DIRECTORY/ only\n"
+        ),
+        "{seen}"
+    );
     let seen = understand("{\"bucket\":\"photos\",\"key\":\"a\\u001b[2J\\nb\"}", &rules).to_string();
     assert!(seen.contains("s3://photos/a\\u{1b}[2J\\nb\n"), "{seen}");
 }

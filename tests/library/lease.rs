@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::lease_bench::Bench;
 use batchpipe::error::{Code, ErrorKind, ServiceErrorKind};
 use batchpipe::lease::Leases;
 use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
-use crate::lease_bench::Bench;
 
 /// Renewed at half time, looked at eight times: a machine that stands still for a third of a second loses nothing.
 const VISIBILITY: Duration = Duration::from_secs(1);
@@ -93,10 +93,10 @@ async fn a_message_is_not_held_longer_than_the_queue_allows() {
     let lease = bench.take(1).await.remove(0);
     let begun = Instant::now();
     let lost = tokio::time::timeout(Duration::from_secs(5), lease.lost()).await.expect("the limit is noticed");
-    assert_eq!((lost.code, lost.kind), (Code(603), ErrorKind::LeaseLost));
+    assert_eq!((lost.code, lost.kind), (Code::HeldTooLong, ErrorKind::LeaseLost));
     assert!(begun.elapsed() < longest, "in time to say so: {:?}", begun.elapsed());
     assert!(begun.elapsed() > longest / 3, "and not before it had to be: {:?}", begun.elapsed());
-    assert_eq!(lease.confirm().await.unwrap_err().code, Code(603));
+    assert_eq!(lease.confirm().await.unwrap_err().code, Code::HeldTooLong);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +182,7 @@ async fn a_message_of_somebody_else_is_lost_with_its_code() {
     assert_eq!(bench.queue.steal(Duration::from_secs(60)), 2);
     for lease in &leases {
         let lost = tokio::time::timeout(Duration::from_secs(5), lease.lost()).await.expect("it is noticed");
-        assert_eq!((lost.code, lost.kind), (Code(601), ErrorKind::LeaseLost));
+        assert_eq!((lost.code, lost.kind), (Code::LeaseLost, ErrorKind::LeaseLost));
         assert!(lease.confirm().await.is_err());
     }
 }

@@ -1,13 +1,14 @@
-//! When exactly leases are extended, confirmed and given up, on a clock that jumps to the next moment at which something
-//! happens. `tests/library/lease.rs` has the same keeper on a thread and a clock of its own, where moments are not exact.
+//! When exactly leases are extended, confirmed and given up, on a clock that jumps to the next moment at which
+//! something happens. `tests/library/lease.rs` has the same keeper on a thread and a clock of its own, where moments
+//! are not exact.
 
 use std::time::Duration;
 
+use crate::lease_bench::Bench;
 use batchpipe::error::{Code, ServiceErrorKind};
 use batchpipe::lease::{LONGEST, Lease, Leases};
 use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
-use crate::lease_bench::Bench;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::sleep;
 
@@ -38,16 +39,18 @@ fn extended(bench: &Bench) -> Vec<Duration> {
 async fn a_lease_is_extended_at_each_half_of_its_time_until_the_queue_would_refuse() {
     let bench = bench(VISIBILITY, 40 * SECOND);
     let lost = take(&bench).await.lost().await;
-    // At 28 s another 8 s and the tenth that is kept for giving back are just within 40 s; the last look before is at 35 s.
+    // At 28 s another 8 s and the tenth that is kept for giving back are just within 40 s; the last look before is at
+    // 35 s.
     assert_eq!(extended(&bench), [4, 8, 12, 16, 20, 24, 28].map(Duration::from_secs));
-    assert_eq!((lost.code, bench.began.elapsed()), (Code(603), 35 * SECOND));
+    assert_eq!((lost.code, bench.began.elapsed()), (Code::HeldTooLong, 35 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_is_held_for_twelve_hours_and_no_longer() {
     // As SQS documents it, in seconds.
     assert_eq!(LONGEST, Duration::from_secs(43_200));
-    // Whatever the timeout: the last extension is as long as is left, less the half minute that is kept for giving back.
+    // Whatever the timeout: the last extension is as long as is left, less the half minute that is kept for giving
+    // back.
     let minute = 60 * SECOND;
     for visibility in [minute, HOUR, 5 * HOUR, 6 * HOUR, 12 * HOUR] {
         let bench = bench(visibility, LONGEST);
@@ -56,7 +59,7 @@ async fn a_message_is_held_for_twelve_hours_and_no_longer() {
         assert!(!lease.is_lost() && lease.confirm().await.is_ok(), "{visibility:?}");
         assert_eq!(bench.queue.visible(), 0, "nobody else sees it");
         let lost = lease.lost().await;
-        assert_eq!(lost.code, Code(603));
+        assert_eq!(lost.code, Code::HeldTooLong);
         let held = bench.began.elapsed();
         assert!((LONGEST - minute..=LONGEST - minute / 2).contains(&held), "{visibility:?}: {held:?}");
         let hidden = bench.log.timed().into_iter().filter_map(|(at, operation)| match operation {
@@ -152,7 +155,7 @@ async fn a_lease_that_is_lost_is_asked_for_no_more() {
     let bench = bench(VISIBILITY, HOUR);
     let lease = take(&bench).await;
     assert_eq!(bench.queue.steal(HOUR), 1);
-    assert_eq!((lease.lost().await.code, bench.began.elapsed()), (Code(601), 4 * SECOND));
+    assert_eq!((lease.lost().await.code, bench.began.elapsed()), (Code::LeaseLost, 4 * SECOND));
     sleep(10 * VISIBILITY).await;
     assert_eq!(bench.faults.calls(On::Extend), 1, "another has it");
 }

@@ -191,7 +191,7 @@ async fn metrics_are_valid_and_rendered_once_a_second_however_many_ask() {
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert_eq!(check_exposition(&page)[done], 1.0);
     sources.meters.ended(Ended::Ok);
-    metrics::bad_input(Code(303));
+    metrics::bad_input(Code::DataDamaged);
     metrics::http_request("store", "get", "throttled");
     // Whoever asks within the second gets the same page, to the byte.
     let began = Instant::now();
@@ -260,7 +260,7 @@ async fn a_port_in_use_is_a_mistake_with_a_way_out() {
     let (first, _ready) = listen(None).await;
     let (_unready, ready) = watch::channel(true);
     let error = serve(first.addr(), sources(), ready, None).await.unwrap_err();
-    assert_eq!((error.code, error.exit), (Code(115), Exit::Usage));
+    assert_eq!((error.code, error.exit), (Code::MetricsPortInUse, Exit::Usage));
     assert!(error.help.contains("--metrics-addr none"), "{error}");
     let ours = format!("(pid {})", std::process::id());
     assert!(!cfg!(target_os = "linux") || error.cause.contains(&ours), "{error}");
@@ -284,7 +284,7 @@ fn an_address_that_others_can_reach_must_be_allowed() {
         assert!(check_addr(addr.parse().unwrap(), false).is_ok(), "{addr}");
     }
     for addr in ["0.0.0.0:9464", "[::]:9464", "10.0.0.1:9464", "[::ffff:10.0.0.1]:9464"] {
-        assert_eq!(check_addr(addr.parse().unwrap(), false).unwrap_err().code, Code(118), "{addr}");
+        assert_eq!(check_addr(addr.parse().unwrap(), false).unwrap_err().code, Code::MetricsAddressOpen, "{addr}");
         assert!(check_addr(addr.parse().unwrap(), true).is_ok(), "{addr}");
     }
 }

@@ -1,6 +1,8 @@
-//! What the library promises, room by room, on the embedded backends, on twins in memory and on servers that a test scripts.
+//! What the library promises, room by room, on the embedded backends, on twins in memory and on servers that a test
+//! scripts.
 //!
-//! All of it is one program: each further program would link both SDKs again. `cargo test --test library pipeline::` runs a room.
+//! All of it is one program: each further program would link both SDKs again. `cargo test --test library pipeline::`
+//! runs a room.
 
 mod any_input;
 mod any_message;

@@ -40,7 +40,7 @@ fn record_all(sources: &Sources) {
     metrics::hedge("won");
     metrics::throttle("s3");
     metrics::concurrency_changed("jobs", "gain");
-    metrics::bad_input(Code(303));
+    metrics::bad_input(Code::DataDamaged);
     export::export(sources);
 }
 
@@ -209,5 +209,8 @@ fn the_reference_page_is_the_list() {
         std::fs::write(path, &made).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(written == made, "docs/metrics.md is out of date; write it anew with  UPDATE=1 cargo test --test library metrics::");
+    assert!(
+        written == made,
+        "docs/metrics.md is out of date; write it anew with  UPDATE=1 cargo test --test library metrics::"
+    );
 }

@@ -126,7 +126,8 @@ fn a_line_has_the_same_keys_always() {
 fn the_last_lines_say_how_it_ended_and_what_to_do() {
     assert_eq!(
         lines::summary(&moment(), noon(), 8),
-        "2026-11-24T12:04:10Z summary done=1204118 failed=3 duplicates=12 lost=0 bytes_in=2.4TiB elapsed=49m31s exit=8 skipped=0"
+        "2026-11-24T12:04:10Z summary done=1204118 failed=3 duplicates=12 lost=0 bytes_in=2.4TiB elapsed=49m31s exit=8 \
+        skipped=0"
     );
     let skipping = Snapshot { jobs: Ledger { skipped: 4, ..moment().jobs }, ..moment() };
     assert!(lines::summary(&skipping, noon(), 8).ends_with(" exit=8 skipped=4"));

@@ -1,4 +1,5 @@
-//! Where an output may go: only where the operator said, wherever links and mounts lead, and over no file that batchpipe needs.
+//! Where an output may go: only where the operator said, wherever links and mounts lead, and over no file that
+//! batchpipe needs.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -52,14 +52,16 @@ impl Server {
     }
 }
 
-/// A home with two profiles that hold keys, one with a region only, one that takes its keys from another, one of a process.
+/// A home with two profiles that hold keys, one with a region only, one that takes its keys from another, one of a
+/// process.
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let aws = home.path().join(".aws");
     fs::create_dir(&aws).unwrap();
     let config = "[default]\nregion = eu-west-3\n[profile p1]\nregion = eu-north-1\n[profile p2]\nregion = eu-south-2\n\
         [profile bare]\nregion = eu-west-1\n\
-        [profile process]\ncredential_process = /bin/echo '{\"Version\":1,\"AccessKeyId\":\"AKIDPROC\",\"SecretAccessKey\":\"s\"}'\n\
+        [profile process]\ncredential_process = /bin/echo \
+        '{\"Version\":1,\"AccessKeyId\":\"AKIDPROC\",\"SecretAccessKey\":\"s\"}'\n\
         [profile lost]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = nobody\n";
     fs::write(aws.join("config"), config).unwrap();
     let keys =
@@ -202,7 +204,11 @@ fn the_endpoint_of_a_chosen_profile_wins_over_the_environments() {
     let (home, theirs, other) = (home(), Server::start(), Server::start());
     let config = home.path().join(".aws/config");
     let mut text = fs::read_to_string(&config).unwrap();
-    text.push_str(&format!("[profile lab]\nregion = eu-west-1\nendpoint_url = {}\naws_access_key_id = AKIDLAB\naws_secret_access_key = s\n", theirs.url));
+    text.push_str(&format!(
+        "[profile lab]\nregion = eu-west-1\nendpoint_url = {}\naws_access_key_id = \
+        AKIDLAB\naws_secret_access_key = s\n",
+        theirs.url
+    ));
     fs::write(&config, text).unwrap();
     let status = |more: &[&str]| {
         batchpipe(home.path(), &other.url, &[&["status", "--queue", "jobs"], more].concat(), &KEYS);

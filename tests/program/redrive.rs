@@ -1,7 +1,7 @@
 //! `dlq redrive` of the real program, killed at moments of chance: a letter may be sent twice then, and none is lost.
 //!
-//! It sends a letter, which waits for the disk, and then deletes it, which does not: most kills come while a letter is being
-//! sent. One that deleted first would have deleted it by then.
+//! It sends a letter, which waits for the disk, and then deletes it, which does not: most kills come while a letter is
+//! being sent. One that deleted first would have deleted it by then.
 
 use std::collections::BTreeMap;
 use std::path::Path;

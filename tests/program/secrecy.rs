@@ -1,7 +1,8 @@
-//! What a program can see of the worker that started it, where both are the same ordinary user: nothing that holds keys.
+//! What a program can see of the worker that started it, where both are the same ordinary user: nothing that holds
+//! keys.
 //!
-//! Root may look into any process, so a test that is run by root starts everything as nobody; where that can't be done, it
-//! fails. Each test shows first that on this machine one process of that user can look into another.
+//! Root may look into any process, so a test that is run by root starts everything as nobody; where that can't be done,
+//! it fails. Each test shows first that on this machine one process of that user can look into another.
 
 use std::fs;
 use std::io::{Read, Write};

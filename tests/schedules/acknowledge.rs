@@ -1,17 +1,19 @@
-//! The end of the pipeline: jobs that finish at once, in all orders, at a queue that deletes some of a batch and not others,
-//! answers late or never, and whose leases are extended meanwhile.
+//! The end of the pipeline: jobs that finish at once, in all orders, at a queue that deletes some of a batch and not
+//! others, answers late or never, and whose leases are extended meanwhile.
 //!
 //! The property: whatever comes together,
 //!
 //! - everything ends: a batch that waits for more, a pause between two attempts, a wake-up that is lost;
 //! - each message is deleted, given back or left to whoever has it, one of these, by one job, and never two;
-//! - nothing is deleted again that the queue has said is gone, nothing is given back once its delete was sent, and no look
-//!   of the keeper's that begins after either extends it;
-//! - what is counted as done or skipped is what the queue said is gone, and it is; every job is counted once, as one thing;
+//! - nothing is deleted again that the queue has said is gone, nothing is given back once its delete was sent, and no
+//!   look of the keeper's that begins after either extends it;
+//! - what is counted as done or skipped is what the queue said is gone, and it is; every job is counted once, as one
+//!   thing;
 //! - a letter is sent before its message is deleted;
 //! - in the end nothing is held.
 //!
-//! Not in here: the words that are told of failures. Lines of a FIFO group, whose messages settle one by one, have `lines.rs`.
+//! Not in here: the words that are told of failures. Lines of a FIFO group, whose messages settle one by one, have
+//! `lines.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -125,7 +127,7 @@ async fn job(ledger: Arc<Ledger>, message: Message, lease: Lease, finished: Unbo
     }
     let end = ENDS[draw(0..ENDS.len())];
     ledger.page(&message.receipt, |page| (page.id, page.end) = (message.id.clone(), Some(end)));
-    let result = end.map_err(|kind| JobError::new(Stage::Process, kind, Code(401), "the model says so"));
+    let result = end.map_err(|kind| JobError::new(Stage::Process, kind, Code::ProgramFailed, "the model says so"));
     finished.unbounded_send(Finished::new(message, lease, result)).expect("somebody who settles");
 }
 
@@ -214,7 +216,7 @@ impl Ledger {
                 Err(_) if page.sent + page.returning == 0 => &mut expected.abandoned,
                 Err(kind) => {
                     assert!(page.returned <= 1, "given back twice, {what}");
-                    match JobError::new(Stage::Process, kind, Code(401), "").disposition() {
+                    match JobError::new(Stage::Process, kind, Code::ProgramFailed, "").disposition() {
                         Disposition::Reject => &mut expected.rejected,
                         Disposition::Release => &mut expected.released,
                         _ => &mut expected.retried,

@@ -1,5 +1,5 @@
-//! The memory budget, under real downloads and uploads joined by real links, and few processors, for which jobs wait in turn and
-//! are lent the memory to work there.
+//! The memory budget, under real downloads and uploads joined by real links, and few processors, for which jobs wait in
+//! turn and are lent the memory to work there.
 //!
 //! The property: whatever jobs come together, and whoever of them fails or is cut at whatever moment,
 //!
@@ -37,8 +37,8 @@ use tokio::sync::{Notify, Semaphore};
 use super::store::Slow;
 use super::{draw, others};
 
-/// Small beside a link, so that little is copied; the budgets below make up for it. Twice the write room of a tiny input, so
-/// that one chunk may be too long for that.
+/// Small beside a link, so that little is copied; the budgets below make up for it. Twice the write room of a tiny
+/// input, so that one chunk may be too long for that.
 pub(super) const PART: u64 = 128 * 1024;
 
 /// Bytes in a processor's chunks: less than a part, a part, and as much as a chunk may have.
@@ -148,7 +148,8 @@ struct Working {
     ended: Notify,
 }
 
-/// A poll of an empty queue, which holds the room of one job for as long as any job works: none of them may need that room.
+/// A poll of an empty queue, which holds the room of one job for as long as any job works: none of them may need that
+/// room.
 async fn poll(budget: Arc<Budget>, working: Arc<Working>) {
     let room = budget.reserve().await;
     loop {

@@ -1,7 +1,7 @@
 //! Time, which stands still until a model moves it.
 //!
-//! A task of the model moves it by half a look of the keeper, and not while that is behind: what the keeper promises, it
-//! promises to whoever lets it run. All others may be as late as the schedule likes. Nobody moves it for ever: after
+//! A task of the model moves it by half a look of the keeper, and not while that is behind: what the keeper promises,
+//! it promises to whoever lets it run. All others may be as late as the schedule likes. Nobody moves it for ever: after
 //! [`MOMENTS`] whoever still waits does so for good, and that is a standstill.
 
 use std::cell::Cell;

@@ -2,17 +2,19 @@
 //!
 //! The property: in whatever order that comes,
 //!
-//! - a message that is held and that nobody meddled with is extended before its visibility ends, though the keeper's calls
-//!   fail or are slow, and it panics itself, now and then (one of these in a visibility timeout, as it has time for);
+//! - a message that is held and that nobody meddled with is extended before its visibility ends, though the keeper's
+//!   calls fail or are slow, and it panics itself, now and then (one of these in a visibility timeout, as it has time
+//!   for);
 //! - a lease that was reported lost never confirms, and one that confirms is on a message that others can't see;
-//! - whoever asks for that hears of it, also from a worker that stood still for too long and a queue that does not answer;
+//! - whoever asks for that hears of it, also from a worker that stood still for too long and a queue that does not
+//!   answer;
 //! - no extension is sent of a message whose settling has begun, or by a receipt that a newer one has replaced;
 //! - nothing is extended beyond the longest that a queue allows;
 //! - in the end nothing is held, and the queue is empty.
 //!
-//! The keeper looks under the lock and sends when it has freed it, which is one step here. On threads of their own another
-//! may begin to settle in between, so one extension may still be sent a moment later than a delete, as one that was sent
-//! before may arrive later; it meets a message that is gone.
+//! The keeper looks under the lock and sends when it has freed it, which is one step here. On threads of their own
+//! another may begin to settle in between, so one extension may still be sent a moment later than a delete, as one that
+//! was sent before may arrive later; it meets a message that is gone.
 //!
 //! Not in here: the keeper's thread.
 
@@ -95,8 +97,8 @@ async fn meddle(queue: Arc<Checked>) {
     }
 }
 
-/// Now and then the whole worker stands still for longer than the queue hides a message. Then a job confirms before the keeper
-/// has looked.
+/// Now and then the whole worker stands still for longer than the queue hides a message. Then a job confirms before the
+/// keeper has looked.
 async fn stand_still(queue: Arc<Checked>) {
     for _ in 0..draw(0..3) {
         sleep(STEP * draw(0..24) as u32).await;

@@ -1,19 +1,20 @@
-//! Messages of groups, from the receive to the end: receivers, what comes ahead of its place, lines and what settles them.
+//! Messages of groups, from the receive to the end: receivers, what comes ahead of its place, lines and what settles
+//! them.
 //!
-//! The property: whatever is sent when, whichever jobs fail, whatever the queue forgets, gives to others or fails to delete,
-//! and whenever the worker is told to stop,
+//! The property: whatever is sent when, whichever jobs fail, whatever the queue forgets, gives to others or fails to
+//! delete, and whenever the worker is told to stop,
 //!
 //! - every run ends, and the next does what the last one left, until the queue is empty;
-//! - nothing that is in the queue is begun before all that were sent before it in its group have left it, nor beside another
-//!   of its group;
+//! - nothing that is in the queue is begun before all that were sent before it in its group have left it, nor beside
+//!   another of its group;
 //! - each of a line finds the whole room of a job, whatever those before it gave back or grew to;
 //! - what is counted as done is what was, and what the queue said is gone;
 //! - after a run nothing is held: no lease, no slot, no room.
 //!
-//! An answer may be so late that what it brought has been received again, done and deleted by the time. Such a message is begun
-//! once more: only the queue knows that it is gone, and it is asked before an output appears if the time that it promised is
-//! over. This queue forgets sooner than it promised, which SQS does not. So a job of a message that has left the queue may
-//! begin here whenever it likes, and what is counted as done may differ by as many.
+//! An answer may be so late that what it brought has been received again, done and deleted by the time. Such a message
+//! is begun once more: only the queue knows that it is gone, and it is asked before an output appears if the time that
+//! it promised is over. This queue forgets sooner than it promised, which SQS does not. So a job of a message that has
+//! left the queue may begin here whenever it likes, and what is counted as done may differ by as many.
 //!
 //! Not in here: the bytes of a job (`budget.rs`), and leases that end while they are kept (`leases.rs`).
 
@@ -199,7 +200,7 @@ impl Jobs for AtWork {
             }
             let result = end.map_err(|kind| JobError {
                 retry_after: Some(STEP * draw(0..4) as u32),
-                ..JobError::new(Stage::Process, kind, Code(401), "the model says so")
+                ..JobError::new(Stage::Process, kind, Code::ProgramFailed, "the model says so")
             });
             Finished::new(message, lease, result)
         }

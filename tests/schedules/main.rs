@@ -1,13 +1,15 @@
-//! Explores the orders in which tasks may go on: thousands, chosen by [shuttle](https://docs.rs/shuttle), of the code that ships.
+//! Explores the orders in which tasks may go on: thousands, chosen by [shuttle](https://docs.rs/shuttle), of the code
+//! that ships.
 //!
-//! The code is batchpipe's own, file by file, compiled with the scheduler's locks (`product/`). Each model states its property
-//! at its top and draws, for each schedule, a small case (jobs, sizes, who fails, who is cut) and an order. Half of the
-//! schedules choose any task at each step, half keep priorities that change at few steps, which finds what needs few steps
-//! in a rare order (PCT). A standstill is a failure: every lost wake-up is one.
+//! The code is batchpipe's own, file by file, compiled with the scheduler's locks (`product/`). Each model states its
+//! property at its top and draws, for each schedule, a small case (jobs, sizes, who fails, who is cut) and an order.
+//! Half of the schedules choose any task at each step, half keep priorities that change at few steps, which finds what
+//! needs few steps in a rare order (PCT). A standstill is a failure: every lost wake-up is one.
 //!
-//! `BATCHPIPE_SCHEDULES=100000 cargo test --test schedules budget` explores more; seeds are counted from the same number, so what
-//! failed fails again. A failure prints its schedule: `BATCHPIPE_SCHEDULE=91… cargo test --test schedules budget` runs that alone (all lines
-//! of it, in quotes; the seed that is printed as well is shuttle's own and of no use here).
+//! `BATCHPIPE_SCHEDULES=100000 cargo test --test schedules budget` explores more; seeds are counted from the same
+//! number, so what failed fails again. A failure prints its schedule: `BATCHPIPE_SCHEDULE=91… cargo test --test
+//! schedules budget` runs that alone (all lines of it, in quotes; the seed that is printed as well is shuttle's own and
+//! of no use here).
 
 mod acknowledge;
 mod budget;
@@ -24,8 +26,8 @@ use std::time::Instant;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
-/// Schedules of a usual run, of each model: a few seconds in a debug build. Of the breaks that were tried by hand those that
-/// are found at all are found within some hundred.
+/// Schedules of a usual run, of each model: a few seconds in a debug build. Of the breaks that were tried by hand those
+/// that are found at all are found within some hundred.
 const SCHEDULES: usize = 2000;
 
 /// Steps at which priorities change: most bugs of concurrency need one or two.

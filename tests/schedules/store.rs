@@ -20,8 +20,8 @@ use super::{draw, others};
 /// The longest a call takes, in steps of others.
 const STEPS: usize = 3;
 
-/// The twin in memory, behind time and failures. Not `testing::Faulty`: what fails here is the schedule's to draw, and the
-/// model must not lean on more of the product than it explores.
+/// The twin in memory, behind time and failures. Not `testing::Faulty`: what fails here is the schedule's to draw, and
+/// the model must not lean on more of the product than it explores.
 #[derive(Clone, Debug)]
 pub(super) struct Slow {
     pub(super) store: MemoryStore,
@@ -73,18 +73,19 @@ impl Slow {
         Ok(())
     }
 
-    /// The same for bytes that are written, which hold their room wherever they are. A read that was cut may end later than
-    /// its room.
+    /// The same for bytes that are written, which hold their room wherever they are. A read that was cut may end later
+    /// than its room.
     async fn write(&self, bytes: u64) -> Result<(), ServiceError> {
-        // Looked at before and after, since each look is a step at which others go on: what was written and granted at the
-        // first may have been given back by the second.
+        // Looked at before and after, since each look is a step at which others go on: what was written and granted at
+        // the first may have been given back by the second.
         let before = self.budget.reserved();
         let written = self.written.fetch_add(bytes, SeqCst) + bytes;
         let _writing = Carrying(&self.written, bytes);
         let (made, total) = (self.made.load(SeqCst), self.budget.total());
         let reserved = self.budget.reserved().max(before);
         assert!(reserved <= total, "{reserved} bytes are granted, of {total}");
-        // A budget of two parts that are smaller than a link has no room for one, and a chunk may be longer than a part.
+        // A budget of two parts that are smaller than a link has no room for one, and a chunk may be longer than a
+        // part.
         if total >= 2 * PART + LINK_BYTES {
             assert!(written <= reserved, "{written} bytes are written, and {reserved} are granted");
             assert!(made <= reserved, "{made} bytes of processors lie about, and {reserved} are granted");

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use crate::lab::Server;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::types::QueueAttributeName;
-use batchpipe::error::{ServiceError, ServiceErrorKind};
+use batchpipe::error::{Code, ServiceError, ServiceErrorKind};
 use batchpipe::job::Location;
 use batchpipe::services::aws::Aws;
 use batchpipe::services::aws::address::QueueAddress;
@@ -21,7 +22,6 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Upload, Version, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use crate::lab::Server;
 
 const MIB: usize = 1024 * 1024;
 
@@ -375,7 +375,7 @@ async fn a_queue_that_is_not_there_is_told_with_the_name_that_was_meant() {
     aws.sqs("us-east-1", None).create_queue().queue_name("resize-photos").send().await.unwrap();
     let address = QueueAddress::parse("resize-photso").unwrap();
     let error = SqsQueue::open(&address, &aws).await.unwrap_err();
-    assert_eq!(error.code.0, 103);
+    assert_eq!(error.code, Code::QueueMissing);
     assert_eq!(error.what, "queue \"resize-photso\" does not exist in us-east-1");
     assert!(error.help.starts_with("did you mean \"resize-photos\"?"), "{error}");
 }
@@ -409,7 +409,7 @@ async fn a_server_that_is_not_there_is_unavailable_and_told_with_its_address() {
     let url = format!("http://127.0.0.1:{}", crate::lab::free_port());
     let aws = aws(&url);
     let error = SqsQueue::open(&QueueAddress::parse("jobs").unwrap(), &aws).await.unwrap_err();
-    assert_eq!((error.code.0, error.what), (107, format!("cannot reach {url}")));
+    assert_eq!((error.code, error.what), (Code::Unreachable, format!("cannot reach {url}")));
     let store = S3Store::new(&aws);
     let error = store.head(&Location::s3("bucket", "key")).await.unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ServiceErrorKind::Unavailable, "ConnectionRefused"));

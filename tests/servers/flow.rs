@@ -1,4 +1,5 @@
-//! The program on S3 and SQS, as a user runs it: `submit`, `run`, `map`, `gc` and `dlq` against a server on the loopback.
+//! The program on S3 and SQS, as a user runs it: `submit`, `run`, `map`, `gc` and `dlq` against a server on the
+//! loopback.
 //!
 //! Needs the lab servers: `cargo test --test servers -- --ignored` installs and starts them.
 
@@ -8,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::lab::Server;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -18,7 +20,6 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Writing};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use crate::lab::Server;
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
@@ -290,7 +291,8 @@ async fn on_a_fifo_queue_a_group_is_worked_in_order_and_a_failure_holds_it() {
         send.message_deduplication_id(name).send().await.unwrap();
     }
     // The first attempt at a1 fails; b2 can never work.
-    let script = "echo $BATCHPIPE_KEY $BATCHPIPE_ATTEMPT >> ran; case $BATCHPIPE_KEY$BATCHPIPE_ATTEMPT in in/a11) exit 1;; in/b2*) exit 65;; esac; cat";
+    let script = "echo $BATCHPIPE_KEY $BATCHPIPE_ATTEMPT >> ran; case $BATCHPIPE_KEY$BATCHPIPE_ATTEMPT in in/a11) exit \
+        1;; in/b2*) exit 65;; esac; cat";
     let run = ["run", "--queue", &queue, "--until-empty", "--metrics-addr", "none", "--", "sh", "-c", script];
     let worked = world.run(&run);
     assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
@@ -342,7 +344,8 @@ async fn messages_of_2013_and_of_s3_events_are_jobs_like_any_other() {
     let submitted = world.run(&old);
     assert!(submitted.status.success(), "{}", text(&submitted));
     let event = format!(
-        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{{"bucket":{{"name":"{}"}},"object":{{"key":"input/photo+1.jpg","size":7}}}}}}]}}"#,
+        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put",
+            "s3":{{"bucket":{{"name":"{}"}},"object":{{"key":"input/photo+1.jpg","size":7}}}}}}]}}"#,
         world.bucket
     );
     let sqs = world.aws.sqs("us-east-1", None);
@@ -405,7 +408,7 @@ async fn a_bucket_that_is_not_there_is_one_error_with_its_remedy() {
     (0..5).for_each(|nth| world.file(&nth.to_string(), b"x"));
     let nowhere = format!("s3://{}-not/in/", world.bucket);
     let submitted = world.run(&["submit", "in", "--input", &nowhere, "--queue", &world.queue]);
-    let told = format!("error[BP301]: the bucket of {nowhere} does not exist\n");
+    let told = format!("error[BP301]: cannot write to {nowhere}\n");
     assert!(submitted.status.code() == Some(4) && text(&submitted).contains(&told), "{}", text(&submitted));
     assert!(text(&submitted).contains("create it, or correct --input"), "{}", text(&submitted));
     for words in [&["map", &nowhere, "out"][..], &["submit", &nowhere, "--queue", &world.queue]] {
@@ -462,7 +465,8 @@ async fn events_of_every_sender_are_worked_and_their_records_are_settled_apart()
     }
     let record = |source: &str, name: &str, key: &str| {
         format!(
-            r#"{{"eventVersion":"2.2","eventSource":"{source}","eventName":"{name}","s3":{{"bucket":{{"name":"{bucket}"}},"object":{{"key":"{key}","versionId":""}}}}}}"#
+            r#"{{"eventVersion":"2.2","eventSource":"{source}","eventName":"{name}",
+                "s3":{{"bucket":{{"name":"{bucket}"}},"object":{{"key":"{key}","versionId":""}}}}}}"#
         )
     };
     let sns = |message: String| {
@@ -471,7 +475,8 @@ async fn events_of_every_sender_are_worked_and_their_records_are_settled_apart()
     let created = "ObjectCreated:Put";
     let bodies = [
         format!(
-            r#"{{"source":"aws.s3","detail-type":"AWS API Call via CloudTrail","detail":{{"eventName":"PutObject","requestParameters":{{"bucketName":"{bucket}","key":"call"}}}}}}"#
+            r#"{{"source":"aws.s3","detail-type":"AWS API Call via CloudTrail",
+                "detail":{{"eventName":"PutObject","requestParameters":{{"bucketName":"{bucket}","key":"call"}}}}}}"#
         ),
         format!(r#"{{"Records":[{}]}}"#, record("ceph:s3", created, "ceph+%2B")),
         format!(r#"{{"source":"aws.s3","detail":{{"bucket":{{"name":"{bucket}"}},"object":{{"key":"lake"}}}}}}"#),

@@ -1,9 +1,11 @@
 //! What must hold of the groups of a FIFO queue, from what happened at the services when.
 //!
-//! The property: nothing of a message is read or written before the queue has said of all that were sent before it in its group
-//! that they are gone. So one that fails holds up its group, and what is done of a group is always its beginning.
+//! The property: nothing of a message is read or written before the queue has said of all that were sent before it in
+//! its group that they are gone. So one that fails holds up its group, and what is done of a group is always its
+//! beginning.
 //!
-//! What the queue says may be wrong: a delete that is reported as done and never happened. Nobody could keep the order then.
+//! What the queue says may be wrong: a delete that is reported as done and never happened. Nobody could keep the order
+//! then.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,14 +1,15 @@
 //! The whole pipeline in simulated time: no job is lost whatever a seed brings together, and a seed brings it again.
 //!
-//! One seed decides everything (`plan.rs`): jobs, settings, processors, which calls fail and how, whose answers are lost or
-//! late, when workers are killed, told to stop or cut off. Workers are the real pipeline, with the leases kept on its own
-//! runtime; queue and store are the twins in memory, at the end of wires that take time. All on one thread, with a clock
-//! that jumps to the next moment at which something happens: an hour takes milliseconds, and one seed is one run.
-//! At the end the model (`model.rs`) says from the plan alone what must be there, and `groups.rs` what must have come after what.
+//! One seed decides everything (`plan.rs`): jobs, settings, processors, which calls fail and how, whose answers are
+//! lost or late, when workers are killed, told to stop or cut off. Workers are the real pipeline, with the leases kept
+//! on its own runtime; queue and store are the twins in memory, at the end of wires that take time. All on one thread,
+//! with a clock that jumps to the next moment at which something happens: an hour takes milliseconds, and one seed is
+//! one run. At the end the model (`model.rs`) says from the plan alone what must be there, and `groups.rs` what must
+//! have come after what.
 //!
-//! Not in here: blocking threads and programs (their clock does not stand still), so of the process stage only the slots,
-//! the verdicts and the panics; the services' real clients; more than one thread. `tests/library/faults.rs`, `tests/library/pipeline`
-//! and `tests/proof` look at those.
+//! Not in here: blocking threads and programs (their clock does not stand still), so of the process stage only the
+//! slots, the verdicts and the panics; the services' real clients; more than one thread. `tests/library/faults.rs`,
+//! `tests/library/pipeline` and `tests/proof` look at those.
 //!
 //! `BATCHPIPE_SEEDS=5000 cargo test --test simulation` runs more, `BATCHPIPE_SEED=17` one again,
 //! and says what happened at the services when.

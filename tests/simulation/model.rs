@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use batchpipe::error::Code;
 use batchpipe::services::queue::Outgoing;
 use batchpipe::stages::IfExists;
 use batchpipe::stages::acknowledge::dead_letter;
@@ -31,8 +32,8 @@ fn judge(plan: &Plan, object: &Object) -> Verdict {
     let rejected = match (&object.behaviour.trouble, object.pinned) {
         _ if object.contents.is_empty() => Some(("BP301", None)),
         (_, Some(Pinned::Size | Pinned::Etag)) => Some(("BP302", None)),
-        (Trouble::Reject(400), _) => Some(("BP400", Some(reason(&object.name)))),
-        (Trouble::Reject(303), _) => Some(("BP303", Some(reason(&object.name)))),
+        (Trouble::Reject(Code::ProcessorFailed), _) => Some(("BP400", Some(reason(&object.name)))),
+        (Trouble::Reject(Code::DataDamaged), _) => Some(("BP303", Some(reason(&object.name)))),
         _ => None,
     };
     let made = |input: &Vec<u8>| object.behaviour.output(input, plan.part as usize);

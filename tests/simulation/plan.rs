@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use batchpipe::error::Code;
 use batchpipe::stages::IfExists;
 use batchpipe::testing::{Fault, On};
 
@@ -76,7 +77,8 @@ pub(super) enum What {
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) name: String,
-    /// Its contents, one after the other: it is replaced in the middle if there are several. None: there is no such object.
+    /// Its contents, one after the other: it is replaced in the middle if there are several. None: there is no such
+    /// object.
     pub(super) contents: Vec<Vec<u8>>,
     pub(super) replaced: Option<Duration>,
     pub(super) behaviour: Behaviour,
@@ -107,8 +109,8 @@ pub(super) enum Event {
     Steal(Duration),
     /// The queue forgets that messages are in flight.
     Forget,
-    /// It forgets that as soon as some hold up others of their group, so many times: both come at once then. By chance they
-    /// hardly ever do, since most jobs are short beside the time in which all this happens.
+    /// It forgets that as soon as some hold up others of their group, so many times: both come at once then. By chance
+    /// they hardly ever do, since most jobs are short beside the time in which all this happens.
     Again(u32),
 }
 
@@ -306,7 +308,7 @@ fn draw_object(
         _ if !scripted => Trouble::None,
         0 => Trouble::Retry(dice.u32(1..4)),
         1 => Trouble::Panic(dice.u32(1..4)),
-        2 => Trouble::Reject(if dice.bool() { 400 } else { 303 }),
+        2 => Trouble::Reject(if dice.bool() { Code::ProcessorFailed } else { Code::DataDamaged }),
         _ => Trouble::None,
     };
     let pace = match dice.u8(..4) {

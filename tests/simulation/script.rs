@@ -1,10 +1,11 @@
-//! What the simulated processors do, twice: as a script that runs in the pipeline, and as a function of the whole input that
-//! the model compares with.
+//! What the simulated processors do, twice: as a script that runs in the pipeline, and as a function of the whole input
+//! that the model compares with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batchpipe::error::Code;
 use batchpipe::link::{Disconnected, Inlet, Outlet};
 use batchpipe::processor::Script;
 use batchpipe::{Job, ProcessError};
@@ -37,7 +38,7 @@ pub(super) enum Trouble {
     /// It panics, the first so many times.
     Panic(u32),
     /// It rejects the job, always.
-    Reject(u16),
+    Reject(Code),
 }
 
 /// One job's processor.

@@ -1,4 +1,5 @@
-//! Runs a plan: queue and store on one side, workers that come and go on the other, wires between, and what befalls them.
+//! Runs a plan: queue and store on one side, workers that come and go on the other, wires between, and what befalls
+//! them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -21,8 +22,8 @@ use super::script;
 /// The longest back-off here: nothing is learned from a quarter of an hour of back-off.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// How long everything may take once it is calm. A message needs a few receives at the most by then, each within [`LONGEST`]
-/// and a job's own time.
+/// How long everything may take once it is calm. A message needs a few receives at the most by then, each within
+/// [`LONGEST`] and a job's own time.
 const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// How often it is looked whether a message holds up others: a job takes some calls, and each 25 ms.
@@ -321,7 +322,8 @@ impl Planned {
 
 fn record(key: &str) -> String {
     format!(
-        r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
+        r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1",
+            "s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
     )
 }
 

@@ -1,5 +1,5 @@
-//! The bytes of every object: a ring of access-log lines, read from its start. A codec finds in it what it finds in logs:
-//! zstd makes a fifth of it, at the speed it has on text.
+//! The bytes of every object: a ring of access-log lines, read from its start. A codec finds in it what it finds in
+//! logs: zstd makes a fifth of it, at the speed it has on text.
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm::Crc64Nvme;

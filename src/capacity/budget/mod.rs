@@ -29,6 +29,8 @@ mod buffer;
 mod claim;
 mod room;
 mod spare;
+mod state;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -38,7 +40,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::link;
-use crate::record::{Level, Present};
+use crate::record::Level;
 use crate::runtime::sync::{Mutex, MutexGuard};
 pub use buffer::Buffer;
 pub use claim::Claim;
@@ -46,6 +48,8 @@ use claim::Extra;
 use room::Held;
 pub use room::{Lent, Room};
 use spare::Spare;
+use state::State;
+use waiting::{Growing, Waiting};
 
 /// What there is between a processor and the parts of its output, counted as part of the write room: the chunk that the
 /// processor fills, those in the link, and two at the upload, which may look ahead by one.
@@ -68,67 +72,6 @@ pub struct Budget {
     short: Arc<Level>,
     /// Jobs that have less in flight than they may, for want of room.
     cramped: Arc<Level>,
-}
-
-#[derive(Debug)]
-struct State {
-    free: u64,
-    /// How many jobs have how much write room.
-    writes: BTreeMap<u64, usize>,
-    /// What is granted beyond the jobs' own room.
-    extra: u64,
-    /// Jobs waiting for their minimum. While there are any, extras may have half of the budget and no more.
-    waiting: usize,
-    /// Jobs waiting to grow. While there are any, nobody is admitted and no extra is granted.
-    growing: usize,
-    /// Empty buffers in what is free.
-    spare: Spare,
-    /// What was free summed over the time, in byte-seconds, up to an instant.
-    area: (f64, Instant),
-}
-
-impl State {
-    /// Takes `bytes` of what is free; returns the buffers that lay there.
-    fn take(&mut self, bytes: u64) -> Vec<Buffer> {
-        self.look();
-        self.free -= bytes;
-        self.spare.shrink(self.free)
-    }
-
-    /// Gives `bytes` back.
-    fn give(&mut self, bytes: u64) {
-        self.look();
-        self.free += bytes;
-    }
-
-    /// Brings the sum up to date.
-    fn look(&mut self) {
-        let now = Instant::now();
-        let passed = now.saturating_duration_since(self.area.1).as_secs_f64();
-        self.area = (self.area.0 + self.free as f64 * passed, now);
-    }
-
-    /// Keeps `buffer` if there is free room to keep it in.
-    fn keep(&mut self, buffer: Buffer) {
-        self.spare.keep(buffer, self.free);
-    }
-
-    fn largest_write(&self) -> Option<u64> {
-        self.writes.last_key_value().map(|(write, _)| *write)
-    }
-
-    fn add(&mut self, write: u64) {
-        *self.writes.entry(write).or_default() += 1;
-    }
-
-    fn remove(&mut self, write: u64) {
-        if let Some(count) = self.writes.get_mut(&write) {
-            *count -= 1;
-            if *count == 0 {
-                self.writes.remove(&write);
-            }
-        }
-    }
 }
 
 impl Budget {
@@ -310,46 +253,6 @@ impl Budget {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One job waiting for its minimum, counted for as long as it waits.
-struct Waiting<'a> {
-    budget: &'a Budget,
-    _short: Present,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(budget: &'a Budget) -> Self {
-        budget.lock().waiting += 1;
-        Self { budget, _short: budget.short.enter() }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.budget.lock().waiting -= 1;
-    }
-}
-
-/// One job waiting to grow, counted for as long as it waits.
-#[derive(Debug)]
-pub(crate) struct Growing<'a> {
-    budget: &'a Budget,
-    _short: Present,
-}
-
-impl<'a> Growing<'a> {
-    fn new(budget: &'a Budget) -> Self {
-        budget.lock().growing += 1;
-        Self { budget, _short: budget.short.enter() }
-    }
-}
-
-impl Drop for Growing<'_> {
-    fn drop(&mut self) {
-        self.budget.lock().growing -= 1;
-        self.budget.changed.notify_waiters();
     }
 }
 

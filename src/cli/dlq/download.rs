@@ -9,9 +9,9 @@ use std::path::Path;
 use futures::TryStreamExt;
 
 use super::letters::request;
-use crate::cli::service::{Service, failed};
+use crate::cli::service::failed;
 use crate::config::Global;
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Role, UserError};
 use crate::job::Location;
 use crate::services::open::open_store;
 use crate::services::queue::Message;
@@ -24,7 +24,7 @@ const PART: u64 = 64 << 20;
 pub(super) async fn input(letter: &Message, global: &Global) -> Result<String, UserError> {
     let request = request(letter).ok_or_else(|| {
         let what = format!("message {:?} has no input to download", letter.id);
-        UserError::usage(201, what, "it is not a job", "look at its body:  batchpipe dlq show ID")
+        UserError::usage(Code::NotAJob, what, "it is not a job", "look at its body:  batchpipe dlq show ID")
     })?;
     let (from, pin) = (request.input, Version { etag: request.etag, version_id: request.version_id });
     // The person at the terminal may read any file that this process may; a message is never obeyed without one.
@@ -43,7 +43,7 @@ pub(super) async fn input(letter: &Message, global: &Global) -> Result<String, U
 async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &Path) -> Result<(), UserError> {
     let unwritten = |error: std::io::Error| {
         let what = format!("cannot write {:?}", to.display().to_string());
-        UserError::usage(501, what, error.to_string(), "remove the file or make room, and repeat").exit(Exit::Failed)
+        UserError::new(Code::NoSpace, what, error.to_string(), "remove the file or make room, and repeat")
     };
     let what = format!("read {from:?}");
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -51,11 +51,10 @@ async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &P
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(unwritten)?;
     let mut at = 0;
     loop {
-        let reading =
-            store.get(from, at..at + PART, &pin).await.map_err(|error| failed(Service::Store, &what, &error))?;
+        let reading = store.get(from, at..at + PART, &pin).await.map_err(|error| failed(Role::Read, &what, &error))?;
         let (size, mut body) = (reading.size, reading.body);
         pin = reading.version;
-        while let Some(chunk) = body.try_next().await.map_err(|error| failed(Service::Store, &what, &error))? {
+        while let Some(chunk) = body.try_next().await.map_err(|error| failed(Role::Read, &what, &error))? {
             file.write_all(&chunk).map_err(unwritten)?;
             at += chunk.len() as u64;
         }
@@ -79,10 +78,10 @@ mod tests {
         let place = Location::file(from.to_str().unwrap());
         save(&store, &place, Version::default(), &to).await.unwrap();
         assert_eq!(std::fs::read(&to).unwrap(), vec![7; 300_000]);
-        assert_eq!(save(&store, &place, Version::default(), &to).await.unwrap_err().code.0, 501);
+        assert_eq!(save(&store, &place, Version::default(), &to).await.unwrap_err().code, Code::NoSpace);
         let missing = Location::file(directory.path().join("missing").to_str().unwrap());
         let error = save(&store, &missing, Version::default(), &directory.path().join("new")).await.unwrap_err();
-        assert_eq!(error.code.0, 301);
+        assert_eq!(error.code, Code::ObjectMissing);
         let left = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(left, 2, "what could not be copied leaves nothing");
     }

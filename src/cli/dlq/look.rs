@@ -8,7 +8,7 @@ use super::letters::{Letters, attempts, code, fact, reason, subject};
 use super::{Queues, download};
 use crate::cli::output::{escaped, event, print};
 use crate::config::{Global, values};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::job::message::{Rules, understand};
 use crate::services::queue::Message;
 use crate::stages::acknowledge::dead_letter;
@@ -144,12 +144,12 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> R
     if let (Some(one), Some(other)) = (&found, &other) {
         let what = format!("more than one dead letter's id begins with {:?}", args.id);
         let cause = format!("{:?} does, and {:?}", one.id, other.id);
-        return Err(UserError::usage(110, what, cause, "give more of the id, or all of it"));
+        return Err(UserError::usage(Code::CommandLine, what, cause, "give more of the id, or all of it"));
     }
     let letter = found.ok_or_else(|| {
         let what = format!("no dead letter {:?} in \"{}\"", args.id, escaped(queues.dead.name()));
         let help = format!("see what there is:  batchpipe dlq list --queue {}", escaped(queues.jobs.name()));
-        UserError::usage(103, what, "no letter's id begins so", help).exit(Exit::Access)
+        UserError::new(Code::QueueMissing, what, "no letter's id begins so", help)
     })?;
     let saved = if args.download { Some(download::input(&letter, global).await?) } else { None };
     let mut understood = understand(&letter.body, &Rules::default());
@@ -247,7 +247,7 @@ mod tests {
     fn a_letter_too_large_for_a_reason_is_not_said_to_be_moved_by_the_queue() {
         use crate::error::{Code, ErrorKind, JobError, Stage};
         use crate::services::queue::MAX_MESSAGE;
-        let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), "no good");
+        let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code::ProgramFailed, "no good");
         for (room, told) in
             [(200, "no good"), (100, ""), (10, "no reason given: too large for one, or moved by the queue")]
         {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -10,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use super::Queues;
 use super::letters::{Letters, code, reason};
 use crate::cli::output::{confirm, escaped, event, print};
-use crate::cli::service::{Service, failed};
+use crate::cli::service::failed;
 use crate::config::{Global, argument, values};
 use crate::error::codes;
-use crate::error::{Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, Exit, Role, ServiceError, ServiceErrorKind, UserError};
 use crate::runtime::digest::digest;
 use crate::runtime::words::things;
 use crate::services::open::{open_queue, refuse_same};
@@ -52,16 +53,7 @@ pub(super) struct PurgeArgs {
 pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let pause = args.rate.as_deref().map(pause).transpose()?;
     let wanted = args.filter.as_deref().map(filter).transpose()?;
-    let other = match &args.to {
-        Some(name) => {
-            let name = values::queue(name).map_err(|wrong| argument("--to", name, wrong))?;
-            let to = open_queue(&name, &global.aws).await?;
-            refuse_same(&*queues.dead, &*to, "--to names the dead-letter queue itself")?;
-            Some(to)
-        }
-        None => None,
-    };
-    let to = other.as_ref().unwrap_or(&queues.jobs);
+    let to = destination(args, queues, global).await?;
     let mut letters = Letters::of(queues.dead.as_ref());
     let mut moved = Kinds::default();
     let (mut bodies, mut came_back) = (Moved::default(), 0);
@@ -110,6 +102,15 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
         ))?;
     }
     Ok(Exit::Done)
+}
+
+/// Where the letters go.
+async fn destination(args: &Args, queues: &Queues, global: &Global) -> Result<Arc<dyn JobQueue>, UserError> {
+    let Some(name) = &args.to else { return Ok(Arc::clone(&queues.jobs)) };
+    let name = values::queue(name).map_err(|wrong| argument("--to", name, wrong))?;
+    let to = open_queue(&name, &global.aws).await?;
+    refuse_same(&*queues.dead, &*to, "--to names the dead-letter queue itself")?;
+    Ok(to)
 }
 
 /// How far the clock of a queue may be from ours: AWS refuses requests of machines whose clocks differ by more
@@ -177,7 +178,7 @@ impl fmt::Display for Kinds {
         let mut kinds: Vec<_> = self.0.iter().collect();
         kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.count));
         for (nth, (code, kind)) in kinds.iter().take(5).enumerate() {
-            let title = codes::parse(code).and_then(codes::page).map_or("", |page| page.title);
+            let title = codes::number(code).and_then(Code::from_number).map_or("", |code| codes::page(code).title);
             let words = format!("{} {}", escaped(code), escaped(kind.reason.as_deref().unwrap_or(title)));
             write!(f, "{}{} × {}", if nth == 0 { " (" } else { ", " }, kind.count, words.trim_end())?;
         }
@@ -193,14 +194,13 @@ impl fmt::Display for Kinds {
 async fn move_one(letter: &Message, from: &dyn JobQueue, to: &dyn JobQueue) -> Result<(), UserError> {
     if !letter.intact {
         let error = ServiceError::new(ServiceErrorKind::Corrupt, "Corrupt", "its body arrived damaged");
-        return Err(failed(Service::Queue, &format!("move message {:?}", letter.id), &error));
+        return Err(failed(Role::Receive, &format!("move message {:?}", letter.id), &error));
     }
     let outgoing = redriven(letter, to);
     let what = format!("send message {:?} to {:?}", letter.id, to.name());
-    only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Service::Queue, &what, &error))?;
+    only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Role::Send, &what, &error))?;
     let what = format!("delete message {:?} from {:?} (it is in {:?} already)", letter.id, from.name(), to.name());
-    only(from.delete(std::slice::from_ref(&letter.receipt)).await)
-        .map_err(|error| failed(Service::Queue, &what, &error))
+    only(from.delete(std::slice::from_ref(&letter.receipt)).await).map_err(|error| failed(Role::Receive, &what, &error))
 }
 
 /// The outcome of a batch of one.
@@ -220,17 +220,18 @@ fn pause(rate: &str) -> Result<Duration, UserError> {
 
 /// The code that `code=BP303` asks for.
 fn filter(text: &str) -> Result<String, UserError> {
-    let code = text.strip_prefix("code=").and_then(crate::error::codes::parse);
-    code.map(|code| code.to_string()).ok_or_else(|| {
+    // A number that this version does not know may be of a newer worker.
+    let number = text.strip_prefix("code=").and_then(codes::number);
+    number.map(|number| format!("BP{number:03}")).ok_or_else(|| {
         let help = "for example  --filter code=BP303";
-        argument("--filter", text, values::Wrong::new(110, "letters are filtered by their code", help))
+        argument("--filter", text, values::Wrong::new(Code::CommandLine, "letters are filtered by their code", help))
     })
 }
 
 /// Deletes the letters.
 pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let dead = queues.dead.as_ref();
-    let counts = dead.counts().await.map_err(|error| failed(Service::Queue, "count the dead letters", &error))?;
+    let counts = dead.counts().await.map_err(|error| failed(Role::Receive, "count the dead letters", &error))?;
     let name = escaped(dead.name());
     if args.dry_run {
         if global.json {
@@ -247,7 +248,7 @@ pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) ->
         let what = format!("delete message {:?}", letter.id);
         if let Err(error) = only(dead.delete(std::slice::from_ref(&letter.receipt)).await) {
             letters.give_back().await;
-            return Err(failed(Service::Queue, &what, &error));
+            return Err(failed(Role::Receive, &what, &error));
         }
         deleted += 1;
     }
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(told(&letters), " (1 × BP303 gzip ends early at byte 5)");
         letters.push(letters[0].clone());
         letters.extend((0..10_000).map(|nth| ("BP401", format!("no luck with {nth}"))));
-        let title = codes::page(crate::error::Code(401)).unwrap().title;
+        let title = codes::page(Code::ProgramFailed).title;
         assert_eq!(told(&letters), format!(" (10000 × BP401 {title}, 2 × BP303 gzip ends early at byte 5)"));
         letters.push(("BP401", String::new()));
         assert!(told(&letters).starts_with(&format!(" (10001 × BP401 {title}")), "once different, for good");

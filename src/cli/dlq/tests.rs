@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
 use crate::config::Layers;
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Code, ServiceError, ServiceErrorKind};
 use crate::services::ServiceFuture;
 use crate::services::queue::local::LocalQueue;
 use crate::services::queue::{Counts, Message, Outcome, Outgoing, Policy, Receipt};
@@ -57,7 +57,7 @@ async fn letters_that_were_looked_at_are_there_again_at_once() {
 async fn the_beginning_of_several_ids_shows_none_of_them_and_a_whole_id_its_own() {
     let (_guard, queues) = fifteen().await;
     let error = dlq(&["show", ""], &queues).await.unwrap_err();
-    assert_eq!((error.code.0, error.exit), (110, Exit::Usage), "{error}");
+    assert_eq!((error.code, error.exit), (Code::CommandLine, Exit::Usage), "{error}");
     assert!(error.to_string().contains("more than one dead letter's id begins with \"\""), "{error}");
     assert_eq!(visible(queues.dead.as_ref()).await, 15);
     let letters = queues.dead.receive(10, Duration::ZERO, Duration::from_secs(5)).await.unwrap();
@@ -179,7 +179,7 @@ async fn a_letter_that_could_not_be_sent_is_not_deleted() {
     let (_guard, mut queues) = fifteen().await;
     queues.jobs = Arc::new(Failing { sends: AtomicUsize::new(0), real: Arc::clone(&queues.jobs) });
     let error = dlq(&["redrive"], &queues).await.unwrap_err();
-    assert_eq!(error.code.0, 107, "{error}");
+    assert_eq!(error.code, Code::Unreachable, "{error}");
     // Four of the five sends went well; the fifth letter and those after it are where they were.
     assert_eq!((visible(queues.dead.as_ref()).await, visible(queues.jobs.as_ref()).await), (11, 4));
 }

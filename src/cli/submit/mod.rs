@@ -21,7 +21,7 @@ use super::survey::{self, Survey, Surveyed};
 use crate::capacity::budget::Budget;
 use crate::capacity::limit::Lane;
 use crate::config::{Format, Journaling, SubmitConfig};
-use crate::error::{Exit, UserError};
+use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
 use crate::job::message::{self, Request, encode_own, encode_sample2013};
 use crate::observe::{self, Screen};
@@ -301,18 +301,19 @@ fn open_journal(config: &SubmitConfig, queue: &str) -> Result<Option<Arc<Journal
     };
     let opened = Journal::open_of(&path, &batch_name(config), Some(&owner));
     let help = "name another with  --journal FILE , or do without:  --journal none";
-    opened.map(|journal| Some(Arc::new(journal))).map_err(|error| unusable(&path, &error, help, Exit::Failed))
+    opened.map(|journal| Some(Arc::new(journal))).map_err(|error| unusable(&path, error, help))
 }
 
 /// The error of a journal that can't be written, or is none of this command.
-pub(super) fn unusable(path: &Path, error: &io::Error, help: &str, exit: Exit) -> UserError {
+pub(super) fn unusable(path: &Path, error: io::Error, help: &str) -> UserError {
     let (cause, path) = (error.to_string(), path.display().to_string());
-    match error.kind() {
+    let told = match error.kind() {
         io::ErrorKind::InvalidData => {
-            UserError::usage(124, format!("{path:?} is no journal of this command"), cause, help)
+            UserError::new(Code::WrongJournal, format!("{path:?} is no journal of this command"), cause, help)
         }
-        _ => UserError::usage(110, format!("cannot write the journal {path:?}"), cause, help).exit(exit),
-    }
+        _ => UserError::new(service::of_file(&error), format!("cannot write the journal {path:?}"), cause, help),
+    };
+    told.with_source(error)
 }
 
 /// The configuration with the source as the store knows it.

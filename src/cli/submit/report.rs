@@ -3,7 +3,7 @@
 use crate::cli::output;
 use crate::cli::survey::Surveyed;
 use crate::config::SubmitConfig;
-use crate::error::{Exit, Stage, UserError};
+use crate::error::{Exit, Role, Subject, UserError};
 use crate::observe::Screen;
 use crate::observe::words::{self};
 use crate::runtime::words::things;
@@ -69,38 +69,13 @@ pub(super) fn report(screen: &Screen, submitted: &Submitted, again: u64) {
 
 /// The error of a submit that a service refused.
 pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> UserError {
-    let exit = match tripped.code.0 {
-        101 | 108 => Exit::Credentials,
-        107 | 501 => Exit::Failed,
-        126 => Exit::Usage,
-        _ => Exit::Access,
+    let subject = match Role::of(tripped.stage) {
+        Role::Write => Subject::new(Role::Write, format!("write to {}", output::escaped(&config.input.to_string()))),
+        _ => Subject::of(tripped.stage, &config.queue),
     };
-    let what = match tripped.code.0 {
-        103 => format!("queue {:?} does not exist", config.queue),
-        104 => format!("not allowed to send to queue {:?}", config.queue),
-        107 if tripped.stage == Stage::Send => format!("cannot send to queue {:?}", config.queue),
-        317 => format!("queue {:?} does not tell whether it took the jobs", config.queue),
-        106 | 107 => format!("cannot write to {}", config.input),
-        501 => format!("no space left for queue {:?}", config.queue),
-        301 => format!("the bucket of {} does not exist", config.input),
-        105 => "the bucket or the queue is in another region".to_owned(),
-        101 | 108 => "the AWS credentials are missing or have expired".to_owned(),
-        126 => "an endpoint holds a user name, a password or a query".to_owned(),
-        _ => "the submit was refused".to_owned(),
-    };
-    let help = match tripped.code.0 {
-        103 => "check its name:  aws sqs list-queues",
-        101 | 108 => "use a profile or a role instead of pasted keys",
-        301 => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
-        105 => "add  --region  with the region it is in",
-        107 => "check the network and the endpoint",
-        126 => "take the secret out of the endpoint named above",
-        317 => "check that the endpoint is SQS itself",
-        501 => "make room there",
-        _ => "the role needs what ops/submit-role.json holds",
-    };
-    let help = format!("{help}.  Sent {}; the same command goes on where it was", things(submitted.sent, "job"));
-    UserError { code: tripped.code, what, cause: output::escaped(&tripped.cause), help, exit }
+    let error = tripped.told(&subject);
+    let sent = things(submitted.sent, "job");
+    UserError { help: format!("{}.  Sent {sent}; the same command goes on where it was", error.help), ..error }
 }
 
 pub(super) fn next_step(config: &SubmitConfig, submitted: &Submitted, batch: &str, exit: Exit) -> String {

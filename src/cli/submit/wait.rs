@@ -12,9 +12,9 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use crate::cli::output;
-use crate::cli::service::{self, Service};
+use crate::cli::service;
 use crate::config::SubmitConfig;
-use crate::error::{Exit, ServiceError, UserError};
+use crate::error::{Exit, Role, ServiceError, UserError};
 use crate::job::Location;
 use crate::job::suffix::Suffix;
 use crate::observe::Screen;
@@ -122,7 +122,7 @@ async fn missing(
         let each = names.into_iter().map(|name| without(vec![name], output, list));
         futures::future::try_join_all(each).await.map(|missing| missing.concat())
     };
-    missing.map_err(|error| service::failed(Service::Store, &format!("list {output}"), &error))
+    missing.map_err(|error| service::failed(Role::Read, &format!("list {output}"), &error))
 }
 
 /// Those of the names whose outputs `list` does not show. Workers may have appended an ending, or taken one off. Lists what

@@ -1,6 +1,7 @@
 //! What the limits come to.
 
 use super::*;
+use crate::error::Code;
 
 #[test]
 fn defaults_follow_the_machine() {
@@ -27,10 +28,10 @@ fn memory_holds_at_least_one_job_and_at_most_the_machine() {
     assert_eq!(memory("18MiB").unwrap(), 18 << 20);
     assert_eq!(memory("50%").unwrap(), 512 << 20);
     for text in ["17.9MiB", "1K", "1%", "2GiB"] {
-        assert_eq!(memory(text).unwrap_err().code.0, 121, "{text}");
+        assert_eq!(memory(text).unwrap_err().code, Code::Memory, "{text}");
     }
     for text in ["100%", "0%", "0.5", "%", "-1%", "1.5%"] {
-        assert_eq!(memory(text).unwrap_err().code.0, 110, "{text}");
+        assert_eq!(memory(text).unwrap_err().code, Code::CommandLine, "{text}");
     }
     let error = memory("1MiB").unwrap_err();
     assert_eq!(error.cause, "1MiB is less than one job needs: two parts of 8MiB and 2MiB");
@@ -57,10 +58,10 @@ fn jobs_in_flight_fit_the_open_files() {
     assert_eq!((tight.working.concurrency.get(), tight.working.parallel.get()), (1000, 2));
     assert_eq!(tight.global.notes.len(), 1);
     let error = on(&many, 1024).unwrap_err();
-    assert_eq!(error.code.0, 119);
+    assert_eq!(error.code, Code::SystemLimit);
     assert!(error.help.contains("ulimit -n 2505") && error.help.contains("--concurrency 408"), "{error}");
     assert_eq!(on(&[], 10).unwrap().working.concurrency.get(), 4);
-    assert_eq!(on(&[], 1).unwrap_err().code.0, 119);
+    assert_eq!(on(&[], 1).unwrap_err().code, Code::SystemLimit);
     for (concurrency, open_files) in [("1", 3u64), ("7", 100), ("16", 64), ("500", 1500), ("10000", 65_536)] {
         if let Ok(config) = on(&[("concurrency", concurrency)], open_files) {
             let needs = config.working.concurrency.get() * (1 + config.working.parallel.get());
@@ -73,7 +74,7 @@ fn jobs_in_flight_fit_the_open_files() {
 fn steps_have_their_memory_beside_the_objects() {
     let with = |settings: &[(&str, &str)], memory| run(settings, &[], &[], &Machine { memory, ..machine() });
     let dear = with(&[("process", "zstd:22"), ("memory", "256MiB")], 8 << 30).unwrap_err();
-    assert_eq!((dear.code.0, dear.what.as_str()), (121, "--memory 256MiB is too little for zstd:22"));
+    assert_eq!((dear.code, dear.what.as_str()), (Code::Memory, "--memory 256MiB is too little for zstd:22"));
     let least = dear.help.split_whitespace().nth(4).unwrap().to_owned();
     let enough = with(&[("process", "zstd:22"), ("memory", &least)], 8 << 30).unwrap();
     assert_eq!(enough.working.processors.get(), 1);
@@ -81,7 +82,7 @@ fn steps_have_their_memory_beside_the_objects() {
     let small = with(&[("process", "zstd:22")], 1 << 30).unwrap();
     assert!(small.working.memory > 256 << 20 && small.working.processors.get() == 1);
     assert!(small.global.notes.iter().any(|note| note.contains("1 at once, not 3")), "{:?}", small.global.notes);
-    assert_eq!(with(&[("process", "zstd:22")], 512 << 20).unwrap_err().code.0, 121);
+    assert_eq!(with(&[("process", "zstd:22")], 512 << 20).unwrap_err().code, Code::Memory);
     let narrow = with(&[("process", "decompress"), ("memory", "64MiB")], 8 << 30).unwrap();
     assert!(narrow.working.decoder_bytes < 16 << 20 && narrow.working.processors.get() == 3);
     assert!(

@@ -1,6 +1,7 @@
 //! What wins over what, and how mistakes are told. In rooms of their own: what is refused, and what the limits come to.
 
 use super::*;
+use crate::error::Code;
 use crate::runtime::machine::Machine;
 use crate::submit::discover::Source;
 
@@ -72,11 +73,17 @@ impl RunConfig {
 fn a_mistake_is_named_by_the_place_it_stands_in() {
     let wrong = |flags: &[_], variables: &[_], files: &[_]| run(flags, variables, files, &machine()).unwrap_err();
     let flag = wrong(&[("concurrency", "abc")], &[], &[]);
-    assert_eq!((flag.code.0, flag.what.as_str()), (110, "--concurrency can't be \"abc\""));
+    assert_eq!((flag.code, flag.what.as_str()), (Code::CommandLine, "--concurrency can't be \"abc\""));
     let variable = wrong(&[], &[("BATCHPIPE_CONCURRENCY", "abc")], &[]);
-    assert_eq!((variable.code.0, variable.what.as_str()), (117, "BATCHPIPE_CONCURRENCY can't be \"abc\""));
+    assert_eq!(
+        (variable.code, variable.what.as_str()),
+        (Code::Configuration, "BATCHPIPE_CONCURRENCY can't be \"abc\"")
+    );
     let file = wrong(&[], &[], &[("batchpipe.toml", "\n\nconcurrency = \"abc\"\n")]);
-    assert_eq!((file.code.0, file.what.as_str()), (117, "concurrency in batchpipe.toml:3 can't be \"abc\""));
+    assert_eq!(
+        (file.code, file.what.as_str()),
+        (Code::Configuration, "concurrency in batchpipe.toml:3 can't be \"abc\"")
+    );
 }
 
 #[test]
@@ -95,7 +102,7 @@ fn files_are_read_strictly_and_errors_tell_the_line() {
     ];
     for (text, what) in table {
         let error = layers(&[], &[], &[("a.toml", text)]).unwrap_err();
-        assert_eq!((error.code.0, error.what.as_str()), (117, what), "{text:?}");
+        assert_eq!((error.code, error.what.as_str()), (Code::Configuration, what), "{text:?}");
     }
     assert_eq!(layers(&[], &[], &[("a", "concurency = 4")]).unwrap_err().help, "did you mean `concurrency`?");
     for text in ["", "\u{feff}concurrency = 4", "# nothing\r\n", "concurrency = 0x10\nprocessors = 1_0"] {

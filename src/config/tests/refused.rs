@@ -1,6 +1,7 @@
 //! What a command needs, and what is refused.
 
 use super::*;
+use crate::error::Code;
 
 #[test]
 fn values_outside_their_bounds_are_refused() {
@@ -67,7 +68,7 @@ fn a_worker_copies_only_if_somebody_says_copy() {
     };
     let queue = ("queue", "q");
     let error = resolve(&[queue], &[("BATCHPIPE_PROCESS", "")], &[], Vec::new()).unwrap_err();
-    assert_eq!((error.code.0, error.exit), (110, crate::error::Exit::Usage));
+    assert_eq!((error.code, error.exit), (Code::CommandLine, crate::error::Exit::Usage));
     assert!(error.what == "--process is missing" && error.help.contains("--process copy"), "{error}");
     let copy = Process::Steps("copy".to_owned());
     for said in [
@@ -91,13 +92,13 @@ fn an_output_inside_the_input_is_refused_unless_it_is_allowed() {
     };
     let nested = [("input", "s3://acme-in/"), ("output", "s3://acme-in/out/")];
     let error = submit(&nested).unwrap_err();
-    assert_eq!(error.code.0, 113);
+    assert_eq!(error.code, Code::OutputAmongInputs);
     assert_eq!(error.what, "the output s3://acme-in/out/ lies inside the input s3://acme-in/");
     let allowed = [nested[0], nested[1], ("allow-nested-output", "true")];
     submit(&allowed).unwrap();
     submit(&[("input", "s3://acme-in/"), ("output", "s3://acme-in2/")]).unwrap();
     submit(&[("input", "s3://acme/in/"), ("output", "s3://acme/")]).unwrap();
-    assert_eq!(submit(&[("input", "./a"), ("output", "./a/b")]).unwrap_err().code.0, 113);
+    assert_eq!(submit(&[("input", "./a"), ("output", "./a/b")]).unwrap_err().code, Code::OutputAmongInputs);
     submit(&[("input", "./a"), ("output", "./ab")]).unwrap();
 }
 
@@ -109,10 +110,10 @@ fn a_folder_inside_another_is_seen_through_links_and_before_it_exists() {
     std::os::unix::fs::symlink("in", at("link")).unwrap();
     let map = |source: &str, dest: &str, flags: &[_]| {
         let layers = layers(flags, &[], &[]).unwrap();
-        MapConfig::resolve(&layers, &at(source), &at(dest), Vec::new(), &machine()).map_err(|error| error.code.0)
+        MapConfig::resolve(&layers, &at(source), &at(dest), Vec::new(), &machine()).map_err(|error| error.code)
     };
     for (source, dest) in [("in", "link"), ("link", "in"), ("in", "link/out"), ("link", "in/new/out")] {
-        assert_eq!(map(source, dest, &[]).unwrap_err(), 113, "{source} {dest}");
+        assert_eq!(map(source, dest, &[]).unwrap_err(), Code::OutputAmongInputs, "{source} {dest}");
         map(source, dest, &[("allow-nested-output", "true")]).unwrap();
     }
     map("in", "out", &[]).unwrap();
@@ -120,10 +121,10 @@ fn a_folder_inside_another_is_seen_through_links_and_before_it_exists() {
     let submit = |source: &str, input: &str, output: &str| {
         let (input, output) = (at(input), at(output));
         let flags = [("queue", "jobs"), ("input", input.as_str()), ("output", output.as_str())];
-        SubmitConfig::resolve(&layers(&flags, &[], &[]).unwrap(), &at(source), &machine()).map_err(|error| error.code.0)
+        SubmitConfig::resolve(&layers(&flags, &[], &[]).unwrap(), &at(source), &machine()).map_err(|error| error.code)
     };
     for (source, input, output) in [("in", "link/store", "out"), ("link", "in", "out"), ("in", "store", "link/out")] {
-        assert_eq!(submit(source, input, output).unwrap_err(), 113, "{source} {input} {output}");
+        assert_eq!(submit(source, input, output).unwrap_err(), Code::OutputAmongInputs, "{source} {input} {output}");
     }
     submit("in", "store", "out").unwrap();
 }
@@ -169,8 +170,8 @@ fn submit_knows_what_it_needs() {
 #[test]
 fn map_refuses_lists_and_results_among_its_sources() {
     let map = |source: &str, dest: &str| MapConfig::resolve(&Layers::default(), source, dest, Vec::new(), &machine());
-    assert_eq!(map("/tmp", "/tmp/out").unwrap_err().code.0, 113);
-    assert_eq!(map("/tmp", "/tmp/").unwrap_err().code.0, 113);
+    assert_eq!(map("/tmp", "/tmp/out").unwrap_err().code, Code::OutputAmongInputs);
+    assert_eq!(map("/tmp", "/tmp/").unwrap_err().code, Code::OutputAmongInputs);
     assert_eq!(map("-", "/tmp/out").unwrap_err().what, "SOURCE can't be \"-\"");
     let config = map("/tmp", "out").unwrap();
     assert_eq!(config.dest, Location::file("/home/me/out/"));

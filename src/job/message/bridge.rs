@@ -8,7 +8,7 @@ use super::checks::{check_etag, check_name, malformed, object_in, quote};
 use super::json::Fields;
 use super::kinds::{self, Kind};
 use super::{Format, Record, Request, events};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 
 /// The `source` of all events of S3.
 const S3: &str = "aws.s3";
@@ -21,7 +21,7 @@ const CALL: &str = "AWS API Call via CloudTrail";
 pub(super) fn read(event: &Fields<'_>) -> Result<(Format, Record), JobError> {
     let (source, detail_type) = (event.needed("source")?, event.text("detail-type")?);
     if source != S3 {
-        return Err(malformed(208, format!("an event of {} is not a job", quote(source))));
+        return Err(malformed(Code::UnsupportedEvent, format!("an event of {} is not a job", quote(source))));
     }
     let format = if detail_type == Some(CALL) { Format::CloudTrailCall } else { Format::EventBridge };
     let record = match detail_type {

@@ -21,7 +21,7 @@ pub(super) fn object_in(bucket: &str, key: &str, role: &str) -> Result<Location,
             // Escaped to ASCII: the one letter of another alphabet is what gives a look-alike away.
             let shown: String = bucket.chars().take(QUOTED_CHARS).flat_map(char::escape_default).collect();
             let cause = format!("bucket \"{shown}\" is not in the allow-list: it is not a bucket's name");
-            return Err(JobError::new(Stage::Receive, ErrorKind::Forbidden, Code(207), cause));
+            return Err(JobError::new(Stage::Receive, ErrorKind::Forbidden, Code::PlaceNotAllowed, cause));
         }
     };
     check_key(&location, role)?;
@@ -35,8 +35,10 @@ pub(super) fn check_key(location: &Location, role: &str) -> Result<(), JobError>
         Location::File { .. } => (MAX_PATH_BYTES, "path"),
     };
     match location.key().len() {
-        0 => Err(malformed(206, format!("{role} {what} is empty"))),
-        long if long > most => Err(malformed(206, format!("{role} {what} has {long} bytes; the most is {most}"))),
+        0 => Err(malformed(Code::BadKey, format!("{role} {what} is empty"))),
+        long if long > most => {
+            Err(malformed(Code::BadKey, format!("{role} {what} has {long} bytes; the most is {most}")))
+        }
         _ => Ok(()),
     }
 }
@@ -61,8 +63,8 @@ pub(super) fn check_name(fields: &Fields<'_>, name: &str) -> Result<Option<Strin
 }
 
 /// A message that is not, or not properly, a job.
-pub(super) fn malformed(code: u16, cause: impl Into<String>) -> JobError {
-    JobError::new(Stage::Receive, ErrorKind::Malformed, Code(code), cause)
+pub(super) fn malformed(code: Code, cause: impl Into<String>) -> JobError {
+    JobError::new(Stage::Receive, ErrorKind::Malformed, code, cause)
 }
 
 /// Somebody's text, in quotes, escaped and cut.

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use super::checks::{check_etag, check_name, malformed, object_in, quote};
 use super::json::{Fields, Node};
 use super::{Format, Record, Request, kinds};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 use crate::job::Location;
 
 /// The field that holds the records.
@@ -24,25 +24,28 @@ const RAW_KEYS: &str = "ceph:s3";
 /// Reads the records of an S3 event notification, each apart from the others.
 pub(super) fn read(records: &[Node]) -> Result<Vec<Record>, JobError> {
     if records.is_empty() {
-        return Err(malformed(208, "event has no records"));
+        return Err(malformed(Code::UnsupportedEvent, "event has no records"));
     }
     Ok(records.iter().map(|record| read_record(record).unwrap_or_else(Record::Refused)).collect())
 }
 
 fn read_record(record: &Node) -> Result<Record, JobError> {
     let Node::Object(record) = record else {
-        return Err(malformed(204, "field \"Records\": expected a list of objects"));
+        return Err(malformed(Code::BadField, "field \"Records\": expected a list of objects"));
     };
     let record = Fields::new(record, "Records[].")?;
     let source = record.needed("eventSource")?;
     if !is_store(source) {
-        return Err(malformed(208, format!("an event of {} is not a job", quote(source))));
+        return Err(malformed(Code::UnsupportedEvent, format!("an event of {} is not a job", quote(source))));
     }
     // Minor versions add fields; a new major may change what the old ones mean
     // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).
     let version = record.needed("eventVersion")?;
     if version.split('.').next() != Some("2") {
-        return Err(malformed(208, format!("S3 event version {} is not supported, only 2.x", quote(version))));
+        return Err(malformed(
+            Code::UnsupportedEvent,
+            format!("S3 event version {} is not supported, only 2.x", quote(version)),
+        ));
     }
     // MinIO keeps the `s3:` that S3 leaves out.
     let name = record.needed("eventName")?;
@@ -83,6 +86,6 @@ fn decode_key(encoded: &str) -> Result<String, JobError> {
     let spaced = encoded.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {
         Ok(key) => Ok(key.into_owned()),
-        Err(_) => Err(malformed(206, format!("input key {} is not UTF-8 when decoded", quote(encoded)))),
+        Err(_) => Err(malformed(Code::BadKey, format!("input key {} is not UTF-8 when decoded", quote(encoded)))),
     }
 }

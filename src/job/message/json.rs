@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use super::Wrapping;
 use super::checks::{malformed, quote};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 
 /// The most JSON values in one text. An S3 event has about 40 for each record and a queue takes 1 MiB of text, which
 /// is room for some 1500 records; without a limit `[0],[0],…` grows to 40 times its size in memory.
@@ -47,7 +47,10 @@ pub(super) fn read(text: &str, wrapping: &[Wrapping]) -> Result<Node, JobError> 
 pub(super) fn not_a_job(line: usize, column: usize, wrapping: &[Wrapping]) -> JobError {
     let inside = wrapping.last().map(|outer| format!(" of the {}", outer.inner())).unwrap_or_default();
     let (line, column) = (line.max(1), column.max(1));
-    malformed(201, format!("message is not a job: expected a JSON object (line {line}, column {column}{inside})"))
+    malformed(
+        Code::NotAJob,
+        format!("message is not a job: expected a JSON object (line {line}, column {column}{inside})"),
+    )
 }
 
 /// Builds a [`Node`], while there is room for more.
@@ -126,7 +129,9 @@ impl<'a> Fields<'a> {
     pub(super) fn new(object: &'a [(String, Node)], path: &'a str) -> Result<Self, JobError> {
         let mut seen = HashSet::new();
         match object.iter().find(|(name, _)| !seen.insert(name.as_str())) {
-            Some((name, _)) => Err(malformed(203, format!("duplicate field {}", quote(&format!("{path}{name}"))))),
+            Some((name, _)) => {
+                Err(malformed(Code::RepeatedField, format!("duplicate field {}", quote(&format!("{path}{name}")))))
+            }
             None => Ok(Self { fields: object, path }),
         }
     }
@@ -183,11 +188,11 @@ impl<'a> Fields<'a> {
 
     /// The answer to a field that is not what it must be.
     pub(super) fn wrong(&self, name: &str, expected: &str) -> JobError {
-        malformed(204, format!("field {}: {expected}", quote(&format!("{}{name}", self.path))))
+        malformed(Code::BadField, format!("field {}: {expected}", quote(&format!("{}{name}", self.path))))
     }
 
     /// The answer to a field that is not there.
     pub(super) fn missing(&self, name: &str) -> JobError {
-        malformed(204, format!("missing field {}", quote(&format!("{}{name}", self.path))))
+        malformed(Code::BadField, format!("missing field {}", quote(&format!("{}{name}", self.path))))
     }
 }

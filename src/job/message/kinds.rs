@@ -11,7 +11,7 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/cloudtrail-logging-s3-info.html>.
 
 use super::checks::{malformed, quote};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 
 /// What a kind of event means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,10 @@ fn in_lists(name: &str, creations: &[&'static str], others: &[&'static str]) -> 
 
 /// The answer to a kind that is in no list.
 pub(super) fn unknown(what: &str, name: &str) -> JobError {
-    malformed(212, format!("{what} of the unknown kind {}: nobody knows whether it tells of a new object", quote(name)))
+    malformed(
+        Code::UnknownEvent,
+        format!("{what} of the unknown kind {}: nobody knows whether it tells of a new object", quote(name)),
+    )
 }
 
 #[cfg(test)]

@@ -17,16 +17,16 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Serialize;
 
 use self::checks::{malformed, quote};
 use self::json::{Fields, Node};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 use crate::job::Location;
 
 mod bridge;
 mod checks;
 mod events;
+mod format;
 mod json;
 mod kinds;
 mod notice;
@@ -36,6 +36,7 @@ mod sample2013;
 mod subset;
 mod understand;
 
+pub use format::{Format, Wrapping};
 pub use own::{VERSION, encode_own};
 pub use rules::Rules;
 pub use sample2013::encode_sample2013;
@@ -113,69 +114,6 @@ impl Request {
     }
 }
 
-/// The formats of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// batchpipe's own job.
-    Own,
-    /// The array of the 2013 sample.
-    Sample2013,
-    /// An S3 event notification, of S3 itself or of a store like it (MinIO, Ceph).
-    S3Event,
-    /// The test event S3 sends when a notification is configured.
-    S3TestEvent,
-    /// An S3 event that came through EventBridge, or such an event as Security Lake passes it on.
-    EventBridge,
-    /// CloudTrail's record of a call to S3, which came through EventBridge.
-    CloudTrailCall,
-    /// CloudTrail's notice of new log files, and the message with which it tries a topic.
-    CloudTrailNotice,
-}
-
-impl Format {
-    /// The name people read.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Own => "batchpipe job",
-            Self::Sample2013 => "2013 sample job",
-            Self::S3Event => "S3 event notification",
-            Self::S3TestEvent => "S3 test event",
-            Self::EventBridge => "EventBridge S3 event",
-            Self::CloudTrailCall => "CloudTrail record of an S3 call",
-            Self::CloudTrailNotice => "CloudTrail notice",
-        }
-    }
-}
-
-/// What a message can be wrapped in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Wrapping {
-    /// An SNS notification whose subscription has raw delivery off.
-    Sns,
-    /// Base64, as the 2013 sample's SQS library encoded every body.
-    Base64,
-}
-
-impl Wrapping {
-    /// The name people read.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sns => "SNS envelope",
-            Self::Base64 => "base64",
-        }
-    }
-
-    /// What it holds.
-    const fn inner(self) -> &'static str {
-        match self {
-            Self::Sns => "SNS message",
-            Self::Base64 => "base64 text",
-        }
-    }
-}
-
 /// Reads a message's body: its records in their order, at least one. An error is about the message as a whole; it and those
 /// of records are always of kind `Malformed` or `Forbidden`: reading again can't help.
 ///
@@ -223,7 +161,7 @@ fn open(body: &str) -> Opened<'_> {
         let (format, records) = match look(&text, &wrapping) {
             Ok(Look::Wrapped(_, _)) if wrapping.len() == MAX_WRAPPINGS => {
                 let cause = format!("message is wrapped more than {MAX_WRAPPINGS} times");
-                (None, Err(malformed(208, cause)))
+                (None, Err(malformed(Code::UnsupportedEvent, cause)))
             }
             Ok(Look::Wrapped(outer, inner)) => {
                 wrapping.push(outer);
@@ -289,7 +227,7 @@ fn look_at_object(object: &[(String, Node)]) -> Result<Look, JobError> {
     let fields = Fields::new(object, "")?;
     if let (Some(kind), Some(_)) = (fields.peek("Type"), fields.get("TopicArn").or_else(|| fields.get("Message"))) {
         if kind != "Notification" {
-            return Err(malformed(208, format!("an SNS {} is not a job", quote(kind))));
+            return Err(malformed(Code::UnsupportedEvent, format!("an SNS {} is not a job", quote(kind))));
         }
         return Ok(Look::Wrapped(Wrapping::Sns, fields.needed("Message")?.to_owned()));
     }

@@ -10,7 +10,7 @@
 use super::checks::{malformed, object_in, quote};
 use super::json::{Fields, Node};
 use super::{Format, Record, Request, Wrapping};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 
 /// The field that holds the keys.
 pub(super) const LIST: &str = "s3ObjectKey";
@@ -34,7 +34,9 @@ pub(super) fn read(notice: &Fields<'_>, keys: &Node) -> Result<Vec<Record>, JobE
         _ => Err(notice.wrong(LIST, "expected a list of strings")),
     };
     match keys {
-        Node::Array(keys) if keys.is_empty() => Err(malformed(208, "CloudTrail notice has no log files")),
+        Node::Array(keys) if keys.is_empty() => {
+            Err(malformed(Code::UnsupportedEvent, "CloudTrail notice has no log files"))
+        }
         Node::Array(keys) => Ok(keys.iter().map(|key| one(key).unwrap_or_else(Record::Refused)).collect()),
         key => Ok(vec![one(key)?]),
     }
@@ -50,5 +52,8 @@ pub(super) fn pointer(items: &[Node]) -> Option<JobError> {
     let fields = Fields::new(pointer, "").ok()?;
     let (bucket, key) = (fields.peek("s3BucketName")?, fields.peek("s3Key")?);
     let place = quote(&format!("s3://{bucket}/{key}"));
-    Some(malformed(213, format!("the message is a pointer of the SQS extended client to a message in {place}")))
+    Some(malformed(
+        Code::PointerMessage,
+        format!("the message is a pointer of the SQS extended client to a message in {place}"),
+    ))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::checks::{check_etag, check_key, check_name, malformed, object_in, quote};
 use super::json::{Fields, Node};
 use super::{Format, Request};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 use crate::job::Location;
 
 /// The version of the format that this worker reads and writes.
@@ -27,11 +27,11 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Request, JobError> {
             let cause = format!(
                 "message is a v{newer} job and this worker speaks v{VERSION}; upgrade workers before submitters"
             );
-            return Err(malformed(205, cause));
+            return Err(malformed(Code::NewerVersion, cause));
         }
     }
     if let Some(unknown) = fields.names().find(|name| !FIELDS.contains(name)) {
-        return Err(malformed(202, format!("unknown field {}", quote(unknown))));
+        return Err(malformed(Code::UnknownField, format!("unknown field {}", quote(unknown))));
     }
     let output = match fields.text("output")? {
         Some(uri) => Some(read_uri(fields, "output", uri)?),

@@ -57,7 +57,7 @@ impl Rules {
         check_path(&output)?;
         if output == request.input {
             let cause = format!("the output is the input: {}", quote(&output.to_string()));
-            return Err(malformed(113, cause));
+            return Err(malformed(Code::OutputAmongInputs, cause));
         }
         let id = match (&request.id, request.nth) {
             (Some(id), _) => id.clone(),
@@ -82,7 +82,9 @@ impl Rules {
         let named = match (&request.output, &self.output) {
             (Some(output), _) => output.clone(),
             (None, Some(folder)) => folder.as_folder().join(self.name_of(&request.input)?),
-            (None, None) => return Err(malformed(210, "message names no output and the worker has none")),
+            (None, None) => {
+                return Err(malformed(Code::NoOutputNamed, "message names no output and the worker has none"));
+            }
         };
         Ok(match &named {
             Location::S3 { bucket, key } => Location::s3(bucket, self.suffix.apply(key)),
@@ -102,7 +104,10 @@ impl Rules {
         // The prefix is a folder. Without its slash `raw` would take its letters off `raw2/a.csv` and off `raw.txt`, too.
         let folder = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
         key.strip_prefix(&folder).ok_or_else(|| {
-            malformed(209, format!("input key {} does not begin with the input prefix {}", quote(key), quote(&folder)))
+            malformed(
+                Code::OutsideInputPrefix,
+                format!("input key {} does not begin with the input prefix {}", quote(key), quote(&folder)),
+            )
         })
     }
 
@@ -167,5 +172,5 @@ fn check_path(location: &Location) -> Result<(), JobError> {
 
 /// A place that this worker won't touch.
 fn forbidden(cause: String) -> JobError {
-    JobError::new(Stage::Receive, ErrorKind::Forbidden, Code(207), cause)
+    JobError::new(Stage::Receive, ErrorKind::Forbidden, Code::PlaceNotAllowed, cause)
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::checks::{malformed, object_in};
 use super::json::Node;
 use super::{Format, Request};
-use crate::error::JobError;
+use crate::error::{Code, JobError};
 
 /// Whether an array is meant as one of these.
 pub(super) fn is_one(items: &[Node]) -> bool {
@@ -20,7 +20,7 @@ pub(super) fn is_one(items: &[Node]) -> bool {
 pub(super) fn read(items: &[Node]) -> Result<Request, JobError> {
     let [_, Node::Text(bucket), Node::Text(in_prefix), Node::Text(out_prefix), Node::Text(file)] = items else {
         let cause = "2013 sample: expected [\"process\", bucket, input prefix, output prefix, file name]";
-        return Err(malformed(204, cause));
+        return Err(malformed(Code::BadField, cause));
     };
     let input = object_in(bucket, &format!("{in_prefix}{file}"), "input")?;
     let output = object_in(bucket, &format!("{out_prefix}{file}"), "output")?;

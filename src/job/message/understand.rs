@@ -7,9 +7,6 @@ use serde::Serialize;
 use super::{Format, Record, Request, Rules, Wrapping, open};
 use crate::error::{Code, JobError};
 
-/// The number of "no output anywhere", which is no fault of a message that is only looked at.
-const NO_OUTPUT: Code = Code(210);
-
 /// What was understood of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Understood {
@@ -126,7 +123,7 @@ impl UnderstoodJob {
     fn new(request: &Request, rules: &Rules) -> Self {
         let (output, refused) = match rules.job(request, "", 1) {
             Ok(job) => (Some(job.output.to_string()), None),
-            Err(error) if error.code == NO_OUTPUT => (None, None),
+            Err(error) if error.code == Code::NoOutputNamed => (None, None),
             Err(error) => (request.output.as_ref().map(ToString::to_string), Some(error.into())),
         };
         Self {

@@ -17,6 +17,7 @@ use futures::io::AllowStdIo;
 use super::members::{Members, Padded};
 use super::memory::{FULL_DECODER, brotli_window, zstd_window};
 use super::pull::{Buffered, Ready, Source, always_ready};
+use crate::error::Code;
 use crate::job::suffix;
 use crate::job::suffix::Codec;
 
@@ -53,7 +54,7 @@ const MAGIC_BYTES: u64 = 6;
 /// What is wrong with the data, on its way through `io::Error`.
 #[derive(Debug)]
 pub(super) struct Fault {
-    pub(super) code: u16,
+    pub(super) code: Code,
     pub(super) reason: String,
 }
 
@@ -65,7 +66,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-fn fault(code: u16, reason: String) -> io::Error {
+fn fault(code: Code, reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Fault { code, reason })
 }
 
@@ -129,10 +130,15 @@ pub(super) fn decode<'a>(format: Format, name: &str, limits: Limits, mut source:
         None if format == Format::Any && !suffix::is_of_compressed(name) => {
             return Ok(Box::new(io::Cursor::new(head).chain(source)));
         }
-        _ if head.is_empty() => return Err(fault(303, "the input is empty: no compressed data at all".into())),
+        _ if head.is_empty() => {
+            return Err(fault(Code::DataDamaged, "the input is empty: no compressed data at all".into()));
+        }
         Some(codec) => codec,
         None => {
-            return Err(fault(306, format!("not compressed in a format that is known: it begins with {}", Hex(&head))));
+            return Err(fault(
+                Code::NotCompressed,
+                format!("not compressed in a format that is known: it begins with {}", Hex(&head)),
+            ));
         }
     };
     if codec == Codec::Brotli {
@@ -148,7 +154,7 @@ pub(super) fn decode<'a>(format: Format, name: &str, limits: Limits, mut source:
 /// Brotli's library takes no limit, but the first byte says what it will take.
 fn check_window(first: u8, limits: Limits) -> io::Result<()> {
     match brotli_window(first) {
-        None => Err(fault(303, "brotli with a large window, which is not the brotli of RFC 7932".into())),
+        None => Err(fault(Code::DataDamaged, "brotli with a large window, which is not the brotli of RFC 7932".into())),
         Some(needed) if needed > limits.decoder_bytes => Err(too_large("brotli", 0, limits)),
         Some(_) => Ok(()),
     }
@@ -156,7 +162,10 @@ fn check_window(first: u8, limits: Limits) -> io::Result<()> {
 
 fn too_large(name: &str, at: u64, limits: Limits) -> io::Error {
     let allowed = limits.decoder_bytes >> 10;
-    fault(314, format!("{name} needs more than the {allowed} KiB that a decoder may have, near byte {at}"))
+    fault(
+        Code::DecompressionMemory,
+        format!("{name} needs more than the {allowed} KiB that a decoder may have, near byte {at}"),
+    )
 }
 
 struct Hex<'a>(&'a [u8]);
@@ -230,7 +239,7 @@ impl Decode<'_> {
         let (name, read) = (self.codec.as_str(), self.progress.consumed.get());
         if let Some(limit) = self.limits.max_expanded_bytes.filter(|limit| self.expanded > *limit) {
             return Err(fault(
-                304,
+                Code::ExpandsTooFar,
                 format!(
                     "{name} expands to more than {limit} bytes, after {read} bytes of input; the limit is --max-expanded-bytes"
                 ),
@@ -239,7 +248,7 @@ impl Decode<'_> {
         let beyond = self.expanded.saturating_sub(FREE_BYTES);
         if let Some(ratio) = self.limits.max_ratio.filter(|ratio| beyond > read.saturating_mul(*ratio)) {
             return Err(fault(
-                304,
+                Code::ExpandsTooFar,
                 format!("{name} expands more than {ratio}:1, after {read} bytes of input; the limit is --max-ratio"),
             ));
         }
@@ -249,10 +258,10 @@ impl Decode<'_> {
     fn undecodable(&self, error: &io::Error) -> io::Error {
         let (name, read) = (self.codec.as_str(), self.progress.consumed.get());
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => fault(303, format!("{name} ends early at byte {read}")),
+            io::ErrorKind::UnexpectedEof => fault(Code::DataDamaged, format!("{name} ends early at byte {read}")),
             io::ErrorKind::OutOfMemory => io::Error::new(io::ErrorKind::OutOfMemory, format!("{name}: {error}")),
             _ if TOO_LARGE.iter().any(|said| error.to_string().contains(said)) => too_large(name, read, self.limits),
-            _ => fault(303, format!("{name} can't be decoded, near byte {read}: {error}")),
+            _ => fault(Code::DataDamaged, format!("{name} can't be decoded, near byte {read}: {error}")),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::job::suffix::Codec;
 use crate::runtime::suggest::did_you_mean;
 
@@ -102,7 +102,7 @@ impl Step {
             ("copy", None) => Ok(Self::Copy),
             ("sha256", None) => Ok(Self::Sha256),
             ("copy" | "sha256", Some(value)) => Err(UserError::usage(
-                120,
+                Code::BadPlaceOrStep,
                 format!("step {word:?} takes no value"),
                 format!("got {value:?} after the colon"),
                 format!("write just  {word}"),
@@ -112,7 +112,7 @@ impl Step {
             ("decompress", Some(name)) => match Codec::of_word(name) {
                 Some(codec) => Ok(Self::Decode(Some(codec))),
                 None => Err(UserError::usage(
-                    120,
+                    Code::BadPlaceOrStep,
                     format!("unknown format {name:?} in step {text:?}"),
                     format!("decompress knows {}, and {ANY}", Codec::ALL.map(Codec::as_str).join(", ")),
                     did_you_mean(name, Codec::ALL.map(Codec::as_str).into_iter().chain([ANY]))
@@ -123,7 +123,7 @@ impl Step {
                 let known = || Codec::ALL.map(Codec::as_str).into_iter().chain(OTHER_STEPS);
                 let list = known().collect::<Vec<_>>().join(", ");
                 Err(UserError::usage(
-                    120,
+                    Code::BadPlaceOrStep,
                     if text.is_empty() {
                         "an empty step in --process".into()
                     } else {
@@ -150,7 +150,7 @@ fn parse_level(codec: Codec, text: &str) -> Result<i32, UserError> {
             _ => format!("{} to {}", levels.start(), levels.end()),
         };
         UserError::usage(
-            120,
+            Code::BadPlaceOrStep,
             format!("bad level {text:?} for {name}"),
             format!("the levels of {name} are {range}"),
             format!("write  {name}:{}  (the default), or just  {name}", codec.default_level()),

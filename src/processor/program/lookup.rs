@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::runtime::suggest::nearest;
 
 /// Entries of PATH that are looked at for a similar name: a folder of more is not one of programs.
@@ -67,7 +67,7 @@ fn refused(name: &str, problem: &str, cause: String) -> UserError {
         "is a directory" => "name the program inside it".into(),
         _ => format!("give a full path, or check with:  command -v {}", name.escape_debug()),
     };
-    UserError::usage(112, format!("program {name:?} {problem}"), cause, help)
+    UserError::usage(Code::ProgramNotFound, format!("program {name:?} {problem}"), cause, help)
 }
 
 fn programs_in(folder: PathBuf) -> Vec<String> {

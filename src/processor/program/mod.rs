@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 use crate::processor::scratch::Scratch;
 use crate::record::Notices;
 use crate::runtime::digest::digest;
@@ -89,7 +89,7 @@ impl Program {
     pub fn parse(argv: Vec<OsString>, options: Options) -> Result<Self, UserError> {
         let Some((name, arguments)) = argv.split_first() else {
             return Err(UserError::usage(
-                111,
+                Code::ProgramWithoutInput,
                 "no program after --",
                 "there is nothing to run",
                 "name one, e.g.  -- gzip -9 ; or use  --process gzip",
@@ -97,7 +97,7 @@ impl Program {
         };
         if template::has_placeholder(name) {
             return Err(UserError::usage(
-                111,
+                Code::ProgramWithoutInput,
                 "the program itself can't be a placeholder",
                 format!("got: {:?}", name.display().to_string()),
                 "name the program first and the files after it, e.g.  -- cp {input} {output}",

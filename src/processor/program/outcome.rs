@@ -38,10 +38,10 @@ pub(super) fn describe(status: ExitStatus) -> String {
 }
 
 /// The failure of a program: what happened, and the last thing it said about it.
-pub(super) fn failure(kind: ErrorKind, code: u16, what: String, stderr: &str) -> JobError {
+pub(super) fn failure(kind: ErrorKind, code: Code, what: String, stderr: &str) -> JobError {
     let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
     let cause = last.map_or_else(|| what.clone(), |last| format!("{what}: {last}"));
-    let error = JobError::new(Stage::Process, kind, Code(code), cause);
+    let error = JobError::new(Stage::Process, kind, code, cause);
     JobError { stderr: (!stderr.is_empty()).then(|| stderr.to_owned()), ..error }
 }
 
@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_last_line_of_stderr_is_the_cause() {
-        let error = failure(ErrorKind::Failed, 401, "\"x\" ended with status 1".into(), "one\ntwo \n\n");
+        let error =
+            failure(ErrorKind::Failed, Code::ProgramFailed, "\"x\" ended with status 1".into(), "one\ntwo \n\n");
         assert_eq!(error.cause, "\"x\" ended with status 1: two");
         assert_eq!(error.stderr.as_deref(), Some("one\ntwo \n\n"));
     }

@@ -58,7 +58,9 @@ impl Program {
         match (extension, &self.scratch) {
             (None, _) => Ok(None),
             (Some(extension), Some(scratch)) => Ok(Some(scratch.reserve(extension))),
-            (Some(_), None) => Err(JobError::new(Process, ErrorKind::Failed, Code(502), "there is no work directory")),
+            (Some(_), None) => {
+                Err(JobError::new(Process, ErrorKind::Failed, Code::WorkDirectory, "there is no work directory"))
+            }
         }
     }
 
@@ -124,7 +126,7 @@ impl Program {
             }
             Err(Cut::Io(error)) => (ErrorKind::Failed, format!("the pipes of {name} failed: {error}")),
         };
-        Err(outcome::failure(kind, 401, what, said))
+        Err(outcome::failure(kind, Code::ProgramFailed, what, said))
     }
 
     fn not_started(&self, error: &io::Error) -> JobError {
@@ -133,14 +135,14 @@ impl Program {
             io::ErrorKind::ArgumentListTooLong => ErrorKind::Rejected,
             _ => ErrorKind::Failed,
         };
-        outcome::failure(kind, 401, format!("{} could not be started: {error}", self.shown()), "")
+        outcome::failure(kind, Code::ProgramFailed, format!("{} could not be started: {error}", self.shown()), "")
     }
 
     /// Sends the file that the program left. How many bytes it has.
     async fn upload(&self, file: &mut ScratchFile, output: &Outlet) -> Result<u64, JobError> {
         let none = |error: io::Error| {
             let what = format!("{} ended with status 0 and left no output: {error}", self.shown());
-            outcome::failure(ErrorKind::Failed, 402, what, "")
+            outcome::failure(ErrorKind::Failed, Code::ProgramOutputMissing, what, "")
         };
         let source = file.open().map_err(none)?;
         let size = source.metadata().map_err(none)?.len();
@@ -214,7 +216,7 @@ fn refuse_nul(job: &Job) -> Result<(), JobError> {
         None => Ok(()),
         Some((name, text)) => {
             let what = format!("{name} would hold a NUL byte, which no program can be given: {text:?}");
-            Err(JobError::new(Process, ErrorKind::Rejected, Code(401), what))
+            Err(JobError::new(Process, ErrorKind::Rejected, Code::ProgramFailed, what))
         }
     }
 }

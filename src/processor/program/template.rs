@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use crate::error::UserError;
+use crate::error::{Code, UserError};
 
 /// A placeholder that stands for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Template {
         };
         match named {
             Some(other) if other != extension => Err(UserError::usage(
-                111,
+                Code::ProgramWithoutInput,
                 "one file with two names",
                 format!("it is called {other:?} in one argument and {extension:?} in another"),
                 "write the same extension after each, or none",
@@ -149,7 +149,7 @@ fn refuse_slips(argument: &OsStr) -> Result<(), UserError> {
     let lower = argument.as_bytes().to_ascii_lowercase();
     if find(&lower, "{args}").is_some() {
         return Err(UserError::usage(
-            111,
+            Code::ProgramWithoutInput,
             "{args} must be an argument of its own",
             format!("got: {}", argument.display()).escape_debug().to_string(),
             "it stands for as many arguments as the job has:  -- program --flag {args}",
@@ -162,7 +162,7 @@ fn refuse_slips(argument: &OsStr) -> Result<(), UserError> {
     match meant {
         None => Ok(()),
         Some(meant) => Err(UserError::usage(
-            111,
+            Code::ProgramWithoutInput,
             format!("unknown placeholder in {:?}", argument.display().to_string()),
             "the placeholders are {input}, {output} and {args}; the key is in the variable BATCHPIPE_KEY",
             format!("did you mean {meant}?"),

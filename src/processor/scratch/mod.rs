@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::error::{Code, ErrorKind, Exit, JobError, Stage, UserError};
+use crate::error::{Code, ErrorKind, JobError, Stage, UserError};
 use crate::record::Meters;
 
 mod left;
@@ -42,13 +42,12 @@ impl Scratch {
     /// Makes this worker's folder in `work_dir`, which is made too where it is missing, and removes what dead workers left.
     pub fn new(work_dir: &Path, meters: &Arc<Meters>) -> Result<Arc<Self>, UserError> {
         let refused = |error: io::Error| {
-            UserError::usage(
-                502,
+            UserError::new(
+                Code::WorkDirectory,
                 format!("cannot use the work directory {work_dir:?}"),
                 error.to_string(),
                 "choose another with  --work-dir DIR , or use stdin and stdout instead of {input} and {output}",
             )
-            .exit(Exit::Access)
         };
         fs::create_dir_all(work_dir).map_err(refused)?;
         let work_dir = std::path::absolute(work_dir).map_err(refused)?;
@@ -138,9 +137,9 @@ pub fn failed(error: &io::Error) -> JobError {
     let cause = format!("the work directory: {error}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            JobError::new(Stage::Process, ErrorKind::NoSpace, Code(501), cause)
+            JobError::new(Stage::Process, ErrorKind::NoSpace, Code::NoSpace, cause)
         }
-        _ => JobError::new(Stage::Process, ErrorKind::Failed, Code(502), cause),
+        _ => JobError::new(Stage::Process, ErrorKind::Failed, Code::WorkDirectory, cause),
     }
 }
 

@@ -15,10 +15,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::bound::TooLong;
-use crate::error::{ServiceError, ServiceErrorKind};
-
-/// The code of a success whose answer can't be read.
-pub(crate) const UNREADABLE: &str = "UnreadableResponse";
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 
 /// What was asked, as far as it changes what an answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +32,16 @@ pub enum Asked {
 const MESSAGE_CHARS: usize = 300;
 
 /// Reads the failure of a request that takes `right`, an action of IAM. A refusal names it: SQS and S3 do so
-/// themselves at times, other servers and a HEAD never.
-pub fn service_error<E>(error: &SdkError<E, HttpResponse>, asked: Asked, right: &str) -> ServiceError
+/// themselves at times, other servers and a HEAD never. The SDK's error is kept as the source, but for a signature
+/// failure: AWS repeats the signed request in it.
+pub fn service_error<E>(error: SdkError<E, HttpResponse>, asked: Asked, right: &str) -> ServiceError
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let mut read = request_error(error, asked);
+    let mut read = request_error(&error, asked);
+    if !is_signature(&read.code) {
+        read = read.with_source(error);
+    }
     if read.kind == ServiceErrorKind::Denied && !read.message.to_lowercase().contains(&right.to_lowercase()) {
         read.message = format!("{}; it takes the right to {right}", read.message);
     }
@@ -65,7 +66,7 @@ where
             let status = failure.raw().status().as_u16();
             match broken_body(error) {
                 Some(broken) if status < 300 => broken,
-                _ if status < 300 => unreachable(UNREADABLE, error),
+                _ if status < 300 => unreachable("UnreadableResponse", error).because(Reason::Unreadable),
                 _ => {
                     let elsewhere = failure.raw().headers().get("x-amz-bucket-region");
                     let too_long = chain(error).any(|error| error.is::<TooLong>());
@@ -88,8 +89,8 @@ pub fn entry_error(code: &str, message: Option<&str>, sender_fault: bool) -> Ser
 }
 
 /// Reads the failure of a body that had begun to arrive: what came so far is not the whole.
-pub fn body_error(error: &(dyn Error + 'static)) -> ServiceError {
-    broken_body(error).unwrap_or_else(|| unreachable("BrokenBody", error))
+pub fn body_error(error: impl Error + Send + Sync + 'static) -> ServiceError {
+    broken_body(&error).unwrap_or_else(|| unreachable("BrokenBody", &error)).with_source(error)
 }
 
 fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&str>, asked: Asked) -> ServiceError {
@@ -117,7 +118,25 @@ fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&s
         _ if message.is_empty() => "the service gave no reason".to_owned(),
         _ => one_line(message),
     };
-    ServiceError::new(kind, shown, words)
+    ServiceError {
+        reason: reason(kind, code, numeric.unwrap_or(status), elsewhere),
+        ..ServiceError::new(kind, shown, words)
+    }
+}
+
+/// What a failure is in particular, where something depends on it.
+fn reason(kind: ServiceErrorKind, code: &str, status: u16, elsewhere: Option<&str>) -> Option<Reason> {
+    match (kind, code) {
+        (ServiceErrorKind::WrongRegion, _) => elsewhere.map(|region| Reason::InRegion(one_line(region))),
+        (ServiceErrorKind::Missing, "NoSuchKey") => Some(Reason::KeyMissing),
+        (ServiceErrorKind::Missing, "NoSuchBucket") => Some(Reason::BucketMissing),
+        (ServiceErrorKind::Missing, "NoSuchUpload") => Some(Reason::UploadMissing),
+        (ServiceErrorKind::Credentials, "ExpiredToken" | "ExpiredTokenException") => Some(Reason::Expired),
+        (_, "NotImplemented") => Some(Reason::NotImplemented),
+        _ if status == 501 => Some(Reason::NotImplemented),
+        _ if status < 300 => Some(Reason::Unreadable),
+        _ => None,
+    }
 }
 
 /// The last name of a code: SQS says `AWS.SimpleQueueService.NonExistentQueue` and `com.amazonaws.sqs#OverLimit`.
@@ -273,7 +292,8 @@ fn unreachable(code: &str, error: &(dyn Error + 'static)) -> ServiceError {
 fn no_credentials(error: &(dyn Error + 'static)) -> Option<ServiceError> {
     let found = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
     let kind = if is_passing(found) { ServiceErrorKind::Unavailable } else { ServiceErrorKind::Credentials };
-    Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))))
+    let reason = if is_signed_out(found) { Reason::SignedOut } else { Reason::NoCredentials };
+    Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))).because(reason))
 }
 
 /// Whether the keys could not be asked for, rather than there being none: a machine's metadata service fails at times, and

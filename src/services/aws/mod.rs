@@ -9,11 +9,10 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
-use aws_credential_types::provider::ProvideCredentials;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_types::service_config::ServiceConfigKey;
 
-use crate::error::{Exit, UserError};
+use crate::error::{Code, UserError};
 use crate::runtime::redact::{self, concealed_address};
 
 pub mod address;
@@ -21,37 +20,21 @@ mod agent;
 pub mod body;
 mod bound;
 pub mod classify;
+mod clients;
+mod credentials;
 pub mod explain;
 mod headers;
 mod http;
 mod profile;
 mod whole;
 
-pub use explain::{Subject, user_error};
+pub(crate) use clients::with_own_connections;
 pub use profile::{keys_from, region as chosen_region};
 
-use agent::Agent;
 use profile::Chosen;
 
 /// How long a TCP and TLS handshake may take: three times what a far region needs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the search for credentials may take at start: the instance role's service alone is tried for
-/// seconds where there is none, and a sign-on server may be far.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Pause before a role's service that failed is asked once more at start. The SDK has asked it some times by then, all
-/// within some seconds: a machine that has just booted may need longer.
-const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest that SQS holds a long poll is 20 s
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>); its client
-/// must wait longer than that for an answer.
-const QUEUE_READ_TIMEOUT: Duration = Duration::from_secs(25);
-
-/// The longest that a call of SQS takes with all of its answer: an answer may begin at once and then never end. A long
-/// poll of 20 s, and 61 MiB at the slowest rate that is worth waiting for, 2 MiB/s.
-const QUEUE_CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The region of a server that is not AWS, when nobody names one: the word such servers expect.
 const REGION_ELSEWHERE: &str = "us-east-1";
@@ -109,15 +92,14 @@ pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Resul
     }
     let mut aws = Aws::new(config, settings, chosen.as_ref())?;
     if aws.needs_tls() && !*http::HAS_AUTHORITIES {
-        return Err(UserError::usage(
-            107,
+        return Err(UserError::new(
+            Code::Unreachable,
             "this machine has no certificates to know AWS by",
             "neither the system nor SSL_CERT_FILE names certificates of authorities",
             "install the package ca-certificates, or set SSL_CERT_FILE to a bundle of them",
-        )
-        .exit(Exit::Failed));
+        ));
     }
-    aws.keys = find_credentials(&aws.config, settings).await?;
+    aws.keys = credentials::find_credentials(&aws.config, settings).await?;
     Ok(aws)
 }
 
@@ -178,7 +160,7 @@ fn endpoint(
     refuse_secret(&url, source)?;
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return Err(UserError::usage(
-            107,
+            Code::Unreachable,
             format!("the endpoint {url:?} is not a URL"),
             format!("it comes from {source}"),
             format!("write it with its scheme, like  http://{url}"),
@@ -203,39 +185,12 @@ pub fn refuse_secrets() -> Result<(), UserError> {
 fn refuse_secret(url: &str, source: &str) -> Result<(), UserError> {
     let Some((cause, help)) = redact::refused(url) else { return Ok(()) };
     let what = format!("the endpoint {:?} from {source} can't be used", concealed_address(url));
-    Err(UserError::usage(126, what, cause, help))
-}
-
-/// Finds keys, and says where they came from.
-async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<String, UserError> {
-    let Some(provider) = config.credentials_provider() else {
-        return Err(explain::no_credentials(settings, None));
-    };
-    let mut passing = None;
-    let search = async {
-        loop {
-            match provider.provide_credentials().await {
-                Err(error) if classify::is_passing(&error) => passing = Some(error),
-                settled => return settled,
-            }
-            tokio::time::sleep(CREDENTIALS_PAUSE).await;
-        }
-    };
-    match tokio::time::timeout(CREDENTIALS_TIMEOUT, search).await {
-        Ok(Ok(found)) => Ok(profile::source(settings, &found)),
-        Ok(Err(error)) => Err(explain::no_credentials(settings, Some(&error))),
-        Err(_elapsed) if passing.is_some() => Err(explain::no_credentials(settings, passing.as_ref())),
-        Err(_elapsed) => {
-            let mut error = explain::no_credentials(settings, None);
-            error.cause = format!("nothing answered within {} s", CREDENTIALS_TIMEOUT.as_secs());
-            Err(error)
-        }
-    }
+    Err(UserError::usage(Code::SecretInAddress, what, cause, help))
 }
 
 fn no_region(settings: &AwsSettings) -> UserError {
     UserError::usage(
-        102,
+        Code::RegionMissing,
         "no region",
         format!("AWS_REGION, --region and profile \"{}\" do not set one", explain::profile(settings)),
         "add  --region eu-west-1  (or the region your bucket and queue are in)",
@@ -303,48 +258,6 @@ impl Aws {
     pub fn sqs_endpoint(&self) -> Option<&Endpoint> {
         self.sqs_endpoint.as_ref()
     }
-
-    /// A client for S3. It adds no checksum by itself: the adapter sends the one it has computed.
-    pub fn s3(&self) -> aws_sdk_s3::Client {
-        use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
-        let mut config = Builder::from(&self.config)
-            .retry_config(RetryConfig::disabled())
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
-            .interceptor(Agent::new("s3", aws_sdk_s3::meta::PKG_VERSION, self.config.app_name()))
-            .interceptor(headers::LeaveOut { elsewhere: self.s3_endpoint.is_some() })
-            .interceptor(whole::Whole)
-            .force_path_style(self.s3_endpoint.is_some());
-        if let Some(endpoint) = &self.s3_endpoint {
-            config = config.endpoint_url(&endpoint.url);
-        }
-        aws_sdk_s3::Client::from_conf(config.build())
-    }
-
-    /// A client for the SQS of `region`, reached at `url` unless an endpoint is configured, with connections of its
-    /// own and a read timeout that outlasts a long poll.
-    pub fn sqs(&self, region: &str, url: Option<&str>) -> aws_sdk_sqs::Client {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(QUEUE_READ_TIMEOUT)
-            .operation_timeout(QUEUE_CALL_TIMEOUT);
-        let mut config = aws_sdk_sqs::config::Builder::from(&self.config)
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts.build())
-            .interceptor(Agent::new("sqs", aws_sdk_sqs::meta::PKG_VERSION, self.config.app_name()))
-            .region(Region::new(region.to_owned()))
-            .http_client(http::http_client());
-        if let Some(url) = self.sqs_endpoint.as_ref().map(|endpoint| endpoint.url.as_str()).or(url) {
-            config = config.endpoint_url(url);
-        }
-        aws_sdk_sqs::Client::from_conf(config.build())
-    }
-}
-
-/// The same SQS client with connections of its own, for another runtime: a connection is driven by the runtime it
-/// was opened on.
-pub(crate) fn with_own_connections(client: &aws_sdk_sqs::Client) -> aws_sdk_sqs::Client {
-    aws_sdk_sqs::Client::from_conf(client.config().to_builder().http_client(http::http_client()).build())
 }
 
 #[cfg(test)]
@@ -359,7 +272,7 @@ mod tests {
             ..AwsSettings::default()
         };
         let error = connect(&settings).await.unwrap_err();
-        assert_eq!(error.code.0, 107);
+        assert_eq!(error.code, Code::Unreachable);
         assert!(error.help.contains("http://127.0.0.1:9000"), "{error}");
     }
 }

@@ -11,6 +11,11 @@
 //! Each record is counted by itself: one that is done is done, though its message may stay for another's sake.
 
 pub mod dead_letter;
+mod decide;
+mod reject;
+mod settled;
+
+pub use settled::Settled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,22 +26,13 @@ use crate::error::{Code, Disposition, ErrorKind, JobError, ServiceError, Service
 use crate::lease::Lease;
 use crate::record::{Ended, Meters};
 use crate::runtime::failpoint;
-use crate::services::queue::{JobQueue, Message, Outcome, Outgoing, Receipt};
+use crate::services::queue::{JobQueue, Message, Receipt};
 use crate::services::retry::{Call, Retry};
-use crate::stages::acknowledge::dead_letter::{letter_of, slimmer};
+use crate::stages::acknowledge::decide::fate_of;
 use crate::stop::circuit::Circuit;
-
-/// The longest delay before a job is tried again.
-const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
-
-/// The first delay before a job is tried again; doubled with each receive.
-const FIRST_DELAY: Duration = Duration::from_secs(2);
 
 /// The call, as counted.
 const DELETE: Call = Call::queue("delete");
-
-/// How long a message waits that was rejected and has no dead-letter queue to go to.
-const KEPT_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// A message at its end.
 #[derive(Debug)]
@@ -83,39 +79,12 @@ pub struct Settling {
     pub meters: Arc<Meters>,
 }
 
-/// How many jobs ended how. A record that asks for nothing counts as one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// Their output is complete, and their message deleted, or kept for another record's sake alone.
-    pub done: u64,
-    /// There was nothing to do.
-    pub skipped: u64,
-    /// To be tried again later: given back, or done and not deleted.
-    pub retried: u64,
-    /// Moved to the dead letters, or kept for want of them.
-    pub rejected: u64,
-    /// Given back untried.
-    pub released: u64,
-    /// Left to whoever has them now.
-    pub abandoned: u64,
-}
-
-impl std::ops::Add for Settled {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            done: self.done + other.done,
-            skipped: self.skipped + other.skipped,
-            retried: self.retried + other.retried,
-            rejected: self.rejected + other.rejected,
-            released: self.released + other.released,
-            abandoned: self.abandoned + other.abandoned,
-        }
-    }
-}
-
 impl Settling {
+    /// The most messages one call carries.
+    pub fn max_batch(&self) -> usize {
+        self.queue.max_batch()
+    }
+
     /// Deletes what succeeded, moves what was rejected, gives back the rest.
     pub async fn acknowledge(&self, batch: Vec<Finished>) -> Settled {
         self.settle(batch).await.0
@@ -156,36 +125,6 @@ impl Settling {
         }
         turn.ended(well);
         (settled, gone)
-    }
-
-    /// What is to be done with a message, and after what delay it may come again: of its failures the one that forbids most
-    /// decides, and the longest delay. So nothing is rejected while a record beside it may still be done.
-    fn decide(&self, finished: &Finished) -> (Disposition, Duration) {
-        if finished.is_done() {
-            return (Disposition::Done, Duration::ZERO);
-        }
-        if finished.lease.is_lost() {
-            return (Disposition::Abandon, Duration::ZERO);
-        }
-        let decisions = finished.failures().map(|error| self.decide_one(error, finished.message.attempt));
-        decisions.fold((Disposition::Reject, Duration::ZERO), |all, one| (all.0.max(one.0), all.1.max(one.1)))
-    }
-
-    /// What one failure asks for at this receive.
-    fn decide_one(&self, error: &JobError, attempt: u32) -> (Disposition, Duration) {
-        // Nobody was there to do the job with, and the run ends for that.
-        let spared = error.kind == ErrorKind::Unavailable && self.circuit.stopped_unanswered();
-        match error.disposition() {
-            Disposition::Retry if !spared && self.max_receives.is_some_and(|most| attempt >= most) => {
-                (Disposition::Reject, Duration::ZERO)
-            }
-            Disposition::Retry => (Disposition::Retry, error.retry_after.unwrap_or_else(|| delay(attempt))),
-            // Nobody's failure, but asking again at once would only be refused again, or find the disk as full.
-            Disposition::Release if matches!(error.kind, ErrorKind::Denied | ErrorKind::NoSpace) => {
-                (Disposition::Release, delay(attempt.max(4)))
-            }
-            disposition => (disposition, Duration::ZERO),
-        }
     }
 
     /// Counts the records of a message, and tells of their failures.
@@ -274,11 +213,11 @@ impl Settling {
         }
         if let Some(refused) = left.values().find(|error| error.is_fatal()) {
             // Going on would do every job again and again.
-            self.circuit.refused(&refused.clone().at(Stage::Acknowledge));
+            self.circuit.trip(&refused.clone().at(Stage::Acknowledge));
         }
         for (place, error) in &left {
             let Message { id, attempt, .. } = &group[*place].message;
-            let (code, refusal, cause) = (Code(606), &error.code, &error.message);
+            let (code, refusal, cause) = (Code::DeleteFailed, &error.code, &error.message);
             let what = if group[*place].is_done() { "done" } else { "moved to the dead letters" };
             tracing::warn!(%code, what, ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
         }
@@ -294,99 +233,10 @@ impl Settling {
             tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
         }
     }
-
-    /// Keeps rejected messages in the queue, for want of another place. They come again after a while, in case a new version
-    /// can do what this one can't. In a FIFO group none may go before another, so all behind them wait as well.
-    async fn keep(&self, group: &[Finished]) {
-        let in_groups = group.iter().filter(|finished| finished.message.group.is_some()).count() as u64;
-        let kept_before = self.meters.kept.fetch_add(group.len() as u64, Relaxed);
-        let held_before = self.meters.holding_up.fetch_add(in_groups, Relaxed);
-        // Each rejected job is told by itself; what its staying means, once.
-        if in_groups > 0 && held_before == 0 {
-            let (code, again) = (Code(607), KEPT_DELAY);
-            tracing::warn!(
-                %code,
-                ?again,
-                "a rejected message holds up its group: the queue has no dead-letter queue, and none was named"
-            );
-        } else if kept_before == 0 {
-            tracing::warn!("rejected messages are kept in the queue: it has no dead-letter queue, and none was named");
-        }
-        self.give_back(group, KEPT_DELAY).await;
-    }
-
-    /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded. What was sent and
-    /// not deleted has been told by then: it comes again, and its letter is sent twice. Returns how many have moved.
-    async fn reject(&self, group: &[Finished]) -> usize {
-        let Some(dead_letters) = &self.dead_letters else {
-            self.keep(group).await;
-            return 0;
-        };
-        let outcomes = self.send_letters(dead_letters.as_ref(), group).await;
-        let mut moved = 0;
-        for (finished, outcome) in group.iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => moved += usize::from(self.delete(std::slice::from_ref(finished)).await.is_empty()),
-                Err(error) => {
-                    tracing::warn!(code = ?error.code, cause = ?error.message, "a rejected message could not be moved to the dead letters and is kept");
-                    self.give_back(std::slice::from_ref(finished), delay(finished.message.attempt)).await;
-                }
-            }
-        }
-        moved
-    }
-}
-
-impl Settling {
-    /// Sends the letters of a group. One that the queue refuses as it is goes with less said, rather than not at all.
-    async fn send_letters(&self, dead_letters: &dyn JobQueue, group: &[Finished]) -> Vec<Outcome> {
-        let letters =
-            group.iter().filter_map(|Finished { message, records, .. }| letter_of(message, records, dead_letters));
-        let letters: Vec<Outgoing> = letters.collect();
-        let mut outcomes = self.send(dead_letters, &letters).await;
-        for (letter, outcome) in letters.iter().zip(&mut outcomes) {
-            // A batch may have been refused for the sake of one, so each is tried alone, and whole, first.
-            for letter in [letter.clone()].into_iter().chain(slimmer(letter)) {
-                let Err(error) = outcome else { break };
-                if error.kind != ServiceErrorKind::Invalid {
-                    break;
-                }
-                tracing::debug!(code = ?error.code, cause = ?error.message, "a dead letter is sent with less in it");
-                *outcome = self.send(dead_letters, &[letter]).await.remove(0);
-            }
-        }
-        outcomes
-    }
-
-    async fn send(&self, dead_letters: &dyn JobQueue, letters: &[Outgoing]) -> Vec<Outcome> {
-        let retry = self.retry.longer(dead_letters.patience());
-        let call = retry.run(&self.meters, Call::queue("dead_letter"), || dead_letters.send(letters));
-        call.await.unwrap_or_else(|error| vec![Err(error); letters.len()])
-    }
-
-    /// The most messages one call carries.
-    pub fn max_batch(&self) -> usize {
-        self.queue.max_batch()
-    }
 }
 
 /// Messages that a delete left in the queue, by their place in the group, and why.
 type Left = BTreeMap<usize, ServiceError>;
-
-/// What becomes of one record of a message in which one failed at least, if `fate` is what becomes of the message.
-fn fate_of(record: &Result<bool, JobError>, fate: Disposition) -> Disposition {
-    match (record, fate) {
-        // Somebody else has the message, and does all of it.
-        (_, Disposition::Abandon) => Disposition::Abandon,
-        (Ok(_), _) => Disposition::Done,
-        (Err(error), Disposition::Retry | Disposition::Release) => match error.disposition() {
-            Disposition::Release => Disposition::Release,
-            // One that can't be done waits with its message, and comes again with it.
-            _ => Disposition::Retry,
-        },
-        (Err(_), fate) => fate,
-    }
-}
 
 /// What becomes of a job that is done when its message could not be deleted.
 fn undeleted(error: &ServiceError) -> Disposition {
@@ -399,24 +249,4 @@ fn undeleted(error: &ServiceError) -> Disposition {
 
 fn no_lease() -> ServiceError {
     ServiceError::new(ServiceErrorKind::LeaseLost, "NoLease", "the lease has ended already")
-}
-
-/// A delay that grows with the receive count, with jitter so that what failed together does not return together.
-fn delay(attempt: u32) -> Duration {
-    let longest = FIRST_DELAY.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_DELAY);
-    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn however_often_a_job_failed_it_is_tried_again_within_a_quarter_of_an_hour() {
-        for attempt in [10, 40, u32::MAX] {
-            let (delay, longest) = (delay(attempt), Duration::from_secs(15 * 60));
-            assert!(delay >= longest / 2 && delay <= longest, "{delay:?} after {attempt}");
-        }
-        assert!(delay(0) <= FIRST_DELAY && delay(0) >= FIRST_DELAY / 2, "a queue that counts nothing");
-    }
 }

@@ -77,6 +77,6 @@ impl<J: Finish> InOrder<'_, J> {
             (false, _) => "the message before it in its group is to be done first",
             (true, true) => "the worker is stopping, and a message before it in its group had the turn",
         };
-        Err(JobError::new(Stage::Receive, ErrorKind::Stopped, Code(605), cause))
+        Err(JobError::new(Stage::Receive, ErrorKind::Stopped, Code::GroupWaits, cause))
     }
 }

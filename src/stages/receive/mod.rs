@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::capacity::budget::Budget;
 use crate::capacity::limit::Limit;
-use crate::error::{Code, ServiceError, ServiceErrorKind, Stage};
+use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Leases;
 use crate::processor::panics;
 use crate::record::{Meters, Present, State, Turn};
@@ -137,7 +137,7 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
 async fn guarded(circuit: Arc<Circuit>, work: impl Future<Output = ()>) {
     if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
         let cause = format!("receiving panicked: {}", panics::message(panic.as_ref()));
-        circuit.trip(Code(702), &cause, Stage::Receive);
+        circuit.trip(&JobError::new(Stage::Receive, ErrorKind::Panicked, Code::InternalPanic, cause));
     }
 }
 
@@ -165,7 +165,7 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
         }
         if let Some(error) = intake.leases.refused() {
             // A message that can't be kept is done by everybody and finished by nobody.
-            return intake.circuit.refused(&error.at(Stage::Receive));
+            return intake.circuit.trip(&error.at(Stage::Receive));
         }
         // While the store is away, each message taken would only be given back with one receive more on its count.
         let outage = intake.circuit.is_outage();
@@ -318,7 +318,7 @@ async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
 fn trip_if_fatal(intake: &Intake, error: &ServiceError) -> bool {
     let fatal = error.is_fatal() || error.kind == ServiceErrorKind::Missing;
     if fatal {
-        intake.circuit.refused(&error.clone().at(Stage::Receive));
+        intake.circuit.trip(&error.clone().at(Stage::Receive));
     }
     fatal
 }

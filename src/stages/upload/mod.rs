@@ -7,6 +7,7 @@
 
 mod body;
 pub mod orphans;
+mod publish;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use futures::{FutureExt, StreamExt};
 use super::transfer::Transfer;
 use crate::capacity::budget::Room;
 use crate::error::Stage::Upload as UPLOAD;
-use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
+use crate::error::{Code, ErrorKind, JobError, ServiceError};
 use crate::job::Location;
 use crate::job::origin::Origin;
 use crate::link::Inlet;
@@ -28,11 +29,12 @@ use crate::record::Meters;
 use crate::runtime::failpoint;
 use crate::runtime::task;
 use crate::services::retry::{self, Call, Retry};
-use crate::services::store::{ObjectInfo, ObjectStore, Part, Upload, Writing};
+use crate::services::store::{ObjectStore, Part, Upload, Writing};
 use crate::stages::upload::orphans::Leftovers;
 use crate::stop::cancel::Cut;
 
 use body::Body;
+use publish::{complete, put};
 
 /// Parts after which the next may be twice as long, so that an output of unknown length does not run out of part
 /// numbers: 10,000 parts of 8 MiB end at 78 GiB, doubled each thousand they pass 8 TiB.
@@ -45,12 +47,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a job that failed waits for the abort of its upload: some tries at a service that has a bad second. It holds
 /// its slot and its room meanwhile, and a worker that stops waits for it.
 const AT_ONCE: Duration = Duration::from_secs(2);
-
-/// The call of an object that fits in one part, as counted.
-const PUT: Call = Call::store("put");
-
-/// The last call of a multipart upload, as counted.
-const COMPLETE: Call = Call::store("complete");
 
 /// Bytes in a second of an upload that becomes complete, at the least: a server that copies the parts together for it does so at the
 /// rate of a slow disk.
@@ -103,7 +99,7 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
     let size = target.transfer.part;
     // A part that waits for its turn, or for room, would not see that there is no more to come of this.
     let mut broken = std::pin::pin!(body.broken());
-    let first = cut.or(unless(broken.as_mut(), body.part(room, size))).await?.unwrap_or_default();
+    body.first = cut.or(unless(broken.as_mut(), body.part(room, size))).await?.unwrap_or_default();
     body.begun = true;
     if let Some(origin) = target.origin.take() {
         target.how.metadata.extend(origin.marks());
@@ -111,22 +107,22 @@ pub async fn upload(mut target: Target, room: &Room, cut: &Cut<'_>, input: Inlet
     if body.ended {
         cut.confirm().await?;
         failpoint::point("CP7");
+        let first = std::mem::take(&mut body.first);
         let written = first.len() as u64;
         cut.or(failpoint::during("CP8", put(&target, cut, first))).await?;
         count(&body, written);
         return Ok(written);
     }
 
-    Box::pin(in_parts(&target, room, cut, body, first, broken)).await
+    Box::pin(in_parts(&target, room, cut, body, broken)).await
 }
 
-/// Writes the object in parts, of which `first` is the first.
+/// Writes the object in parts.
 async fn in_parts(
     target: &Target,
     room: &Room,
     cut: &Cut<'_>,
     mut body: Body,
-    first: Bytes,
     mut broken: Pin<&mut impl Future<Output = JobError>>,
 ) -> Result<u64, JobError> {
     let begun = begin_or_discard(target, cut).await?;
@@ -134,7 +130,7 @@ async fn in_parts(
     let upload = Arc::clone(&begun.upload);
     let mut sending = Sending::new();
     let sent = async {
-        let sent = send_parts(target, &upload, room, first, &mut body, &mut sending);
+        let sent = send_parts(target, &upload, room, &mut body, &mut sending);
         let (parts, written) = cut.or(unless(broken.as_mut(), sent)).await?;
         cut.confirm().await?;
         failpoint::point("CP7");
@@ -220,39 +216,16 @@ async fn begin_or_discard(target: &Target, cut: &Cut<'_>) -> Result<Begun, JobEr
     Err(stopped)
 }
 
-/// Writes the object whole. Whether the message is still ours is asked before each attempt: where the network is away for longer than
-/// the lease, another may have done the job meanwhile, and the next of its group.
-async fn put(target: &Target, cut: &Cut<'_>, body: Bytes) -> Result<(), JobError> {
-    let Target { store, transfer, meters, to, how, .. } = target;
-    let retry = target.patience(body.len());
-    meters.allowed(retry.deadline);
-    let mut failures = 0;
-    loop {
-        let passing = transfer.writes.enter().await;
-        cut.confirm().await?;
-        let answer = retry.attempt(PUT, store.put(to, body.clone(), how)).await;
-        passing.ended(&answer, body.len() as u64);
-        match answer {
-            Err(error) if error.is_transient() => {
-                failures += 1;
-                retry.pause(meters, PUT, failures, error).await.map_err(|error| error.at(UPLOAD))?;
-            }
-            answer => return answer.map_err(|error| error.at(UPLOAD)),
-        }
-    }
-}
-
-/// Sends `first` and what `body` still holds; returns the parts in order, and the sum of their sizes.
+/// Sends the first part and what `body` still holds; returns the parts in order, and the sum of their sizes.
 async fn send_parts(
     target: &Target,
     upload: &Arc<dyn Upload>,
     room: &Room,
-    first: Bytes,
     body: &mut Body,
     sending: &mut Sending,
 ) -> Result<(Vec<Part>, u64), JobError> {
     let mut parts = Vec::new();
-    let mut next = Some(first);
+    let mut next = Some(std::mem::take(&mut body.first));
     let mut number = 0;
     while let Some(bytes) = next.take() {
         number += 1;
@@ -290,7 +263,7 @@ fn sent(joined: Option<Joined>) -> Result<Option<Part>, JobError> {
         None => Ok(None),
         Some(Ok(Ok(part))) => Ok(Some(part)),
         Some(Ok(Err(error))) => Err(error.at(UPLOAD)),
-        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code(403), panic.to_string())),
+        Some(Err(panic)) => Err(JobError::new(UPLOAD, ErrorKind::Panicked, Code::ProcessorPanicked, panic.to_string())),
     }
 }
 
@@ -301,51 +274,7 @@ pub fn part_size(first: u64, number: u32, most: u64) -> u64 {
 
 fn too_many_parts(parts: u32, size: u64) -> JobError {
     let cause = format!("the output has more than {parts} parts; begin with a --part-size above {size} bytes");
-    JobError::new(UPLOAD, ErrorKind::Rejected, Code(310), cause)
-}
-
-/// Makes the object visible. An answer that got lost is asked for again, if the message is still ours (as in [`put`]); an upload that
-/// is gone by then has become the object, if that has the right size and the marks of this very job. The size alone is that of many
-/// an older output.
-async fn complete(
-    target: &Target,
-    cut: &Cut<'_>,
-    upload: &dyn Upload,
-    parts: &[Part],
-    written: u64,
-) -> Result<(), JobError> {
-    let Target { store, transfer, meters, to, how, .. } = target;
-    let retry = target.completing(written);
-    meters.allowed(retry.deadline);
-    let mut failures = 0;
-    let error = loop {
-        cut.confirm().await?;
-        match retry.attempt(COMPLETE, upload.complete(parts)).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_transient() => {
-                failures += 1;
-                if let Err(error) = retry.pause(meters, COMPLETE, failures, error).await {
-                    break error;
-                }
-            }
-            Err(error) => break error,
-        }
-    };
-    if error.kind == ServiceErrorKind::Missing && failures > 0 {
-        let found = transfer.retry.run(meters, Call::store("head"), || store.head(to)).await.ok().flatten();
-        let is_marked = |object: &ObjectInfo| {
-            !how.metadata.is_empty()
-                && how.metadata.iter().all(|(name, value)| object.metadata.get(name) == Some(value))
-        };
-        if found.is_some_and(|object| object.size == written && is_marked(&object)) {
-            return Ok(());
-        }
-    }
-    Err(match error.kind {
-        // The upload vanished, not the input: the job can be done again.
-        ServiceErrorKind::Missing => JobError::new(UPLOAD, ErrorKind::Unavailable, Code(311), error.to_string()),
-        _ => error.at(UPLOAD),
-    })
+    JobError::new(UPLOAD, ErrorKind::Rejected, Code::TooManyParts, cause)
 }
 
 /// Discards an upload, at once or later: the job does not wait for a service that is away.

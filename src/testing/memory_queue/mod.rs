@@ -19,14 +19,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use hasty::Hasty;
-use state::{Entry, State, lost};
+use state::{Entry, State, lost, refused};
 
 use super::log::{Log, Operation};
-use crate::error::{ServiceError, ServiceErrorKind};
 use crate::services::ServiceFuture;
-use crate::services::queue::{
-    Counts, JobQueue, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt,
-};
+use crate::services::queue::{Counts, JobQueue, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt};
 use crate::stages::acknowledge::dead_letter;
 
 /// A queue in memory.
@@ -188,19 +185,6 @@ impl MemoryQueue {
         });
         Ok(messages)
     }
-}
-
-/// Why SQS would not take a message.
-fn refused(message: &Outgoing, fifo: bool) -> Option<ServiceError> {
-    let said = match () {
-        () if fifo && message.group.is_none() => "it has no group",
-        () if fifo && message.deduplication.is_none() => "it has no deduplication id",
-        () if !fifo && message.deduplication.is_some() => "a standard queue drops no repeats",
-        () if message.size() > MAX_MESSAGE => "it is too long",
-        () if message.attributes.len() > MAX_ATTRIBUTES => "it has too many attributes",
-        () => return None,
-    };
-    Some(ServiceError::new(ServiceErrorKind::Invalid, "InvalidParameterValue", said))
 }
 
 impl JobQueue for MemoryQueue {

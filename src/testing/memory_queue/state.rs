@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::services::queue::{Outgoing, Receipt};
+use crate::services::queue::{MAX_ATTRIBUTES, MAX_MESSAGE, Outgoing, Receipt};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -89,4 +89,17 @@ impl State {
 
 pub(super) fn lost(said: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::LeaseLost, "MessageNotInflight", said)
+}
+
+/// Why SQS would not take a message.
+pub(super) fn refused(message: &Outgoing, fifo: bool) -> Option<ServiceError> {
+    let said = match () {
+        () if fifo && message.group.is_none() => "it has no group",
+        () if fifo && message.deduplication.is_none() => "it has no deduplication id",
+        () if !fifo && message.deduplication.is_some() => "a standard queue drops no repeats",
+        () if message.size() > MAX_MESSAGE => "it is too long",
+        () if message.attributes.len() > MAX_ATTRIBUTES => "it has too many attributes",
+        () => return None,
+    };
+    Some(ServiceError::new(ServiceErrorKind::Invalid, "InvalidParameterValue", said))
 }

@@ -5,6 +5,7 @@
 //! bytes. What is kept is copied once, because bytes that are uploaded count against a budget for as long as they live.
 
 mod content;
+mod inside;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -18,10 +19,11 @@ use futures::{FutureExt, StreamExt};
 
 use content::Content;
 pub use content::pattern;
+use inside::{Inside, Object, Pending, info, missing, refused};
 use upload::MemoryUpload;
 
 use super::log::{Log, Operation};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::ServiceFuture;
 use crate::services::store::{
@@ -35,31 +37,6 @@ pub struct MemoryStore {
     log: Option<Log>,
     sink: bool,
     unlisted: bool,
-}
-
-#[derive(Debug, Default)]
-struct Inside {
-    objects: BTreeMap<Location, Object>,
-    uploads: BTreeMap<u64, Pending>,
-    /// Numbers ETags and uploads.
-    next: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Object {
-    content: Content,
-    size: u64,
-    etag: String,
-    modified: SystemTime,
-    metadata: BTreeMap<String, String>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    to: Location,
-    how: Writing,
-    begun: SystemTime,
-    parts: BTreeMap<u32, (String, Bytes, u64)>,
 }
 
 impl MemoryStore {
@@ -165,37 +142,6 @@ impl MemoryStore {
     }
 }
 
-impl Inside {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn insert(&mut self, at: Location, size: u64, content: Content, metadata: BTreeMap<String, String>) {
-        // Stricter than S3's: writing the same bytes again makes another version.
-        let etag = format!("{:016x}", self.number());
-        self.objects.insert(at, Object { content, size, etag, modified: SystemTime::now(), metadata });
-    }
-}
-
-fn refused() -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Denied, "AccessDenied", "there may be an object by that name, or none")
-}
-
-fn missing(code: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Missing, code, "there is nothing by that name")
-}
-
-fn info(at: &Location, object: &Object, metadata: BTreeMap<String, String>) -> ObjectInfo {
-    ObjectInfo {
-        location: at.clone(),
-        size: object.size,
-        version: Version { etag: Some(object.etag.clone()), version_id: None },
-        modified: Some(object.modified),
-        metadata,
-    }
-}
-
 impl ObjectStore for MemoryStore {
     /// Any part that has bytes, up to S3's 5 GiB.
     fn part_bounds(&self) -> (u64, u64) {
@@ -210,7 +156,8 @@ impl ObjectStore for MemoryStore {
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
         async move {
             let object = self.lock().objects.get(from).cloned();
-            let object = object.ok_or_else(|| if self.unlisted { refused() } else { missing("NoSuchKey") })?;
+            let object = object
+                .ok_or_else(|| if self.unlisted { refused() } else { missing("NoSuchKey", Reason::KeyMissing) })?;
             let other = pin.etag.as_ref().is_some_and(|etag| *etag != object.etag);
             if other || pin.version_id.is_some() {
                 let said = "the object is another version";

@@ -1,4 +1,5 @@
-//! What holds of any dead letter: a queue takes it, the message in it is whole, and no word of its death is anybody else's.
+//! What holds of any dead letter: a queue takes it, the message in it is whole, and no word of its death is anybody
+//! else's.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use batchpipe::testing::MemoryQueue;
 const MOST_BYTES: usize = 1_048_576;
 const MOST_ATTRIBUTES: usize = 10;
 
-/// `text` is `ROOM`, `KEY`, `CAUSE`, `STDERR` and the message's own attributes as `NAME=VALUE`, each ended by `;`. The body
-/// leaves so much room.
+/// `text` is `ROOM`, `KEY`, `CAUSE`, `STDERR` and the message's own attributes as `NAME=VALUE`, each ended by `;`. The
+/// body leaves so much room.
 pub(crate) fn check(text: &str) {
     let mut fields = text.split(';');
     let mut field = || fields.next().unwrap_or_default().to_owned();
@@ -37,7 +38,7 @@ pub(crate) fn check(text: &str) {
         intact: true,
         attributes: own,
     };
-    let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), cause);
+    let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code::ProgramFailed, cause);
     let error = JobError { stderr: Some(stderr), ..error };
     let job = Job { attempt: 3, ..Job::new("1", Location::s3("input", key.clone()), Location::s3("output", key)) };
     let dead = MemoryQueue::new("dead");

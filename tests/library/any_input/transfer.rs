@@ -56,7 +56,8 @@ fn check_plan(first: u64, size: u64) {
         assert!((SMALLEST..=LARGEST).contains(&part) && part >= before, "part {number} of {part} bytes");
         (covered, before, number) = (covered + part, part, number + 1);
     }
-    // 5 MiB in front hold 4.8 TiB: what no part size holds is refused, and that is more than an object of 8 MiB parts has.
+    // 5 MiB in front hold 4.8 TiB: what no part size holds is refused, and that is more than an object of 8 MiB parts
+    // has.
     assert!(covered >= size || covered > 4 << 40, "{PARTS} parts hold only {covered} bytes");
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use batchpipe::config::{Layers, RunConfig, SLACK, Typed, values};
+use batchpipe::error::Code;
 use batchpipe::job::Location;
 use batchpipe::runtime::machine::Machine;
 
@@ -14,9 +15,9 @@ const MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// What is read can be written and read again, and is what its kind of value can be.
 pub(crate) fn check(text: &str) {
     check_size(text);
-    if let Ok(time) = values::duration(text, LEAST, MOST, 116) {
+    if let Ok(time) = values::duration(text, LEAST, MOST, Code::VisibilityTimeout) {
         assert!((LEAST..=MOST).contains(&time));
-        assert_eq!(values::duration(&values::show(time), LEAST, MOST, 116), Ok(time));
+        assert_eq!(values::duration(&values::show(time), LEAST, MOST, Code::VisibilityTimeout), Ok(time));
     }
     if let Ok(number) = values::number(text, 3, 77) {
         assert!((3..=77).contains(&number) && text.trim_start_matches('0') == number.to_string());
@@ -80,7 +81,6 @@ fn check_file(text: &str) {
         }
         Err(error) => {
             assert!(!error.what.is_empty() && !error.cause.is_empty() && !error.help.is_empty(), "{error:?}");
-            assert!(error.code.0 >= 100, "{error:?}");
         }
     }
 }

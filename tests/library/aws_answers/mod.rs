@@ -1,15 +1,16 @@
-//! What the AWS adapters make of answers that no test server gives: cut bodies, checksums that are wrong or of something else,
-//! errors in a success, ranges ignored, headers that are no text.
+//! What the AWS adapters make of answers that no test server gives: cut bodies, checksums that are wrong or of
+//! something else, errors in a success, ranges ignored, headers that are no text.
 
 mod endless;
 mod listings;
 mod proof;
 mod queues;
 
+use crate::scripted::Scripted;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use batchpipe::error::{ServiceError, ServiceErrorKind};
+use batchpipe::error::{Code, ServiceError, ServiceErrorKind};
 use batchpipe::job::Location;
 use batchpipe::services::aws::Aws;
 use batchpipe::services::aws::address::QueueAddress;
@@ -19,7 +20,6 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Part, Version, Writing};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use crate::scripted::Scripted;
 
 fn aws(server: &Scripted) -> Aws {
     aws_at(&server.url())
@@ -197,7 +197,7 @@ async fn a_refusal_in_another_format_is_still_a_refusal() {
     let server = Scripted::start(&[&xml]);
     let address = QueueAddress::parse(&format!("{}/1/jobs", server.url())).unwrap();
     let error = SqsQueue::open(&address, &aws(&server)).await.unwrap_err();
-    assert_eq!(error.code.0, 104, "{error}");
+    assert_eq!(error.code, Code::QueueDenied, "{error}");
 }
 
 /// A server that forgets the marker it is given would be asked for the same page for ever.
@@ -245,8 +245,8 @@ async fn an_object_whose_headers_are_no_text_or_no_date_is_read_all_the_same() {
     }
 }
 
-/// S3 sends the checksum of the parts' checksums where a range covers an object that was uploaded in parts, and some servers that of
-/// the whole object with any range.
+/// S3 sends the checksum of the parts' checksums where a range covers an object that was uploaded in parts, and some
+/// servers that of the whole object with any range.
 #[tokio::test]
 async fn a_checksum_that_is_not_that_of_the_bytes_is_none() {
     let wrong = "x-amz-checksum-crc32: AAAAAA==";

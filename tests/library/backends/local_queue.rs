@@ -251,7 +251,8 @@ async fn nobody_takes_what_a_live_or_stopped_process_holds_until_it_dies() {
     assert_eq!(bodies(&receiving.await.unwrap()), ["a", "b", "c"]);
 }
 
-/// One handle of this process is to another what another process is: it must not be taken for dead, nor lose by our look.
+/// One handle of this process is to another what another process is: it must not be taken for dead, nor lose by our
+/// look.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_handles_of_one_process_hold_apart() {
     let directory = tempfile::tempdir().unwrap();

@@ -339,7 +339,7 @@ async fn keeps_every_fact_of_a_dead_letter(queue: Arc<dyn JobQueue>) {
     let message = receive_one(&queue, LONG).await;
     let job = Job::new("1", Location::s3("input", "ä \u{202e}\r\n+%41.txt"), Location::s3("output", "a"));
     let cause = "\u{1b}[31m no \0 good \u{fffe}";
-    let mut error = JobError::new(Stage::Process, ErrorKind::Rejected, Code(401), cause).of(job);
+    let mut error = JobError::new(Stage::Process, ErrorKind::Rejected, Code::ProgramFailed, cause).of(job);
     error.stderr = Some("last\nwords\u{b}\n".repeat(400));
     let letter = dead_letter::letter(&message, &error, dead.as_ref());
     assert_eq!(letter.attributes.len(), MAX_ATTRIBUTES, "{:?}", letter.attributes);
@@ -384,7 +384,8 @@ async fn hands_out_a_group_in_order(queue: Arc<dyn JobQueue>) {
     assert_eq!(bodies, ["g0", "g1", "g2", "g3", "g4", "g5"]);
 }
 
-/// Nothing of a group comes while one of it is in flight; what was given back comes first, and what failed holds the rest.
+/// Nothing of a group comes while one of it is in flight; what was given back comes first, and what failed holds the
+/// rest.
 async fn holds_a_group_while_one_of_it_is_in_flight(queue: Arc<dyn JobQueue>) {
     send_in(&queue, "g", 3).await;
     let first = take(&queue, LONG).await;

@@ -1,4 +1,5 @@
-//! A keeper of leases over a queue in memory, and what can go wrong between them. `tests/library/lease.rs` and `tests/library/lease_times.rs` share it.
+//! A keeper of leases over a queue in memory, and what can go wrong between them. `tests/library/lease.rs` and
+//! `tests/library/lease_times.rs` share it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -143,7 +143,8 @@ async fn the_second_object_of_a_message_has_room_however_small_the_first() {
     rig.store.insert_pattern(Rig::input("large"), PART);
     let record = |key: &str| {
         format!(
-            r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
+            r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1",
+                "s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
         )
     };
     rig.body(format!(r#"{{"Records":[{},{}]}}"#, record("small"), record("large")), &["small", "large"]);

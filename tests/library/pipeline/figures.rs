@@ -1,5 +1,6 @@
-//! What the metrics, the page and the panel say of runs whose truth is known: on the runtime's clock, with services that take exactly so
-//! long. A duration is of one call or one item, what goes in comes out, shares add up, and what goes up comes down.
+//! What the metrics, the page and the panel say of runs whose truth is known: on the runtime's clock, with services
+//! that take exactly so long. A duration is of one call or one item, what goes in comes out, shares add up, and what
+//! goes up comes down.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -107,8 +107,8 @@ async fn no_extension_follows_a_delete() {
     }
 }
 
-/// The network was away for longer than the lease: another has the message by now, and may have done it and the next of its
-/// group. What is tried again then would replace a newer output.
+/// The network was away for longer than the lease: another has the message by now, and may have done it and the next of
+/// its group. What is tried again then would replace a newer output.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_tried_again_after_the_lease_has_run_out_is_not_made() {
     for (size, on) in [(10, On::Put), (10 * PART, On::Complete)] {

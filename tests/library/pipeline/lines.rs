@@ -233,8 +233,8 @@ async fn a_group_that_comes_again_waits_for_its_message_that_is_still_at_work() 
     assert_eq!(seen.of("a"), ["a0", "a1"]);
 }
 
-/// The first has failed, and the queue is slow to say that it has it back: so the second still waits behind it when the queue
-/// forgets both, and hands them out anew with a third.
+/// The first has failed, and the queue is slow to say that it has it back: so the second still waits behind it when the
+/// queue forgets both, and hands them out anew with a third.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_comes_again_does_not_leave_out_one_in_its_middle_that_is_still_held() {
     let mut rig = Rig::fifo();
@@ -276,8 +276,8 @@ async fn lines_that_must_grow_in_little_memory_do_not_deadlock() {
     assert_eq!(rig.run(twice).await, Settled { done: 20, ..Settled::default() });
 }
 
-/// They use one room in turn: were the first to give back what it does not need, the next would read into memory that is
-/// nobody's.
+/// They use one room in turn: were the first to give back what it does not need, the next would read into memory that
+/// is nobody's.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_of_a_line_has_room_however_small_the_one_before() {
     const PART: u64 = 64 * 1024;

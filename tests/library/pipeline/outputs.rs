@@ -244,7 +244,10 @@ async fn an_output_that_appears_meanwhile_is_never_replaced_unseen() {
             } else {
                 assert_eq!(settled, Settled { retried: 1, ..DONE }, "{size}: seen, it is made again");
                 assert!(rig.is_copied("a"));
-                let at_once = |operation: &Operation| matches!(operation, Operation::Extend { ids, timeout } if !ids.is_empty() && timeout.is_zero());
+                let at_once = |operation: &Operation| match operation {
+                    Operation::Extend { ids, timeout } => !ids.is_empty() && timeout.is_zero(),
+                    _ => false,
+                };
                 assert_eq!(rig.log.count(at_once), 1, "{size}: there is nothing to wait for");
             }
         }

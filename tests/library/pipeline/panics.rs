@@ -57,6 +57,6 @@ async fn a_receiver_that_panics_fails_the_worker_instead_of_looking_like_an_empt
     let circuit = std::sync::Arc::clone(&running.circuit);
     running.end().await;
     let tripped = circuit.tripped().expect("it is no good end");
-    assert_eq!(tripped.code, Code(702));
+    assert_eq!(tripped.code, Code::InternalPanic);
     assert!(tripped.cause.contains("a fault for a test"), "{}", tripped.cause);
 }

@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use batchpipe::error::ServiceErrorKind::{Denied, Unavailable};
+use batchpipe::error::{
+    Code,
+    ServiceErrorKind::{Denied, Unavailable},
+};
 use batchpipe::processor::Work;
 use batchpipe::record::Ended;
 use batchpipe::services::queue::{Message, Receipt};
@@ -18,7 +21,8 @@ use batchpipe::{Job, ProcessError, Processor};
 /// One record of an S3 event, with a field that no reader here knows.
 fn record(key: &str) -> String {
     format!(
-        r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","odd":1.50,"s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
+        r#"{{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1","odd":1.50,
+            "s3":{{"bucket":{{"name":"input"}},"object":{{"key":"{key}"}}}}}}"#
     )
 }
 
@@ -101,7 +105,7 @@ impl IsFifo for batchpipe::testing::MemoryQueue {
 /// Rejects these inputs.
 fn rejecting(names: &'static [&'static str]) -> impl Fn(&Job) -> Result<(), ProcessError> + Send + Sync {
     move |job| match names.contains(&job.input.key()) {
-        true => Err(ProcessError::Reject { code: 303, reason: format!("not {}", job.input.key()) }),
+        true => Err(ProcessError::Reject { code: Code::DataDamaged, reason: format!("not {}", job.input.key()) }),
         false => Ok(()),
     }
 }

@@ -20,7 +20,7 @@ async fn a_worker_that_may_not_delete_stops_instead_of_doing_all_again() {
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     running.end().await;
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(104)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::QueueDenied));
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (20, 0), "nothing was burned");
 }
 
@@ -91,7 +91,7 @@ async fn a_folder_in_which_nothing_was_read_proves_nothing_and_stops_the_worker(
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     running.end().await;
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::AccessDenied));
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (6, 0), "nothing was burned");
 }
 
@@ -108,7 +108,7 @@ async fn a_right_that_is_taken_away_stops_a_worker_that_has_read_before() {
     }));
     let circuit = Arc::clone(&running.circuit);
     let settled = running.end().await;
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::AccessDenied));
     assert_eq!((settled.done, rig.queue.len(), rig.dead_letters.len()), (1, 19, 0), "nothing was burned");
 }
 
@@ -147,7 +147,7 @@ async fn a_worker_that_may_not_look_at_outputs_stops_before_it_replaces_one() {
     let circuit = Arc::clone(&running.circuit);
     running.end().await;
     let tripped = circuit.tripped().expect("a right is missing");
-    assert_eq!(tripped.code, Code(106));
+    assert_eq!(tripped.code, Code::AccessDenied);
     assert!(tripped.cause.contains("may not be looked at"), "{}", tripped.cause);
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (6, 0), "nothing was burned");
     (0..6).for_each(|name| assert!(!rig.is_copied(&name.to_string())));
@@ -164,7 +164,7 @@ async fn a_worker_without_an_output_stops_at_the_third_message_that_names_none_a
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     let settled = running.end().await;
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(210)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::NoOutputNamed));
     assert_eq!(settled, Settled { released: settled.released, ..Settled::default() });
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (20, 0), "nothing was burned");
 }
@@ -182,7 +182,7 @@ async fn a_worker_that_may_touch_no_file_stops_at_the_third_message_about_files_
         let running = rig.start(Work::Copy);
         let circuit = Arc::clone(&running.circuit);
         running.end().await;
-        assert_eq!(circuit.tripped().map(|tripped| tripped.code), stops.then_some(Code(207)));
+        assert_eq!(circuit.tripped().map(|tripped| tripped.code), stops.then_some(Code::PlaceNotAllowed));
         assert_eq!((rig.queue.len(), rig.dead_letters.len()), if stops { (6, 0) } else { (0, 6) });
     }
 }
@@ -228,7 +228,7 @@ async fn a_store_that_is_away_ends_the_run_that_minds_and_loses_no_job() {
         let circuit = Arc::clone(&running.circuit);
         circuit.stop_rather_than_wait();
         let settled = running.end().await;
-        assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(107)), "{jobs} {on:?}");
+        assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::Unreachable), "{jobs} {on:?}");
         assert_eq!((settled.done, settled.rejected), (0, 0), "{settled:?}");
         assert_eq!((rig.queue.len(), rig.dead_letters.len()), (jobs, 0), "nothing was burned");
     }

@@ -38,8 +38,9 @@ fn given_back(rig: &Rig) -> Vec<Duration> {
 async fn a_rejected_job_goes_to_the_dead_letters_with_its_reason() {
     let rig = Rig::new();
     let id = rig.job("a", 10);
-    let settled =
-        rig.run(filter(|_, _, _| Err(ProcessError::Reject { code: 303, reason: "bad\u{1b}[31m data".into() })));
+    let settled = rig.run(filter(|_, _, _| {
+        Err(ProcessError::Reject { code: Code::DataDamaged, reason: "bad\u{1b}[31m data".into() })
+    }));
     assert_eq!(settled.await, Settled { rejected: 1, ..Settled::default() });
     assert!(rig.queue.is_empty());
     let [letter] = &rig.dead_letters.peek()[..] else { panic!("one dead letter") };
@@ -208,7 +209,7 @@ async fn a_worker_that_may_not_delete_stops_and_counts_nothing_as_done() {
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     assert_eq!(running.end().await, Settled { retried: 1, ..Settled::default() });
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(104)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::QueueDenied));
     assert_eq!((rig.faults.calls(On::Delete), rig.meters.jobs(Ended::Ok), rig.queue.len()), (1, 0, 1));
     assert!(given_back(&rig).is_empty(), "no change of visibility follows a delete");
 }
@@ -311,7 +312,8 @@ async fn a_processor_says_when_to_try_again() {
     assert_eq!(given_back(&rig), [Duration::from_secs(77)]);
 }
 
-/// SQS refuses what adds up to more than twelve hours since the receive, and then the message comes back within a minute.
+/// SQS refuses what adds up to more than twelve hours since the receive, and then the message comes back within a
+/// minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_processor_that_wants_to_try_again_later_than_can_be_gets_the_latest_that_can_be() {
     for after in [Duration::from_secs(24 * 60 * 60), LONGEST, Duration::MAX] {
@@ -368,7 +370,7 @@ async fn three_refusals_in_a_row_stop_the_worker_which_gives_back() {
     let settled = running.end().await;
     assert!((3..10).contains(&settled.released), "{settled:?}");
     assert_eq!(settled, Settled { released: settled.released, ..Settled::default() });
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::AccessDenied));
     assert_eq!((rig.queue.len(), rig.dead_letters.len()), (20, 0), "nothing was burned");
 }
 
@@ -388,7 +390,7 @@ async fn a_full_output_stops_the_run_that_minds_and_no_other() {
             circuit.stop_rather_than_wait();
         }
         let settled = running.end().await;
-        let full = minds.then_some(Code(501));
+        let full = minds.then_some(Code::NoSpace);
         assert_eq!(circuit.tripped().map(|tripped| tripped.code), full);
         assert_eq!((settled.done, rig.queue.len()), if minds { (1, 5) } else { (6, 0) }, "{settled:?}");
         assert!(settled.released >= 5 && settled.rejected == 0, "{settled:?}");
@@ -407,7 +409,7 @@ async fn a_full_queue_stops_the_run_that_minds_and_no_other() {
             circuit.stop_rather_than_wait();
         }
         let settled = running.end().await;
-        let full = minds.then_some((Code(501), Stage::Receive));
+        let full = minds.then_some((Code::NoSpace, Stage::Receive));
         assert_eq!(circuit.tripped().map(|tripped| (tripped.code, tripped.stage)), full);
         assert_eq!((settled.done, rig.queue.len()), if minds { (0, 1) } else { (1, 0) }, "{settled:?}");
         assert_eq!(rig.faults.calls(On::Receive) > 5, !minds);
@@ -446,7 +448,7 @@ async fn a_queue_that_refuses_stops_the_worker() {
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     assert_eq!(running.end().await, Settled::default());
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(104)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::QueueDenied));
     assert_eq!(rig.faults.calls(On::Receive), 1, "and is not asked again");
 }
 
@@ -459,7 +461,7 @@ async fn a_queue_that_refuses_to_be_counted_stops_a_run_until_empty() {
     let running = rig.start(Work::Copy);
     let circuit = Arc::clone(&running.circuit);
     assert_eq!(running.end().await.done, 1);
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(104)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::QueueDenied));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -483,7 +485,7 @@ async fn a_queue_on_a_slow_disk_is_asked_once_to_delete_and_once_to_keep_a_lette
         }
         rig.job("a", 10);
         let work = if rejects {
-            filter(|_, _, _| Err(ProcessError::Reject { code: 303, reason: "bad".into() }))
+            filter(|_, _, _| Err(ProcessError::Reject { code: Code::DataDamaged, reason: "bad".into() }))
         } else {
             Work::Copy
         };

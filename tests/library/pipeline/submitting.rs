@@ -65,7 +65,7 @@ async fn a_submit_whose_store_is_away_stops_and_sends_nothing() {
         rig.faults.always(on, Fault::Fail(Unavailable));
         rig.faults.always(On::Head, Fault::Fail(Unavailable));
         let all = submit.run(stream::iter((0..100).map(item))).await;
-        assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(107)), "{on:?}");
+        assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::Unreachable), "{on:?}");
         assert!((3..10).contains(&all.failed), "{all:?}");
         assert_eq!((all.sent, rig.queue.len()), (0, 0));
     }
@@ -81,7 +81,7 @@ async fn a_large_file_whose_upload_is_refused_is_told_so_and_stops_the_submit_as
     let (submit, circuit) = submit_of(&rig);
     let all = submit.run(stream::iter(names.iter().map(|name| item(folder.path(), name, 9 * PART)))).await;
     assert!(all.failures.iter().all(|(_, reason)| reason.contains("BP106")), "{:?}", all.failures);
-    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code(106)));
+    assert_eq!(circuit.tripped().map(|tripped| tripped.code), Some(Code::AccessDenied));
     assert!((3..10).contains(&all.failed), "each further file would fail the same way: {all:?}");
 }
 
@@ -157,7 +157,7 @@ async fn a_submit_whose_queue_is_away_stops_at_the_third_batch_and_goes_on_where
     let calls = rig.faults.calls(On::Send);
     let more = submit_numbers(&submit, folder.path(), 30..500).await;
     let tripped = circuit.tripped().map(|tripped| (tripped.code, tripped.stage));
-    assert_eq!((tripped, more.sent), (Some((Code(107), Stage::Send)), 0));
+    assert_eq!((tripped, more.sent), (Some((Code::Unreachable, Stage::Send)), 0));
     assert!((30..100).contains(&more.failed), "what was not tried has not failed: {}", more.failed);
     assert_eq!(rig.faults.calls(On::Send) - calls, 3 * u64::from(attempts), "three batches, and no more");
 
@@ -181,7 +181,7 @@ async fn a_submit_whose_queue_is_full_stops_at_the_third_batch() {
     rig.faults.always(On::Send, Fault::Fail(NoSpace));
     let all = submit_numbers(&submit, folder.path(), 0..500).await;
     let tripped = circuit.tripped().map(|tripped| (tripped.code, tripped.stage));
-    assert_eq!((tripped, all.sent), (Some((Code(501), Stage::Send)), 0));
+    assert_eq!((tripped, all.sent), (Some((Code::NoSpace, Stage::Send)), 0));
     assert!((30..100).contains(&all.failed), "{}", all.failed);
     assert_eq!(rig.faults.calls(On::Send), 3, "what is full is not asked again");
 }

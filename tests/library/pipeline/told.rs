@@ -70,8 +70,8 @@ async fn only_a_rejected_job_counts_as_a_bad_input() {
     assert_eq!(counted.collect::<Vec<_>>(), [1]);
 }
 
-/// Rejects two jobs, the second when the first has been settled for long, with nowhere to move them to; what was said of that:
-/// how often that messages are kept, and how often that one holds up its group.
+/// Rejects two jobs, the second when the first has been settled for long, with nowhere to move them to; what was said
+/// of that: how often that messages are kept, and how often that one holds up its group.
 async fn kept(mut rig: Rig, send: impl Fn(&Rig, &str)) -> (usize, usize) {
     let (said, _listening) = Said::listen();
     rig.has_dead_letters = false;

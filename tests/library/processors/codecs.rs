@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
+use batchpipe::error::Code;
 use batchpipe::job::suffix::Codec;
 use batchpipe::processor::codec::{Chain, Limits};
 use batchpipe::record::Notices;
@@ -27,7 +28,7 @@ fn decode(codec: Codec, data: &[u8]) -> Result<Vec<u8>, ProcessError> {
 }
 
 #[track_caller]
-fn rejected(result: Result<Vec<u8>, ProcessError>, with: u16, saying: &str) {
+fn rejected(result: Result<Vec<u8>, ProcessError>, with: Code, saying: &str) {
     match result {
         Err(ProcessError::Reject { code, reason }) => {
             assert_eq!(code, with, "{reason}");
@@ -118,7 +119,7 @@ fn an_end_too_early_is_found_at_every_byte() {
         for cut in 0..encoded.len() {
             let result = apply(&chain, "x", &encoded[..cut]);
             let says = if cut == 0 { "empty".into() } else { format!("{} ends early at byte {cut}", codec.as_str()) };
-            rejected(result, 303, &says);
+            rejected(result, Code::DataDamaged, &says);
         }
     }
 }
@@ -129,7 +130,7 @@ fn garbage_after_the_end_is_an_error() {
     for codec in Codec::ALL {
         for garbage in [&b"garbage!"[..], b"\n", b"\x06"] {
             let encoded = [&*encode(codec, &data), garbage].concat();
-            rejected(decode(codec, &encoded), 303, codec.as_str());
+            rejected(decode(codec, &encoded), Code::DataDamaged, codec.as_str());
         }
     }
 }
@@ -152,17 +153,24 @@ fn zeros_to_the_end_are_padding_and_never_hide_what_follows_them() {
                 assert!(output == [&*data, &*data].concat(), "{codec:?}, {zeros} zeros in chunks of {chunk}");
             }
             for more in [&*one, b"x"] {
-                rejected(decode(codec, &[&*one, &vec![0; zeros], more].concat()), 303, "follows the zeros");
+                rejected(
+                    decode(codec, &[&*one, &vec![0; zeros], more].concat()),
+                    Code::DataDamaged,
+                    "follows the zeros",
+                );
             }
         }
         // Zeros in place of the rest of a member are damage.
         for cut in [5, 8, 20] {
             let torn = [&one[..one.len() - cut], &vec![0; 4096]].concat();
-            assert!(matches!(decode(codec, &torn), Err(ProcessError::Reject { code: 303, .. })), "{codec:?} {cut}");
+            assert!(
+                matches!(decode(codec, &torn), Err(ProcessError::Reject { code: Code::DataDamaged, .. })),
+                "{codec:?} {cut}"
+            );
         }
     }
     for codec in [Codec::Zstd, Codec::Lz4] {
-        rejected(decode(codec, &[&*encode(codec, &data), &[0; 512][..]].concat()), 303, codec.as_str());
+        rejected(decode(codec, &[&*encode(codec, &data), &[0; 512][..]].concat()), Code::DataDamaged, codec.as_str());
     }
 }
 
@@ -176,15 +184,15 @@ fn decompress_any_lets_through_what_neither_data_nor_name_call_compressed() {
     for codec in [Codec::Gzip, Codec::Zstd, Codec::Bzip2, Codec::Xz, Codec::Lz4] {
         assert_eq!(apply(&any, "without an ending", &encode(codec, &data)).unwrap(), data, "{codec:?}");
         // Damage is no plain data.
-        rejected(apply(&any, "x", &[&*encode(codec, &data), b"more"].concat()), 303, codec.as_str());
+        rejected(apply(&any, "x", &[&*encode(codec, &data), b"more"].concat()), Code::DataDamaged, codec.as_str());
     }
     assert_eq!(apply(&any, "a.br", &encode(Codec::Brotli, &data)).unwrap(), data);
     // Its output would have lost the ending, and be called what it is not.
-    rejected(apply(&any, "notes.gz", &data), 306, "not compressed in a format that is known");
-    rejected(apply(&any, "notes.tgz", b""), 303, "empty");
+    rejected(apply(&any, "notes.gz", &data), Code::NotCompressed, "not compressed in a format that is known");
+    rejected(apply(&any, "notes.tgz", b""), Code::DataDamaged, "empty");
     let twice = Chain::parse("decompress:any,decompress:any").unwrap();
     assert_eq!(apply(&twice, "a.gz", &encode(Codec::Gzip, &data)).unwrap(), data);
-    rejected(apply(&twice, "a.xz.gz", &encode(Codec::Gzip, &data)), 306, "not compressed");
+    rejected(apply(&twice, "a.xz.gz", &encode(Codec::Gzip, &data)), Code::NotCompressed, "not compressed");
 }
 
 #[test]
@@ -215,7 +223,9 @@ fn a_flipped_bit_never_passes() {
             damaged[at] ^= 0x10;
             match decode(codec, &damaged) {
                 Ok(output) => assert!(output == data, "{codec:?}: a flip at {at} went unseen"),
-                Err(ProcessError::Reject { code, .. }) => assert!(matches!(code, 303 | 304)),
+                Err(ProcessError::Reject { code, .. }) => {
+                    assert!(matches!(code, Code::DataDamaged | Code::ExpandsTooFar))
+                }
                 Err(other) => panic!("{codec:?}: {other:?}"),
             }
         }
@@ -242,7 +252,11 @@ fn hostile_bytes_are_rejected_and_never_panic() {
             let chain = Chain::parse(&format!("decompress:{}", codec.as_str())).unwrap();
             let limits = Limits { max_expanded_bytes: Some(10_000_000), ..Limits::default() };
             match apply(&chain.with_limits(limits), "x", &hostile) {
-                Ok(_) | Err(ProcessError::Reject { code: 303 | 304 | 314, .. }) => {}
+                Ok(_)
+                | Err(ProcessError::Reject {
+                    code: Code::DataDamaged | Code::ExpandsTooFar | Code::DecompressionMemory,
+                    ..
+                }) => {}
                 Err(other) => panic!("{codec:?} on {hostile:02x?}: {other:?}"),
             }
         }
@@ -252,11 +266,11 @@ fn hostile_bytes_are_rejected_and_never_panic() {
 #[test]
 fn what_is_not_compressed_is_called_that() {
     let decompress = Chain::parse("decompress").unwrap();
-    rejected(apply(&decompress, "notes.txt", b"just some text"), 306, "6a 75 73 74");
-    rejected(apply(&decompress, "notes.gz", b"just some text"), 306, "format that is known");
-    rejected(apply(&decompress, "notes.gz", b""), 303, "empty");
-    rejected(apply(&decompress, "x", &[0x1f]), 306, "1f");
-    rejected(apply(&decompress, "notes.br", b"just some text"), 303, "brotli");
+    rejected(apply(&decompress, "notes.txt", b"just some text"), Code::NotCompressed, "6a 75 73 74");
+    rejected(apply(&decompress, "notes.gz", b"just some text"), Code::NotCompressed, "format that is known");
+    rejected(apply(&decompress, "notes.gz", b""), Code::DataDamaged, "empty");
+    rejected(apply(&decompress, "x", &[0x1f]), Code::NotCompressed, "1f");
+    rejected(apply(&decompress, "notes.br", b"just some text"), Code::DataDamaged, "brotli");
 }
 
 #[test]
@@ -266,9 +280,9 @@ fn a_bomb_is_an_error_and_never_a_shorter_object() {
     Chain::parse("zstd:1").unwrap().process(&job("x"), &mut zeros, &mut bomb).unwrap();
     let chain = Chain::parse("decompress").unwrap();
     let result = chain.process(&job("x"), &mut &*bomb, &mut std::io::sink());
-    rejected(result.map(|()| Vec::new()), 304, "more than 1000:1, after ");
+    rejected(result.map(|()| Vec::new()), Code::ExpandsTooFar, "more than 1000:1, after ");
     let result = chain.process(&job("x"), &mut &*bomb, &mut std::io::sink());
-    rejected(result.map(|()| Vec::new()), 304, "the limit is --max-ratio");
+    rejected(result.map(|()| Vec::new()), Code::ExpandsTooFar, "the limit is --max-ratio");
     let wide = chain.clone().with_limits(Limits { max_ratio: Some(40_000), ..Limits::default() });
     wide.process(&job("x"), &mut &*bomb, &mut std::io::sink()).unwrap();
     let unlimited = chain.clone().with_limits(Limits { max_ratio: None, ..Limits::default() });
@@ -276,7 +290,7 @@ fn a_bomb_is_an_error_and_never_a_shorter_object() {
     let small = Limits { max_expanded_bytes: Some(1000), ..Limits::default() };
     let chain = chain.with_limits(small);
     assert_eq!(apply(&chain, "x", &encode(Codec::Gzip, &sample(1000))).unwrap().len(), 1000);
-    rejected(apply(&chain, "x", &encode(Codec::Gzip, &sample(1001))), 304, "more than 1000 bytes");
+    rejected(apply(&chain, "x", &encode(Codec::Gzip, &sample(1001))), Code::ExpandsTooFar, "more than 1000 bytes");
 }
 
 /// At tens of thousands to one, and harmless.
@@ -300,12 +314,16 @@ fn a_window_larger_than_allowed_is_refused() {
     let narrow = Limits { decoder_bytes: 1 << 16, ..Limits::default() };
     rejected(
         apply(&Chain::parse("decompress").unwrap().with_limits(narrow), "x", &encoded),
-        314,
+        Code::DecompressionMemory,
         "zstd needs more than the 64 KiB",
     );
     // What a later frame asks for counts as well.
     let two = [&*encode(Codec::Zstd, b"small"), &*encoded].concat();
-    rejected(apply(&Chain::parse("decompress").unwrap().with_limits(narrow), "x", &two), 314, "zstd");
+    rejected(
+        apply(&Chain::parse("decompress").unwrap().with_limits(narrow), "x", &two),
+        Code::DecompressionMemory,
+        "zstd",
+    );
 }
 
 #[test]
@@ -314,9 +332,13 @@ fn a_brotli_window_is_bounded_though_the_library_takes_no_limit() {
     let encoded = encode(Codec::Brotli, &data);
     let narrow = Limits { decoder_bytes: 4 << 20, ..Limits::default() };
     let decompress = Chain::parse("decompress").unwrap();
-    rejected(apply(&decompress.clone().with_limits(narrow), "x.br", &encoded), 314, "brotli needs more than");
+    rejected(
+        apply(&decompress.clone().with_limits(narrow), "x.br", &encoded),
+        Code::DecompressionMemory,
+        "brotli needs more than",
+    );
     // A "large window" of 2^30 bytes: 8 bits that say so, 6 with the size, then one empty last block.
-    rejected(apply(&decompress, "x.br", &[0x11, 0b1101_1110, 0]), 303, "large window");
+    rejected(apply(&decompress, "x.br", &[0x11, 0b1101_1110, 0]), Code::DataDamaged, "large window");
 }
 
 #[test]
@@ -329,7 +351,7 @@ fn an_xz_that_wants_gigabytes_is_refused() {
     let mut crc = flate2::Crc::new();
     crc.update(&encoded[12..20]);
     encoded[20..24].copy_from_slice(&crc.sum().to_le_bytes());
-    rejected(decode(Codec::Xz, &encoded), 314, "xz needs more than the 132096 KiB");
+    rejected(decode(Codec::Xz, &encoded), Code::DecompressionMemory, "xz needs more than the 132096 KiB");
 }
 
 #[test]
@@ -351,7 +373,8 @@ fn a_skippable_frame_is_skipped() {
     assert_eq!(decode(Codec::Zstd, &encoded).unwrap(), data);
 }
 
-/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test build.
+/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test
+/// build.
 #[test]
 #[ignore = "a measurement"]
 fn how_fast_a_chain_is_beside_the_codec_alone() {

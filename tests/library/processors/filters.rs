@@ -64,7 +64,10 @@ async fn only_success_publishes_and_each_failure_says_what_it_means() {
     });
     let (said, seen) = run(&reject, &job("x"), sample(10)).await;
     let error = said.unwrap_err();
-    assert_eq!((error.kind, error.code, error.cause.as_str()), (ErrorKind::Rejected, Code(400), "not an image"));
+    assert_eq!(
+        (error.kind, error.code, error.cause.as_str()),
+        (ErrorKind::Rejected, Code::ProcessorFailed, "not an image")
+    );
     assert_eq!(seen, Err(Disconnected));
 
     let wait = Some(Duration::from_secs(9));
@@ -73,7 +76,7 @@ async fn only_success_publishes_and_each_failure_says_what_it_means() {
     assert_eq!((error.disposition(), error.retry_after), (Disposition::Retry, wait));
 
     let (said, seen) = run(&work_from_steps("decompress").unwrap(), &job("x"), b"plain text".to_vec()).await;
-    assert_eq!((said.unwrap_err().code, seen), (Code(306), Err(Disconnected)));
+    assert_eq!((said.unwrap_err().code, seen), (Code::NotCompressed, Err(Disconnected)));
 }
 
 #[tokio::test]
@@ -81,7 +84,7 @@ async fn a_panic_fails_its_job_with_its_words_and_nothing_else() {
     let panics = filter(|job, _, _| panic!("no frame in {}", job.id));
     let (said, seen) = run(&panics, &job("x"), sample(10)).await;
     let error = said.unwrap_err();
-    assert_eq!((error.kind, error.code), (ErrorKind::Panicked, Code(403)));
+    assert_eq!((error.kind, error.code), (ErrorKind::Panicked, Code::ProcessorPanicked));
     assert!(error.cause.contains("no frame in job-1 at ") && error.cause.contains("filters.rs:"), "{}", error.cause);
     assert_eq!(seen, Err(Disconnected));
 }

@@ -70,7 +70,10 @@ async fn a_program_that_ends_does_not_wait_for_the_rest_of_a_slow_download() {
 #[tokio::test]
 async fn a_failure_after_half_the_output_publishes_nothing() {
     let error = error(&sh("head -c 300000 /dev/zero; cat >/dev/null; echo oops >&2; exit 1")).await;
-    assert_eq!((error.kind, error.code, error.disposition()), (ErrorKind::Failed, Code(401), Disposition::Retry));
+    assert_eq!(
+        (error.kind, error.code, error.disposition()),
+        (ErrorKind::Failed, Code::ProgramFailed, Disposition::Retry)
+    );
     assert_eq!(error.cause, "\"sh\" ended with status 1: oops");
     assert_eq!(error.stderr.as_deref(), Some("oops\n"));
 }
@@ -171,7 +174,7 @@ async fn files_come_and_go_for_programs_that_need_them() {
     assert_eq!(seen, Ok(vec![]), "an empty output is an output");
     for script in ["exit 0", "mkdir \"$0\"", "ln -s /etc/passwd \"$0\""] {
         let error = error(&with_files(&["sh", "-c", script, "{output}"])).await;
-        assert_eq!((error.code, error.disposition()), (Code(402), Disposition::Retry), "{script}");
+        assert_eq!((error.code, error.disposition()), (Code::ProgramOutputMissing, Disposition::Retry), "{script}");
     }
     assert_eq!(meters.temp_bytes.load(std::sync::atomic::Ordering::Relaxed), 0);
     let left: Vec<_> = std::fs::read_dir(scratch.folder()).unwrap().flatten().map(|left| left.file_name()).collect();
@@ -211,12 +214,13 @@ async fn arguments_that_no_program_can_be_given_are_the_jobs_fault() {
     // MAX_ARG_STRLEN is 128 KiB (execve(2)).
     job.args = vec!["x".repeat(200_000)];
     let said = run(&program(&["echo", "{args}"]), &job, vec![]).await.0.unwrap_err();
-    assert_eq!((said.code, said.disposition()), (Code(401), Disposition::Reject), "{}", said.cause);
+    assert_eq!((said.code, said.disposition()), (Code::ProgramFailed, Disposition::Reject), "{}", said.cause);
     job.args = vec!["x".repeat(100_000)];
     run(&program(&["echo", "{args}"]), &job, vec![]).await.0.unwrap();
 }
 
-/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test build.
+/// `cargo test --test library processors:: -- --ignored --nocapture how_fast`; our own code is not optimised in a test
+/// build.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn how_fast_bytes_go_through_a_program() {

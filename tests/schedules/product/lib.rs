@@ -1,11 +1,13 @@
-//! batchpipe's own files, compiled with the locks and tasks of [shuttle](https://docs.rs/shuttle), which decides who goes on.
+//! batchpipe's own files, compiled with the locks and tasks of [shuttle](https://docs.rs/shuttle), which decides who
+//! goes on.
 //!
-//! Each file is the one that ships. Others are `sync`, whose locks and counters are points at which any task may go on; `task`,
-//! which spawns on shuttle's scheduler; and what leads to threads and processes (`processor`) or is the model's to decide
-//! (`pipeline`). What the files need besides is batchpipe's own and shares nothing that matters between tasks.
+//! Each file is the one that ships. Others are `sync`, whose locks and counters are points at which any task may go on;
+//! `task`, which spawns on shuttle's scheduler; and what leads to threads and processes (`processor`) or is the model's
+//! to decide (`pipeline`). What the files need besides is batchpipe's own and shares nothing that matters between
+//! tasks.
 //!
-//! tokio's channels, semaphores and notifies stay tokio's: they know nothing of a runtime, and each of their operations is one
-//! step here. That they are right inside is tokio's own to show, and it does (it explores them with loom).
+//! tokio's channels, semaphores and notifies stay tokio's: they know nothing of a runtime, and each of their operations
+//! is one step here. That they are right inside is tokio's own to show, and it does (it explores them with loom).
 
 #![allow(dead_code, reason = "whether something is used is judged where the files belong")]
 

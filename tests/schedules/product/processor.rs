@@ -1,4 +1,5 @@
-//! What works on an object here: nothing, or a script. Filters and programs are on threads and in processes of their own.
+//! What works on an object here: nothing, or a script. Filters and programs are on threads and in processes of their
+//! own.
 
 use std::convert::Infallible;
 use std::sync::Arc;

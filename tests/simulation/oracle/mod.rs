@@ -1,11 +1,13 @@
 //! Whether the bottleneck that is named is the one, in simulated time.
 //!
-//! A seed draws a pipeline (`world.rs`): a store and a queue that are near or far, cores, processors, memory, slots and receivers,
-//! steps that compute or wait, a store that throttles, messages that come slowly. It runs, and what a user would see is read. Then
-//! each thing is made free in turn, and the same pipeline runs again: the bottleneck is the thing whose removal raises the rate the
-//! most. And where a setting was named, it is doubled: that must raise the rate, and must never lower it.
+//! A seed draws a pipeline (`world.rs`): a store and a queue that are near or far, cores, processors, memory, slots and
+//! receivers, steps that compute or wait, a store that throttles, messages that come slowly. It runs, and what a user
+//! would see is read. Then each thing is made free in turn, and the same pipeline runs again: the bottleneck is the
+//! thing whose removal raises the rate the most. And where a setting was named, it is doubled: that must raise the
+//! rate, and must never lower it.
 //!
-//! `BATCHPIPE_SEEDS=2000 cargo test --test simulation oracle::` draws more, `BATCHPIPE_SEED=17` draws one again and prints what came of it.
+//! `BATCHPIPE_SEEDS=2000 cargo test --test simulation oracle::` draws more, `BATCHPIPE_SEED=17` draws one again and
+//! prints what came of it.
 
 mod world;
 

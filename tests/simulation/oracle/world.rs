@@ -16,7 +16,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-/// What more than enough of a thing that is counted is: with it, a gain of three shows, and more makes no difference to the judge.
+/// What more than enough of a thing that is counted is: with it, a gain of three shows, and more makes no difference to
+/// the judge.
 const FREE: usize = 4;
 
 /// Jobs before anything is measured, and jobs that are. The slots are filled some times in each.

@@ -1,12 +1,12 @@
 //! How fast zstd itself is: 1 MiB after 1 MiB in memory with a checksum, as `--process zstd:LEVEL` asks of it.
 //!
-//! `codec_speed LEVEL THREADS COUNT` compresses COUNT times on each thread and prints the seconds that passed and the CPU
-//! seconds that they cost. The limit for compressing jobs: no network, no queue, one context that is used again. The inputs lie apart
-//! in more memory than the caches hold, as those of jobs do.
+//! `codec_speed LEVEL THREADS COUNT` compresses COUNT times on each thread and prints the seconds that passed and the
+//! CPU seconds that they cost. The limit for compressing jobs: no network, no queue, one context that is used again.
+//! The inputs lie apart in more memory than the caches hold, as those of jobs do.
 //!
-//! `codec_speed LEVEL THREADS FROM TO` does the same to each file in the directory FROM, and nothing more than any program must
-//! that wants whole files in the directory TO: it reads them into memory that it has, and writes each under another name, syncs it, gives it its
-//! own, and syncs that. No queue, no record of what was done, no second try.
+//! `codec_speed LEVEL THREADS FROM TO` does the same to each file in the directory FROM, and nothing more than any
+//! program must that wants whole files in the directory TO: it reads them into memory that it has, and writes each
+//! under another name, syncs it, gives it its own, and syncs that. No queue, no record of what was done, no second try.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

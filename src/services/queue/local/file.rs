@@ -259,7 +259,7 @@ pub(super) fn fault(error: rusqlite::Error) -> ServiceError {
         Some(ErrorCode::TooBig) => (Invalid, "SQLITE_TOOBIG"),
         _ => (Invalid, "SQLITE_ERROR"),
     };
-    ServiceError::new(kind, code, error.to_string())
+    ServiceError::new(kind, code, error.to_string()).with_source(error)
 }
 
 #[cfg(test)]

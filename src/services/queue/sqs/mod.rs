@@ -5,22 +5,15 @@
 //! service's limits and by the receipts it remembers for a short time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageSystemAttributeName,
-    QueueAttributeName, SendMessageBatchRequestEntry,
-};
+use aws_sdk_sqs::types::QueueAttributeName;
 use futures::FutureExt;
 use tokio::sync::OnceCell;
 
-use self::batch::{
-    Call, MAX_BATCH, attributes_to_send, no_answer, outcomes, pack, position, taken, too_large, unbuilt,
-};
-use self::message::messages;
+use self::batch::{MAX_BATCH, no_answer};
 use self::open::{find, unopened};
 use super::{Counts, JobQueue, MAX_MESSAGE, Message, Outcome, Outgoing, Policy, Receipt};
 use crate::error::{ServiceError, ServiceErrorKind, UserError};
@@ -32,23 +25,12 @@ use crate::services::aws::{self, Aws};
 use crate::services::retry::{self, Retry};
 
 mod batch;
+mod calls;
 mod message;
 mod open;
 
-/// The longest wait of one receive
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>).
-const MAX_WAIT: u64 = 20;
-
-/// The longest visibility timeout, 12 hours
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>).
-const MAX_VISIBILITY: u64 = 43_200;
-
 /// The attribute that every queue has.
 const VISIBILITY: &str = "VisibilityTimeout";
-
-/// How many deleted receipts are remembered, so that a delete that is sent again counts as done with servers that
-/// refuse the second one. A retry comes within seconds: this is more than a worker deletes in that time.
-const REMEMBERED: usize = 2_000;
 
 /// A queue in SQS, or in a server that speaks its protocol.
 #[derive(Clone)]
@@ -103,121 +85,10 @@ impl SqsQueue {
         &self.url
     }
 
-    async fn send_batch(&self, messages: &[&Outgoing]) -> Result<Vec<Outcome>, ServiceError> {
-        let entries = messages.iter().enumerate().map(|(position, message)| {
-            SendMessageBatchRequestEntry::builder()
-                .id(position.to_string())
-                .message_body(&message.body)
-                .set_message_attributes(attributes_to_send(message)?)
-                .set_message_group_id(message.group.clone())
-                .set_message_deduplication_id(message.deduplication.clone())
-                .build()
-        });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
-        let sent = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
-        let answer = sent.map_err(|error| service_error(&error, Asked::Queue, "sqs:SendMessage"))?;
-        let mut results = outcomes(messages.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed());
-        for entry in answer.successful() {
-            let Some(place) = position(entry.id()).filter(|place| *place < messages.len()) else { continue };
-            if results[place].is_ok() {
-                results[place] = taken(messages[place], entry);
-            }
-        }
-        Ok(results)
-    }
-
-    async fn send_all(&self, messages: &[Outgoing]) -> Result<Vec<Outcome>, ServiceError> {
-        let mut results = Vec::with_capacity(messages.len());
-        let calls = pack(messages);
-        let one_call = calls.len() == 1;
-        for call in calls {
-            match call {
-                Call::TooLarge(size) => results.push(Err(too_large(size))),
-                Call::Batch(batch) => match self.send_batch(&batch).await {
-                    Ok(outcomes) => results.extend(outcomes),
-                    Err(error) if one_call => return Err(error),
-                    Err(error) => results.extend(batch.iter().map(|_| Err(error.clone()))),
-                },
-            }
-        }
-        Ok(results)
-    }
-
-    async fn receive_batch(
-        &self,
-        max: usize,
-        wait: Duration,
-        visibility: Duration,
-    ) -> Result<Vec<Message>, ServiceError> {
-        let request = self
-            .client
-            .receive_message()
-            .queue_url(&self.url)
-            .max_number_of_messages(max.clamp(1, MAX_BATCH) as i32)
-            .wait_time_seconds(seconds(wait, MAX_WAIT))
-            .visibility_timeout(seconds(visibility, MAX_VISIBILITY))
-            .message_attribute_names("All")
-            .set_message_system_attribute_names(Some(vec![
-                MessageSystemAttributeName::ApproximateReceiveCount,
-                MessageSystemAttributeName::SentTimestamp,
-                MessageSystemAttributeName::MessageGroupId,
-                MessageSystemAttributeName::SequenceNumber,
-            ]));
-        let received =
-            request.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ReceiveMessage"))?;
-        messages(received.messages.unwrap_or_default())
-    }
-
-    async fn change_batch(&self, receipts: &[Receipt], timeout: Duration) -> Result<Vec<Outcome>, ServiceError> {
-        let entries = receipts.iter().enumerate().map(|(position, receipt)| {
-            ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(position.to_string())
-                .receipt_handle(&receipt.0)
-                .visibility_timeout(seconds(timeout, MAX_VISIBILITY))
-                .build()
-        });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
-        let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
-        let answer =
-            call.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ChangeMessageVisibility"))?;
-        Ok(outcomes(receipts.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed()))
-    }
-
-    async fn delete_batch(&self, receipts: &[Receipt]) -> Result<Vec<Outcome>, ServiceError> {
-        let entries = receipts.iter().enumerate().map(|(position, receipt)| {
-            DeleteMessageBatchRequestEntry::builder().id(position.to_string()).receipt_handle(&receipt.0).build()
-        });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
-        let call = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:DeleteMessage"))?;
-        let mut results = outcomes(receipts.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed());
-        for (receipt, outcome) in receipts.iter().zip(&mut results) {
-            let lost = matches!(outcome, Err(error) if error.kind == ServiceErrorKind::LeaseLost);
-            if lost && self.was_deleted(receipt) {
-                *outcome = Ok(());
-            } else if outcome.is_ok() {
-                self.remember(receipt);
-            }
-        }
-        Ok(results)
-    }
-
-    fn remember(&self, receipt: &Receipt) {
-        let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
-        if deleted.len() == REMEMBERED {
-            deleted.pop_front();
-        }
-        deleted.push_back(fingerprint(receipt));
-    }
-
-    fn was_deleted(&self, receipt: &Receipt) -> bool {
-        self.deleted.lock().unwrap_or_else(PoisonError::into_inner).contains(&fingerprint(receipt))
-    }
-
     async fn attributes(&self, names: &[QueueAttributeName]) -> Result<BTreeMap<String, String>, ServiceError> {
         let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec()));
         let answer = asked(|| async {
-            call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueAttributes"))
+            call.clone().send().await.map_err(|error| service_error(error, Asked::Queue, "sqs:GetQueueAttributes"))
         });
         let answer = answer.await?;
         let attributes = answer.attributes.unwrap_or_default();
@@ -359,18 +230,6 @@ fn told(attributes: &BTreeMap<String, String>, name: &str) -> Result<u64, Servic
     number(attributes, name).ok_or_else(|| no_answer(format!("the queue did not tell its {name}")))
 }
 
-/// Whole seconds, rounded up so that nothing becomes zero unasked, within the service's limit.
-fn seconds(duration: Duration, limit: u64) -> i32 {
-    let rounded = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
-    i32::try_from(rounded.min(limit)).unwrap_or(i32::MAX)
-}
-
-fn fingerprint(receipt: &Receipt) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    receipt.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,13 +241,5 @@ mod tests {
         assert_eq!(read("5"), (Some(arn.to_owned()), Some(5)));
         assert_eq!(read("\"5\""), (Some(arn.to_owned()), Some(5)));
         assert_eq!(redrive("not json"), (None, None));
-    }
-
-    #[test]
-    fn part_of_a_second_is_never_rounded_to_nothing() {
-        assert_eq!(seconds(Duration::from_millis(1), MAX_WAIT), 1);
-        assert_eq!(seconds(Duration::ZERO, MAX_WAIT), 0);
-        assert_eq!(seconds(Duration::from_secs(90), MAX_WAIT), 20);
-        assert_eq!(seconds(Duration::MAX, MAX_VISIBILITY), 43_200, "a processor that never wants it again");
     }
 }

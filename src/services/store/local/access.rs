@@ -15,7 +15,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::fault::invalid;
-use crate::error::{INPUT_ITSELF, ServiceError};
+use crate::error::{Reason, ServiceError};
 use crate::job::Location;
 
 /// The permissions of an output in `directory`, before the umask.
@@ -81,7 +81,8 @@ pub(super) fn check_place(to: &Path, text: &str, input: Option<&Location>) -> Re
     }
     match input {
         Some(Location::File { path }) if is_same(to, &there, Path::new(path)) => {
-            Err(invalid(INPUT_ITSELF, text, &format!("this is the input {path:?} itself, by another name")))
+            Err(invalid("InputItself", text, &format!("this is the input {path:?} itself, by another name"))
+                .because(Reason::InputItself))
         }
         _ => Ok(()),
     }

@@ -12,7 +12,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{OWN_FILE, ServiceError};
+use crate::error::{Reason, ServiceError};
 
 /// What SQLite puts beside a queue's file, after its name.
 const BESIDE_A_QUEUE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -48,7 +48,7 @@ impl OwnFiles {
             return Ok(());
         }
         let why = "this is a file that batchpipe itself needs (its queue, its journal or its log), and no output may replace it";
-        Err(super::fault::invalid(OWN_FILE, text, why))
+        Err(super::fault::invalid("OwnFile", text, why).because(Reason::OwnFile))
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
             "real/far-wal",
         ];
         for name in own_ones {
-            assert_eq!(own.spare(&at(name), name).unwrap_err().code, OWN_FILE, "{name}");
+            assert_eq!(own.spare(&at(name), name).unwrap_err().reason, Some(Reason::OwnFile), "{name}");
         }
         for name in ["q", "a/q-notes", "a/qq", "real/q", "real/log", "a/far"] {
             own.spare(&at(name), name).unwrap();

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{opaque, proof};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::origin::DATED;
 use crate::services::store::{Condition, Version};
 
@@ -64,7 +64,7 @@ fn is_weak(etag: &str) -> bool {
 
 /// Whether the server does not know conditions, so that trying without tells.
 pub(super) fn is_refused(error: &ServiceError, condition: &Condition) -> bool {
-    *condition != Condition::Always && (error.code == "NotImplemented" || error.code == "HTTP 501")
+    *condition != Condition::Always && error.reason == Some(Reason::NotImplemented)
 }
 
 pub(super) fn go_on_without(unconditional: &AtomicBool) {
@@ -79,7 +79,7 @@ pub(super) fn go_on_without(unconditional: &AtomicBool) {
 /// The failure of a conditional write. An object that was to be replaced and is gone is a 404: another place than was
 /// seen, not an input that is missing.
 pub(super) fn unmet(error: ServiceError, condition: &Condition) -> ServiceError {
-    let gone = matches!(condition, Condition::Unchanged(_)) && error.code == "NoSuchKey";
+    let gone = matches!(condition, Condition::Unchanged(_)) && error.reason == Some(Reason::KeyMissing);
     if gone { ServiceError { kind: ServiceErrorKind::Exists, ..error } } else { error }
 }
 

@@ -11,8 +11,9 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use percent_encoding::percent_decode_str;
 
-use super::{S3Store, place, size, time, version};
-use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
+use super::read::{size, time, version};
+use super::{S3Store, place};
+use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::aws::classify::{Asked, service_error};
 use crate::services::retry::timed_out;
@@ -107,7 +108,7 @@ fn repeated() -> ServiceError {
 
 /// The failure of a listing that lacks what S3 always tells. What is not listed would be left out in silence.
 fn unclear(what: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Unavailable, NO_PROOF, format!("the listing {what}"))
+    ServiceError::no_proof(format!("the listing {what}"))
 }
 
 /// The answer of a listing, unless it is late.
@@ -116,10 +117,10 @@ async fn in_time<T, E>(
     right: &str,
 ) -> Result<T, ServiceError>
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     match tokio::time::timeout(PAGE_TIMEOUT, listing).await {
-        Ok(answer) => answer.map_err(|error| service_error(&error, Asked::Read, right)),
+        Ok(answer) => answer.map_err(|error| service_error(error, Asked::Read, right)),
         Err(_) => Err(timed_out(PAGE_TIMEOUT)),
     }
 }

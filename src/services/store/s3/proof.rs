@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
 
-use super::{object, opaque, size};
-use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
+use super::read::size;
+use super::{object, opaque};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::aws::classify::{Asked, UNREADABLE, service_error};
+use crate::services::aws::classify::{Asked, service_error};
 
 /// What is there if a write happened.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Written<'_> {
         let request = client.head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
         let found = match request.send().await {
             Ok(found) => found,
-            Err(error) => match service_error(&error, Asked::Read, "s3:GetObject") {
+            Err(error) => match service_error(error, Asked::Read, "s3:GetObject") {
                 error if error.kind == ServiceErrorKind::Missing => return Err("there is no such object".to_owned()),
                 error => return Err(format!("a HEAD of the object failed ({error})")),
             },
@@ -66,10 +67,10 @@ pub(super) fn is_named(etag: Option<&str>) -> bool {
 
 /// Whether an answer was a success that proves nothing: it could not be read.
 pub(super) fn is_unreadable(error: &ServiceError) -> bool {
-    error.kind == ServiceErrorKind::Unavailable && (error.code == UNREADABLE || error.code.starts_with("HTTP 2"))
+    error.kind == ServiceErrorKind::Unavailable && error.reason == Some(Reason::Unreadable)
 }
 
 /// The failure of a success without proof, of the server at `server`.
 pub(super) fn none(server: &str, why: impl std::fmt::Display) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Unavailable, NO_PROOF, format!("{server} answered with success, but {why}"))
+    ServiceError::no_proof(format!("{server} answered with success, but {why}"))
 }

@@ -91,8 +91,9 @@ pub(super) async fn counts_the_last_write_of_a_part(store: Arc<dyn ObjectStore>,
     }
 }
 
-/// A completion that names a part as it is no more, or one that never came, is no fault of the job: made anew, the upload
-/// succeeds. So it is `Unavailable`, which is tried again, and never `Invalid`, which rejects. What failed can still be right.
+/// A completion that names a part as it is no more, or one that never came, is no fault of the job: made anew, the
+/// upload succeeds. So it is `Unavailable`, which is tried again, and never `Invalid`, which rejects. What failed can
+/// still be right.
 pub(super) async fn asks_for_an_upload_to_begin_anew_whose_parts_are_others(
     store: Arc<dyn ObjectStore>,
     base: Location,

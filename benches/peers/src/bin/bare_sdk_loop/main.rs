@@ -3,8 +3,8 @@
 //! Receive ten, GET, PUT, delete ten; an object above one part goes by ranged GETs and a multipart PUT, eight at a
 //! time. No leases, no budget, no retries, no limits on what a message may name: it is not a worker, only its floor.
 //!
-//! `bare_sdk_loop ENDPOINT QUEUE CONCURRENCY JOBS [raw]` ends after so many jobs. With `raw`, the calls of S3 bypass the SDK
-//! ([`raw`]), and objects must fit in one part.
+//! `bare_sdk_loop ENDPOINT QUEUE CONCURRENCY JOBS [raw]` ends after so many jobs. With `raw`, the calls of S3 bypass
+//! the SDK ([`raw`]), and objects must fit in one part.
 
 mod raw;
 
@@ -62,7 +62,8 @@ fn credentials() -> Credentials {
     Credentials::new("test", "test", None, None, "bench")
 }
 
-/// A client with the connections and settings of batchpipe's own, and none of what that adds to the SDK or turns off in it.
+/// A client with the connections and settings of batchpipe's own, and none of what that adds to the SDK or turns off in
+/// it.
 fn as_the_sdk_is(aws: &aws::Aws, endpoint: &str) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())

@@ -4,8 +4,8 @@
 //! compressible text. What is written is summed (CRC-64) and thrown away, and `GET /_check` compares each sum with the
 //! ring's, so every byte that arrives is checked though none is kept. No MD5, no signatures, one constant ETag.
 //! `--delay MS` makes it answer as late as a service in the same region does: half to one and a half of that.
-//! `--late SHARE MS` makes every so manieth read of an object late (`0.01 2000`: each hundredth by 2 s): a service's tail.
-//! `--tls CERTIFICATE KEY` (PEM) makes it speak TLS 1.3.
+//! `--late SHARE MS` makes every so manieth read of an object late (`0.01 2000`: each hundredth by 2 s): a service's
+//! tail. `--tls CERTIFICATE KEY` (PEM) makes it speak TLS 1.3.
 //!
 //! Bounded by the benchmark: it remembers a sum for each object and the text of each message.
 

@@ -1,97 +1,10 @@
 //! The search on simulated plants, and the tuner in a pipeline on the runtime's clock.
 
-use super::change::Change;
-use super::climb::Climb;
 use super::*;
 
-/// What a pipeline meets: jobs that spend a share of their time in a read and the same in a write, each of which a
-/// service answers in proportion up to a knee.
-#[derive(Clone, Copy)]
-struct Plant {
-    share: f64,
-    /// Requests in flight beyond which more bring no more.
-    knee: f64,
-    /// Requests a second beyond which the service throttles.
-    throttles_above: f64,
-    /// The part of the rate by which equal windows differ, either way.
-    noise: f64,
-    stuck: bool,
-    empty: bool,
-}
+mod plant;
 
-impl Default for Plant {
-    fn default() -> Self {
-        Self { share: 0.4, knee: 1e9, throttles_above: 1e9, noise: 0.05, stuck: false, empty: false }
-    }
-}
-
-/// The requests that one in flight makes in a second.
-const EACH: f64 = 20.0;
-
-impl Plant {
-    fn see(&self, limits: [usize; KINDS], dice: &mut fastrand::Rng) -> Window {
-        let [jobs, reads, writes] = limits.map(|limit| limit as f64);
-        let working = jobs.min(reads / self.share).min(writes / self.share);
-        let flying = working * 2.0 * self.share;
-        let noise = 1.0 + self.noise * (2.0 * dice.f64() - 1.0);
-        let offered = EACH * flying.min(self.knee);
-        let rate = offered.min(self.throttles_above);
-        let throttled = if self.empty { 0.0 } else { 1.0 - rate / offered };
-        let call = |limit: f64| Sight {
-            pressed: working * self.share >= limit,
-            throttled,
-            in_flight: flying / 2.0,
-            waiting: (jobs - working).max(0.0) / 2.0,
-            latency: flying / offered,
-        };
-        let sights = [Sight { pressed: !self.empty, ..Sight::default() }, call(reads), call(writes)];
-        Window { rate: if self.empty { 0.0 } else { rate * noise }, stuck: self.stuck, empty: self.empty, sights }
-    }
-}
-
-/// A search under way.
-struct Run {
-    climb: Climb,
-    limits: [usize; KINDS],
-    dice: fastrand::Rng,
-    /// The job slots of the last windows, on average.
-    slots: f64,
-    /// How many of the last windows ended in a change.
-    moves: u32,
-    /// The time that all windows took, and each change to take effect.
-    ticks: u32,
-}
-
-impl Run {
-    fn new(seed: u64) -> Self {
-        let limits = [16, 64, 64];
-        let climb = Climb::new(limits.map(|start| (start, 2, 1000)));
-        Self { climb, limits, dice: fastrand::Rng::with_seed(seed), slots: 0.0, moves: 0, ticks: 0 }
-    }
-
-    /// So many windows; what was done on average, as a part of `best`, and every change.
-    fn on(&mut self, plant: Plant, windows: u32, best: f64) -> (f64, Vec<Change>) {
-        let (mut sum, mut all) = (0.0, Vec::new());
-        (self.slots, self.moves) = (0.0, 0);
-        for _ in 0..windows {
-            let pace = self.climb.pace();
-            // A window half as long as usual would differ 1.4 times as much; the short ones are a quarter.
-            let noise = if pace == Pace::Quick { 2.0 * plant.noise } else { plant.noise };
-            let window = Plant { noise, ..plant }.see(self.limits, &mut self.dice);
-            sum += window.rate;
-            self.slots += self.limits[0] as f64 / f64::from(windows);
-            let changes = self.climb.step(&window);
-            self.ticks += shortest(pace) + if changes.is_empty() { 0 } else { shortest(self.climb.pace()).div_ceil(3) };
-            self.moves += u32::from(!changes.is_empty());
-            for change in changes {
-                assert_eq!(self.limits[change.kind], change.from);
-                self.limits[change.kind] = change.to;
-                all.push(change);
-            }
-        }
-        (sum / f64::from(windows) / best, all)
-    }
-}
+use plant::{EACH, Plant, Run};
 
 #[test]
 fn it_finds_the_knee_of_a_link_and_stays_near_it() {

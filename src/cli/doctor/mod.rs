@@ -7,19 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use serde_json::json;
 
 use super::Context;
-use super::output::{escaped, event, print};
-use super::service::{Service, failed};
+use super::output::escaped;
+use super::service::failed;
 use crate::config::values::{self, show, show_size};
-use crate::error::{Exit, ServiceError, UserError};
+use crate::error::{Code, Exit, Role, ServiceError, UserError};
 use crate::job::Location;
-use crate::runtime::words::things;
 use crate::services::aws;
 use crate::services::open::{open_queue, open_store, region_of_queue};
 use crate::services::queue::{JobQueue, Policy};
 use crate::services::store::{ObjectStore, Writing};
+
+mod findings;
+
+use findings::{Finding, report};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -36,38 +38,6 @@ pub struct Args {
     /// Also write a small object under --output; it stays there
     #[arg(long)]
     write: bool,
-}
-
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grade {
-    Ok,
-    Warn,
-    Fail,
-}
-
-/// What a check found.
-#[derive(Debug)]
-struct Finding {
-    grade: Grade,
-    check: &'static str,
-    text: String,
-    fix: Option<String>,
-}
-
-impl Finding {
-    fn ok(check: &'static str, text: impl Into<String>) -> Self {
-        Self { grade: Grade::Ok, check, text: text.into(), fix: None }
-    }
-
-    fn warn(check: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { grade: Grade::Warn, check, text: text.into(), fix: Some(fix.into()) }
-    }
-
-    fn fail(check: &'static str, error: &UserError) -> Self {
-        let text = format!("{} ({}): {}", error.what, error.code, error.cause);
-        Self { grade: Grade::Fail, check, text, fix: Some(error.help.clone()) }
-    }
 }
 
 /// Checks everything that was named.
@@ -87,7 +57,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, UserError> {
     };
     if args.write && output.is_none() {
         let cause = "--write puts an object there";
-        return Err(UserError::usage(110, "--output is missing", cause, "add  --output s3://bucket/prefix/"));
+        return Err(UserError::usage(
+            Code::CommandLine,
+            "--output is missing",
+            cause,
+            "add  --output s3://bucket/prefix/",
+        ));
     }
     let mut findings = Vec::new();
     let in_aws = queue.as_ref().is_some_and(|queue| !queue.starts_with("sqlite:"))
@@ -136,7 +111,7 @@ async fn check_queue(name: &str, context: &Context, findings: &mut Vec<Finding>)
     let (policy, counts) = match answers.await {
         Ok(answers) => answers,
         Err(error) => {
-            let error = failed(Service::Queue, &format!("look into queue {:?}", queue.name()), &error);
+            let error = failed(Role::Receive, &format!("look into queue {:?}", queue.name()), &error);
             return findings.push(Finding::fail("queue", &error));
         }
     };
@@ -166,7 +141,7 @@ async fn check_dead_letters(queue: &dyn JobQueue, policy: &Policy, findings: &mu
     let dead = match queue.dead_letters().await {
         Ok(dead) => dead,
         Err(error) => {
-            return findings.push(Finding::fail(name, &failed(Service::Queue, "find the dead letters", &error)));
+            return findings.push(Finding::fail(name, &failed(Role::Receive, "find the dead letters", &error)));
         }
     };
     let Some(dead) = dead else {
@@ -202,7 +177,7 @@ async fn check_dead_letters(queue: &dyn JobQueue, policy: &Policy, findings: &mu
 }
 
 async fn check_read(store: &dyn ObjectStore, place: &Location) -> Finding {
-    let fail = |what: String, error: &ServiceError| Finding::fail("read", &failed(Service::Store, &what, error));
+    let fail = |what: String, error: &ServiceError| Finding::fail("read", &failed(Role::Read, &what, error));
     match store.list(place).next().await {
         Some(Err(error)) => fail(format!("list {place:?}"), &error),
         None => Finding::warn("read", format!("{place:?} can be listed and is empty"), "check the prefix"),
@@ -223,11 +198,12 @@ async fn check_output(store: &dyn ObjectStore, place: &Location, write: bool, fi
         findings.push(match store.put(&probe, body, &Writing::default()).await {
             Ok(()) => Finding::ok("write", format!("{probe:?} (Put)")),
             Err(error) => {
-                let mut error = failed(Service::Store, &format!("write to {place:?}"), &error);
+                let mut error = failed(Role::Write, &format!("write to {place:?}"), &error);
                 if let (Location::S3 { bucket, key }, Exit::Access) = (place, error.exit) {
                     error.help = format!(
-                        "add to the role:  {{\"Effect\":\"Allow\",\"Action\":[\"s3:PutObject\",\"s3:AbortMultipartUpload\"],\
+                        "{}.  Add to the role:  {{\"Effect\":\"Allow\",\"Action\":[\"s3:PutObject\",\"s3:AbortMultipartUpload\"],\
                          \"Resource\":\"arn:aws:s3:::{bucket}/{}*\"}}",
+                        error.help,
                         escaped(key)
                     );
                 }
@@ -252,7 +228,7 @@ async fn check_output(store: &dyn ObjectStore, place: &Location, write: bool, fi
                 }
             }
         }
-        Err(error) => Finding::fail(name, &failed(Service::Store, &format!("list uploads under {place:?}"), &error)),
+        Err(error) => Finding::fail(name, &failed(Role::Read, &format!("list uploads under {place:?}"), &error)),
     });
 }
 
@@ -282,91 +258,5 @@ fn check_machine(context: &Context, findings: &mut Vec<Finding>) {
     });
 }
 
-fn report(findings: &[Finding], json: bool) -> Result<Exit, UserError> {
-    let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
-    let (failures, warnings) = (count(Grade::Fail), count(Grade::Warn));
-    let exit = if failures > 0 { Exit::Preflight } else { Exit::Done };
-    if json {
-        for finding in findings {
-            let grade = format!("{:?}", finding.grade).to_ascii_lowercase();
-            event(
-                "check",
-                json!({ "check": finding.check, "grade": grade, "text": finding.text, "fix": finding.fix }),
-            )?;
-        }
-        event("summary", json!({ "failures": failures, "warnings": warnings, "exit": exit as u8 }))?;
-        return Ok(exit);
-    }
-    let mut page = String::new();
-    for finding in findings {
-        let grade = match finding.grade {
-            Grade::Ok => "ok",
-            Grade::Warn => "WARN",
-            Grade::Fail => "FAIL",
-        };
-        page.push_str(&format!(" {grade:<5} {:<19} {}\n", finding.check, finding.text));
-        if let Some(fix) = &finding.fix {
-            page.push_str(&format!("{:27}fix: {fix}\n", ""));
-        }
-    }
-    let [failures, warnings] = [things(failures as u64, "failure"), things(warnings as u64, "warning")];
-    page.push_str(&format!("{failures}, {warnings}.  exit {}\n", exit as u8));
-    print(&page)?;
-    Ok(exit)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::services::queue::local::LocalQueue;
-    use crate::services::store::local::LocalStore;
-
-    fn grades(findings: &[Finding]) -> Vec<(&'static str, Grade)> {
-        findings.iter().map(|finding| (finding.check, finding.grade)).collect()
-    }
-
-    #[tokio::test]
-    async fn places_are_graded_by_what_can_be_done_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = LocalStore::new(vec![directory.path().into()]);
-        let place = Location::file(format!("{}/", directory.path().display()));
-        assert_eq!(check_read(&store, &place).await.grade, Grade::Warn, "empty");
-        let mut findings = Vec::new();
-        check_output(&store, &place, false, &mut findings).await;
-        assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none(), "nothing was written unasked");
-        check_output(&store, &place, true, &mut findings).await;
-        let (write, uploads) = ("write", "unfinished uploads");
-        let expected = [(write, Grade::Warn), (uploads, Grade::Ok), (write, Grade::Ok), (uploads, Grade::Ok)];
-        assert_eq!(grades(&findings), expected);
-        assert_eq!(check_read(&store, &place).await.grade, Grade::Ok);
-        let outside = Location::file("/elsewhere/");
-        let mut findings = Vec::new();
-        check_output(&store, &outside, true, &mut findings).await;
-        assert_eq!(findings[0].grade, Grade::Fail);
-        assert!(findings.iter().all(|finding| finding.grade == Grade::Ok || finding.fix.is_some()));
-    }
-
-    #[tokio::test]
-    async fn a_queue_that_rejects_too_early_or_forgets_too_soon_is_warned_of() {
-        let directory = tempfile::tempdir().unwrap();
-        let queue = LocalQueue::open(&directory.path().join("q.db")).unwrap();
-        let graded = async |max_receives, retention: Option<u64>| {
-            let retention = retention.map(Duration::from_secs);
-            let policy = Policy { max_receives, retention, ..Policy::default() };
-            let mut findings = Vec::new();
-            check_dead_letters(&queue, &policy, &mut findings).await;
-            grades(&findings).into_iter().map(|(_, grade)| grade).collect::<Vec<_>>()
-        };
-        assert_eq!(graded(Some(5), None).await, [Grade::Ok, Grade::Ok]);
-        assert_eq!(graded(Some(2), None).await, [Grade::Warn, Grade::Ok]);
-        assert_eq!(graded(None, Some(3600)).await, [Grade::Ok, Grade::Warn]);
-    }
-
-    #[test]
-    fn one_failure_makes_the_exit_code_of_a_failed_preflight() {
-        let error = UserError::usage(103, "what", "cause", "help");
-        assert_eq!(report(&[Finding::ok("a", "b")], true).unwrap(), Exit::Done);
-        assert_eq!(report(&[Finding::warn("a", "b", "c")], true).unwrap(), Exit::Done);
-        assert_eq!(report(&[Finding::ok("a", "b"), Finding::fail("c", &error)], true).unwrap(), Exit::Preflight);
-    }
-}
+mod tests;
