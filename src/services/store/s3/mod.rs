@@ -23,7 +23,7 @@ use md5::{Digest, Md5};
 use self::proof::Written;
 use self::upload::S3Upload;
 use super::{Condition, ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing, opaque};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::job::origin::DATED;
 use crate::runtime::redact::concealed;
@@ -143,7 +143,8 @@ impl S3Store {
     /// A reading without bytes. The answer that says so tells neither ETag nor, with every server, the size.
     async fn past_the_end(&self, from: &Location, start: u64, pin: &Version) -> Result<Reading, ServiceError> {
         let Some(found) = self.find(from, pin).await? else {
-            return Err(ServiceError::new(ServiceErrorKind::Missing, "NoSuchKey", "the object is gone"));
+            return Err(ServiceError::new(ServiceErrorKind::Missing, "NoSuchKey", "the object is gone")
+                .because(Reason::KeyMissing));
         };
         if found.size > start {
             let message = "the object grew while it was read";
