@@ -22,7 +22,7 @@ pub use code::Code;
 pub use job::{Disposition, ErrorKind, FailedJob, JobError};
 pub use refusal::{Role, Subject};
 pub use service::{Reason, ServiceError, ServiceErrorKind};
-pub use source::Source;
+pub use source::{Source, again};
 pub use user::{Exit, UserError, escaped};
 
 /// The stages of the two flows, in order. The names are metric labels and words in messages.

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// The error that caused another, if there was one. Shared, because errors are cloned.
@@ -39,6 +40,14 @@ impl Source {
     }
 }
 
+/// The same error of the system once more: an [`io::Error`] can't be cloned.
+pub fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 /// Two failures are equal if they mean the same, whatever caused them: errors of others can't be compared.
 impl PartialEq for Source {
     fn eq(&self, _: &Self) -> bool {
@@ -56,8 +65,6 @@ impl fmt::Debug for Source {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::error::{JobError, ServiceError, ServiceErrorKind, Stage, Subject};
 

@@ -142,7 +142,7 @@ impl ObjectStore for AnyStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Exit, Subject};
+    use crate::error::{Exit, Reason, Stage, Subject};
 
     fn unreachable_aws() -> AwsSettings {
         AwsSettings {
@@ -163,9 +163,9 @@ mod tests {
         let listed: Vec<ObjectInfo> = store.list(&file).try_collect().await.unwrap();
         assert_eq!((listed.len(), listed[0].size), (1, 1));
         let s3 = store.head(&Location::s3("bucket", "key")).await.unwrap_err();
-        assert_eq!(s3.code, "BadEndpoint");
+        assert_eq!((s3.reason.clone(), s3.at(Stage::Download).code), (Some(Reason::NotConnected), Code::Unreachable));
         let listed: Result<Vec<ObjectInfo>, _> = store.list(&Location::s3("bucket", "")).try_collect().await;
-        assert_eq!(listed.unwrap_err().code, "BadEndpoint");
+        assert_eq!(listed.unwrap_err().reason, Some(Reason::NotConnected));
     }
 
     #[test]

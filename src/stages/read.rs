@@ -69,7 +69,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
                 io::ErrorKind::NotFound => ErrorKind::Missing,
                 _ => ErrorKind::Failed,
             };
-            Err(JobError::new(Read, kind, Code::ObjectMissing, error.to_string()))
+            Err(JobError::new(Read, kind, Code::ObjectMissing, error.to_string()).with_source(error))
         }
         Err(panic) => Err(JobError::new(Read, ErrorKind::Panicked, Code::ProcessorPanicked, panic.to_string())),
     }

@@ -44,6 +44,7 @@ async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &P
     let unwritten = |error: std::io::Error| {
         let what = format!("cannot write {:?}", to.display().to_string());
         UserError::new(Code::NoSpace, what, error.to_string(), "remove the file or make room, and repeat")
+            .with_source(error)
     };
     let what = format!("read {from:?}");
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -44,7 +44,6 @@ struct Text {
 }
 
 impl Text {
-    #[expect(clippy::too_many_arguments, reason = "each is one column of a table of constants")]
     const fn new(
         title: &'static str,
         exit: Exit,

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::error::{Code, ErrorKind, JobError, Stage, UserError};
+use crate::error::{Code, ErrorKind, JobError, Stage, UserError, again};
 use crate::record::Meters;
 
 mod left;
@@ -48,6 +48,7 @@ impl Scratch {
                 error.to_string(),
                 "choose another with  --work-dir DIR , or use stdin and stdout instead of {input} and {output}",
             )
+            .with_source(error)
         };
         fs::create_dir_all(work_dir).map_err(refused)?;
         let work_dir = std::path::absolute(work_dir).map_err(refused)?;
@@ -135,12 +136,13 @@ impl Drop for ScratchFile {
 /// The job error for a failure in the work directory: a full one is nobody's fault, and passes.
 pub fn failed(error: &io::Error) -> JobError {
     let cause = format!("the work directory: {error}");
-    match error.kind() {
+    let failed = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             JobError::new(Stage::Process, ErrorKind::NoSpace, Code::NoSpace, cause)
         }
         _ => JobError::new(Stage::Process, ErrorKind::Failed, Code::WorkDirectory, cause),
-    }
+    };
+    failed.with_source(again(error))
 }
 
 #[cfg(test)]

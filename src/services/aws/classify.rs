@@ -331,6 +331,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_decision_depends_on_is_read_from_the_code_or_the_status() {
+        let table = [
+            (Some("NoSuchKey"), 404, Some(Reason::KeyMissing)),
+            (Some("NoSuchBucket"), 404, Some(Reason::BucketMissing)),
+            (Some("NoSuchUpload"), 404, Some(Reason::UploadMissing)),
+            (Some("ExpiredToken"), 400, Some(Reason::Expired)),
+            (Some("NotImplemented"), 501, Some(Reason::NotImplemented)),
+            (None, 501, Some(Reason::NotImplemented)),
+            (None, 204, Some(Reason::Unreadable)),
+            (None, 404, None),
+            (Some("AccessDenied"), 403, None),
+        ];
+        for (code, status, reason) in table {
+            assert_eq!(answered(code, status, "", None, Asked::Write).reason, reason, "{code:?} {status}");
+        }
+        let elsewhere = answered(None, 301, "", Some("us-east-1"), Asked::Write);
+        assert_eq!(elsewhere.reason, Some(Reason::InRegion("us-east-1".to_owned())));
+    }
+
+    #[test]
     fn every_answer_has_its_kind() {
         use Asked::{Queue, Read, Write};
         let table = [

@@ -80,7 +80,7 @@ pub(super) async fn complete(
     Err(match error.kind {
         // The upload vanished, not the input: the job can be done again.
         ServiceErrorKind::Missing => {
-            JobError::new(UPLOAD, ErrorKind::Unavailable, Code::UploadVanished, error.to_string())
+            JobError::new(UPLOAD, ErrorKind::Unavailable, Code::UploadVanished, error.to_string()).with_source(error)
         }
         _ => error.at(UPLOAD),
     })

@@ -10,7 +10,10 @@ use crate::scripted::Scripted;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use batchpipe::error::{Code, ServiceError, ServiceErrorKind};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use batchpipe::error::{Code, ServiceError, ServiceErrorKind, Stage, Subject};
 use batchpipe::job::Location;
 use batchpipe::services::aws::Aws;
 use batchpipe::services::aws::address::QueueAddress;
@@ -110,6 +113,33 @@ async fn a_throttled_request_is_sent_once_and_read_as_throttled() {
     let error = get(&server, 0..10).await.unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ServiceErrorKind::Throttled, "SlowDown"));
     assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_error_of_the_sdk_is_found_through_the_chain_of_sources() {
+    type GetFailure = SdkError<GetObjectError, HttpResponse>;
+    let read = get(&Scripted::start(&[&error("403 Forbidden", "AccessDenied")]), 0..10).await.unwrap_err();
+    let told = read.told(&Subject::read(at()));
+    let job = read.at(Stage::Download);
+    assert_eq!((told.code, job.code), (Code::AccessDenied, Code::AccessDenied));
+    for outer in [&told as &dyn std::error::Error, &job] {
+        let sdk = outer.source().and_then(std::error::Error::source).unwrap();
+        let status = sdk.downcast_ref::<GetFailure>().unwrap().raw_response().map(|raw| raw.status().as_u16());
+        assert_eq!(status, Some(403));
+    }
+    // The chain goes on to the system's own error where nothing answers.
+    let nobody = S3Store::new(&aws_at("http://127.0.0.1:9")).head(&at()).await.unwrap_err().at(Stage::Download);
+    assert_eq!(
+        nobody.source.find::<std::io::Error>().map(std::io::Error::kind),
+        Some(std::io::ErrorKind::ConnectionRefused)
+    );
+}
+
+#[tokio::test]
+async fn the_error_of_a_signature_is_not_kept_because_it_repeats_the_signed_request() {
+    let read = get(&Scripted::start(&[&error("403 Forbidden", "SignatureDoesNotMatch")]), 0..10).await.unwrap_err();
+    assert_eq!(read.kind, ServiceErrorKind::Credentials);
+    assert!(std::error::Error::source(&read).is_none(), "{read:?}");
 }
 
 #[tokio::test]

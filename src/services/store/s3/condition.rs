@@ -97,12 +97,12 @@ mod tests {
 
     #[test]
     fn an_object_that_was_to_be_replaced_and_is_gone_is_no_missing_input() {
-        let error = |code: &str| ServiceError::new(ServiceErrorKind::Missing, code, "gone");
+        let error = |reason| ServiceError::new(ServiceErrorKind::Missing, "Missing", "gone").because(reason);
         let seen = Condition::Unchanged("1".to_owned());
-        assert_eq!(unmet(error("NoSuchKey"), &seen).kind, ServiceErrorKind::Exists);
-        assert_eq!(unmet(error("NoSuchBucket"), &seen).kind, ServiceErrorKind::Missing);
-        assert_eq!(unmet(error("NoSuchUpload"), &seen).kind, ServiceErrorKind::Missing);
-        assert_eq!(unmet(error("NoSuchKey"), &Condition::Absent).kind, ServiceErrorKind::Missing);
+        assert_eq!(unmet(error(Reason::KeyMissing), &seen).kind, ServiceErrorKind::Exists);
+        assert_eq!(unmet(error(Reason::BucketMissing), &seen).kind, ServiceErrorKind::Missing);
+        assert_eq!(unmet(error(Reason::UploadMissing), &seen).kind, ServiceErrorKind::Missing);
+        assert_eq!(unmet(error(Reason::KeyMissing), &Condition::Absent).kind, ServiceErrorKind::Missing);
     }
 
     #[test]
@@ -135,6 +135,7 @@ mod tests {
     #[test]
     fn a_server_that_refuses_a_condition_is_asked_for_none_from_then_on() {
         let refused = ServiceError::new(ServiceErrorKind::Invalid, "NotImplemented", "a header");
+        let refused = refused.because(Reason::NotImplemented);
         assert!(is_refused(&refused, &Condition::Absent) && !is_refused(&refused, &Condition::Always));
         let unconditional = AtomicBool::new(false);
         assert_eq!(asked(&Condition::Absent, &unconditional), &Condition::Absent);

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::{S3Store, condition, object, proof};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::job::origin::DATED;
 use crate::services::aws::body::{self, Window};
@@ -72,7 +72,8 @@ impl S3Store {
     /// A reading without bytes. The answer that says so tells neither ETag nor, with every server, the size.
     async fn past_the_end(&self, from: &Location, start: u64, pin: &Version) -> Result<Reading, ServiceError> {
         let Some(found) = self.find(from, pin).await? else {
-            return Err(ServiceError::new(ServiceErrorKind::Missing, "NoSuchKey", "the object is gone"));
+            return Err(ServiceError::new(ServiceErrorKind::Missing, "NoSuchKey", "the object is gone")
+                .because(Reason::KeyMissing));
         };
         if found.size > start {
             let message = "the object grew while it was read";
