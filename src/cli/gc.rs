@@ -86,7 +86,8 @@ async fn sweep(
     let (done, left, alive) = (old.len() as u64 - failures, young.len(), alive.len());
     if json {
         let beside = beside.len();
-        let summary = json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left, "in_use": alive,
+        let summary = json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left,
+            "in_use": alive,
             "bytes": bytes, "beside": beside });
         event("summary", summary)?;
     } else {

@@ -255,8 +255,8 @@ const APART: &str = "leave one of them out with  --exclude GLOB , map them into 
 fn dry_run(config: &MapConfig, surveyed: &Surveyed) -> Result<Exit, UserError> {
     let (process, dest, totals) = (assemble::words(&config.working.process), shown(&config.dest), surveyed.totals);
     if config.global.json {
-        let fields = serde_json::json!({"dry_run": true, "files": totals.files, "bytes": totals.bytes, "process": process,
-            "dest": config.dest.to_string(), "beside": surveyed.beside.count()});
+        let fields = serde_json::json!({"dry_run": true, "files": totals.files, "bytes": totals.bytes,
+            "process": process, "dest": config.dest.to_string(), "beside": surveyed.beside.count()});
         output::event("plan", fields)?;
     } else {
         let size = observe::words::bytes(totals.bytes as f64, " ");

@@ -256,7 +256,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_in_a_list_is_there_already_and_is_named_by_what_follows_the_input() {
-        let list = "s3://acme-in/2026/a b.csv\r\ns3://acme-in/2025/a.csv\ns3://acme-in/2026/none\ns3://acme-in/2026/x.tmp\ns3://other/2026/a+%2B\ns3://acme-in/";
+        let list = "s3://acme-in/2026/a b.csv\r\ns3://acme-in/2025/a.csv\ns3://acme-in/2026/none\n\
+            s3://acme-in/2026/x.tmp\ns3://other/2026/a+%2B\ns3://acme-in/";
         let found = found(list, Arc::new(store()), true).await;
         let object = |name: &str, at: &str| Ok((name.to_owned(), 4, at.to_owned()));
         assert_eq!(found[0], object("a b.csv", "s3://acme-in/2026/a b.csv"));

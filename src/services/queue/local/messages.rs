@@ -15,7 +15,7 @@ use crate::error::{ServiceError, ServiceErrorKind};
 pub(super) const BEHIND: i64 = i64::MAX;
 
 /// How long a repeated deduplication name is dropped: as long as on SQS
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html>).
+/// ("Using the message deduplication ID" in <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide>).
 const REMEMBER: Duration = Duration::from_secs(5 * 60);
 
 /// What a receive found.
