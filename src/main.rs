@@ -11,9 +11,10 @@ use batchpipe::observe::Screen;
 use batchpipe::runtime::machine;
 use batchpipe::runtime::machine::Machine;
 
-/// Most blocks here are freed by another thread than asked for them, since a job passes from the runtime's threads to those that
-/// block and back. For each of these glibc locks an arena, which cost a quarter of a small job: 4 KiB copies take 28 % less
-/// CPU with jemalloc. mimalloc is as quick, but what its threads keep for themselves broke `--memory` (ARCHITECTURE.md).
+/// Most blocks here are freed by another thread than asked for them, since a job passes from the runtime's threads to
+/// those that block and back. For each of these glibc locks an arena, which cost a quarter of a small job: 4 KiB copies
+/// take 28 % less CPU with jemalloc. mimalloc is as quick, but what its threads keep for themselves broke `--memory`
+/// (ARCHITECTURE.md).
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -64,8 +64,8 @@ use crate::stop::shutdown::Shutdown;
 /// which a busy worker finishes ten jobs.
 pub const LINGER: Duration = Duration::from_millis(100);
 
-/// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job back
-/// sooner would raise its count of receives, and five of those may be all that the queue allows.
+/// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job
+/// back sooner would raise its count of receives, and five of those may be all that the queue allows.
 const PATIENT_ATTEMPTS: u32 = 8;
 
 /// Receives after which a failing message is rejected where neither the operator nor the queue says: what AWS advises

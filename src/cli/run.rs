@@ -71,7 +71,8 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
         return Err(error);
     }
     let exit = match session::exit(&settled, &shutdown, &meters, working.fail_if_empty) {
-        // Whoever keeps a fleet must know that this one left. Failed jobs are told above, and are no reason to start it again.
+        // Whoever keeps a fleet must know that this one left. Failed jobs are told above, and are no reason to start it
+        // again.
         Exit::Done | Exit::SomeFailed if pipeline.intake.circuit.why() == Some(Why::Idle) => Exit::Idle,
         exit => exit,
     };
@@ -85,8 +86,8 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
     Ok(session.end(exit, next.as_deref()).await)
 }
 
-/// Removes, beside the work, what killed workers left half-written where this one may write. Not from the root of all files: that
-/// is every disk of the machine.
+/// Removes, beside the work, what killed workers left half-written where this one may write. Not from the root of all
+/// files: that is every disk of the machine.
 fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()> {
     let places: Vec<_> =
         config.output.iter().chain(&config.allow).filter(|place| place.key() != "/").cloned().collect();

@@ -41,7 +41,8 @@ pub fn endpoints<'a>(places: impl IntoIterator<Item = &'a Location>) -> Result<(
     }
 }
 
-/// Fails if a prefix that is to be read can't be listed: then no single object is to blame, and there is one thing to repair.
+/// Fails if a prefix that is to be read can't be listed: then no single object is to blame, and there is one thing to
+/// repair.
 pub async fn readable(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<(), UserError> {
     let Source::Prefix(prefix) = source else { return Ok(()) };
     match store.list(prefix).next().await {
@@ -50,9 +51,9 @@ pub async fn readable(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<(
     }
 }
 
-/// Fails if nobody answers where outputs are to go, nobody could be asked for want of keys or of a region, or there is no such
-/// bucket, before job after job finds that out. Whether one may write there is for the first of them to see: a look takes other
-/// rights, and any answer will do here.
+/// Fails if nobody answers where outputs are to go, nobody could be asked for want of keys or of a region, or there is
+/// no such bucket, before job after job finds that out. Whether one may write there is for the first of them to see: a
+/// look takes other rights, and any answer will do here.
 pub async fn answering(dest: &Location, store: &Arc<dyn ObjectStore>, meters: &Meters) -> Result<(), UserError> {
     use ServiceErrorKind::{Credentials, Missing, Unavailable};
     let Location::S3 { .. } = dest else { return Ok(()) };
@@ -71,8 +72,8 @@ pub async fn answering(dest: &Location, store: &Arc<dyn ObjectStore>, meters: &M
     }
 }
 
-/// Fails if a folder for outputs neither is there nor can be made beside others that are: whoever mistypes a path, or forgets
-/// to mount a disk, must not find the outputs elsewhere. Changes nothing: the first output makes the folder.
+/// Fails if a folder for outputs neither is there nor can be made beside others that are: whoever mistypes a path, or
+/// forgets to mount a disk, must not find the outputs elsewhere. Changes nothing: the first output makes the folder.
 pub fn can_be_written(dest: &Location) -> Result<(), UserError> {
     let Location::File { path } = dest else { return Ok(()) };
     // With a slash at its end a file would be as absent as a folder that is to be made.

@@ -112,8 +112,8 @@ impl Session {
     }
 }
 
-/// A terminal that is closed ends the work as SIGTERM does: left to itself the signal would end us and leave the programs of
-/// our jobs running, each in a group of its own. Whoever started us under `nohup` wants neither.
+/// A terminal that is closed ends the work as SIGTERM does: left to itself the signal would end us and leave the
+/// programs of our jobs running, each in a group of its own. Whoever started us under `nohup` wants neither.
 fn listen_all() -> Result<Vec<Signal>, UserError> {
     let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
     if !ignores_hangups(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
@@ -122,8 +122,8 @@ fn listen_all() -> Result<Vec<Signal>, UserError> {
     kinds.into_iter().map(listen).collect()
 }
 
-/// Whether SIGHUP, the first of the signals, is ignored by a process with this `/proc/PID/status`. Other systems have none;
-/// there `nohup` is not honoured.
+/// Whether SIGHUP, the first of the signals, is ignored by a process with this `/proc/PID/status`. Other systems have
+/// none; there `nohup` is not honoured.
 fn ignores_hangups(status: &str) -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)

@@ -42,7 +42,10 @@ pub async fn run(_args: Args, context: &Context) -> Result<Exit, UserError> {
     };
     let name = queue.name();
     if context.global.json {
-        let of = |counts: &Counts| json!({ "visible": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed });
+        let of = |counts: &Counts| {
+            let Counts { visible, in_flight, delayed } = counts;
+            json!({ "visible": visible, "in_flight": in_flight, "delayed": delayed })
+        };
         let dead = dead.as_ref().map(|(name, counts)| json!({ "name": name, "messages": of(counts) }));
         event("queue", json!({ "name": name, "messages": of(&counts), "dead_letters": dead }))?;
     } else {

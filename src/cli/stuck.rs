@@ -45,7 +45,8 @@ mod tests {
     /// Says to its own process that it is the one to be ended.
     const TO_BE_ENDED: &str = "BATCHPIPE_TEST_WATCHDOG";
 
-    /// Not a test by itself: the process that [`a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before`] starts.
+    /// Not a test by itself: the process that [`a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before`]
+    /// starts.
     #[test]
     #[ignore = "runs in a process of its own, which it ends"]
     fn watches_a_stuck_worker() {

@@ -44,8 +44,8 @@ pub(super) struct Surveyed {
     pub clashes: Clashes,
 }
 
-/// The source, with a place in S3 that was typed without a slash as the folder or the object that it is. Fails if nothing can
-/// be listed there: then no single object is to blame.
+/// The source, with a place in S3 that was typed without a slash as the folder or the object that it is. Fails if
+/// nothing can be listed there: then no single object is to blame.
 pub(super) async fn settled(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<Source, UserError> {
     let settled = prefix::settle(source.clone(), store).await.map_err(|error| {
         let place = match source {
@@ -201,8 +201,8 @@ impl Look {
     }
 }
 
-/// Whether something of a list is to be done: not if it is the file of an earlier line again. The reason, if another line has
-/// its output.
+/// Whether something of a list is to be done: not if it is the file of an earlier line again. The reason, if another
+/// line has its output.
 pub(super) fn met(once: &mut Once, found: &Found) -> Result<bool, String> {
     let place = place(found);
     match once.meet(&found.name, &place) {

@@ -1,20 +1,20 @@
 //! Names what holds the work up, and the setting that lets more of it through.
 //!
-//! **Something is the bottleneck when it is used up**: a stage, a setting or a service that could do no more than it does, while
-//! the others could. That is not the same as being busy. A single delete that is always under way is busy all the time, and
-//! could be one of dozens. So each thing is measured against what it could do: the CPU against the cores, the processors against
-//! `--processors`, jobs at work against their slots, deletes against as many as may be under way at once, messages against what
-//! was asked for.
+//! **Something is the bottleneck when it is used up**: a stage, a setting or a service that could do no more than it
+//! does, while the others could. That is not the same as being busy. A single delete that is always under way is busy
+//! all the time, and could be one of dozens. So each thing is measured against what it could do: the CPU against the
+//! cores, the processors against `--processors`, jobs at work against their slots, deletes against as many as may be
+//! under way at once, messages against what was asked for.
 //!
-//! Where several are used up at once, the first in the order of [`bottleneck`] decides about the others. A store that throttles takes no
-//! more whatever we have, and calls that it refuses cost CPU, too; a full CPU makes jobs wait for a
-//! processor, a busy processor keeps the slots full, and full slots leave messages in the queue; none of this holds the other way round.
-//! What is left is latency: so many jobs at once, and so much time for each. More at once helps as far as slots *and* memory allow, an
-//! answer that comes sooner helps as far as jobs spend their time on it, and both no further than the processors and the CPU. What
-//! promises the most is named, and the setting that lets more be at once.
+//! Where several are used up at once, the first in the order of [`bottleneck`] decides about the others. A store that
+//! throttles takes no more whatever we have, and calls that it refuses cost CPU, too; a full CPU makes jobs wait for a
+//! processor, a busy processor keeps the slots full, and full slots leave messages in the queue; none of this holds the
+//! other way round. What is left is latency: so many jobs at once, and so much time for each. More at once helps as far
+//! as slots *and* memory allow, an answer that comes sooner helps as far as jobs spend their time on it, and both no
+//! further than the processors and the CPU. What promises the most is named, and the setting that lets more be at once.
 //!
-//! A setting is named only where raising it was, or can be expected to be, of use. `tests/simulation/oracle` runs hundreds of pipelines with each
-//! thing free in turn, and each named setting turned, and compares.
+//! A setting is named only where raising it was, or can be expected to be, of use. `tests/simulation/oracle` runs
+//! hundreds of pipelines with each thing free in turn, and each named setting turned, and compares.
 
 use super::Bottleneck;
 use super::load::{CLOSE, CpuLoad, FULL, IDLE, Load};
@@ -24,8 +24,8 @@ use crate::error::Stage;
 /// The part of the batches that may be under way at once from which no more may.
 const SLOTS_FULL: f64 = 0.85;
 
-/// Room for so many times as many jobs is room for twice the slots. Objects of many parts take more than they must where there is
-/// more, and with too many at once each of them gets too little.
+/// Room for so many times as many jobs is room for twice the slots. Objects of many parts take more than they must
+/// where there is more, and with too many at once each of them gets too little.
 const ROOMY: f64 = 2.0;
 
 /// Gains beyond this are alike: what is expected is no more exact.
@@ -34,7 +34,8 @@ const PLAIN: f64 = 3.0;
 /// The part of the largest gain from which another is as good: then the one with a setting is named.
 const TIE: f64 = 0.88;
 
-/// The part of a stage's busy time that its calls spend waiting after a throttle from which the throttle is what counts.
+/// The part of a stage's busy time that its calls spend waiting after a throttle from which the throttle is what
+/// counts.
 const THROTTLED: f64 = 0.25;
 
 /// The part of a whole batch that the receives ask for, from which more of them, and not larger ones, bring more.
@@ -94,8 +95,8 @@ fn throttled(load: &Load) -> Option<Bottleneck> {
     counts.then(|| named(stage.stage, "throttled", "throttled", hint, None))
 }
 
-/// As many jobs are at work as may be, and none of what they need is used up: more at once would do more, and so would jobs that
-/// take less time. Of these, what can be expected to bring the most.
+/// As many jobs are at work as may be, and none of what they need is used up: more at once would do more, and so would
+/// jobs that take less time. Of these, what can be expected to bring the most.
 fn at_once(load: &Load) -> Bottleneck {
     let (slots, memory) = (load.room_in_slots(), load.room_in_memory());
     let (by_memory, by_slots) = (memory <= CLOSE && slots > CLOSE, slots <= CLOSE && memory > CLOSE);

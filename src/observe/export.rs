@@ -1,6 +1,7 @@
 //! Copies the plain numbers of a run into the metrics of the process, once a second.
 //!
-//! The pipeline counts in plain numbers ([`Meters`](crate::record::Meters)), and nothing in it waits for a recorder. The program
+//! The pipeline counts in plain numbers ([`Meters`](crate::record::Meters)), and nothing in it waits for a recorder.
+//! The program
 //! [`install`]s the Prometheus recorder without its listener, which would be open to the world and without limits:
 //! [`listener`](super::listener) serves the numbers.
 //!

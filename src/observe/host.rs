@@ -1,9 +1,9 @@
 //! Whether a request to the status page names this machine, or a name that the operator allows.
 //!
-//! A page of a stranger, open in the browser of somebody who can reach this listener, may give its own name this machine's
-//! address (DNS rebinding) and then read the answers as its own. The browser still sends the stranger's name as `Host`, so a
-//! request is answered only if it names an address, `localhost`, or a name that was allowed. Probes and scrapers use addresses.
-//! A request without any `Host` (HTTP/1.0) is not from a browser and is answered.
+//! A page of a stranger, open in the browser of somebody who can reach this listener, may give its own name this
+//! machine's address (DNS rebinding) and then read the answers as its own. The browser still sends the stranger's name
+//! as `Host`, so a request is answered only if it names an address, `localhost`, or a name that was allowed. Probes and
+//! scrapers use addresses. A request without any `Host` (HTTP/1.0) is not from a browser and is answered.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

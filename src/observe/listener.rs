@@ -2,8 +2,9 @@
 //! balancer.
 //!
 //! Read-only and small: it shows no keys, no buckets and no programs, reads no body, and is on loopback unless
-//! the operator says otherwise; and it answers only to names that are its own (`host.rs`). It serves what a task samples once a second, so that clients cost no more than
-//! their own bytes; the newest connection is always served, at the price of the oldest.
+//! the operator says otherwise; and it answers only to names that are its own (`host.rs`). It serves what a task
+//! samples once a second, so that clients cost no more than their own bytes; the newest connection is always served, at
+//! the price of the oldest.
 //!
 //! Bounded: [`CONNECTIONS`] connections, each with limits on header size, header time and lifetime.
 
@@ -266,7 +267,8 @@ fn table(now: &Snapshot) -> String {
 fn page() -> Response<Full<Bytes>> {
     let mut response = reply(StatusCode::OK, "text/html; charset=utf-8", PAGE);
     // The page is one file: nothing is loaded from elsewhere, and only this process is asked.
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+        frame-ancestors 'none'";
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }

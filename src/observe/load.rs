@@ -1,11 +1,13 @@
-//! What was used of what there is, as the bottleneck is judged by: averages over the time looked at, and what follows from them.
+//! What was used of what there is, as the bottleneck is judged by: averages over the time looked at, and what follows
+//! from them.
 //!
 //! Arithmetic on plain numbers; where they come from is the sampler's matter.
 
 use crate::capacity::tuner::Concurrency;
 use crate::error::Stage;
 
-/// The part of something that is used from which it counts as used up: what changes each millisecond never reads as the whole.
+/// The part of something that is used from which it counts as used up: what changes each millisecond never reads as the
+/// whole.
 pub(super) const FULL: f64 = 0.85;
 
 /// Room for so many times as many jobs is no room: a slot is empty for a moment between two jobs.
@@ -23,7 +25,8 @@ pub(super) const IDLE: f64 = 0.05;
 /// The part of the time in which somebody waits for memory from which the memory is used up.
 const SHORT: f64 = 0.5;
 
-/// The same where nearly all of it ([`NEARLY`]) is taken: whoever would wait for it may be waiting for the queue meanwhile.
+/// The same where nearly all of it ([`NEARLY`]) is taken: whoever would wait for it may be waiting for the queue
+/// meanwhile.
 const RARELY: f64 = 0.2;
 
 /// The part of the memory that is nearly all.
@@ -35,7 +38,8 @@ const CRAMPED: f64 = 0.4;
 /// The part of the messages asked for that came, from which the queue has more.
 const PLENTY: f64 = 0.5;
 
-/// The part of the cores that we use from which a machine full of other work is full for us, too: a program that waits uses a few percent.
+/// The part of the cores that we use from which a machine full of other work is full for us, too: a program that waits
+/// uses a few percent.
 const OURS: f64 = 0.25;
 
 /// What one stage did, on average over the time looked at.
@@ -112,23 +116,24 @@ pub struct Load {
     pub brought: Option<f64>,
     /// Messages that wait in the queue, if it has said.
     pub waiting: Option<u64>,
-    /// The part of their time that receivers wait for an answer of the queue, and not for slots or for those who take what they bring.
+    /// The part of their time that receivers wait for an answer of the queue, and not for slots or for those who take
+    /// what they bring.
     pub calling: f64,
     /// Receivers at work, waits included.
     pub receivers: f64,
 }
 
 impl Load {
-    /// Whether the CPU is used up. Where there is a step at work for each core, some of them wait for a core at times and leave it idle
-    /// at others: when they come in bursts, and beside other programs.
+    /// Whether the CPU is used up. Where there is a step at work for each core, some of them wait for a core at times
+    /// and leave it idle at others: when they come in bursts, and beside other programs.
     pub(super) fn fills(&self, cpu: &CpuLoad) -> bool {
         let steps = (self.processors * self.processor_slots).min(self.busy(Stage::Process));
         let crowded = steps >= FULL * cpu.cores;
         cpu.share() >= if crowded { CROWDED } else { FULL }
     }
 
-    /// The part of the processors that does something. Others are taken by jobs that wait for their input, or for room for their
-    /// output.
+    /// The part of the processors that does something. Others are taken by jobs that wait for their input, or for room
+    /// for their output.
     pub(super) fn processors_at_work(&self) -> f64 {
         let taken = self.processors * self.processor_slots;
         if self.busy(Stage::Process) >= taken / 2.0 { self.processors } else { 0.0 }
@@ -143,13 +148,14 @@ impl Load {
         self.stages.iter().find(|load| load.stage == stage).map_or(0.0, |load| load.busy)
     }
 
-    /// Whether receivers wait for the queue most of the time. Where jobs at their end are in each other's way, they don't.
+    /// Whether receivers wait for the queue most of the time. Where jobs at their end are in each other's way, they
+    /// don't.
     pub(super) fn is_calling(&self) -> bool {
         self.calling >= PLENTY
     }
 
-    /// Whether the queue has more than what is asked for. One message that is asked for, and comes when somebody sends it, is all that
-    /// was asked for, too; so a queue that has fewer messages than we have slots counts as empty.
+    /// Whether the queue has more than what is asked for. One message that is asked for, and comes when somebody sends
+    /// it, is all that was asked for, too; so a queue that has fewer messages than we have slots counts as empty.
     pub(super) fn has_more(&self) -> bool {
         let waits = self.waiting.is_none_or(|waiting| waiting as f64 > self.asked.max(self.slots));
         waits && self.brought.is_some_and(|brought| brought >= PLENTY)
@@ -161,8 +167,8 @@ impl Load {
         self.room_in_slots() > close && self.room_in_memory() > 1.0
     }
 
-    /// How many times as many jobs the slots would take. A slot that is held for a message which is on its way is taken; one that is
-    /// held for a message which somebody has still to send is not.
+    /// How many times as many jobs the slots would take. A slot that is held for a message which is on its way is
+    /// taken; one that is held for a message which somebody has still to send is not.
     pub(super) fn room_in_slots(&self) -> f64 {
         let on_call = if self.has_more() || self.has(Stage::Read) { self.on_call } else { 0.0 };
         self.slots / (self.at_work + on_call).max(f64::MIN_POSITIVE)

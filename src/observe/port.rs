@@ -8,7 +8,8 @@
 use std::fs;
 use std::path::Path;
 
-/// The process of the same program as this one that listens on `port`, as `batchpipe (pid 4711)`, or those of which it is one.
+/// The process of the same program as this one that listens on `port`, as `batchpipe (pid 4711)`, or those of which it
+/// is one.
 pub(super) fn holder(port: u16) -> Option<String> {
     let own = fs::read_to_string("/proc/self/comm").ok()?;
     let (sockets, users) = listening(port);
@@ -34,8 +35,8 @@ fn user(process: &Path) -> Option<String> {
 }
 
 /// How `/proc/PID/fd` names the sockets that listen on `port`, and whose they are. In
-/// <https://man7.org/linux/man-pages/man5/proc_pid_net.5.html>'s table, field 1 is the local address in hex, 3 the state (0A is
-/// LISTEN), 7 the user and 9 the inode.
+/// <https://man7.org/linux/man-pages/man5/proc_pid_net.5.html>'s table, field 1 is the local address in hex, 3 the
+/// state (0A is LISTEN), 7 the user and 9 the inode.
 fn listening(port: u16) -> (Vec<String>, Vec<String>) {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let ending = format!(":{port:04X}");

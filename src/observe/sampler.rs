@@ -192,7 +192,8 @@ fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {
     })
 }
 
-/// Bytes written. Those of uploads on their way count as they go, so that large ones show; when none is, what failed does not.
+/// Bytes written. Those of uploads on their way count as they go, so that large ones show; when none is, what failed
+/// does not.
 fn written(sources: &Sources, now: &Sample) -> u64 {
     let uploads = sources.meters.stage(Stage::Upload);
     if uploads.in_progress() == 0 { get(&uploads.bytes_out) } else { now.bytes_out }

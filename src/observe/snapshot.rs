@@ -105,8 +105,8 @@ pub struct Bottleneck {
     pub reason: &'static str,
     /// What to do about it, in words.
     pub hint: &'static str,
-    /// What is used up, as one of a few fixed words: `cpu`, `processors`, `memory`, `slots`, `queue_calls`, `throttled`, `latency`, `line`,
-    /// `disk`, `queue_empty`.
+    /// What is used up, as one of a few fixed words: `cpu`, `processors`, `memory`, `slots`, `queue_calls`,
+    /// `throttled`, `latency`, `line`, `disk`, `queue_empty`.
     pub cause: &'static str,
     /// The setting to raise, if there is one that helps.
     pub knob: Option<&'static str>,

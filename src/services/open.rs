@@ -43,8 +43,8 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
     Ok(Arc::new(Box::pin(SqsQueue::open(&address, &aws)).await?))
 }
 
-/// Refuses two names of one queue where a message moves from the one to the other: it would come back for ever. `what` says whose
-/// names they are.
+/// Refuses two names of one queue where a message moves from the one to the other: it would come back for ever. `what`
+/// says whose names they are.
 pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result<(), UserError> {
     if from.identity() != to.identity() {
         return Ok(());

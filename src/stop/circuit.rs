@@ -4,9 +4,9 @@
 //! mean that this worker lacks a right or its credentials have expired: the queue's whole content would fail the
 //! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
 //!
-//! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end somebody
-//! looks on, nor by a `submit`. What counts there as away is found out by `stop/refusal.rs`. A `submit` does not wait
-//! for its queue either.
+//! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end
+//! somebody looks on, nor by a `submit`. What counts there as away is found out by `stop/refusal.rs`. A `submit` does
+//! not wait for its queue either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -20,16 +20,17 @@ const REFUSALS: u32 = 3;
 /// Failures of the store in a row that make an outage: a few jobs may meet one bad second.
 const OUTAGE: u32 = 4;
 
-/// Failures in a row for want of space where outputs go that stop a run which minds: jobs in flight at once may have filled what
-/// each alone would fit into, but of what is written there nothing goes away again.
+/// Failures in a row for want of space where outputs go that stop a run which minds: jobs in flight at once may have
+/// filled what each alone would fit into, but of what is written there nothing goes away again.
 const FULL: u32 = 3;
 
-/// Jobs in a row whose store could not even be asked about their object that stop a run which minds: as many as the other two. Each
-/// was tried for some seconds, and one more call found nobody there.
+/// Jobs in a row whose store could not even be asked about their object that stop a run which minds: as many as the
+/// other two. Each was tried for some seconds, and one more call found nobody there.
 const AWAY: u32 = 3;
 
-/// Batches of jobs in a row that no queue answered to, or had room for, which stop a submit: as many as the others. Each was sent five
-/// times (but to a full disk), and unlike a store a queue has no part that answers while another does not.
+/// Batches of jobs in a row that no queue answered to, or had room for, which stop a submit: as many as the others.
+/// Each was sent five times (but to a full disk), and unlike a store a queue has no part that answers while another
+/// does not.
 const UNSENT: u32 = 3;
 
 /// Watches how jobs and receives end.
@@ -93,8 +94,8 @@ impl Circuit {
         }
     }
 
-    /// Stops when there is no room for outputs, or no store any more, rather than wait until there is: for a run whose end
-    /// somebody waits for.
+    /// Stops when there is no room for outputs, or no store any more, rather than wait until there is: for a run whose
+    /// end somebody waits for.
     pub fn stop_rather_than_wait(&self) {
         self.minds.store(true, SeqCst);
     }

@@ -1,7 +1,7 @@
 //! Cores in simulated time: whoever has one keeps it for a while, and the others wait.
 //!
-//! On a clock that jumps, real computation takes no time at all. Here a piece of work is so much time on one of a fixed number of
-//! cores, in turn, and [`time`](Cores::time) is what a real machine would tell of its CPU.
+//! On a clock that jumps, real computation takes no time at all. Here a piece of work is so much time on one of a fixed
+//! number of cores, in turn, and [`time`](Cores::time) is what a real machine would tell of its CPU.
 
 use std::sync::Arc;
 use std::time::Duration;

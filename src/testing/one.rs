@@ -1,7 +1,7 @@
 //! One processor, one input, the real pipeline.
 //!
-//! The processor runs where it will run, on a blocking thread between two links, so that what it writes before it fails is
-//! published here as little as there. Needs no runtime, and may be called within one.
+//! The processor runs where it will run, on a blocking thread between two links, so that what it writes before it fails
+//! is published here as little as there. Needs no runtime, and may be called within one.
 
 use std::io::{BufRead, Write};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -117,8 +117,8 @@ async fn destination(args: &Args, queues: &Queues, global: &Global) -> Result<Ar
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>).
 const CLOCKS: Duration = Duration::from_secs(5 * 60);
 
-/// The messages that this run has moved. One that a worker rejects at once comes back under a new id, and would be moved again
-/// for ever. Bounded by the letters that were moved: a digest and a time each.
+/// The messages that this run has moved. One that a worker rejects at once comes back under a new id, and would be
+/// moved again for ever. Bounded by the letters that were moved: a digest and a time each.
 #[derive(Debug)]
 pub(super) struct Moved {
     begun: SystemTime,
@@ -136,8 +136,8 @@ impl Moved {
         self.bodies.insert(digest(&letter.body), letter.sent);
     }
 
-    /// Whether the letter is a message that was moved before, and was sent since this run began. A message that somebody had
-    /// sent twice long ago may be dead twice.
+    /// Whether the letter is a message that was moved before, and was sent since this run began. A message that
+    /// somebody had sent twice long ago may be dead twice.
     pub(super) fn came_back(&self, letter: &Message) -> bool {
         match (self.bodies.get(&digest(&letter.body)), letter.sent) {
             (None, _) => false,
@@ -158,7 +158,8 @@ struct Kind {
     reason: Option<String>,
 }
 
-/// How many letters of which codes, for one line: a reason often names its object, and ten thousand of those tell nothing.
+/// How many letters of which codes, for one line: a reason often names its object, and ten thousand of those tell
+/// nothing.
 #[derive(Debug, Default)]
 struct Kinds(BTreeMap<String, Kind>);
 

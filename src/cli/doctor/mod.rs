@@ -201,7 +201,8 @@ async fn check_output(store: &dyn ObjectStore, place: &Location, write: bool, fi
                 let mut error = failed(Role::Write, &format!("write to {place:?}"), &error);
                 if let (Location::S3 { bucket, key }, Exit::Access) = (place, error.exit) {
                     error.help = format!(
-                        "{}.  Add to the role:  {{\"Effect\":\"Allow\",\"Action\":[\"s3:PutObject\",\"s3:AbortMultipartUpload\"],\
+                        "{}.  Add to the role:  \
+                        {{\"Effect\":\"Allow\",\"Action\":[\"s3:PutObject\",\"s3:AbortMultipartUpload\"],\
                          \"Resource\":\"arn:aws:s3:::{bucket}/{}*\"}}",
                         error.help,
                         escaped(key)

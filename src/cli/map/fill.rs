@@ -90,8 +90,8 @@ async fn emptied(pipeline: &Pipeline) -> bool {
 /// Which look at the source it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// The only one: the queue was empty at the start, so a job that was sent and has no output failed, or its output was
-    /// removed since.
+    /// The only one: the queue was empty at the start, so a job that was sent and has no output failed, or its output
+    /// was removed since.
     Only,
     /// The first of two: what is in the queue is not to be sent again.
     First,

@@ -52,9 +52,9 @@ Examples:
 pub struct Args {
     /// A directory, a file, s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the folder
-    /// logs/, never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name. Links in a directory are
-    /// followed as far as they stay in it; one that leaves it is not worked, and told.
+    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the
+    /// folder logs/, never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name. Links in a
+    /// directory are followed as far as they stay in it; one that leaves it is not worked, and told.
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// A directory or s3://bucket/prefix/
@@ -86,7 +86,6 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     }
     let input = input(&config.source);
     service::answering(&config.dest, &store, &meters).await?;
-
     orphans::of_the_dead(&*store, &config.dest).await;
     let Opened { name, queues, at_work, fresh } = open_queues(&config).await?;
     let jobs = Arc::clone(&queues.jobs);
@@ -95,9 +94,8 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     let pipeline = assemble::pipeline(working, queues, Arc::clone(&store), rules, work, Arc::clone(&meters))?;
     pipeline.intake.circuit.stop_rather_than_wait();
     let (meters_of, jobs_of) = (Arc::clone(&meters), Arc::new(at_work));
-    let known =
-        Known { journal, suffix, store: Arc::clone(&store), jobs: jobs_of, meters: meters_of, pass: Pass::of(fresh) };
-
+    let pass = Pass::of(fresh);
+    let known = Known { journal, suffix, store: Arc::clone(&store), jobs: jobs_of, meters: meters_of, pass };
     let mut sources = assemble::sources(&pipeline, working, how(), about(&config));
     sources.totals = Some(totals);
     let _asking = observe::ask_queue(jobs, sources.queue.clone());
@@ -110,7 +108,6 @@ pub async fn run(config: MapConfig, screen: Screen) -> Result<Exit, UserError> {
     };
     let submitted = submitted?;
     meters.notices.tell();
-
     tell_unread(&screen, &submitted);
     if let Some(tripped) = pipeline.intake.circuit.tripped() {
         let mut error = session::stopped(&tripped, &name, &meters);
@@ -194,14 +191,15 @@ fn own_places(config: &MapConfig) -> OwnPlaces {
     config.global.log.file.iter().fold(folders.fold(OwnPlaces::default(), OwnPlaces::folder), OwnPlaces::file)
 }
 
-/// Where files are read and written. What is read is never written, or a link in DEST could lead an output over an input.
+/// Where files are read and written. What is read is never written, or a link in DEST could lead an output over an
+/// input.
 fn places(config: &MapConfig) -> Places {
     let (write, read) = (worker::roots([&config.dest]), worker::roots([&input(&config.source)]));
     Places { write, read, own: config.global.log.file.iter().cloned().collect() }
 }
 
-/// How long a look at the queue takes. It is a file of ours and tells exactly what it holds, so the end need not be waited
-/// for.
+/// How long a look at the queue takes. It is a file of ours and tells exactly what it holds, so the end need not be
+/// waited for.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How the pipeline receives: until the queue has been filled and emptied.
@@ -249,14 +247,14 @@ async fn look(
 }
 
 /// How inputs are kept apart that would have one output.
-const APART: &str = "leave one of them out with  --exclude GLOB , map them into different places, or keep the endings of names \
-                     with  --output-suffix .out";
+const APART: &str = "leave one of them out with  --exclude GLOB , map them into different places, or keep the endings \
+    of names with  --output-suffix .out";
 
 fn dry_run(config: &MapConfig, surveyed: &Surveyed) -> Result<Exit, UserError> {
     let (process, dest, totals) = (assemble::words(&config.working.process), shown(&config.dest), surveyed.totals);
     if config.global.json {
-        let fields = serde_json::json!({"dry_run": true, "files": totals.files, "bytes": totals.bytes, "process": process,
-            "dest": config.dest.to_string(), "beside": surveyed.beside.count()});
+        let fields = serde_json::json!({"dry_run": true, "files": totals.files, "bytes": totals.bytes,
+            "process": process, "dest": config.dest.to_string(), "beside": surveyed.beside.count()});
         output::event("plan", fields)?;
     } else {
         let size = observe::words::bytes(totals.bytes as f64, " ");

@@ -1,4 +1,5 @@
-//! What a `map` keeps beside its results: the queue and the journal, so that the same command goes on where a kill left it.
+//! What a `map` keeps beside its results: the queue and the journal, so that the same command goes on where a kill left
+//! it.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;

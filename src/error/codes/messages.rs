@@ -9,7 +9,8 @@ pub(super) const NOT_A_JOB: Text = Text::new(
     "find out who sends to this queue",
     "It moved to the dead letters. Trying again can't help.",
     "It is not JSON, or none of the formats: a batchpipe job, the 2013 sample's array, an S3 event, an \
-        EventBridge event, a CloudTrail notice, any of them in SNS or base64. The line and column are where reading stopped.",
+        EventBridge event, a CloudTrail notice, any of them in SNS or base64. The line and column are where reading \
+        stopped.",
     "Look at the message, and find out who sends to this queue.",
     "batchpipe explain '{\"bucket\": \"photos\", \"key\": \"a.jpg\"}'",
 );
@@ -106,7 +107,8 @@ pub(super) const NO_OUTPUT_NAMED: Text = Text::new(
     "nothing says where the output goes",
     Exit::Usage,
     "say where outputs go:  --output s3://bucket/prefix/",
-    "The message names no output and the worker has none. It moved to the dead letters if the worker has done other jobs; a worker that has done none gives such messages back, and stops at the third in a row.",
+    "The message names no output and the worker has none. It moved to the dead letters if the worker has done other \
+    jobs; a worker that has done none gives such messages back, and stops at the third in a row.",
     "Events name only the object that was created, so the worker must know where results go.",
     "Give the worker an output prefix, then redrive what is in the dead letters.",
     "batchpipe run --queue jobs --output s3://acme-out/gz/ --process gzip",
@@ -117,7 +119,8 @@ pub(super) const MESSAGE_DAMAGED: Text = Text::new(
     Exit::Failed,
     "nothing, if it passes: the message comes again",
     "It was given back and will be received again.",
-    "Its body does not match the checksum the queue sent with it: something between the queue and this worker altered it.",
+    "Its body does not match the checksum the queue sent with it: something between the queue and this worker altered \
+    it.",
     "Nothing, if it happens once. If it goes on, look for a proxy that rewrites answers.",
     "batchpipe status --queue jobs",
 );
@@ -126,11 +129,12 @@ pub(super) const UNKNOWN_EVENT: Text = Text::new(
     "the event is of an unknown kind",
     Exit::SomeFailed,
     "send only events of objects that were created",
-    "It moved to the dead letters. It was not deleted, because it may tell of an object that nobody would process then.",
+    "It moved to the dead letters. It was not deleted, because it may tell of an object that nobody would process \
+    then.",
     "The store, S3 or CloudTrail sends a kind of event that is newer than this program, or one that no document names. \
         Known kinds are worked if an object was created, and skipped otherwise.",
-    "If the kind tells of no new object, stop sending it to this queue (remove it from the notification or the rule) and \
-        delete the letters. If it does, upgrade batchpipe and redrive, or send jobs of batchpipe's own format.",
+    "If the kind tells of no new object, stop sending it to this queue (remove it from the notification or the rule) \
+    and delete the letters. If it does, upgrade batchpipe and redrive, or send jobs of batchpipe's own format.",
     "batchpipe dlq list --queue jobs",
 );
 
@@ -138,7 +142,8 @@ pub(super) const POINTER_MESSAGE: Text = Text::new(
     "the message is a pointer to a message that is stored in S3",
     Exit::SomeFailed,
     "send the job itself, which is small enough for a message",
-    "It moved to the dead letters. The pointer was not followed: a message must not decide where messages are read from.",
+    "It moved to the dead letters. The pointer was not followed: a message must not decide where messages are read \
+    from.",
     "The sender uses the extended client library of SQS, which puts a long message into S3 and sends its place only.",
     "Have the sender send without that library: a message of batchpipe names objects and is short. SQS takes 1 MiB.",
     "batchpipe explain '{\"v\": 1, \"input\": \"s3://photos/a.jpg\"}'",

@@ -42,8 +42,8 @@ pub(super) const EXPANDS_TOO_FAR: Text = Text::new(
     "The message moved to the dead letters; expanding was stopped as the limit was passed.",
     "A small file of many repeats, or one that was made to fill disks.",
     "If the file is to be trusted, raise the limit that the cause names, --max-ratio or --max-expanded-bytes, and \
-        redrive. An image of a disk is mostly zeros, and zstd makes it 30,000 times smaller. Otherwise ask where the file \
-        came from.",
+        redrive. An image of a disk is mostly zeros, and zstd makes it 30,000 times smaller. Otherwise ask where the \
+        file came from.",
     "batchpipe run --queue jobs --max-ratio none --output s3://acme-out/ --process decompress",
 );
 
@@ -106,7 +106,8 @@ pub(super) const TOO_MANY_PARTS: Text = Text::new(
     Exit::SomeFailed,
     "raise --part-size",
     "The job was rejected and its upload aborted.",
-    "An object has at most 10,000 parts. The parts of an output of unknown length grow as it grows, but only while memory is free.",
+    "An object has at most 10,000 parts. The parts of an output of unknown length grow as it grows, but only while \
+    memory is free.",
     "Begin with larger parts, and give the worker the memory for two of them.",
     "batchpipe run --queue jobs --part-size 64MiB --memory 1GiB -- cat",
 );
@@ -116,7 +117,8 @@ pub(super) const UPLOAD_VANISHED: Text = Text::new(
     Exit::Failed,
     "nothing, if it passes: the job is tried again",
     "The job is tried again. Nothing was published.",
-    "Something aborted the unfinished upload: a lifecycle rule that is too quick, or gc with a short --older-than while the worker was at it.",
+    "Something aborted the unfinished upload: a lifecycle rule that is too quick, or gc with a short --older-than \
+    while the worker was at it.",
     "Let lifecycle rules and gc wait a day.",
     "batchpipe gc s3://acme-out/ --older-than 24h --dry-run",
 );
@@ -140,8 +142,8 @@ pub(super) const OBJECT_REFUSED: Text = Text::new(
         beside the object.",
     "The object is missing, and S3 says \"denied\" of a missing object to whoever may not list the bucket; or it has \
         another owner, a key of its own or a policy for its name. A file has rights of its own.",
-    "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is told at once, as BP301; make a file \
-        readable for the worker's user, or leave it out.",
+    "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is told at once, as BP301; make a \
+    file readable for the worker's user, or leave it out.",
     "batchpipe doctor --queue jobs --read s3://acme-in/raw/",
 );
 
@@ -149,12 +151,13 @@ pub(super) const DECOMPRESSION_MEMORY: Text = Text::new(
     "the data needs more memory to be decompressed than there is",
     Exit::SomeFailed,
     "raise --memory",
-    "The message moved to the dead letters and nothing was published. Nothing of the size that was asked for was taken.",
+    "The message moved to the dead letters and nothing was published. Nothing of the size that was asked for was \
+    taken.",
     "zstd, xz and brotli write into a file how much memory its reader must have, and a file of a few bytes may ask for \
-        gigabytes. A decompressing step may have its share of --memory, at most 129 MiB: what zstd takes without --long=31, \
-        and twice what xz -9 needs.",
-    "If the file is to be trusted, give the worker more --memory or fewer --processors and redrive; beyond 129 MiB, use \
-        the format's own tool.",
+        gigabytes. A decompressing step may have its share of --memory, at most 129 MiB: what zstd takes without \
+        --long=31, and twice what xz -9 needs.",
+    "If the file is to be trusted, give the worker more --memory or fewer --processors and redrive; beyond 129 MiB, \
+    use the format's own tool.",
     "batchpipe run --queue jobs --memory 1GiB -- zstd -dc --long=31",
 );
 
@@ -163,10 +166,10 @@ pub(super) const OUTPUT_OF_ANOTHER_INPUT: Text = Text::new(
     Exit::SomeFailed,
     "give the two inputs outputs of different names",
     "The message moved to the dead letters, and the output is as it was. The reason names both inputs.",
-    "The worker runs with --if-exists skip or fail, and the output there was made from another input, which for skip is still \
-        there: steps that decompress make a.csv of a.csv.gz and of a.csv.zst, or two messages name one output.",
-    "Give one of the two another name or another prefix, keep the endings of names with --output-suffix, or let the last one \
-        win with --if-exists overwrite; then redrive.",
+    "The worker runs with --if-exists skip or fail, and the output there was made from another input, which for skip \
+    is still there: steps that decompress make a.csv of a.csv.gz and of a.csv.zst, or two messages name one output.",
+    "Give one of the two another name or another prefix, keep the endings of names with --output-suffix, or let the \
+    last one win with --if-exists overwrite; then redrive.",
     "batchpipe dlq list --queue jobs",
 );
 
@@ -174,11 +177,12 @@ pub(super) const STORE_PROVES_NOTHING: Text = Text::new(
     "the store says success, and its answer proves nothing",
     Exit::Failed,
     "check that the endpoint is the store itself, and no proxy or sign-on page",
-    "The job is not done and its message is kept: it is tried again, and in the end moved to the dead letters. The cause \
-        names the server and what its answer lacks.",
+    "The job is not done and its message is kept: it is tried again, and in the end moved to the dead letters. The \
+    cause names the server and what its answer lacks.",
     "S3 gives every object that it writes an ETag. An answer without an ETag comes from a proxy, a sign-on page, or a \
-        server that broke off. The object was then looked for, and has neither the marks of this job nor the right checksum. \
-        The same holds for a listing that was cut, for a read that does not tell what was read, and for an upload without an id.",
+        server that broke off. The object was then looked for, and has neither the marks of this job nor the right \
+        checksum. The same holds for a listing that was cut, for a read that does not tell what was read, and for an \
+        upload without an id.",
     "Check that the endpoint is the store itself, and ask it for the object. Redrive the dead letters when the store \
         answers again.",
     "curl -sI http://127.0.0.1:9000/acme-out/gz/a.csv.gz",
@@ -188,10 +192,10 @@ pub(super) const QUEUE_ANSWER_INCOMPLETE: Text = Text::new(
     "the queue's answer lacks what was asked for",
     Exit::Failed,
     "check that the endpoint is SQS itself, and no proxy or sign-on page",
-    "Nothing was taken as done, and a queue that does not tell its counts is not taken for an empty one. The call is made \
-        again; a message that may have been sent is sent once more.",
-    "SQS names every entry of a batch, gives every message an id and a receipt, and tells the attributes that were asked \
-        for. An answer without them comes from a proxy, a sign-on page, or a server that is not quite SQS.",
+    "Nothing was taken as done, and a queue that does not tell its counts is not taken for an empty one. The call is \
+    made again; a message that may have been sent is sent once more.",
+    "SQS names every entry of a batch, gives every message an id and a receipt, and tells the attributes that were \
+    asked for. An answer without them comes from a proxy, a sign-on page, or a server that is not quite SQS.",
     "Check that the endpoint is SQS itself.",
     "aws sqs get-queue-attributes --queue-url http://127.0.0.1:9324/0/jobs --attribute-names All",
 );

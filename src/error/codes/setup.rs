@@ -9,9 +9,9 @@ pub(super) const CREDENTIALS_MISSING: Text = Text::new(
     "set AWS_PROFILE=<name>, or run on a machine with a role",
     "Nothing was started: without credentials no queue and no bucket can be reached.",
     "The environment, the profile, the container's role and the instance's role were asked in this order, and \
-        none gave a key. Or --profile or AWS_PROFILE names a profile that does not exist, or one of the two key variables \
-        is missing. A profile that --profile, BATCHPIPE_PROFILE or the file names is used and nothing else: neither keys \
-        in the environment nor a role of the machine take its place.",
+        none gave a key. Or --profile or AWS_PROFILE names a profile that does not exist, or one of the two key \
+        variables is missing. A profile that --profile, BATCHPIPE_PROFILE or the file names is used and nothing else: \
+        neither keys in the environment nor a role of the machine take its place.",
     "Name a profile that has credentials, or run on a machine that has a role. Without AWS, `batchpipe map` works on \
         folders.",
     "batchpipe doctor --queue jobs --profile batch",
@@ -68,8 +68,8 @@ pub(super) const ACCESS_DENIED: Text = Text::new(
     "The job was given back, not failed, and the worker stopped receiving: the next job would be refused in the \
         same way.",
     "The role, the bucket's policy, a key policy of KMS or an object of another owner refuses the request. S3 \
-        also says this of a missing object to whoever may not list the bucket; while objects beside it can be read, that \
-        is BP313 and stops nobody.",
+        also says this of a missing object to whoever may not list the bucket; while objects beside it can be read, \
+        that is BP313 and stops nobody.",
     "Let doctor find the missing right, and add it to the role.",
     "batchpipe doctor --queue jobs --output s3://acme-out/gz/",
 );
@@ -79,7 +79,8 @@ pub(super) const UNREACHABLE: Text = Text::new(
     Exit::Failed,
     "check the network, and the endpoint if one is set (--endpoint-url, AWS_ENDPOINT_URL)",
     "The request is tried again with growing pauses; a job that keeps failing is given back and tried later. map and \
-        submit, whose end somebody waits for, stop when three in a row found nobody there; the same command goes on where it was.",
+        submit, whose end somebody waits for, stop when three in a row found nobody there; the same command goes on \
+        where it was.",
     "The network, a proxy, DNS or the service itself. With --endpoint-url or AWS_ENDPOINT_URL set, a local server \
         that is not running.",
     "Start the server, or unset AWS_ENDPOINT_URL. Otherwise wait: nothing is lost meanwhile.",
@@ -276,9 +277,9 @@ pub(super) const OUTPUT_COLLISION: Text = Text::new(
     "rename one of the inputs, or process them apart",
     "Nothing was started: the second output would replace the first, and both jobs would be told as done. The message \
         names both inputs.",
-    "Steps that decompress take the ending off a name, so a.csv, a.csv.gz and a.csv.zst all become a.csv. In a list two \
-        names may be one key (etc/x and /etc/x). Some file systems take A.csv and a.csv for one name, and in any directory a \
-        name is that of a file or of a folder.",
+    "Steps that decompress take the ending off a name, so a.csv, a.csv.gz and a.csv.zst all become a.csv. In a list \
+    two names may be one key (etc/x and /etc/x). Some file systems take A.csv and a.csv for one name, and in any \
+    directory a name is that of a file or of a folder.",
     "Leave one of them out with --exclude, work on them in two commands with different outputs, or keep the endings of \
         names with --output-suffix.",
     "batchpipe map ./in ./out --process decompress --exclude '*.zst' --dry-run",
@@ -289,10 +290,11 @@ pub(super) const SECRET_IN_ADDRESS: Text = Text::new(
     Exit::Usage,
     "take the secret out of the endpoint that is named above",
     "Nothing was started, and the password was not shown.",
-    "The address of a server is written as http://user:password@host (or with %40 for the @), or as http://host/?token=secret. \
-        Requests to S3 and SQS are signed with the keys of AWS and carry no password, no query and no fragment of the address, so \
-        that these would do nothing but stand in logs and process lists.",
-    "Leave out what stands before the @, and from the ? or the # on. Keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile.",
+    "The address of a server is written as http://user:password@host (or with %40 for the @), or as \
+    http://host/?token=secret. Requests to S3 and SQS are signed with the keys of AWS and carry no password, no query \
+    and no fragment of the address, so that these would do nothing but stand in logs and process lists.",
+    "Leave out what stands before the @, and from the ? or the # on. Keys belong in AWS_ACCESS_KEY_ID and \
+    AWS_SECRET_ACCESS_KEY, or in a profile.",
     "batchpipe doctor --queue jobs --endpoint-url http://127.0.0.1:9000",
 );
 

@@ -63,10 +63,12 @@ pub(super) const NO_SPACE: Text = Text::new(
     "no space left in the work directory, or where the outputs go",
     Exit::Failed,
     "make room there, and repeat the command",
-    "The job was given back, not failed, and is tried again when there is space. A map whose DEST is full ends, with 1.",
-    "Programs with {input} or {output} need room for the whole object, for every job in flight. So do outputs in a directory.",
-    "Make room, and type the command again. Or use a larger disk, lower --concurrency, or a program that reads stdin and \
-        writes stdout: it needs no work directory.",
+    "The job was given back, not failed, and is tried again when there is space. A map whose DEST is full ends, with \
+    1.",
+    "Programs with {input} or {output} need room for the whole object, for every job in flight. So do outputs in a \
+    directory.",
+    "Make room, and type the command again. Or use a larger disk, lower --concurrency, or a program that reads stdin \
+    and writes stdout: it needs no work directory.",
     "batchpipe run --queue jobs --work-dir /mnt/big -- cp {input} {output}",
 );
 
@@ -85,10 +87,10 @@ pub(super) const OWN_FILE: Text = Text::new(
     "an output would replace a file that batchpipe itself needs",
     Exit::Usage,
     "choose another output",
-    "Nothing was written. The message moved to the dead letters: the same output would be refused again. All other jobs \
-        go on.",
-    "The queue (with what SQLite keeps beside it: -wal, -shm, -journal, -holder-), the journal or the log file lies in the \
-        folder that outputs go to, and an input has its name.",
+    "Nothing was written. The message moved to the dead letters: the same output would be refused again. All other \
+    jobs go on.",
+    "The queue (with what SQLite keeps beside it: -wal, -shm, -journal, -holder-), the journal or the log file lies in \
+    the folder that outputs go to, and an input has its name.",
     "Keep the queue, the journal and the log outside the folder of the outputs, or give the input another name.",
     "batchpipe run --queue sqlite:/var/lib/jobs.db --output /data/out --process zstd",
 );
@@ -162,9 +164,9 @@ pub(super) const GROUP_HELD_UP: Text = Text::new(
     "a rejected message holds up its FIFO group",
     Exit::Failed,
     "give the queue a dead-letter queue",
-    "The message stays in the queue, hidden for an hour, and then is tried again; what is behind it in its group waits as \
-        long. Other groups go on. Nothing is lost until the queue's retention ends. With --until-empty the worker ends, with \
-        exit code 8, when only such messages are left.",
+    "The message stays in the queue, hidden for an hour, and then is tried again; what is behind it in its group waits \
+    as long. Other groups go on. Nothing is lost until the queue's retention ends. With --until-empty the worker ends, \
+    with exit code 8, when only such messages are left.",
     "The job can never be done (its own line in the log says why), and there is nowhere to move it: the queue has no \
         redrive policy, and no --dead-letter was given. To go past it would break the order of the group.",
     "Give the worker a dead-letter queue, which must be FIFO too. Then the message moves there and its group goes on, \
@@ -177,10 +179,11 @@ pub(super) const STUCK: Text = Text::new(
     Exit::Watchdog,
     "start it again, and report this with what was written above",
     "The worker ended with exit code 7 and told what every stage waited for. Its messages return to the queue by \
-        their visibility timeout, and whatever started the worker starts another. /healthz answered 503 for the last half \
-        of the time.",
+        their visibility timeout, and whatever started the worker starts another. /healthz answered 503 for the last \
+        half of the time.",
     "There were jobs, and for --stuck-timeout beyond every deadline nothing moved: a fault in batchpipe, or a disk or \
-        stderr that blocks whoever writes to it. A processor at work counts as moving, and so does waiting for a service.",
+        stderr that blocks whoever writes to it. A processor at work counts as moving, and so does waiting for a \
+        service.",
     "Report the cause, which names what every stage waited for. A program that never ends is bounded by --job-timeout.",
     "batchpipe run --queue jobs --stuck-timeout 30m",
 );

@@ -1,8 +1,8 @@
 //! Who asks: the `User-Agent` of every request.
 //!
-//! The SDK puts together two such headers for each request, from the environment and from what it has noted of itself on the way, and signs
-//! one of them: 7 % of the instructions of a small job. Here it is one text, made with the client, by which
-//! access logs and CloudTrail tell batchpipe and its version from other users of the SDK.
+//! The SDK puts together two such headers for each request, from the environment and from what it has noted of itself
+//! on the way, and signs one of them: 7 % of the instructions of a small job. Here it is one text, made with the
+//! client, by which access logs and CloudTrail tell batchpipe and its version from other users of the SDK.
 
 use aws_runtime::user_agent::UserAgentInterceptor;
 use aws_smithy_runtime_api::box_error::BoxError;

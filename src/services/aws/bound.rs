@@ -18,8 +18,8 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-/// The most bytes of an error, and of every answer that is not named below. Errors of AWS have some hundred bytes, a page
-/// of a proxy some KiB, credentials some KiB.
+/// The most bytes of an error, and of every answer that is not named below. Errors of AWS have some hundred bytes, a
+/// page of a proxy some KiB, credentials some KiB.
 const USUAL: usize = 1 << 20;
 
 /// The most bytes of a listing: a page has 1,000 entries
@@ -29,9 +29,10 @@ const USUAL: usize = 1 << 20;
 const LISTING: usize = 1_000 * (1_024 * 6 + 2_048);
 
 /// The most bytes of received messages: an answer has at most 10 messages
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>) of 1 MiB, attributes included
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>), each byte written
-/// as at most six (`\u0022`). 1 MiB is for receipts and names.
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>) of 1 MiB,
+/// attributes included
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>), each byte
+/// written as at most six (`\u0022`). 1 MiB is for receipts and names.
 const MESSAGES: usize = 10 * (1 << 20) * 6 + (1 << 20);
 
 /// An answer went on after its bound.

@@ -257,15 +257,16 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     match metadata_status(error) {
         Some(status @ 403) => format!(
-            "the machine's metadata service answered with status {status}: it is switched off, or closed to this program"
+            "the machine's metadata service answered with status {status}: it is switched off, or closed to this \
+            program"
         ),
         Some(status) => format!("the machine's metadata service answered with status {status}"),
         None => chain(error).last().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
-/// Whether keys could not be had because nobody has signed in, or long ago: the SDK tells only in words that it found no token in
-/// the cache that `aws sso login` fills, or one that is taken no more.
+/// Whether keys could not be had because nobody has signed in, or long ago: the SDK tells only in words that it found
+/// no token in the cache that `aws sso login` fills, or one that is taken no more.
 pub(super) fn is_signed_out(error: &(dyn Error + 'static)) -> bool {
     const WORDS: [&str; 3] = ["SSO token", "/sso/cache/", "UnauthorizedException"];
     chain(error).any(|error| WORDS.iter().any(|words| error.to_string().contains(words)))
@@ -296,8 +297,8 @@ fn no_credentials(error: &(dyn Error + 'static)) -> Option<ServiceError> {
     Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))).because(reason))
 }
 
-/// Whether the keys could not be asked for, rather than there being none: a machine's metadata service fails at times, and
-/// for some seconds after a boot. One that refuses does so every time, but for a token that has run out (401)
+/// Whether the keys could not be asked for, rather than there being none: a machine's metadata service fails at times,
+/// and for some seconds after a boot. One that refuses does so every time, but for a token that has run out (401)
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>).
 pub(super) fn is_passing(error: &CredentialsError) -> bool {
     let refused = matches!(metadata_status(error), Some(400 | 403 | 404));

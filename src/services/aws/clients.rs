@@ -1,6 +1,7 @@
 //! The clients of S3 and SQS: what each adds to the configuration that both share.
 //!
-//! A client has connections of its own. None retries, because the stages do; a client of SQS waits longer than a long poll.
+//! A client has connections of its own. None retries, because the stages do; a client of SQS waits longer than a long
+//! poll.
 
 use std::time::Duration;
 

@@ -37,7 +37,8 @@ pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsE
         _ if settings.profile.is_some() => {
             let name = profile(settings);
             format!(
-                "see what it has:  aws configure list --profile {name} , or leave --profile out to use the environment or a role"
+                "see what it has:  aws configure list --profile {name} , or leave --profile out to use the environment \
+                or a role"
             )
         }
         _ => credentials_help(settings),

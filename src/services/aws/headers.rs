@@ -1,18 +1,21 @@
 //! Headers of answers that must not be read: left out before the SDK fails the whole answer for the sake of one; and a
 //! header that must not be missing.
 //!
-//! **What is no text.** An object's `Content-Disposition` or metadata is what its writer sent, and old tools send names in Latin-1. HTTP
-//! allows that (RFC 9110, section 5.5), a `String` does not, and the SDK fails or, where it is `Expires`, panics. No attempt would ever
-//! read such an object, though its bytes are as good as any, and nobody here wants such a header.
+//! **What is no text.** An object's `Content-Disposition` or metadata is what its writer sent, and old tools send names
+//! in Latin-1. HTTP allows that (RFC 9110, section 5.5), a `String` does not, and the SDK fails or, where it is
+//! `Expires`, panics. No attempt would ever read such an object, though its bytes are as good as any, and nobody here
+//! wants such a header.
 //!
-//! **Checksums of other bytes.** What a header calls a checksum may be one of three things. Of the bytes that follow: that is the rule. Of
-//! the checksums of an object's parts: S3 marks that with `-N`, but not where a range covers the whole object (`x-amz-checksum-type` says
-//! `COMPOSITE` then, <https://github.com/boto/botocore/issues/3346>), and every first read here is a range. Or of the whole object where a
-//! part of it was asked for: some servers did that for years (<https://github.com/ceph/ceph/pull/61901>,
-//! <https://github.com/minio/minio/pull/17105>), S3 never. Without one the length is checked, as for the many objects that have none.
+//! **Checksums of other bytes.** What a header calls a checksum may be one of three things. Of the bytes that follow:
+//! that is the rule. Of the checksums of an object's parts: S3 marks that with `-N`, but not where a range covers the
+//! whole object (`x-amz-checksum-type` says `COMPOSITE` then, <https://github.com/boto/botocore/issues/3346>), and
+//! every first read here is a range. Or of the whole object where a part of it was asked for: some servers did that for
+//! years (<https://github.com/ceph/ceph/pull/61901>, <https://github.com/minio/minio/pull/17105>), S3 never. Without
+//! one the length is checked, as for the many objects that have none.
 //!
-//! **The range of a part.** An answer without `Content-Range` is the whole object, but the SDK does not tell its status, and a 206 without
-//! the header is some part of it, nobody knows which. Taken for the whole, it would make a short output.
+//! **The range of a part.** An answer without `Content-Range` is the whole object, but the SDK does not tell its
+//! status, and a 206 without the header is some part of it, nobody knows which. Taken for the whole, it would make a
+//! short output.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;

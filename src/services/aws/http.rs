@@ -4,8 +4,8 @@
 //! TLS for the SDK to find. Each call makes a client with connections of its own. Bounded by its callers:
 //! the pool keeps a connection for each request that was in flight, for [`IDLE`].
 //!
-//! Certificates are read and parsed for the first request that needs them. The SDK's own client does it when it is made, and
-//! again for each pair of timeouts: where S3 and SQS are reached by http that was half of what a start costs.
+//! Certificates are read and parsed for the first request that needs them. The SDK's own client does it when it is
+//! made, and again for each pair of timeouts: where S3 and SQS are reached by http that was half of what a start costs.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,7 +24,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use super::bound::bounded;
 
 /// How long an unused connection is kept. S3 closes idle connections at about 20 s, and a request sent on one
-/// that is being closed stalls or fails (<https://github.com/awslabs/aws-sdk-rust/issues/1417>); hyper's own 90 s is too long.
+/// that is being closed stalls or fails (<https://github.com/awslabs/aws-sdk-rust/issues/1417>); hyper's own 90 s is
+/// too long.
 const IDLE: Duration = Duration::from_secs(15);
 
 /// Whether this machine has certificates of authorities: a bare container has none. They come from the system, or

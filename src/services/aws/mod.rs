@@ -1,9 +1,9 @@
 //! What the S3 and the SQS adapter share: how to connect, and how to read a failure.
 //!
 //! Settings, credentials and endpoints are the SDK's default chain, so that everything that works with the AWS
-//! command line works here. Only a profile that somebody chose comes before all else (`profile.rs`). Nothing retries at this level: the SDK's retry gives up early and shares one budget
-//! over the whole process, so trying again belongs to the stages, which know what a job can wait for. The
-//! credential chain alone keeps the SDK's own retries.
+//! command line works here. Only a profile that somebody chose comes before all else (`profile.rs`). Nothing retries at
+//! this level: the SDK's retry gives up early and shares one budget over the whole process, so trying again belongs to
+//! the stages, which know what a job can wait for. The credential chain alone keeps the SDK's own retries.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -128,8 +128,8 @@ fn service_endpoint(config: &SdkConfig, service: &str) -> Option<String> {
     config.service_config()?.load_config(key.ok()?)
 }
 
-/// The endpoint of a service: the flag, that of a profile that was chosen, and then in the SDK's own order the service's
-/// variable or profile setting, the general one.
+/// The endpoint of a service: the flag, that of a profile that was chosen, and then in the SDK's own order the
+/// service's variable or profile setting, the general one.
 fn endpoint(
     config: &SdkConfig,
     settings: &AwsSettings,
@@ -169,8 +169,8 @@ fn endpoint(
     Ok(Some(Endpoint { url, source: source.to_owned() }))
 }
 
-/// Refuses an endpoint in the environment that holds a password: of any service, since the SDK may ask others for keys, and
-/// before anything reads it. Endpoints in a profile are looked at by [`connect`].
+/// Refuses an endpoint in the environment that holds a password: of any service, since the SDK may ask others for keys,
+/// and before anything reads it. Endpoints in a profile are looked at by [`connect`].
 pub fn refuse_secrets() -> Result<(), UserError> {
     if std::env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_ok_and(|set| set.eq_ignore_ascii_case("true")) {
         return Ok(());

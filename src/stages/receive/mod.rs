@@ -3,8 +3,8 @@
 //! Room first: a slot and the minimum memory of each job are reserved before the queue is asked for as many messages
 //! as there are reservations. So a message that arrives begins at once, and a full pipeline asks for nothing; but where
 //! jobs are quick beside a receive, for a few that will be here when slots come free (`prefetch.rs`). A queue that had
-//! nothing is asked for one message. Each receiver is a task of its own, so that a response is read the moment it arrives.
-//! Bounded by the slots, twice, and by the budget. Messages of one group share a place, in a line.
+//! nothing is asked for one message. Each receiver is a task of its own, so that a response is read the moment it
+//! arrives. Bounded by the slots, twice, and by the budget. Messages of one group share a place, in a line.
 
 pub(super) mod dispatch;
 pub(crate) mod group;
@@ -88,7 +88,8 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const EMPTY_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a call waits at the most when an empty queue is to end the run. Above zero, since a short poll asks only
-/// some of SQS's servers (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
+/// some of SQS's servers
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The slots that one long poll fills: it brings ten messages in about 20 ms, and jobs of two requests take 40 ms.
@@ -273,8 +274,8 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
         // What was kept for want of a dead-letter queue would come again for ever.
         let kept = intake.meters.kept.load(Relaxed);
         if counts.delayed == 0 && counts.in_flight <= kept {
-            // Behind a kept message of a FIFO group the queue counts as visible what it hands to nobody. Seen twice: a message
-            // that was sent after our receive and before the count is received the next time.
+            // Behind a kept message of a FIFO group the queue counts as visible what it hands to nobody. Seen twice: a
+            // message that was sent after our receive and before the count is received the next time.
             let held_up = intake.meters.holding_up.load(Relaxed) > 0 && shared.unreachable.fetch_add(1, Relaxed) > 0;
             if counts.visible == 0 || held_up {
                 return Some(Why::Empty);

@@ -1,9 +1,9 @@
 //! Queues and stores that fail, by script or by dice, in every way a service can.
 //!
 //! A call can happen or not, and its success can be reported or not: a lost answer is a call that happened and was
-//! reported as failed, and a delete by an old receipt may be reported as done without having happened. [`Faults`] decides
-//! for each call; [`Faulty`] and [`FaultyQueue`] wrap any backend and obey. One seed is one sequence of decisions; what
-//! they hit still depends on the order of the calls.
+//! reported as failed, and a delete by an old receipt may be reported as done without having happened. [`Faults`]
+//! decides for each call; [`Faulty`] and [`FaultyQueue`] wrap any backend and obey. One seed is one sequence of
+//! decisions; what they hit still depends on the order of the calls.
 
 mod queue;
 mod store;
@@ -59,7 +59,8 @@ pub enum Fault {
     Lost,
     /// It does not happen, and is reported as done. Only for deletes; a failure elsewhere.
     Pretended,
-    /// Every other entry of the batch fails, from the first on. Only for sends, extends and deletes; a failure elsewhere.
+    /// Every other entry of the batch fails, from the first on. Only for sends, extends and deletes; a failure
+    /// elsewhere.
     Partial,
     /// The body breaks at this byte of the object. Waits for a read of that byte.
     Break(u64),
@@ -69,8 +70,8 @@ pub enum Fault {
     Stall(u64),
     /// The body arrives with a wrong byte and the store's checksum tells: it ends in an error of kind `Corrupt`.
     Corrupt,
-    /// The body arrives with a wrong byte and breaks at this one, before the store's checksum could tell. Waits for a read of
-    /// that byte.
+    /// The body arrives with a wrong byte and breaks at this one, before the store's checksum could tell. Waits for a
+    /// read of that byte.
     Garble(u64),
     /// The condition is ignored: what is there is read, whatever version was asked for.
     Unpinned,

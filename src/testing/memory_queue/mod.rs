@@ -1,9 +1,9 @@
 //! A queue in memory, true to the conformance suite.
 //!
 //! As strict as SQS may be: only the newest receipt extends or deletes, and a message that is visible again can't be
-//! extended. One whose name ends in `.fifo` is a FIFO queue: every message has a group, a receive may bring several of one,
-//! in order, and no more of it until those are deleted or visible again. Cheap, so that benches measure the pipeline and
-//! not this: a receive costs what it returns, and there is no timer but while a long poll waits.
+//! extended. One whose name ends in `.fifo` is a FIFO queue: every message has a group, a receive may bring several of
+//! one, in order, and no more of it until those are deleted or visible again. Cheap, so that benches measure the
+//! pipeline and not this: a receive costs what it returns, and there is no timer but while a long poll waits.
 
 mod hasty;
 mod state;
@@ -55,9 +55,9 @@ impl MemoryQueue {
         Self { log: Some(log), ..self }
     }
 
-    /// This queue as whoever settles with it sees it: what is given back comes again after `longest` at the latest, since
-    /// nobody wants to wait for back-off in a test. The log has what was asked for. Receives, and the extensions of whoever
-    /// keeps leases on the queue itself, are for as long as they say.
+    /// This queue as whoever settles with it sees it: what is given back comes again after `longest` at the latest,
+    /// since nobody wants to wait for back-off in a test. The log has what was asked for. Receives, and the extensions
+    /// of whoever keeps leases on the queue itself, are for as long as they say.
     pub fn with_longest_back_off(self: &Arc<Self>, longest: Duration) -> Arc<dyn JobQueue> {
         Arc::new(Hasty { queue: Arc::clone(self), longest })
     }

@@ -44,8 +44,8 @@ impl State {
         }
     }
 
-    /// The message to hand out where `id` is visible: the first of its group, if it has one, and none while one of the group
-    /// is in flight that was not `taken` just now.
+    /// The message to hand out where `id` is visible: the first of its group, if it has one, and none while one of the
+    /// group is in flight that was not `taken` just now.
     pub(super) fn next_of_group(&self, id: u64, taken: &BTreeSet<u64>) -> Option<u64> {
         let group = self.entries.get(&id).and_then(|entry| self.groups.get(entry.outgoing.group.as_ref()?));
         let Some(group) = group else { return Some(id) };

@@ -1,5 +1,5 @@
-//! What a test sees of the queue and does to it behind the worker's back, without a receive: how many messages there are, and
-//! leases that end too early.
+//! What a test sees of the queue and does to it behind the worker's back, without a receive: how many messages there
+//! are, and leases that end too early.
 
 use std::cmp::Reverse;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A pipeline on memory, small and impatient, with everything in reach that a test wants to see or to break.
 //!
-//! Whatever the test is about, [`Rig::run`] checks at its end what must hold of every run: no message was deleted before
-//! its outputs were complete, no upload was left open, and all memory and all slots came back.
+//! Whatever the test is about, [`Rig::run`] checks at its end what must hold of every run: no message was deleted
+//! before its outputs were complete, no upload was left open, and all memory and all slots came back.
 
 mod run;
 
@@ -73,7 +73,8 @@ pub struct Rig {
     pub has_dead_letters: bool,
     /// Whether uploads may be left open: where an abort or the answer to a begin was lost on purpose.
     pub may_leave_uploads: bool,
-    /// What is between the pipeline and the rest, in simulated time; the leases are kept on the runtime of the run then.
+    /// What is between the pipeline and the rest, in simulated time; the leases are kept on the runtime of the run
+    /// then.
     pub simulated: Option<Wire>,
     /// How much longer than a service the queues may take, being on a disk.
     pub disk: Duration,
@@ -174,7 +175,8 @@ impl Rig {
         Location::s3("output", name)
     }
 
-    /// Puts an input of `size` bytes of [`pattern`](super::pattern) there and sends its message; returns the message's id.
+    /// Puts an input of `size` bytes of [`pattern`](super::pattern) there and sends its message; returns the message's
+    /// id.
     pub fn job(&self, name: &str, size: u64) -> String {
         self.store.insert_pattern(Self::input(name), size);
         self.message(name)

@@ -182,8 +182,8 @@ impl Running {
         settled
     }
 
-    /// Waits for the end as [`end`](Self::end) does, or kills the run when `dies` resolves: nothing of it goes on, but what
-    /// is on its way to the services. `None` if it was killed.
+    /// Waits for the end as [`end`](Self::end) does, or kills the run when `dies` resolves: nothing of it goes on, but
+    /// what is on its way to the services. `None` if it was killed.
     ///
     /// # Panics
     ///

@@ -1,5 +1,5 @@
-//! What a worker has in hand, from what it was brought and what it sent: so that a test knows whether messages came again
-//! while they were at work.
+//! What a worker has in hand, from what it was brought and what it sent: so that a test knows whether messages came
+//! again while they were at work.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -31,8 +31,8 @@ impl Hand {
         }
     }
 
-    /// Messages are about to be extended. Whoever keeps them asks for as long as they were received for; any other time gives
-    /// them back.
+    /// Messages are about to be extended. Whoever keeps them asks for as long as they were received for; any other time
+    /// gives them back.
     pub(super) fn extend(&mut self, receipts: &[Receipt], timeout: Duration) {
         if timeout != self.visibility {
             self.put_down(receipts);

@@ -1,9 +1,10 @@
-//! The way between a worker and its services, for simulated time: calls take a while, and go on when nobody waits for them.
+//! The way between a worker and its services, for simulated time: calls take a while, and go on when nobody waits for
+//! them.
 //!
 //! What a client sends is done by the server whether the client still lives, has given up, or has sent it a second time
-//! meanwhile. So each call is a task of its own, which a killed worker or a deadline does not end: a part may arrive after
-//! its second try, a delete after its sender's death, the answer to a begin when nobody is there to read it. A wire that
-//! is cut carries nothing, neither requests nor answers.
+//! meanwhile. So each call is a task of its own, which a killed worker or a deadline does not end: a part may arrive
+//! after its second try, a delete after its sender's death, the answer to a begin when nobody is there to read it. A
+//! wire that is cut carries nothing, neither requests nor answers.
 //!
 //! It also knows what no log of the server can: which uploads a worker was told of, what it sent in which order, which
 //! reads it asked for twice at a time, and which messages it has in hand.
@@ -72,11 +73,12 @@ impl State {
 /// A usual way: of a request to a service in the same region, one half of it.
 const USUAL: Range<u64> = 1..25;
 
-/// A long way, in milliseconds: up to twice the deadline of a call, so that some answers come when nobody waits any more.
+/// A long way, in milliseconds: up to twice the deadline of a call, so that some answers come when nobody waits any
+/// more.
 const LONG: Range<u64> = 500..20_000;
 
-/// How much later than others a late read begins, in milliseconds: from where that may still be usual to where a call is
-/// given up.
+/// How much later than others a late read begins, in milliseconds: from where that may still be usual to where a call
+/// is given up.
 const LATE: Range<u64> = 200..6_000;
 
 impl Wire {
@@ -137,7 +139,8 @@ impl Wire {
         self.lock().extended_after.clone()
     }
 
-    /// Receipts of which the queue said that their message is gone, and when it did. A faulty one may say so of one that is not.
+    /// Receipts of which the queue said that their message is gone, and when it did. A faulty one may say so of one
+    /// that is not.
     pub fn said_gone(&self) -> Vec<(Instant, Receipt)> {
         self.lock().gone.clone()
     }

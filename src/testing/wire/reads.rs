@@ -34,8 +34,8 @@ impl Asked {
         self.so_far
     }
 
-    /// Whether another call for the same range is kept. A call for no bytes is no job's read but a look at whether an object
-    /// can be read (`stop/refusal.rs`), and two jobs may take the same look.
+    /// Whether another call for the same range is kept. A call for no bytes is no job's read but a look at whether an
+    /// object can be read (`stop/refusal.rs`), and two jobs may take the same look.
     fn twice(&self, number: u64) -> bool {
         let Some((at, range, _)) = self.kept.get(&number).filter(|(_, range, _)| !range.is_empty()) else {
             return false;

@@ -1,7 +1,7 @@
 //! The calls of SQS that take a batch: send, receive, change the visibility, delete.
 //!
-//! Each packs its batch to the limits of the service and gives each entry an outcome of its own. Bounded by a batch and by the
-//! receipts that are remembered for a short time.
+//! Each packs its batch to the limits of the service and gives each entry an outcome of its own. Bounded by a batch and
+//! by the receipts that are remembered for a short time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::PoisonError;

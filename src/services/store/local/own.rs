@@ -1,9 +1,9 @@
 //! Files that a command needs while it works: its queue, its journal, its log. No output may replace one of them.
 //!
-//! They may lie where outputs go, and an input may have the name of one of them. A queue that was replaced has lost its jobs. A
-//! file is recognised by its device and inode, and by its name in its folder, since some of them come and go: SQLite makes
-//! `queue.db-wal` when the queue is opened. Where the name is a link, what it leads to is recognised, too: SQLite puts its other
-//! files there.
+//! They may lie where outputs go, and an input may have the name of one of them. A queue that was replaced has lost its
+//! jobs. A file is recognised by its device and inode, and by its name in its folder, since some of them come and go:
+//! SQLite makes `queue.db-wal` when the queue is opened. Where the name is a link, what it leads to is recognised, too:
+//! SQLite puts its other files there.
 //!
 //! A few calls of `stat` for each output, and none where a command has no such files.
 
@@ -47,7 +47,8 @@ impl OwnFiles {
         if !self.0.iter().flat_map(|own| both_names(own)).any(|own| is_it(at, there.as_ref(), &own)) {
             return Ok(());
         }
-        let why = "this is a file that batchpipe itself needs (its queue, its journal or its log), and no output may replace it";
+        let why = "this is a file that batchpipe itself needs (its queue, its journal or its log), and no output may \
+            replace it";
         Err(super::fault::invalid("OwnFile", text, why).because(Reason::OwnFile))
     }
 }

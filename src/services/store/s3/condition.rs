@@ -1,10 +1,11 @@
 //! Conditions: `If-None-Match: *` and `If-Match`, on PutObject and CompleteMultipartUpload, and `If-Match` on reads.
 //!
-//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is not sent, and a
-//! write goes without a condition. Every read compares the ETag of its answer, for some servers ignore `If-Match`.
+//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is
+//! not sent, and a write goes without a condition. Every read compares the ETag of its answer, for some servers ignore
+//! `If-Match`.
 //!
-//! A server that does not know them says 501, and is written to without from then on; others ignore them in silence. Then
-//! an object that appears between the look and the write is replaced, as by any plain write.
+//! A server that does not know them says 501, and is written to without from then on; others ignore them in silence.
+//! Then an object that appears between the look and the write is replaced, as by any plain write.
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>)
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -35,8 +36,9 @@ pub(super) fn matching(etag: &str) -> Option<String> {
     (!is_weak(etag)).then(|| format!("\"{etag}\""))
 }
 
-/// Whether an answer is of the version that was asked for. A server may ignore `If-Match`, and is not even sent it for a weak
-/// ETag, so the answer's own ETag decides. A proxy weakens the ETags of some answers and not of others: the object is the same.
+/// Whether an answer is of the version that was asked for. A server may ignore `If-Match`, and is not even sent it for
+/// a weak ETag, so the answer's own ETag decides. A proxy weakens the ETags of some answers and not of others: the
+/// object is the same.
 pub(super) fn still(pin: &Version, found: &Version, server: &str) -> Result<(), ServiceError> {
     let changed = |what: &str, seen: &str, asked: &str| {
         let message = format!("{server} answered with the {what} {seen:?}, not {asked:?}");

@@ -1,6 +1,7 @@
 //! Listings: of objects, and of uploads that were begun and not ended. A page at a time.
 //!
-//! A page that does not tell what S3 always tells is an error, not a short listing: what it leaves out would be left out in silence.
+//! A page that does not tell what S3 always tells is an error, not a short listing: what it leaves out would be left
+//! out in silence.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use crate::services::aws::classify::{Asked, service_error};
 use crate::services::retry::timed_out;
 use crate::services::store::{ObjectInfo, Unfinished, Writer};
 
-/// The longest that a page of a listing takes with all of its answer. S3 takes some 0.1 s, a slow server with a huge bucket some seconds.
+/// The longest that a page of a listing takes with all of its answer. S3 takes some 0.1 s, a slow server with a huge
+/// bucket some seconds.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl S3Store {

@@ -1,9 +1,10 @@
 //! Whether an object was written: what counts as proof.
 //!
-//! S3 answers every write with the ETag of the object (or of the part). A success without an ETag may come from a proxy, a sign-on page
-//! or a server that broke off, and says nothing of the object. Then a HEAD decides: the object is there if it has the size of
-//! what was sent, and with that either the marks of this very job (`origin.rs`), or the checksum or the ETag that follows from the bytes.
-//! If neither can be seen, the write has failed, whatever the status was.
+//! S3 answers every write with the ETag of the object (or of the part). A success without an ETag may come from a
+//! proxy, a sign-on page or a server that broke off, and says nothing of the object. Then a HEAD decides: the object is
+//! there if it has the size of what was sent, and with that either the marks of this very job (`origin.rs`), or the
+//! checksum or the ETag that follows from the bytes. If neither can be seen, the write has failed, whatever the status
+//! was.
 //!
 //! Costs nothing with a server that answers as S3 does, and one HEAD for an answer that proves nothing.
 

@@ -135,8 +135,8 @@ pub(super) fn version(etag: Option<&str>, version_id: Option<&str>) -> Version {
     Version { etag, version_id: version_id.filter(|id| *id != "null").map(str::to_owned) }
 }
 
-/// The same version, known by the time of its last change where the store tells no ETag: enough to notice that an object was replaced
-/// while it was read. It looks like a weak ETag, so it is never sent as a condition.
+/// The same version, known by the time of its last change where the store tells no ETag: enough to notice that an
+/// object was replaced while it was read. It looks like a weak ETag, so it is never sent as a condition.
 pub(super) fn dated(version: Version, modified: Option<&DateTime>) -> Version {
     let etag = version.etag.or_else(|| modified.map(|modified| format!("{DATED}{}", modified.secs())));
     Version { etag, ..version }

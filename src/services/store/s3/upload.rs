@@ -1,8 +1,8 @@
 //! A multipart upload to S3.
 //!
 //! Every part carries its checksum, and the completion that of the whole object, combined from the parts', with
-//! its length: S3 makes the object visible only if it is the one we read. An answer without the ETag of the object proves nothing
-//! (`proof.rs`).
+//! its length: S3 makes the object visible only if it is the one we read. An answer without the ETag of the object
+//! proves nothing (`proof.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,8 +125,8 @@ impl S3Upload {
         let sent = request.send().await.map_err(|error| service_error(error, Asked::Write, "s3:PutObject"));
         match sent.map_err(|error| condition::unmet(error, condition)) {
             Ok(answer) if proof::is_named(answer.e_tag()) => Ok(()),
-            // Completed by an earlier call whose answer was lost, if the object there is the one these parts make. An older
-            // output of the same job has the same marks, so they count only after a success.
+            // Completed by an earlier call whose answer was lost, if the object there is the one these parts make. An
+            // older output of the same job has the same marks, so they count only after a success.
             Err(error) if error.reason == Some(Reason::UploadMissing) => {
                 self.look(parts, whole.as_deref(), &BTreeMap::new()).await.map_err(|_| error)
             }

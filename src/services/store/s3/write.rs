@@ -1,7 +1,7 @@
 //! Writes of objects in S3: one request for a small object, and the begin of an upload in parts.
 //!
-//! A server that refuses the checksum or the condition is asked again without it, and not asked for it from then on. Holds
-//! nothing but the body that the caller has in hand.
+//! A server that refuses the checksum or the condition is asked again without it, and not asked for it from then on.
+//! Holds nothing but the body that the caller has in hand.
 
 use std::collections::HashMap;
 use std::sync::Arc;
