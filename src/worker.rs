@@ -35,16 +35,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
-use crate::capacity::budget::Budget;
-use crate::capacity::limit::Limit;
 use crate::capacity::tuner::{self, Tuner};
 use crate::error::{Code, Role, ServiceError, Subject, UserError};
 use crate::job::Location;
 use crate::job::message::Rules;
 use crate::lease::Leases;
-use crate::pipeline::{Pipeline, Plan};
+use crate::pipeline::{LINGER, Parts, Pipeline, Plan, Shared};
 use crate::processor::{Processor, Work};
 use crate::record::Meters;
 use crate::runtime::cpu::cpu_seconds;
@@ -55,14 +51,8 @@ use crate::services::queue::JobQueue;
 use crate::services::retry::Retry;
 use crate::services::store::ObjectStore;
 use crate::services::store::local::Places;
-use crate::stages::upload::orphans::Leftovers;
-use crate::stages::{IfExists, Intake, Receive, Settled, Settling, Transfer};
-use crate::stop::circuit::Circuit;
+use crate::stages::{IfExists, Receive, Settled, Transfer};
 use crate::stop::shutdown::Shutdown;
-
-/// How long a finished message waits for nine others. Short beside any visibility timeout, long beside the time in
-/// which a busy worker finishes ten jobs.
-pub const LINGER: Duration = Duration::from_millis(100);
 
 /// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job
 /// back sooner would raise its count of receives, and five of those may be all that the queue allows.
@@ -159,61 +149,37 @@ pub fn join(
     meters: Arc<Meters>,
     shutdown: Shutdown,
 ) -> io::Result<Pipeline> {
-    let retry = Retry::default();
+    let shared = Shared::new(meters, shutdown, Retry::default());
     let jobs = settings.concurrency.max(1);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let tuner =
-        (settings.most > jobs).then(|| Tuner::new(jobs, settings.most, cores, cpu_seconds, Arc::clone(&meters)));
-    let slots = tuner.as_ref().map_or_else(|| Limit::fixed(jobs), |tuner| Arc::clone(tuner.jobs()));
-    let (reads, writes) = tuner.as_ref().map(|tuner| (tuner.reads(), tuner.writes())).unwrap_or_default();
+    let meters = &shared.meters;
+    let tuner = (settings.most > jobs).then(|| Tuner::new(jobs, settings.most, cores, cpu_seconds, Arc::clone(meters)));
     let processors = settings.processors.max(1);
-    // At least two parts are left: a pipeline that can't move is worth less than the promise.
-    let bytes = settings.memory.saturating_sub(work.memory().saturating_mul(processors as u64));
-    let leases = Leases::new(queues.leases, settings.visibility, Arc::clone(&meters))?;
-    let plan = Plan {
-        rules,
-        work,
-        transfer: Transfer {
-            part: settings.part,
-            parallel: settings.parallel.max(1),
-            retry: Retry { attempts: PATIENT_ATTEMPTS, ..retry },
-            reads,
-            writes,
-            hedge: Arc::default(),
-        },
-        if_exists: settings.if_exists,
-        job_timeout: settings.job_timeout,
-        linger: LINGER,
-    };
-    let circuit = Arc::new(Circuit::new(shutdown.clone()));
-    Ok(Pipeline {
-        intake: Intake {
-            queue: Arc::clone(&queues.jobs),
-            leases,
-            budget: Budget::new(bytes, settings.part),
-            slots,
-            circuit: Arc::clone(&circuit),
-            shutdown,
-            meters: Arc::clone(&meters),
-            retry,
-            filling: Arc::default(),
-            ahead: queues.max_receives != Some(1),
-        },
-        settling: Settling {
-            queue: queues.jobs,
-            dead_letters: queues.dead_letters,
-            max_receives: queues.max_receives,
-            retry,
-            circuit,
-            meters: Arc::clone(&meters),
-        },
-        leftovers: Arc::new(Leftovers::new(Arc::clone(&store), retry, meters)),
+    Ok(Pipeline::assemble(Parts {
+        queue: queues.jobs,
+        dead_letters: queues.dead_letters,
+        max_receives: queues.max_receives,
+        leases: Leases::new(queues.leases, settings.visibility, Arc::clone(meters))?,
         store,
-        readable: Arc::default(),
-        processors: Arc::new(Semaphore::new(processors)),
-        plan: Arc::new(plan),
+        concurrency: jobs,
         tuner,
-    })
+        processors,
+        // At least two parts are left: a pipeline that can't move is worth less than the promise.
+        memory: settings.memory.saturating_sub(work.memory().saturating_mul(processors as u64)),
+        plan: Plan {
+            rules,
+            work,
+            transfer: Transfer::new(
+                settings.part,
+                settings.parallel.max(1),
+                Retry { attempts: PATIENT_ATTEMPTS, ..shared.retry },
+            ),
+            if_exists: settings.if_exists,
+            job_timeout: settings.job_timeout,
+            linger: LINGER,
+        },
+        shared,
+    }))
 }
 
 /// Works through a queue with a [`Processor`].

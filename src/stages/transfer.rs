@@ -22,3 +22,10 @@ pub struct Transfer {
     /// What has a late read asked for again.
     pub hedge: Arc<Hedge>,
 }
+
+impl Transfer {
+    /// Transfers that nothing bounds but a job's own `part` and `parallel`.
+    pub fn new(part: u64, parallel: usize, retry: Retry) -> Self {
+        Self { part, parallel, retry, reads: Lane::default(), writes: Lane::default(), hedge: Arc::default() }
+    }
+}

@@ -21,7 +21,7 @@ use crate::capacity::budget::Budget;
 use crate::error::{Code, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::job::Location;
 use crate::link::link;
-use crate::pipeline::root_cause;
+use crate::pipeline::{LINGER, Pipeline, Shared, root_cause};
 use crate::record::Meters;
 use crate::runtime::batched::Batched;
 use crate::runtime::task;
@@ -129,6 +129,48 @@ enum Staged {
 }
 
 impl Submit {
+    /// A submit of its own, of one file at a time and without a journal. `memory` bounds the bytes in flight.
+    pub fn new(
+        shared: Shared,
+        queue: Arc<dyn JobQueue>,
+        store: Arc<dyn ObjectStore>,
+        memory: u64,
+        transfer: Transfer,
+    ) -> Self {
+        let Shared { meters, circuit, shutdown, retry } = shared;
+        Self {
+            leftovers: Arc::new(Leftovers::new(Arc::clone(&store), retry, Arc::clone(&meters))),
+            budget: Budget::new(memory, transfer.part),
+            store,
+            queue,
+            journal: None,
+            meters,
+            shutdown,
+            circuit,
+            transfer,
+            concurrency: 1,
+            linger: LINGER,
+        }
+    }
+
+    /// A submit to the queue of a pipeline in this process, with which it shares all that bounds, counts and stops.
+    pub fn beside(pipeline: &Pipeline) -> Self {
+        let intake = pipeline.intake.clone();
+        Self {
+            store: Arc::clone(&pipeline.store),
+            queue: intake.queue,
+            journal: None,
+            budget: intake.budget,
+            meters: intake.meters,
+            leftovers: Arc::clone(&pipeline.leftovers),
+            shutdown: intake.shutdown,
+            circuit: intake.circuit,
+            transfer: pipeline.plan.transfer.clone(),
+            concurrency: 1,
+            linger: LINGER,
+        }
+    }
+
     /// Uploads every item and announces it, until the items end or a stop is asked for.
     pub async fn run(&self, items: impl Stream<Item = io::Result<Item>>) -> Submitted {
         let flow = items

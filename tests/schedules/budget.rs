@@ -13,26 +13,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
-use batchpipe::capacity::limit::Lane;
-use batchpipe::error::{ErrorKind, Stage};
-use batchpipe::job::origin::Origin;
-use batchpipe::link::{Disconnected, Inlet, Outlet, WRITE_CHUNK, link};
+use batchpipe::error::ErrorKind;
+use batchpipe::job::message::Rules;
+use batchpipe::link::{Disconnected, Inlet, Outlet, WRITE_CHUNK};
 use batchpipe::record::Meters;
+use batchpipe::services::queue::JobQueue;
 use batchpipe::services::retry::Retry;
-use batchpipe::services::store::{ObjectStore, Writing};
-use batchpipe::stages::Transfer;
 use batchpipe::stop::shutdown::{Phase, Shutdown};
+use batchpipe::testing::MemoryQueue;
 use batchpipe::{Job, Location};
 use batchpipe_schedules::capacity::budget::{Budget, LINK_BYTES, Room};
-use batchpipe_schedules::processor::{ProcessError, Script, Slots, Work};
-use batchpipe_schedules::stages::upload::orphans::Leftovers;
-use batchpipe_schedules::stages::{Source, Target, download, process, upload};
+use batchpipe_schedules::pipeline::{Parts, Pipeline, Plan, Shared};
+use batchpipe_schedules::processor::{ProcessError, Script, Work};
+use batchpipe_schedules::stages::{IfExists, Transfer};
 use batchpipe_schedules::stop::cancel::Cut;
+use batchpipe_schedules::{transfer, unkept};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use shuttle::future::{block_on, spawn};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::store::Slow;
 use super::{draw, others};
@@ -102,13 +103,14 @@ pub(super) fn model() {
         let working = Arc::new(Working::default());
         let small = draw(0..3) == 0;
         let most = if small { 1 } else { draw(1..4) };
-        let processors = Arc::new(Semaphore::new(most));
+        let pipeline = pipeline(&store, budget.total(), most);
         let jobs: Vec<_> = (0..draw(2..6))
             .map(|number| {
                 let planned = if small { Planned::draw_small() } else { Planned::draw() };
                 store.store.insert_pattern(place("in", number), planned.size);
-                let (budget, processors) = (Arc::clone(&budget), Arc::clone(&processors));
-                spawn(work(budget, processors, store.clone(), number, planned, Arc::clone(&working)))
+                let (budget, mut pipeline) = (Arc::clone(&budget), pipeline.clone());
+                pipeline.plan = Arc::new(plan(planned.work(&store.made()), planned.parallel));
+                spawn(work(budget, pipeline, store.clone(), number, planned, Arc::clone(&working)))
             })
             .collect();
         let poll = spawn(poll(Arc::clone(&budget), working));
@@ -124,7 +126,7 @@ pub(super) fn model() {
             shuttle::future::yield_now().await;
         }
         assert_eq!(budget.reserved(), 0, "not all was given back");
-        assert_eq!(processors.available_permits(), most, "a processor was not given back");
+        assert_eq!(pipeline.processors.available_permits(), most, "a processor was not given back");
         assert_eq!(store.store.uploads(), 0, "an upload was neither completed nor aborted");
         all_is_free(&budget);
     });
@@ -169,7 +171,7 @@ fn place(what: &str, number: usize) -> Location {
 
 async fn work(
     budget: Arc<Budget>,
-    processors: Arc<Semaphore>,
+    pipeline: Pipeline,
     store: Slow,
     number: usize,
     planned: Planned,
@@ -194,9 +196,9 @@ async fn work(
         })
     });
     let to = place("out", number);
-    let result = transfer(&store, &processors, number, &planned, &room, &shutdown).await;
+    let result = transfer_one(&pipeline, number, &planned, &room, &shutdown).await;
     match result {
-        Ok(written) => assert_eq!((written, store.store.size(&to)), (planned.output(), Some(written))),
+        Ok(()) => assert_eq!(store.store.size(&to), Some(planned.output())),
         Err(ErrorKind::Stopped) => assert!(planned.cut.is_some()),
         Err(ErrorKind::Denied | ErrorKind::Disconnected) => {}
         Err(ErrorKind::Rejected) => assert_eq!(planned.size, 0),
@@ -210,58 +212,51 @@ async fn work(
     }
 }
 
-/// The bytes of one job, as `Pipeline::transfer` moves them.
-async fn transfer(
-    store: &Slow,
-    processors: &Arc<Semaphore>,
+/// The bytes of one job. The pipeline is the model's, with the job's own plan.
+async fn transfer_one(
+    pipeline: &Pipeline,
     number: usize,
     planned: &Planned,
     room: &Room,
     shutdown: &Shutdown,
-) -> Result<u64, ErrorKind> {
-    let meters = Arc::new(Meters::default());
-    let [reads, works, writes] = [Stage::Download, Stage::Process, Stage::Upload].map(|stage| meters.turn(stage));
-    let (work, slots) = (planned.work(&store.made()), Slots::of(processors, room));
-    let store: Arc<dyn ObjectStore> = Arc::new(store.clone());
-    let transfer = Transfer {
-        part: PART,
-        parallel: planned.parallel,
-        retry: Retry::default(),
-        reads: Lane::default(),
-        writes: Lane::default(),
-        hedge: Arc::default(),
-    };
+) -> Result<(), ErrorKind> {
     let job = Job {
         input: place("in", number),
         output: place("out", number),
         size: planned.told.then_some(planned.size),
         ..job()
     };
-    // Nothing is marked here.
-    let origin = Origin::new(&job, batchpipe::processor::Work::Copy.id());
-    let target = Target {
-        store: Arc::clone(&store),
-        transfer: transfer.clone(),
-        meters: Arc::clone(&meters),
-        to: job.output.clone(),
-        how: Writing::default(),
-        leftovers: Arc::new(Leftovers::new(Arc::clone(&store), Retry::default(), Arc::clone(&meters))),
-        origin: None,
-    };
     let cut = Cut { lease: None, shutdown, deadline: None };
-    let (raw_out, raw_in) = link(&reads, &works);
-    let (cooked_out, cooked_in) = link(&works, &writes);
-    let source = Source::new(store, transfer, meters, &job);
-    let (downloaded, _, uploaded) = tokio::join!(
-        cut.or(download(source, room, &job, &origin, raw_out)),
-        cut.or(process(&work, slots, &job, raw_in, cooked_out)),
-        upload(target, room, &cut, cooked_in),
-    );
-    // The upload's failure may be the echo of the download's.
-    uploaded.map_err(|echo| match downloaded {
-        Err(error) if echo.kind == ErrorKind::Disconnected => error.kind,
-        _ => echo.kind,
+    transfer(pipeline, &job, room, &cut).await.map_err(|error| error.kind)
+}
+
+/// A pipeline that receives nothing: its jobs are handed to it by the model.
+fn pipeline(store: &Slow, memory: u64, processors: usize) -> Pipeline {
+    let (meters, queue) = (Arc::new(Meters::default()), Arc::new(MemoryQueue::new("jobs")) as Arc<dyn JobQueue>);
+    Pipeline::assemble(Parts {
+        shared: Shared::new(Arc::clone(&meters), Shutdown::default(), Retry::default()),
+        leases: unkept(Arc::clone(&queue), meters),
+        queue,
+        dead_letters: None,
+        max_receives: None,
+        store: Arc::new(store.clone()),
+        concurrency: 1,
+        tuner: None,
+        processors,
+        memory,
+        plan: plan(Work::Copy, 1),
     })
+}
+
+fn plan(work: Work, parallel: usize) -> Plan {
+    Plan {
+        rules: Rules::default(),
+        work,
+        transfer: Transfer::new(PART, parallel, Retry::default()),
+        if_exists: IfExists::Overwrite,
+        job_timeout: None,
+        linger: Duration::ZERO,
+    }
 }
 
 /// A processor that makes so many bytes of each chunk, in chunks of `piece`.

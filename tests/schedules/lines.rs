@@ -24,19 +24,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchpipe::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
+use batchpipe::job::message::Rules;
 use batchpipe::record::Meters;
 use batchpipe::services::ServiceFuture;
 use batchpipe::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 use batchpipe::services::retry::Retry;
 use batchpipe::stop::shutdown::{Phase, Shutdown};
-use batchpipe::testing::MemoryQueue;
-use batchpipe_schedules::capacity::budget::{Budget, LINK_BYTES, Room};
-use batchpipe_schedules::capacity::limit::Limit;
-use batchpipe_schedules::kept;
+use batchpipe::testing::{MemoryQueue, MemoryStore};
+use batchpipe_schedules::capacity::budget::{LINK_BYTES, Room};
 use batchpipe_schedules::lease::{LONGEST, Lease};
-use batchpipe_schedules::pipeline::{Jobs, Pipeline};
-use batchpipe_schedules::stages::{Finished, Intake, Receive, Settled, Settling};
-use batchpipe_schedules::stop::circuit::Circuit;
+use batchpipe_schedules::pipeline::{Parts, Pipeline, Plan, Shared};
+use batchpipe_schedules::processor::Work;
+use batchpipe_schedules::stages::{Finished, IfExists, Receive, Settled, Transfer};
+use batchpipe_schedules::{Jobs, kept, run_jobs};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use shuttle::future::{block_on, spawn};
@@ -93,34 +93,30 @@ pub(super) fn model() {
 /// One worker, from its start until it ends by itself or is told to. The first is not left in peace.
 async fn work(queue: &Arc<Groups>, first: bool) -> Settled {
     let (meters, shutdown) = (Arc::new(Meters::default()), Shutdown::default());
-    let circuit = Arc::new(Circuit::new(shutdown.clone()));
     let leases = kept(Arc::clone(queue) as Arc<dyn JobQueue>, VISIBILITY, LONGEST, Arc::clone(&meters));
-    let slots = Limit::fixed(draw(1..4));
-    let budget = Budget::new((PART + FULL) * draw(1..4) as u64, PART);
     let jobs = Arc::new(AtWork { queue: Arc::clone(queue), groups: Mutex::default() });
-    let pipeline = Pipeline {
-        intake: Intake {
-            queue: Arc::clone(queue) as Arc<dyn JobQueue>,
-            leases: Arc::clone(&leases),
-            budget: Arc::clone(&budget),
-            slots: Arc::clone(&slots),
-            shutdown: shutdown.clone(),
-            circuit: Arc::clone(&circuit),
-            meters: Arc::clone(&meters),
-            retry: RETRY,
-            filling: Arc::default(),
-            ahead: draw(0..2) == 0,
+    let mut pipeline = Pipeline::assemble(Parts {
+        shared: Shared::new(meters, shutdown.clone(), RETRY),
+        queue: Arc::clone(queue) as Arc<dyn JobQueue>,
+        dead_letters: Some(Arc::new(MemoryQueue::new("letters"))),
+        max_receives: None,
+        leases: Arc::clone(&leases),
+        store: Arc::new(MemoryStore::new()),
+        concurrency: draw(1..4),
+        tuner: None,
+        processors: 1,
+        memory: (PART + FULL) * draw(1..4) as u64,
+        plan: Plan {
+            rules: Rules::default(),
+            work: Work::Copy,
+            transfer: Transfer::new(PART, 1, RETRY),
+            if_exists: IfExists::Overwrite,
+            job_timeout: None,
+            linger: LINGER,
         },
-        settling: Settling {
-            queue: Arc::clone(queue) as Arc<dyn JobQueue>,
-            dead_letters: Some(Arc::new(MemoryQueue::new("letters"))),
-            max_receives: None,
-            retry: RETRY,
-            circuit,
-            meters,
-        },
-        jobs: Arc::clone(&jobs) as Arc<dyn Jobs>,
-    };
+    });
+    pipeline.intake.ahead = draw(0..2) == 0;
+    let (slots, budget) = (Arc::clone(&pipeline.intake.slots), Arc::clone(&pipeline.intake.budget));
     let how = Receive {
         receivers: (draw(0..2) == 0).then(|| draw(1..3)),
         wait: STEP * draw(0..3) as u32,
@@ -131,7 +127,7 @@ async fn work(queue: &Arc<Groups>, first: bool) -> Settled {
     let done = Arc::new(AtomicBool::new(false));
     let clock = spawn(clock::run(|_| {}, Arc::clone(&done)));
     let befalling = spawn(befall(Arc::clone(queue), shutdown, first));
-    let settled = pipeline.run(how, LINGER).await;
+    let settled = run_jobs(&pipeline, how, Arc::clone(&jobs) as Arc<dyn Jobs>).await;
     befalling.await.unwrap();
     done.store(true, SeqCst);
     clock.await.unwrap();

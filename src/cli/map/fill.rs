@@ -26,7 +26,6 @@ use crate::submit::discover::{self, Found, Place, Select, Source};
 use crate::submit::journal::Journal;
 use crate::submit::own_places::way_down;
 use crate::submit::{Item, Submit};
-use crate::worker;
 
 /// Sends a job for each thing found, while the pipeline is already at work on the first ones.
 ///
@@ -55,20 +54,11 @@ pub(super) async fn fill(
 }
 
 async fn send_all(config: &MapConfig, pipeline: &Pipeline, select: Select, known: Known) -> crate::submit::Submitted {
-    let intake = &pipeline.intake;
     let submit = Submit {
-        store: Arc::clone(&pipeline.store),
-        queue: Arc::clone(&intake.queue),
         journal: Some(Arc::clone(&known.journal)),
-        budget: Arc::clone(&intake.budget),
-        meters: Arc::clone(&intake.meters),
-        leftovers: Arc::clone(&pipeline.leftovers),
-        shutdown: intake.shutdown.clone(),
-        circuit: Arc::clone(&intake.circuit),
-        transfer: pipeline.plan.transfer.clone(),
         // Nothing is uploaded: this is how many jobs wait for a place in a batch.
-        concurrency: intake.queue.max_batch() * 2,
-        linger: worker::LINGER,
+        concurrency: pipeline.intake.queue.max_batch() * 2,
+        ..Submit::beside(pipeline)
     };
     submit.run(items(config, select, &pipeline.store, known)).await
 }

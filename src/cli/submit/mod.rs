@@ -18,13 +18,12 @@ use futures::{Stream, StreamExt};
 use super::service;
 use super::session::{self, Session};
 use super::survey::{self, Survey, Surveyed};
-use crate::capacity::budget::Budget;
-use crate::capacity::limit::Lane;
 use crate::config::{Format, Journaling, SubmitConfig};
 use crate::error::{Code, Exit, UserError};
 use crate::job::Location;
 use crate::job::message::{self, Request, encode_own, encode_sample2013};
 use crate::observe::{self, Screen};
+use crate::pipeline::Shared;
 use crate::record::Meters;
 use crate::runtime::digest;
 use crate::services::open;
@@ -33,8 +32,6 @@ use crate::services::retry::Retry;
 use crate::services::store::ObjectStore;
 use crate::services::store::local::Places;
 use crate::stages::Transfer;
-use crate::stages::upload::orphans::Leftovers;
-use crate::stop::circuit::Circuit;
 use crate::stop::shutdown::{Phase, Shutdown};
 use crate::submit::discover::{self, Found, Listed, Place, Select, Source};
 use crate::submit::journal::{Journal, Owner};
@@ -100,26 +97,13 @@ pub async fn run(config: SubmitConfig, screen: Screen) -> Result<Exit, UserError
     let once = once(&config.source, naming, surveyed);
 
     let (meters, shutdown) = (Arc::new(Meters::default()), Shutdown::default());
-    let circuit = Arc::new(Circuit::new(shutdown.clone()));
+    let shared = Shared::new(Arc::clone(&meters), shutdown.clone(), Retry::default());
+    let circuit = Arc::clone(&shared.circuit);
+    let transfer = Transfer::new(config.part_size, config.parallel.get(), Retry::default());
     let submit = Submit {
-        store: Arc::clone(&store),
-        queue: Arc::clone(&queue),
         journal: journal.clone(),
-        budget: Budget::new(config.memory, config.part_size),
-        meters: Arc::clone(&meters),
-        leftovers: Arc::new(Leftovers::new(Arc::clone(&store), Retry::default(), Arc::clone(&meters))),
-        shutdown: shutdown.clone(),
-        circuit: Arc::clone(&circuit),
-        transfer: Transfer {
-            part: config.part_size,
-            parallel: config.parallel.get(),
-            retry: Retry::default(),
-            reads: Lane::default(),
-            writes: Lane::default(),
-            hedge: Arc::default(),
-        },
         concurrency: config.concurrency.get(),
-        linger: worker::LINGER,
+        ..Submit::new(shared, Arc::clone(&queue), Arc::clone(&store), config.memory, transfer)
     };
     let about = observe::About {
         command: "submit",

@@ -17,7 +17,6 @@ use super::memory_queue::MemoryQueue;
 use super::memory_store::MemoryStore;
 use super::wire::Wire;
 use crate::capacity::budget::LINK_BYTES;
-use crate::capacity::limit::Lane;
 use crate::job::Location;
 use crate::job::message::Rules;
 use crate::record::Meters;
@@ -131,14 +130,7 @@ impl Rig {
             log,
             meters: Arc::default(),
             shutdown: Shutdown::default(),
-            transfer: Transfer {
-                part: PART,
-                parallel: 4,
-                retry: IMPATIENT,
-                reads: Lane::default(),
-                writes: Lane::default(),
-                hedge: Arc::default(),
-            },
+            transfer: Transfer::new(PART, 4, IMPATIENT),
             memory: 16 * (PART + LINK_BYTES),
             concurrency: 8,
             most: 0,

@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::Rig;
 use crate::capacity::budget::Budget;
 use crate::capacity::limit::Limit;
@@ -14,13 +12,12 @@ use crate::capacity::tuner::Tuner;
 use crate::error::Stage;
 use crate::lease::{LONGEST, Leases};
 use crate::observe::{About, Sources};
-use crate::pipeline::{Pipeline, Plan};
+use crate::pipeline::{Parts, Pipeline, Plan, Shared};
 use crate::processor::Work;
 use crate::record::Ended;
 use crate::services::queue::JobQueue;
 use crate::services::store::ObjectStore;
-use crate::stages::upload::orphans::Leftovers;
-use crate::stages::{Intake, Settled, Settling};
+use crate::stages::{Intake, Settled};
 use crate::stop::circuit::Circuit;
 use crate::testing::faulty::{Faulty, FaultyQueue};
 use crate::testing::log::Operation;
@@ -60,64 +57,41 @@ impl Rig {
     ///
     /// If the machine has no thread left for it.
     pub fn start(&self, work: Work) -> Running {
-        let queue = self.faulty_queue(Arc::clone(&self.queue) as Arc<dyn JobQueue>);
-        let settled = self.faulty_queue(self.queue.with_longest_back_off(self.longest_back_off));
+        let kept = self.faulty_queue(Arc::clone(&self.queue) as Arc<dyn JobQueue>);
         let dead = self.faulty_queue(Arc::clone(&self.dead_letters) as Arc<dyn JobQueue>);
         let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(self.store.clone()), self.faults.clone()));
         let store = self.simulated.as_ref().map_or_else(|| Arc::clone(&store), |wire| wire.store(Arc::clone(&store)));
-        let budget = Budget::new(self.memory, self.transfer.part);
-        let meters = Arc::clone(&self.meters);
+        let meters = || Arc::clone(&self.meters);
         let tuner = (self.most > self.concurrency)
-            .then(|| Tuner::new(self.concurrency, self.most, self.processors, || None, meters));
-        let slots = tuner.as_ref().map_or_else(|| Limit::fixed(self.concurrency), |tuner| Arc::clone(tuner.jobs()));
-        let mut transfer = self.transfer.clone();
-        if let Some(tuner) = &tuner {
-            (transfer.reads, transfer.writes) = (tuner.reads(), tuner.writes());
-        }
-        let circuit = Arc::new(Circuit::new(self.shutdown.clone()));
-        let (kept, meters) = (Arc::clone(&queue), Arc::clone(&self.meters));
+            .then(|| Tuner::new(self.concurrency, self.most, self.processors, || None, meters()));
         let leases = match self.simulated {
-            Some(_) => Leases::here(kept, self.visibility, LONGEST, meters),
-            None => Leases::new(kept, self.visibility, meters).expect("a thread for the leases"),
+            Some(_) => Leases::here(kept, self.visibility, LONGEST, meters()),
+            None => Leases::new(kept, self.visibility, meters()).expect("a thread for the leases"),
         };
-        let pipeline = Pipeline {
-            intake: Intake {
-                queue: Arc::clone(&queue),
-                leases: Arc::clone(&leases),
-                budget: Arc::clone(&budget),
-                slots: Arc::clone(&slots),
-                shutdown: self.shutdown.clone(),
-                circuit: Arc::clone(&circuit),
-                meters: Arc::clone(&self.meters),
-                retry: self.transfer.retry,
-                filling: Arc::default(),
-                ahead: self.max_receives != Some(1),
-            },
-            settling: Settling {
-                queue: settled,
-                dead_letters: self.has_dead_letters.then_some(dead),
-                max_receives: self.max_receives,
-                retry: self.transfer.retry,
-                circuit: Arc::clone(&circuit),
-                meters: Arc::clone(&self.meters),
-            },
-            leftovers: Arc::new(Leftovers::new(Arc::clone(&store), self.transfer.retry, Arc::clone(&self.meters))),
+        let pipeline = Pipeline::assemble(Parts {
+            shared: Shared::new(meters(), self.shutdown.clone(), self.transfer.retry),
+            queue: self.faulty_queue(self.queue.with_longest_back_off(self.longest_back_off)),
+            dead_letters: self.has_dead_letters.then_some(dead),
+            max_receives: self.max_receives,
+            leases,
             store,
-            readable: Arc::default(),
-            processors: Arc::new(Semaphore::new(self.processors)),
-            plan: Arc::new(Plan {
+            concurrency: self.concurrency,
+            tuner,
+            processors: self.processors,
+            memory: self.memory,
+            plan: Plan {
                 rules: self.rules.clone(),
                 work,
-                transfer,
+                transfer: self.transfer.clone(),
                 if_exists: self.if_exists,
                 job_timeout: self.job_timeout,
                 linger: Duration::from_millis(20),
-            }),
-            tuner: tuner.clone(),
-        };
+            },
+        });
         let how = self.receive;
         let mut sources = Sources::of(&pipeline, how, About { command: "run", ..About::default() });
         sources.cpu = Arc::new(|| None);
+        let (tuner, Intake { budget, slots, circuit, leases, .. }) = (pipeline.tuner.clone(), pipeline.intake.clone());
         let task = tokio::spawn(async move { pipeline.run(how).await });
         Running { budget, slots, circuit, leases, tuner, sources, rig: self.clone(), task }
     }

@@ -4,13 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batchpipe::capacity::budget::Budget;
 use batchpipe::error::ServiceErrorKind::{Denied, NoSpace, Unavailable};
 use batchpipe::error::{Code, Stage};
+use batchpipe::pipeline::Shared;
 use batchpipe::services::queue::local::LocalQueue;
 use batchpipe::services::queue::{JobQueue, Outgoing};
 use batchpipe::services::store::ObjectStore;
-use batchpipe::stages::upload::orphans::Leftovers;
 use batchpipe::stop::circuit::Circuit;
 use batchpipe::stop::shutdown::Phase;
 use batchpipe::submit::journal::Journal;
@@ -23,19 +22,13 @@ const PART: u64 = 64 * 1024;
 /// A submit to the queue and the store of a rig.
 fn submit_of(rig: &Rig) -> (Submit, Arc<Circuit>) {
     let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(Arc::new(rig.store.clone()), rig.faults.clone()));
-    let circuit = Arc::new(Circuit::new(rig.shutdown.clone()));
+    let shared = Shared::new(Arc::clone(&rig.meters), rig.shutdown.clone(), rig.transfer.retry);
+    let circuit = Arc::clone(&shared.circuit);
+    let queue = Arc::new(FaultyQueue::new(Arc::clone(&rig.queue) as Arc<dyn JobQueue>, rig.faults.clone()));
     let submit = Submit {
-        store: Arc::clone(&store),
-        queue: Arc::new(FaultyQueue::new(Arc::clone(&rig.queue) as Arc<dyn JobQueue>, rig.faults.clone())),
-        journal: None,
-        budget: Budget::new(rig.memory, rig.transfer.part),
-        meters: Arc::clone(&rig.meters),
-        leftovers: Arc::new(Leftovers::new(store, rig.transfer.retry, Arc::clone(&rig.meters))),
-        shutdown: rig.shutdown.clone(),
-        circuit: Arc::clone(&circuit),
-        transfer: rig.transfer.clone(),
         concurrency: 2,
         linger: Duration::from_millis(10),
+        ..Submit::new(shared, queue, store, rig.memory, rig.transfer.clone())
     };
     (submit, circuit)
 }

@@ -2,8 +2,8 @@
 //! goes on.
 //!
 //! Each file is the one that ships. Others are `sync`, whose locks and counters are points at which any task may go on;
-//! `task`, which spawns on shuttle's scheduler; and what leads to threads and processes (`processor`) or is the model's
-//! to decide (`pipeline`). What the files need besides is batchpipe's own and shares nothing that matters between
+//! `task`, which spawns on shuttle's scheduler; and what leads to threads and processes (`processor`, the tuner). The flow
+//! is the one that ships, too (`src/pipeline.rs`); a model may bring jobs of its own ([`run_jobs`]). What the files need besides is batchpipe's own and shares nothing that matters between
 //! tasks.
 //!
 //! tokio's channels, semaphores and notifies stay tokio's: they know nothing of a runtime, and each of their operations
@@ -14,15 +14,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
+use futures::future::BoxFuture;
 
 pub use batchpipe::{error, job, link, record, services};
 
-use runtime::batched::Batched;
+use capacity::budget::Room;
+use pipeline::Pipeline;
+use stages::receive::group::Finish;
 
 pub mod capacity;
 #[path = "../../../src/lease/mod.rs"]
 pub mod lease;
+#[path = "../../../src/pipeline.rs"]
 pub mod pipeline;
 pub mod processor;
 pub mod runtime;
@@ -42,19 +46,58 @@ pub fn kept(
     leases
 }
 
-/// The end of the pipeline, put together as `Pipeline::run` does it.
+/// Leases that nobody keeps, for a model that leases nothing.
+pub fn unkept(queue: Arc<dyn services::queue::JobQueue>, meters: Arc<record::Meters>) -> Arc<lease::Leases> {
+    lease::Leases::kept(queue, Duration::from_secs(1), Duration::from_secs(1), meters).0
+}
+
+/// The end of the flow between jobs.
 pub async fn acknowledged(
     finished: impl Stream<Item = stages::Finished>,
     settling: &stages::Settling,
     linger: Duration,
     at_once: usize,
 ) -> stages::Settled {
-    finished
-        .batched(settling.max_batch(), linger)
-        .map(|batch| settling.acknowledge(batch))
-        .buffer_unordered(at_once)
-        .fold(stages::Settled::default(), |sum, settled| async move { sum + settled })
-        .await
+    pipeline::acknowledged(finished, settling, linger, at_once).await
+}
+
+/// What a model does for a message, in the place of the jobs that it asks for.
+pub trait Jobs: Send + Sync {
+    fn finish<'a>(
+        &'a self,
+        message: services::queue::Message,
+        lease: lease::Lease,
+        room: &'a Room,
+    ) -> BoxFuture<'a, stages::Finished>;
+}
+
+#[derive(Clone)]
+struct OfModel(Arc<dyn Jobs>);
+
+impl Finish for OfModel {
+    async fn finish(
+        &self,
+        message: services::queue::Message,
+        lease: lease::Lease,
+        room: &Room,
+    ) -> stages::Finished {
+        self.0.finish(message, lease, room).await
+    }
+}
+
+/// Runs the pipeline with jobs of a model.
+pub async fn run_jobs(pipeline: &Pipeline, how: stages::Receive, jobs: Arc<dyn Jobs>) -> stages::Settled {
+    pipeline.run_with(how, OfModel(jobs)).await
+}
+
+/// Moves the bytes of one job as the pipeline does.
+pub async fn transfer(
+    pipeline: &Pipeline,
+    job: &job::Job,
+    room: &Room,
+    cut: &stop::cancel::Cut<'_>,
+) -> Result<(), error::JobError> {
+    pipeline.transfer(job, services::store::Condition::Always, room, cut).await
 }
 
 /// In the place of batchpipe's: the same names, from the scheduler.

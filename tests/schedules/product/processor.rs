@@ -2,6 +2,7 @@
 //! own.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 
 pub use batchpipe::processor::{ProcessError, Processor, Script};
@@ -16,11 +17,24 @@ use crate::job::Job;
 use crate::link::{Inlet, Outlet};
 
 /// In the place of batchpipe's.
+#[derive(Clone)]
 pub enum Work {
     Copy,
     Filter(Arc<dyn Processor>),
-    Program(Program),
+    Program(Arc<Program>),
     Script(Arc<dyn Script>),
+}
+
+impl Work {
+    pub fn id(&self) -> Option<String> {
+        Some("the model's".to_owned())
+    }
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Work")
+    }
 }
 
 /// There is none.

@@ -1,4 +1,4 @@
-//! What ends a job or a run, but for what needs the whole pipeline.
+//! What ends a job or a run, but for what needs a thread of its own.
 
 pub use batchpipe::stop::shutdown;
 
@@ -6,3 +6,5 @@ pub use batchpipe::stop::shutdown;
 pub mod cancel;
 #[path = "../../../src/stop/circuit.rs"]
 pub mod circuit;
+#[path = "../../../src/stop/refusal.rs"]
+pub mod refusal;
