@@ -129,7 +129,10 @@ async fn the_error_of_the_sdk_is_found_through_the_chain_of_sources() {
     }
     // The chain goes on to the system's own error where nothing answers.
     let nobody = S3Store::new(&aws_at("http://127.0.0.1:9")).head(&at()).await.unwrap_err().at(Stage::Download);
-    assert_eq!(nobody.source.find::<std::io::Error>().map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
+    assert_eq!(
+        nobody.source.find::<std::io::Error>().map(std::io::Error::kind),
+        Some(std::io::ErrorKind::ConnectionRefused)
+    );
 }
 
 #[tokio::test]
