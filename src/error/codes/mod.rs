@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::error::{Code, Exit};
 
+mod command;
 mod messages;
 mod objects;
 mod setup;
@@ -121,11 +122,11 @@ const fn text(code: Code) -> Text {
         Code::BadPlaceOrStep => setup::BAD_PLACE_OR_STEP,
         Code::Memory => setup::MEMORY,
         Code::StdoutFailed => setup::STDOUT_FAILED,
-        Code::NeedsYes => setup::NEEDS_YES,
-        Code::WrongJournal => setup::WRONG_JOURNAL,
-        Code::OutputCollision => setup::OUTPUT_COLLISION,
-        Code::SecretInAddress => setup::SECRET_IN_ADDRESS,
-        Code::OutputUnused => setup::OUTPUT_UNUSED,
+        Code::NeedsYes => command::NEEDS_YES,
+        Code::WrongJournal => command::WRONG_JOURNAL,
+        Code::OutputCollision => command::OUTPUT_COLLISION,
+        Code::SecretInAddress => command::SECRET_IN_ADDRESS,
+        Code::OutputUnused => command::OUTPUT_UNUSED,
         Code::NotAJob => messages::NOT_A_JOB,
         Code::UnknownField => messages::UNKNOWN_FIELD,
         Code::RepeatedField => messages::REPEATED_FIELD,
