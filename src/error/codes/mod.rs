@@ -44,20 +44,6 @@ struct Text {
     example: &'static str,
 }
 
-impl Text {
-    const fn new(
-        title: &'static str,
-        exit: Exit,
-        help: &'static str,
-        meaning: &'static str,
-        why: &'static str,
-        fix: &'static str,
-        example: &'static str,
-    ) -> Self {
-        Self { title, exit, help, meaning, why, fix, example }
-    }
-}
-
 /// Every page, in the order of the numbers.
 pub fn all() -> impl Iterator<Item = Page> {
     Code::ALL.iter().copied().map(page)
