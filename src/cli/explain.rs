@@ -1,4 +1,4 @@
-//! `explain`: what an error code means, or what a worker would make of a message.
+//! `explain`: what an error code means, or how a worker would interpret a message.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ Examples:
 /// The arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A code (BP303), the text of a message, @FILE, or - for stdin
+    /// An error code (BP303), the text of a message, @FILE, or - for stdin
     #[arg(value_name = "CODE|MESSAGE")]
     what: String,
 }

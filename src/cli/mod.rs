@@ -1,8 +1,8 @@
-//! What was typed: the grammar, and one file a command.
+//! The command line: its grammar, and one file for each command.
 //!
-//! The commands and their arguments are declared here with clap; the flags that variables and files can set
-//! too come from the one table in [`crate::config::settings`]. Parsing only sorts the words; what they mean
-//! is decided by [`crate::config`], which also knows the other places a value may come from.
+//! The commands and their arguments are declared here with clap; the flags that variables and files can set too come
+//! from the one table in [`crate::config::settings`]. Parsing only sorts the words. [`crate::config`] decides what they
+//! mean, because it also knows the other places a value may come from.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -36,12 +36,12 @@ use crate::error::{Code, Exit, UserError};
 use crate::observe::Screen;
 use crate::runtime::machine::Machine;
 
-/// Examples lead the help: most readers want one that is nearly theirs.
+/// The help begins with examples, because most readers look for an example close to their own task.
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 const EXAMPLES: &str = "\
 Examples:
-  batchpipe map ./in ./out --process zstd        (here, without an account)
+  batchpipe map ./in ./out --process zstd        (on this machine, without AWS)
   batchpipe submit ./photos --queue jobs \\
       --input s3://acme-in/ --output s3://acme-out/
   batchpipe run --queue jobs -- convert {input} -resize 800x {output}";
@@ -58,10 +58,10 @@ struct Cli {
     /// Configuration file to read instead of the usual ones
     #[arg(long, global = true, value_name = "FILE|none", help_heading = "Everywhere", hide_short_help = true)]
     config: Option<String>,
-    /// Log more (twice: even more)
+    /// Log more (-vv: even more)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere")]
     verbose: u8,
-    /// Log less (twice: errors only)
+    /// Log less (-qq: errors only)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere", hide_short_help = true)]
     quiet: u8,
 }
@@ -72,28 +72,28 @@ pub enum Command {
     /// Work through the jobs of a queue
     #[command(before_help = run::EXAMPLES, help_template = TEMPLATE)]
     Run(run::Args),
-    /// Upload files and queue a job for each
+    /// Upload files and queue a job for each of them
     #[command(before_help = submit::EXAMPLES, help_template = TEMPLATE)]
     Submit(submit::Args),
-    /// Process every file of a directory, here and now, with no queue service
+    /// Process every file of a directory now, on this machine, without a queue service
     #[command(before_help = map::EXAMPLES, help_template = TEMPLATE)]
     Map(map::Args),
-    /// Show what a queue holds, or how far a batch is
+    /// Show what a queue holds, or the progress of a batch
     #[command(before_help = status::EXAMPLES, help_template = TEMPLATE)]
     Status(status::Args),
-    /// Look at, move back or throw away the jobs that failed for good
+    /// List, show, redrive or delete the jobs that failed for good
     #[command(before_help = dlq::EXAMPLES, help_template = TEMPLATE)]
     Dlq(dlq::Args),
-    /// Check credentials, queue, places and machine, and say how to repair them
+    /// Check credentials, queue, inputs, outputs and machine, and say how to fix what is wrong
     #[command(before_help = doctor::EXAMPLES, help_template = TEMPLATE)]
     Doctor(doctor::Args),
     /// Explain an error code, or what a message means
     #[command(before_help = explain::EXAMPLES, help_template = TEMPLATE)]
     Explain(explain::Args),
-    /// Discard multipart uploads that nobody finished
+    /// Delete multipart uploads that were never completed
     #[command(before_help = gc::EXAMPLES, help_template = TEMPLATE)]
     Gc(gc::Args),
-    /// Show the settings and where each comes from
+    /// Show each setting and where its value comes from
     Config(config::Args),
     /// Print completions for a shell
     #[command(before_help = completions::EXAMPLES, help_template = TEMPLATE)]
@@ -102,10 +102,10 @@ pub enum Command {
     Man(completions::ManArgs),
 }
 
-/// The words, sorted.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct Typing {
-    /// The command and the arguments that are only its own.
+    /// The command and the arguments that only this command has.
     pub command: Command,
     /// The settings that were given as flags.
     pub typed: Typed,
@@ -113,14 +113,14 @@ pub struct Typing {
     pub config: Option<String>,
 }
 
-/// What came of parsing.
+/// The result of parsing.
 #[derive(Debug)]
 pub enum Parsed {
     /// A command to run.
     Typing(Box<Typing>),
-    /// Text that was asked for: help, or the version.
+    /// Text that the user asked for: help, or the version.
     Text(String),
-    /// The concise help, for somebody who typed nothing.
+    /// The concise help, for a user who typed no command.
     Hint(String),
 }
 
@@ -161,7 +161,7 @@ fn flag(setting: &'static Setting) -> Arg {
     };
     match setting.shape {
         Shape::Switch => flag.action(ArgAction::SetTrue),
-        // `-1` is a bad number, which is better said than "unknown option -1".
+        // `-1` is a bad number; this error is clearer than "unknown option -1".
         Shape::One => flag.value_name(setting.value).allow_negative_numbers(true),
         Shape::Many => flag.value_name(setting.value).allow_negative_numbers(true).action(ArgAction::Append),
     }
@@ -219,22 +219,22 @@ fn typed(matches: &ArgMatches) -> Typed {
     typed
 }
 
-/// What every command is given beside its own arguments.
+/// What every command gets besides its own arguments.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// What every command knows.
+    /// The settings that all commands have.
     pub global: Global,
-    /// The settings, for what only some commands know.
+    /// The sources of settings, for settings that only some commands have.
     pub layers: Layers,
     /// The files that were read.
     pub files: Vec<PathBuf>,
     /// The machine.
     pub machine: Machine,
-    /// Stderr, as the log and the progress share it.
+    /// Stderr, which the log and the progress display share.
     pub screen: Screen,
 }
 
-/// Tells what a command's settings gave reason to say, beside what `told` had to say before they were read.
+/// Logs the notes about a command's settings, except those that `told` already logged before the settings were read.
 fn tell(global: &Global, told: &Global) {
     let new = global.notes.iter().filter(|note| !told.notes.contains(note));
     new.for_each(|note| tracing::warn!("{}", output::escaped(note)));

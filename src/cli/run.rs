@@ -30,7 +30,7 @@ Examples:
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A program and its arguments: {input} and {output} become scratch files, else stdin and stdout are used
+    /// A program and its arguments: {input} and {output} become scratch files; without them, stdin and stdout are used
     #[arg(last = true, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
     pub program: Vec<String>,
 }
@@ -79,7 +79,8 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
     let next = (settled.rejected > 0).then(|| match pipeline.settling.dead_letters {
         Some(_) => format!("See them:  batchpipe dlq list --queue {}", config.queue),
         None => format!(
-            "The log above says why. They stay in the queue, which has no dead letters:  batchpipe doctor --queue {}",
+            "The log above says why. The jobs stay in the queue, because it has no dead-letter queue:  batchpipe \
+                doctor --queue {}",
             config.queue
         ),
     });

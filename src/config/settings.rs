@@ -1,5 +1,5 @@
-//! Every setting, once. This table makes the flags, their help, the `BATCHPIPE_*` variables, the keys of
-//! `batchpipe.toml` and the rows of `config explain`, so they can't come to differ.
+//! The one table of all settings. The flags, their help, the `BATCHPIPE_*` variables, the keys of `batchpipe.toml` and
+//! the rows of `config explain` are made from this table, so they always agree.
 //!
 //! A setting `part-size` is the flag `--part-size`, the variable `BATCHPIPE_PART_SIZE` and the key `part-size`.
 
@@ -12,17 +12,18 @@ pub struct Setting {
     pub shape: Shape,
     /// What the value is called in the help; empty for a switch.
     pub value: &'static str,
-    /// The heading of the help it stands under.
+    /// The heading of the help under which it is listed.
     pub heading: &'static str,
     /// The commands it belongs to.
     pub on: u16,
-    /// Whether only a flag can set it: it answers for one command, and must not lie in wait in a file.
+    /// Whether only a flag can set it: it applies to one invocation, and a value forgotten in a file would be
+    /// dangerous.
     pub flag_only: bool,
     /// Whether the short help shows it.
     pub common: bool,
     /// The default, as the help shows it; empty if there is none.
     pub default: &'static str,
-    /// One line of what it does.
+    /// What it does, in one line.
     pub help: &'static str,
 }
 
@@ -97,9 +98,9 @@ impl Setting {
     }
 }
 
-const PLACES: &str = "Where from and where to";
-const PROCESSING: &str = "What is done to each object";
-const SPEED: &str = "How much at once";
+const PLACES: &str = "Inputs and outputs";
+const PROCESSING: &str = "Processing";
+const SPEED: &str = "Parallelism and memory";
 const SAFETY: &str = "Leases, failures and safety";
 const ENDING: &str = "When to stop";
 const METRICS: &str = "Metrics";
@@ -116,15 +117,14 @@ pub const SETTINGS: &[Setting] = &[
         "URI",
         PLACES,
         SUBMIT,
-        "Where the objects to process are put: s3://bucket/prefix/ or a directory",
+        "Where the files are uploaded for the workers to read: s3://bucket/prefix/ or a directory",
     )
     .common(),
     Setting::switch(
         "null",
         PLACES,
         SUBMIT,
-        "The names of a list (- or @FILE) end in a NUL each, as find -print0 \
-        writes them",
+        "Each name in a list (- or @FILE) ends with a NUL byte, as find -print0 writes them",
     )
     .flag_only(),
     Setting::one(
@@ -132,7 +132,7 @@ pub const SETTINGS: &[Setting] = &[
         "URI",
         PLACES,
         RUN | SUBMIT | STATUS | DOCTOR,
-        "Where results go. A worker's --output is for messages that name no output",
+        "Where results go. A worker's --output applies to messages that name no output",
     )
     .common(),
     Setting::one(
@@ -140,45 +140,51 @@ pub const SETTINGS: &[Setting] = &[
         "TEXT",
         PLACES,
         RUN,
-        "The folder that is taken off the input's key before it is appended to --output; an input outside it is \
-        rejected",
+        "The folder removed from the input's key before the rest is appended to --output; inputs outside it are \
+            rejected",
     ),
     Setting::one(
         "output-suffix",
         "TEXT",
         PLACES,
         WORK | SUBMIT,
-        "Appended to every output's key, in place of the suffix the steps imply. For submit: as the workers will have \
-        it",
+        "Appended to every output's key instead of the suffix the steps imply. For submit: the suffix the workers will \
+            use",
     ),
-    Setting::many("include", "GLOB", PLACES, SUBMIT | MAP, "Take only what matches, such as '**/*.csv' (repeatable)")
-        .common(),
-    Setting::many("exclude", "GLOB", PLACES, SUBMIT | MAP, "Leave out what matches (repeatable)").common(),
+    Setting::many(
+        "include",
+        "GLOB",
+        PLACES,
+        SUBMIT | MAP,
+        "Take only names that match, such as '**/*.csv' (repeatable)",
+    )
+    .common(),
+    Setting::many("exclude", "GLOB", PLACES, SUBMIT | MAP, "Leave out names that match (repeatable)").common(),
     Setting::many(
         "allow",
         "URI",
         PLACES,
         RUN,
-        "Let messages name only this object and what is in the folder of its name (repeatable; for file: places it is \
-        needed)",
+        "Allow messages to name only this object or objects in the folder of this name (repeatable; required for file: \
+            places)",
     ),
     Setting::one(
         "if-exists",
         "overwrite|skip|fail",
         PLACES,
         WORK,
-        "What to do about an output that is there already; skip keeps one made by the same process from the same \
-        version of its input and makes any other again, fail rejects the job for any other; both reject a job whose \
-        output is another input's",
+        "What to do if the output already exists. skip keeps an output that the same process made from the same \
+            version of the input, and makes any other output again; fail rejects the job in that case. Both reject a \
+            job whose output was made from another input",
     )
     .default("overwrite"),
     Setting::switch(
         "allow-nested-output",
         PLACES,
         RUN | SUBMIT | MAP,
-        "Allow an output inside the input, where each result might become a new job",
+        "Allow an output inside the input, although each result might become a new job",
     ),
-    Setting::one("batch", "ID", PLACES, SUBMIT | STATUS, "The name of the batch: the jobs of one submit")
+    Setting::one("batch", "ID", PLACES, SUBMIT | STATUS, "The name of the batch, which is all jobs of one submit")
         .flag_only()
         .common(),
     Setting::one(
@@ -186,7 +192,7 @@ pub const SETTINGS: &[Setting] = &[
         "own|sample2013",
         PLACES,
         SUBMIT,
-        "The form of the messages; sample2013 is what the 2013 sample's workers read",
+        "The format of the messages; workers of the 2013 sample read sample2013",
     )
     .default("own"),
     Setting::one(
@@ -194,7 +200,7 @@ pub const SETTINGS: &[Setting] = &[
         "FILE|none",
         PLACES,
         SUBMIT | STATUS,
-        "Where submit notes what is acknowledged, so that it can go on after a kill",
+        "Where submit records which files are queued, so that it can continue after it was killed",
     )
     .default("under $XDG_STATE_HOME/batchpipe"),
     Setting::one(
@@ -203,10 +209,10 @@ pub const SETTINGS: &[Setting] = &[
         PROCESSING,
         WORK | SUBMIT,
         "Comma-separated steps: copy, gzip, zstd, bzip2, xz, brotli, lz4 (each with :level), decompress, \
-        decompress:any (lets through what is not compressed), sha256. For submit: as the workers will have them, to \
-        refuse inputs that would have one output",
+            decompress:any (passes uncompressed data through), sha256. For submit: the steps the workers will use, to \
+            refuse inputs that would share an output",
     )
-    .default("copy in map; run has none")
+    .default("copy for map, none for run")
     .common(),
     Setting::one(
         "max-expanded-bytes",
@@ -229,36 +235,42 @@ pub const SETTINGS: &[Setting] = &[
         "CODE",
         PROCESSING,
         WORK,
-        "Exit codes of the program that reject the job, beside 64-78 without 75 (repeatable)",
+        "Exit codes of the program that reject the job, in addition to 64-78 except 75 (repeatable)",
     ),
     Setting::switch("pass-credentials", PROCESSING, WORK, "Let the program see the AWS credentials in its environment"),
-    Setting::one("work-dir", "DIR", PROCESSING, WORK, "Where scratch files of programs are kept")
+    Setting::one("work-dir", "DIR", PROCESSING, WORK, "Directory for the programs' scratch files")
         .default("the system's temporary directory"),
     Setting::one("concurrency", "N|auto", SPEED, RUN | SUBMIT | MAP, "Jobs (for submit: files) in flight")
-        .default("auto: finds it, from 4 x cores, at least 16")
+        .default("auto: adapts, starting at 4 x cores, at least 16")
         .common(),
     Setting::one("processors", "N", SPEED, WORK, "Processors running at once")
-        .default("cores; for --process a quarter more"),
-    Setting::one("memory", "SIZE|N%", SPEED, RUN | SUBMIT | MAP, "Bytes of objects held in memory at any time")
+        .default("the number of cores; a quarter more for --process"),
+    Setting::one("memory", "SIZE|N%", SPEED, RUN | SUBMIT | MAP, "Limit on the bytes of objects held in memory")
         .default("a quarter of the machine's or cgroup's memory")
         .common(),
     Setting::one("part-size", "SIZE", SPEED, RUN | SUBMIT | MAP, "Size of ranged reads and of uploaded parts")
         .default("8MiB"),
     Setting::one("receivers", "N", SPEED, RUN, "Long polls in flight")
-        .default("as many as fill the jobs in flight, 1 while the queue is empty"),
+        .default("as many as keep --concurrency jobs in flight; 1 while the queue is empty"),
     Setting::one(
         "visibility-timeout",
         "TIME",
         SAFETY,
         WORK,
-        "How long a message stays ours without a sign of life; extended at half time",
+        "How long the queue hides a received message; extended at half of this time while its job runs",
     )
     .default("60s"),
     Setting::one("wait-time", "TIME", SAFETY, RUN, "How long a receive waits for a message").default("20s"),
-    Setting::one("job-timeout", "TIME|none", SAFETY, WORK, "Cut a job that takes longer than this, and try it again")
-        .default("none"),
-    Setting::one("max-receives", "N", SAFETY, WORK, "Give a job up to the dead letters after this many receives")
-        .default("the queue's redrive policy; map has its own"),
+    Setting::one(
+        "job-timeout",
+        "TIME|none",
+        SAFETY,
+        WORK,
+        "Cancel a job that takes longer than this, and try it again",
+    )
+    .default("none"),
+    Setting::one("max-receives", "N", SAFETY, WORK, "Move a job to the dead letters after this many receives")
+        .default("the queue's redrive policy; map sets its own"),
     Setting::one("dead-letter", "QUEUE", SAFETY, RUN | DLQ, "Where rejected messages go")
         .default("the queue's redrive policy"),
     Setting::one("drain-timeout", "TIME", SAFETY, WORK, "How long a stopping worker lets its jobs finish")
@@ -268,14 +280,14 @@ pub const SETTINGS: &[Setting] = &[
         "TIME|none",
         SAFETY,
         WORK,
-        "End with exit code 7 when nothing has moved for so long, beyond every deadline, though there are jobs",
+        "Exit with code 7 if jobs are in hand but nothing has progressed for this long after the last deadline",
     )
     .default("10m"),
     Setting::switch("until-empty", ENDING, RUN, "Stop when the queue is empty").common(),
     Setting::one("max-jobs", "N", ENDING, RUN, "Stop after this many jobs"),
-    Setting::one("idle-exit", "TIME", ENDING, RUN, "Stop after so long without a message (exit code 10)"),
+    Setting::one("idle-exit", "TIME", ENDING, RUN, "Stop after this long without a message (exit code 10)"),
     Setting::switch("fail-if-empty", ENDING, RUN | MAP, "Exit with code 9 if there was nothing to do"),
-    Setting::switch("wait", ENDING, SUBMIT, "Wait until every output is there (exit code 8 if some jobs failed)"),
+    Setting::switch("wait", ENDING, SUBMIT, "Wait until every output exists (exit code 8 if some jobs failed)"),
     Setting::one("metrics-addr", "ADDR|none", METRICS, WORK, "Where the status page and Prometheus metrics are served")
         .default("127.0.0.1:9464 (map: none)"),
     Setting::many(
@@ -283,17 +295,17 @@ pub const SETTINGS: &[Setting] = &[
         "NAME",
         METRICS,
         WORK,
-        "A host name that the status page may be asked for by, beside localhost and addresses (repeatable)",
+        "A host name to accept in requests for the status page, besides localhost and IP addresses (repeatable)",
     ),
-    Setting::switch("metrics-allow", METRICS, WORK, "Allow --metrics-addr to be reachable from other machines"),
-    Setting::switch("dry-run", GLOBAL, SUBMIT | MAP, "Say what would be done, and do nothing").flag_only().common(),
+    Setting::switch("metrics-allow", METRICS, WORK, "Allow a --metrics-addr that other machines can reach"),
+    Setting::switch("dry-run", GLOBAL, SUBMIT | MAP, "Say what would be done, but change nothing").flag_only().common(),
     Setting::one("profile", "NAME", GLOBAL, ALL, "AWS profile").common(),
     Setting::one("region", "REGION", GLOBAL, ALL, "AWS region").common(),
-    Setting::one("endpoint-url", "URL", GLOBAL, ALL, "An S3- and SQS-compatible server in place of AWS"),
-    Setting::one("log-format", "auto|text|json", GLOBAL, ALL, "The form of the log").default("auto: text"),
-    Setting::one("log-file", "FILE", GLOBAL, ALL, "Append the log to a file rather than stderr"),
-    Setting::one("color", "auto|always|never", GLOBAL, ALL, "Colours on stderr").default("auto"),
-    Setting::switch("json", GLOBAL, ALL, "Results as JSON, one event a line").common(),
+    Setting::one("endpoint-url", "URL", GLOBAL, ALL, "An S3- and SQS-compatible server to use instead of AWS"),
+    Setting::one("log-format", "auto|text|json", GLOBAL, ALL, "The format of the log").default("auto: text"),
+    Setting::one("log-file", "FILE", GLOBAL, ALL, "Append the log to this file instead of writing it to stderr"),
+    Setting::one("color", "auto|always|never", GLOBAL, ALL, "Whether stderr is coloured").default("auto"),
+    Setting::switch("json", GLOBAL, ALL, "Print results as JSON, one event per line").common(),
     Setting::one("progress", "auto|panel|lines|json|none", GLOBAL, ALL, "How progress is shown on stderr")
         .default("auto"),
     Setting::switch("no-input", GLOBAL, ALL, "Never ask a question"),

@@ -59,7 +59,7 @@ pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
         return Some(named(Stage::Process, "processors", "processor slots", hint, Some("--processors")));
     }
     if let Some(last) = last.filter(|last| last.busy >= SLOTS_FULL * load.settling && !load.is_calling()) {
-        let hint = "raise --concurrency: as many batches may be on their way";
+        let hint = "raise --concurrency: it also limits the batches in flight";
         return Some(named(last.stage, "slots", "queue calls", hint, Some("--concurrency")));
     }
     if load.is_starved() { Some(starved(load)) } else { Some(at_once(load)) }
@@ -136,9 +136,9 @@ fn at_once(load: &Load) -> Bottleneck {
 /// What to raise where more slots alone would only wait for something else.
 fn together(load: &Load) -> &'static str {
     if load.room_in_memory() < ROOMY {
-        "raise --concurrency and --memory together: each alone does little"
+        "raise --concurrency and --memory together: either one alone helps little"
     } else {
-        "raise --concurrency and --processors together: each alone does little"
+        "raise --concurrency and --processors together: either one alone helps little"
     }
 }
 
@@ -164,9 +164,11 @@ fn of_latency(load: &Load, stage: Stage, knob: Option<&'static str>) -> Bottlene
     let (cause, hint) = match (knob, load.concurrency) {
         (Some("--memory"), _) => ("latency", "raise --memory: more jobs at once hide the wait"),
         (Some(_), _) => ("latency", "raise --concurrency: more jobs at once hide the wait"),
-        (None, Concurrency::Climbing) => ("latency", "nothing: --concurrency auto is looking for more"),
-        (None, Concurrency::Found) => ("line", "as fast as the line: more at once did no more; more machines"),
-        (None, Concurrency::Most) => ("latency", "more machines: --concurrency auto is at its most"),
+        (None, Concurrency::Climbing) => ("latency", "nothing to do: --concurrency auto is still raising the limit"),
+        (None, Concurrency::Found) => {
+            ("line", "the network is the limit: more jobs at once did not help; use more machines")
+        }
+        (None, Concurrency::Most) => ("latency", "use more machines: --concurrency auto has reached its maximum"),
         (None, Concurrency::Fixed) => ("latency", together(load)),
     };
     let reason = if cause == "line" { "network" } else { "store answers" };
@@ -185,7 +187,7 @@ fn starved(load: &Load) -> Bottleneck {
         // With more slots each receive asks for more; with a nearer queue the slots that there are would be full.
         let (larger, room) = (BATCH / load.asked, load.room_in_slots());
         let cause = if larger >= room && room < PLAIN { "slots" } else { "queue_calls" };
-        let hint = "raise --concurrency: a receive asks for as many messages as there are slots";
+        let hint = "raise --concurrency: a receive requests at most one message per free slot";
         return named(Stage::Receive, cause, "queue calls", hint, Some("--concurrency"));
     }
     named(Stage::Receive, "queue_empty", "queue empty", "nothing to do: all messages are taken", None)

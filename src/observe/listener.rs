@@ -71,7 +71,7 @@ pub fn check_addr(addr: SocketAddr, allow: bool) -> Result<(), UserError> {
         Code::MetricsAddressOpen,
         format!("the metrics address {addr} can be reached from other machines"),
         "the page and the metrics have no password",
-        format!("use 127.0.0.1:{}, or add  --metrics-allow  if your network keeps strangers out", addr.port()),
+        format!("use 127.0.0.1:{}, or add  --metrics-allow  if you trust your network", addr.port()),
     ))
 }
 
@@ -222,7 +222,8 @@ async fn converse(stream: TcpStream, shown: Shown) {
 
 fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     if !host::is_allowed(request, &shown.hosts) {
-        let told = "this page is not served under that name; ask for an address, or start with  --metrics-host NAME\n";
+        let told = "this page is not served under this host name; use an IP address, or start the worker with  \
+            --metrics-host NAME\n";
         return text(StatusCode::MISDIRECTED_REQUEST, told);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -241,7 +242,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
         },
         "/healthz" if shown.sources.stall.is_unwell() => {
             let quiet = shown.sources.stall.quiet().as_secs();
-            text(StatusCode::SERVICE_UNAVAILABLE, format!("nothing has moved for {quiet} s\n"))
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("nothing has progressed for {quiet} s\n"))
         }
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if *shown.ready.borrow() => text(StatusCode::OK, "ready\n"),
@@ -250,7 +251,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
             Ok(state) => reply(StatusCode::OK, "application/json", state),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz, /readyz and /api/v1/state\n"),
+        _ => text(StatusCode::NOT_FOUND, "the pages are /, /metrics, /healthz, /readyz and /api/v1/state\n"),
     }
 }
 

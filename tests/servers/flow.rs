@@ -451,7 +451,8 @@ async fn without_dead_letters_nobody_is_sent_to_look_at_them() {
     sqs.send_message().queue_url(url).message_body("no job").send().await.unwrap();
     let worked = world.run(&["run", "--queue", &bare, "--until-empty", "--metrics-addr", "none", "--process", "copy"]);
     assert_eq!(worked.status.code(), Some(8), "{}", text(&worked));
-    let next = format!("They stay in the queue, which has no dead letters:  batchpipe doctor --queue {bare}");
+    let next =
+        format!("The jobs stay in the queue, because it has no dead-letter queue:  batchpipe doctor --queue {bare}");
     assert!(text(&worked).contains(&next) && !text(&worked).contains("dlq list"), "{}", text(&worked));
 }
 

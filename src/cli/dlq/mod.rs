@@ -38,15 +38,15 @@ pub struct Args {
 enum Command {
     /// List the dead letters: id, key, attempts, code, age
     List(look::ListArgs),
-    /// Show one dead letter whole
+    /// Show everything about one dead letter
     Show(look::ShowArgs),
-    /// Move dead letters back to the queue, or to another
+    /// Move dead letters back to the queue, or to another queue
     Redrive(redrive::Args),
     /// Delete every dead letter
     Purge(redrive::PurgeArgs),
 }
 
-/// The two queues that all of this is about.
+/// The two queues that these commands work on.
 #[derive(Debug)]
 struct Queues {
     jobs: Arc<dyn JobQueue>,

@@ -24,19 +24,19 @@ use crate::stages::acknowledge::dead_letter::redriven;
 /// The arguments of `redrive`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The queue to move them to, if not the one they came from
+    /// The queue to move the messages to, instead of the queue they came from
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,
-    /// Move at most so many
+    /// Move at most this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max: Option<u64>,
-    /// Move at most so many a second, such as 50/s
+    /// Move at most this many per second, such as 50/s
     #[arg(long, value_name = "N/s")]
     rate: Option<String>,
-    /// Move only those that failed so, such as code=BP303
+    /// Move only messages that failed with this code, such as code=BP303
     #[arg(long, value_name = "code=BPnnn")]
     filter: Option<String>,
-    /// Say what would be done, and do nothing
+    /// Say what would be done, but change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -44,7 +44,7 @@ pub(super) struct Args {
 /// The arguments of `purge`.
 #[derive(Debug, clap::Args)]
 pub(super) struct PurgeArgs {
-    /// Say what would be done, and do nothing
+    /// Say what would be done, but change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }

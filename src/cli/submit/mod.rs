@@ -48,23 +48,24 @@ Examples:
   batchpipe submit s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
   find . -name '*.csv' -print0 |
       batchpipe submit - --null --input s3://acme-in/ --queue jobs
-On a FIFO queue each job is a group of its own, so that all are worked side by
-side, and a repeat of the same file within five minutes is dropped.";
+On a FIFO queue each job gets its own message group, so jobs run in parallel,
+and the queue drops a second job for the same file within five minutes.";
 
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A directory, a file, - (names on stdin), @FILE (names in a file), s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the
-    /// folder logs/, never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name.
+    /// An S3 URI means the folder of that name, with or without a slash at the end: s3://bucket/logs is everything in
+    /// logs/, never logs2/ or logs.txt. If the folder is empty, the URI means the object of that name.
     ///
-    /// Names are one a line (or with --null each ended by a NUL). A name that can't be submitted fails alone, by its
-    /// line number. A name that begins with s3:// is an object that is there already: a job is sent for it, whose
-    /// output is named by what follows --input in its key, or by the whole key if it lies elsewhere.
+    /// A list has one name per line (with --null, each name ends with a NUL byte). A name that can't be submitted is
+    /// reported with its line number, and the others go on. A name that begins with s3:// is an object that exists
+    /// already: only its job is sent. The output is named after the part of the key that follows --input, or after the
+    /// whole key if the object is outside --input.
     ///
-    /// Links in a directory are followed as far as they stay in it; one that leaves it is not submitted, and told.
-    /// Links that are named one by one are followed.
+    /// Links that stay in the directory are followed; links that lead outside are skipped with a warning. Links that
+    /// are named one by one are followed.
     #[arg(value_name = "SOURCE")]
     pub source: String,
 }

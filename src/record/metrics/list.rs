@@ -1,7 +1,7 @@
-//! The one list of every metric: name, kind, unit, help and labels. `docs/metrics.md` is made from it, and a test
-//! runs everything that records and requires that the two agree.
+//! The one list of every metric: name, kind, unit, help and labels. `docs/metrics.md` is made from this list. A test
+//! runs all code that records metrics and requires that the recorded names and the list agree.
 //!
-//! Bounded: every label has a small fixed set of values; a key, a bucket or a message id is never one.
+//! Bounded: every label has a small fixed set of values; a key, a bucket or a message id is never a label value.
 
 use std::fmt::Write;
 
@@ -21,7 +21,8 @@ pub enum Kind {
 /// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Its name; `batchpipe_` comes first, but for the process metrics whose names are a convention of Prometheus.
+    /// Its name, which begins with `batchpipe_`, except for the process metrics, whose names are a convention of
+    /// Prometheus.
     pub name: &'static str,
     /// Its kind.
     pub kind: Kind,
@@ -47,70 +48,75 @@ const fn histogram(name: &'static str, unit: Unit, labels: &'static [&'static st
 
 use Unit::{Bytes, Count, Seconds};
 
-/// Every metric there is.
+/// All metrics.
 pub const ALL: &[Metric] = &[
     counter(
         "batchpipe_stage_time_seconds_total",
         Seconds,
         &["stage", "state"],
-        "Time by stage and state (busy, wait_upstream, wait_downstream, wait_permit), in whole seconds; sums to slots \
-        x time, in receive to receivers x time.",
+        "Time by stage and state (busy, wait_upstream, wait_downstream, wait_permit), in whole seconds; the sum over \
+            the states is slots x time, for receive receivers x time.",
     ),
     counter(
         "batchpipe_stage_items_total",
         Count,
         &["stage", "dir"],
-        "Items that a stage took (in) and passed on (out): jobs, in receive calls to the queue, in delete and send \
-        batches.",
+        "Items that a stage took in (in) and passed on (out): jobs; for receive, calls to the queue; for delete and \
+            send, batches.",
     ),
     counter("batchpipe_stage_failures_total", Count, &["stage"], "Items that failed in a stage."),
     counter(
         "batchpipe_stage_dropped_total",
         Count,
         &["stage"],
-        "Items given up, since another stage of their job failed, or nobody wants them; in = out + failures + dropped \
-        + in progress.",
+        "Items given up because another stage of their job failed or no stage needs them any more; in = out + failures \
+            + dropped + in progress.",
     ),
-    gauge("batchpipe_stage_in_progress", Count, &["stage"], "Items a stage is working on or waiting with."),
+    gauge(
+        "batchpipe_stage_in_progress",
+        Count,
+        &["stage"],
+        "Items that a stage is working on, or holds while it waits.",
+    ),
     counter(
         "batchpipe_stage_bytes_total",
         Bytes,
         &["stage", "dir"],
-        "Bytes that a stage took (in) and passed on (out).",
+        "Bytes that a stage took in (in) and passed on (out).",
     ),
     histogram(
         "batchpipe_stage_duration_seconds",
         Seconds,
         &["stage"],
-        "Time a stage spent on one item, waits included; in receive, one call that brought messages, or failed.",
+        "Time a stage spent on one item, including waits; for receive, one call that returned messages or failed.",
     ),
     gauge(
         "batchpipe_stage_last_success_timestamp_seconds",
         Seconds,
         &["stage"],
-        "When an item last left a stage whole, in seconds since 1970; 0 before the first.",
+        "When an item last completed a stage successfully, in seconds since 1970; 0 before the first.",
     ),
     counter(
         "batchpipe_jobs_total",
         Count,
         &["outcome"],
-        "Jobs by how they ended: ok, failed (each attempt), released, lease_lost, skipped.",
+        "Jobs by outcome: ok, failed (each attempt), released, lease_lost, skipped.",
     ),
     counter(
         "batchpipe_jobs_received_total",
         Count,
         &[],
-        "Jobs that the received messages asked for, each record of an event as one.",
+        "Jobs in the received messages; each record of an event counts as one job.",
     ),
     counter("batchpipe_messages_received_total", Count, &[], "Messages received."),
     counter(
         "batchpipe_messages_duplicate_total",
         Count,
         &[],
-        "Messages received again while an earlier delivery was still being worked on here.",
+        "Messages received again while this worker was still processing an earlier delivery.",
     ),
     histogram("batchpipe_message_age_seconds", Seconds, &[], "Age of messages when they are received."),
-    histogram("batchpipe_receive_count", Count, &[], "How often a message had been received, this time included."),
+    histogram("batchpipe_receive_count", Count, &[], "How often a message had been received, including this time."),
     gauge("batchpipe_queue_messages", Count, &["state"], "Messages in the queue: visible, in_flight, delayed."),
     histogram("batchpipe_ack_batch_size", Count, &[], "Messages settled by one call to the queue."),
     counter("batchpipe_ack_failures_total", Count, &["fault"], "Entries of batch deletes that failed, by fault."),
@@ -125,7 +131,7 @@ pub const ALL: &[Metric] = &[
         "batchpipe_messages_ahead",
         Count,
         &[],
-        "Messages asked for ahead that are here and wait for a slot; behind one of their FIFO group not counted.",
+        "Prefetched messages that wait for a slot, except those that wait for another message of their FIFO group.",
     ),
     counter("batchpipe_lease_renewals_total", Count, &[], "Leases extended."),
     histogram("batchpipe_lease_renewal_lag_seconds", Seconds, &[], "How late after its due time a lease was extended."),
@@ -133,8 +139,8 @@ pub const ALL: &[Metric] = &[
         "batchpipe_stalled_seconds",
         Seconds,
         &[],
-        "How long nothing has moved while there is something to do; --stuck-timeout beyond every deadline ends the \
-        worker.",
+        "How long nothing has progressed although jobs are in hand; the worker ends at --stuck-timeout after the last \
+            deadline.",
     ),
     counter("batchpipe_lease_lost_total", Count, &[], "Leases lost: another worker has the message."),
     gauge("batchpipe_memory_reserved_bytes", Bytes, &[], "Bytes that jobs have reserved."),
@@ -142,7 +148,7 @@ pub const ALL: &[Metric] = &[
         "batchpipe_memory_budget_bytes",
         Bytes,
         &[],
-        "Bytes that jobs may reserve (--memory, less what the steps of all processors need).",
+        "Bytes that jobs may reserve: --memory minus what the steps of all processors need.",
     ),
     gauge("batchpipe_temp_bytes", Bytes, &[], "Bytes in the work directory."),
     histogram("batchpipe_object_size_bytes", Bytes, &["dir"], "Size of input (in) and output (out) objects."),
@@ -150,8 +156,8 @@ pub const ALL: &[Metric] = &[
         "batchpipe_http_requests_total",
         Count,
         &["service", "op", "code"],
-        "Calls to a service by operation and outcome: ok, the kind of the failure, or dropped (overtaken, or its job \
-        was cut).",
+        "Calls to a service by operation and outcome: ok, the kind of failure, or dropped (another call was faster, or \
+            its job was cancelled).",
     ),
     counter(
         "batchpipe_retries_total",
@@ -163,25 +169,25 @@ pub const ALL: &[Metric] = &[
         "batchpipe_hedges_total",
         Count,
         &["outcome"],
-        "Late reads that were asked for a second time: the second answer won, lost or failed. At most 5 % of all \
-        reads.",
+        "Slow reads for which a second request was sent, by whether the second response won, lost or failed. At most 5 \
+            % of all reads.",
     ),
     counter("batchpipe_throttles_total", Count, &["service"], "Calls that a service throttled."),
     gauge(
         "batchpipe_concurrency_limit",
         Count,
         &["stage"],
-        "Requests a stage may have in flight; moves under --concurrency auto.",
+        "Requests a stage may have in flight; changes under --concurrency auto.",
     ),
-    gauge("batchpipe_slots", Count, &[], "Jobs that may be in flight; moves under --concurrency auto."),
+    gauge("batchpipe_slots", Count, &[], "Jobs that may be in flight; changes under --concurrency auto."),
     counter(
         "batchpipe_concurrency_changes_total",
         Count,
         &["limit", "reason"],
-        "Limits moved by --concurrency auto: jobs, reads or writes; by reason (trial, gain, no_gain, throttled, \
-        recovery, latency, fewer, loss).",
+        "Changes of a limit (jobs, reads or writes) by --concurrency auto, by reason (trial, gain, no_gain, throttled, \
+            recovery, latency, fewer, loss).",
     ),
-    gauge("batchpipe_multipart_open", Count, &[], "Multipart uploads begun and not ended."),
+    gauge("batchpipe_multipart_open", Count, &[], "Multipart uploads that were begun and have not ended."),
     counter(
         "batchpipe_multipart_abort_failures_total",
         Count,
@@ -192,24 +198,25 @@ pub const ALL: &[Metric] = &[
         "batchpipe_multipart_unaborted",
         Count,
         &[],
-        "Those of them that could not be aborted since; they are tried again, and what is left at the end is for gc.",
+        "Multipart uploads still waiting to be aborted; the worker keeps trying, and gc can delete what is left at the \
+            end.",
     ),
-    counter("batchpipe_bad_inputs_total", Count, &["code"], "Messages and objects rejected, by error code."),
-    gauge("batchpipe_build_info", Count, &["version", "arch"], "Always 1; the labels say which build this is."),
+    counter("batchpipe_bad_inputs_total", Count, &["code"], "Rejected messages and objects, by error code."),
+    gauge("batchpipe_build_info", Count, &["version", "arch"], "Always 1; the labels identify the build."),
     gauge(
         "batchpipe_config_info",
         Count,
         &["command", "slots", "processors"],
-        "Always 1; the labels say how this process was set up.",
+        "Always 1; the labels describe the configuration of this process.",
     ),
     gauge("batchpipe_runtime_workers", Count, &[], "Threads of the async runtime."),
-    gauge("batchpipe_runtime_tasks", Count, &[], "Tasks alive on the async runtime."),
+    gauge("batchpipe_runtime_tasks", Count, &[], "Live tasks on the async runtime."),
     gauge("batchpipe_runtime_queue_depth", Count, &[], "Tasks that wait for a thread of the async runtime."),
     counter(
         "process_cpu_seconds_total",
         Seconds,
         &[],
-        "CPU time of this process, in whole seconds; programs it runs not included.",
+        "CPU time of this process, in whole seconds, without the programs it runs.",
     ),
     gauge("process_resident_memory_bytes", Bytes, &[], "Resident memory of this process."),
     gauge("process_open_fds", Count, &[], "Open file descriptors."),
@@ -220,9 +227,8 @@ pub const ALL: &[Metric] = &[
 pub fn reference() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
-         `batchpipe run` serves these at `http://127.0.0.1:9464/metrics` (`--metrics-addr`). Made from\n\
-         `src/record/metrics/list.rs`, and checked by a test: `UPDATE=1 cargo test --test library metrics::` writes \
-         this page anew.\n\n\
+         `batchpipe run` serves these at `http://127.0.0.1:9464/metrics` (`--metrics-addr`). The page is made\n\
+         from `src/record/metrics/list.rs`, and a test checks it: `UPDATE=1 cargo test --test library metrics::` rewrites it.\n\n\
          | name | kind | unit | labels | what it says |\n|--|--|--|--|--|\n",
     );
     for Metric { name, kind, unit, help, labels } in ALL {
@@ -237,9 +243,9 @@ pub fn reference() -> String {
     }
     page.push_str(
         "\nCounters of seconds are whole seconds, because the counters of the `metrics` facade are integers; over a\n\
-         scrape interval a series is at most one second off, and the error does not add up. The page and the panel\n\
+         scrape interval a series is at most one second off, and these errors do not add up. The page and the panel\n\
          read the exact times.\n\n\
-         The share of its time a stage is busy, the picture to look at first:\n\n\
+         Look first at the share of time that each stage is busy:\n\n\
          ```promql\n\
          sum by (stage, state) (rate(batchpipe_stage_time_seconds_total[1m]))\n\
          / ignoring (state) group_left sum by (stage) (rate(batchpipe_stage_time_seconds_total[1m]))\n\
