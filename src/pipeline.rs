@@ -2,10 +2,10 @@
 //!
 //! [`Pipeline::run`] is the flow between jobs, `Pipeline::transfer` the flow within one. Nothing else connects stages,
 //! and [`Pipeline::assemble`] is the only place that makes a pipeline: the worker, the tests' rig and the schedule
-//! explorer all use it. In between, `stages/receive/group.rs` works the messages of a FIFO group one after the other, and `records.rs` the
-//! records of a message. Backpressure is the stream not being polled in the first and a full [`link`] in the second;
-//! draining is the stream's end. Each delivery runs on a task of its own: polled in place, all jobs would share one
-//! core.
+//! explorer all use it. In between, `stages/receive/group.rs` works the messages of a FIFO group one after the other,
+//! and `records.rs` the records of a message. Backpressure is the stream not being polled in the first and a full
+//! [`link`] in the second; draining is the stream's end. Each delivery runs on a task of its own: polled in place, all
+//! jobs would share one core.
 
 use std::sync::Arc;
 use std::time::Duration;

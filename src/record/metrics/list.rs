@@ -228,7 +228,8 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          `batchpipe run` serves these at `http://127.0.0.1:9464/metrics` (`--metrics-addr`). The page is made\n\
-         from `src/record/metrics/list.rs`, and a test checks it: `UPDATE=1 cargo test --test library metrics::` rewrites it.\n\n\
+         from `src/record/metrics/list.rs`, and a test checks it: `UPDATE=1 cargo test --test library metrics::` \
+         rewrites it.\n\n\
          | name | kind | unit | labels | what it says |\n|--|--|--|--|--|\n",
     );
     for Metric { name, kind, unit, help, labels } in ALL {

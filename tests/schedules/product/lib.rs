@@ -2,9 +2,9 @@
 //! goes on.
 //!
 //! Each file is the one that ships. Others are `sync`, whose locks and counters are points at which any task may go on;
-//! `task`, which spawns on shuttle's scheduler; and what leads to threads and processes (`processor`, the tuner). The flow
-//! is the one that ships, too (`src/pipeline.rs`); a model may bring jobs of its own ([`run_jobs`]). What the files need besides is batchpipe's own and shares nothing that matters between
-//! tasks.
+//! `task`, which spawns on shuttle's scheduler; and what leads to threads and processes (`processor`, the tuner). The
+//! flow is the one that ships, too (`src/pipeline.rs`); a model may bring jobs of its own ([`run_jobs`]). What the
+//! files need besides is batchpipe's own and shares nothing that matters between tasks.
 //!
 //! tokio's channels, semaphores and notifies stay tokio's: they know nothing of a runtime, and each of their operations
 //! is one step here. That they are right inside is tokio's own to show, and it does (it explores them with loom).
