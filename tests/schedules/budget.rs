@@ -196,7 +196,7 @@ async fn work(
         })
     });
     let to = place("out", number);
-    let result = transfer_one(&pipeline, number, &planned, &room, &shutdown).await;
+    let result = Box::pin(transfer_one(&pipeline, number, &planned, &room, &shutdown)).await;
     match result {
         Ok(()) => assert_eq!(store.store.size(&to), Some(planned.output())),
         Err(ErrorKind::Stopped) => assert!(planned.cut.is_some()),
@@ -227,7 +227,7 @@ async fn transfer_one(
         ..job()
     };
     let cut = Cut { lease: None, shutdown, deadline: None };
-    transfer(pipeline, &job, room, &cut).await.map_err(|error| error.kind)
+    Box::pin(transfer(pipeline, &job, room, &cut)).await.map_err(|error| error.kind)
 }
 
 /// A pipeline that receives nothing: its jobs are handed to it by the model.
