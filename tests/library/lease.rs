@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::lease_bench::Bench;
 use batchpipe::error::{Code, ErrorKind, ServiceErrorKind};
 use batchpipe::lease::Leases;
 use batchpipe::services::queue::JobQueue;
 use batchpipe::testing::{Fault, On, Operation};
-use crate::lease_bench::Bench;
 
 /// Renewed at half time, looked at eight times: a machine that stands still for a third of a second loses nothing.
 const VISIBILITY: Duration = Duration::from_secs(1);

@@ -209,5 +209,8 @@ fn the_reference_page_is_the_list() {
         std::fs::write(path, &made).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(written == made, "docs/metrics.md is out of date; write it anew with  UPDATE=1 cargo test --test library metrics::");
+    assert!(
+        written == made,
+        "docs/metrics.md is out of date; write it anew with  UPDATE=1 cargo test --test library metrics::"
+    );
 }

@@ -230,12 +230,8 @@ async fn transfer(
         writes: Lane::default(),
         hedge: Arc::default(),
     };
-    let job = Job {
-        input: place("in", number),
-        output: place("out", number),
-        size: planned.told.then_some(planned.size),
-        ..job()
-    };
+    let mut job = Job::new("job", place("in", number), place("out", number));
+    job.size = planned.told.then_some(planned.size);
     // Nothing is marked here.
     let origin = Origin::new(&job, batchpipe::processor::Work::Copy.id());
     let target = Target {
@@ -306,8 +302,4 @@ impl Script for Making {
         }
         .boxed()
     }
-}
-
-fn job() -> Job {
-    Job::new("job", place("in", 0), place("out", 0))
 }

@@ -19,6 +19,7 @@ mod frame;
 mod members;
 mod memory;
 mod pull;
+pub mod share;
 mod step;
 
 use crate::job::suffix::{Codec, Suffix};

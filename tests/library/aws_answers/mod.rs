@@ -6,6 +6,7 @@ mod listings;
 mod proof;
 mod queues;
 
+use crate::scripted::Scripted;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -19,7 +20,6 @@ use batchpipe::services::store::s3::S3Store;
 use batchpipe::services::store::{ObjectStore, Part, Version, Writing};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use crate::scripted::Scripted;
 
 fn aws(server: &Scripted) -> Aws {
     aws_at(&server.url())

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-pub use batchpipe::processor::{ProcessError, Processor, Script};
+pub use batchpipe::processor::{AnyAsyncProcessor, ProcessError, Processor, Script};
 
 #[path = "../../../src/processor/slots.rs"]
 mod slots;
@@ -18,6 +18,7 @@ use crate::link::{Inlet, Outlet};
 pub enum Work {
     Copy,
     Filter(Arc<dyn Processor>),
+    Async(Arc<dyn AnyAsyncProcessor>),
     Program(Program),
     Script(Arc<dyn Script>),
 }
