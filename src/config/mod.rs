@@ -16,7 +16,6 @@ mod map;
 mod reading;
 mod run;
 pub mod settings;
-mod share;
 mod source;
 mod submit;
 pub mod values;

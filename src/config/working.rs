@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reading::Reading;
-use super::share::{self, Share};
 use super::values::{self, Wrong, show_size};
 use super::{at_least_one, secs, text};
 use crate::capacity::tuner;
 use crate::error::{Code, UserError};
 use crate::job::Location;
 use crate::observe::listener::Place;
+use crate::processor::codec::share::{self, Share};
 use crate::processor::codec::{Chain, FULL_DECODER, MAX_RATIO};
 use crate::stages::IfExists;
+pub use crate::worker::{SLACK, SMALLEST_PART};
 
 /// What is done to each object, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,12 +79,8 @@ pub struct Working {
     pub metrics_hosts: Vec<String>,
 }
 
-/// The smallest part of any store: below it the cost of a part outweighs the part. S3 wants more.
-pub const SMALLEST_PART: u64 = 64 << 10;
 /// S3's bounds of a part (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const S3_PART: (u64, u64) = (5 << 20, 5 << 30);
-/// What a job holds beside its two parts: the frames in its links and a processor's buffers.
-pub const SLACK: u64 = 2 << 20;
 /// Requests in flight for one job, where open files allow it: one connection to S3 carries some 90 MB/s, and
 /// eight of them fill what the usual machine has of network (PERFORMANCE: 8 ranges of 8 MiB).
 const PARALLEL: u64 = 8;

@@ -4,8 +4,10 @@ pub mod message;
 pub mod origin;
 pub mod suffix;
 
-use crate::error::FailedJob;
+use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::error::FailedJob;
 
 /// Where an object, or a prefix of objects, lives.
 ///
@@ -142,7 +144,11 @@ impl fmt::Debug for Location {
 }
 
 /// One unit of work: read the input, run the processor on it, write the output.
+///
+/// A processor sees what the store says of the input: its size, its version and its metadata, whether or not the
+/// message told them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Job {
     /// The submitter's name for the job, else the message's id. Only a name: nothing is looked up by it.
     pub id: String,
@@ -154,7 +160,8 @@ pub struct Job {
     pub batch: Option<String>,
     /// The input's size in bytes, where the message tells; a processor is always told.
     pub size: Option<u64>,
-    /// The input's ETag without its quotes, where the message tells: a changed input is refused.
+    /// The input's ETag without its quotes. A message that tells the ETag means this version, and a changed input is
+    /// refused.
     pub etag: Option<String>,
     /// The version of the input to read, in a versioned bucket.
     pub version_id: Option<String>,
@@ -162,6 +169,9 @@ pub struct Job {
     pub args: Vec<String>,
     /// How often the message was received, this time included.
     pub attempt: u32,
+    /// The metadata that the store keeps with the input (`x-amz-meta-…` in S3, without that beginning). Empty before
+    /// the input is read, and in a store without metadata.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl From<Job> for FailedJob {
@@ -178,8 +188,9 @@ impl Job {
     /// use batchpipe::{Job, Location};
     ///
     /// let job = Job::new("1", Location::s3("in", "a.csv"), Location::s3("out", "a.csv"));
-    /// let again = Job { attempt: 2, ..job.clone() };
-    /// assert_eq!((job.attempt, again.attempt), (1, 2));
+    /// let mut again = job.clone();
+    /// again.attempt = 2;
+    /// assert_eq!((job.attempt, again.attempt, again.key()), (1, 2, "a.csv"));
     /// ```
     pub fn new(id: impl Into<String>, input: Location, output: Location) -> Self {
         Self {
@@ -192,6 +203,12 @@ impl Job {
             version_id: None,
             args: Vec::new(),
             attempt: 1,
+            metadata: BTreeMap::new(),
         }
+    }
+
+    /// The key of the input in its bucket, or the path of the file.
+    pub fn key(&self) -> &str {
+        self.input.key()
     }
 }

@@ -12,6 +12,7 @@
 //! [keeps](Outlet::keep) that until they are used up.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,8 +24,10 @@ use crate::error::{JobError, Stage};
 use crate::record::{State, Turn};
 
 mod blocking;
+mod waiting;
 
 pub use blocking::{Reader, Writer};
+pub use waiting::{AsyncInput, AsyncOutput};
 
 /// The size of the chunks a blocking writer sends: 64 KiB costs twice the CPU of 256 KiB, 1 MiB is no better
 /// than noise (measured, bridging a copy).
@@ -56,8 +59,8 @@ impl From<Disconnected> for io::Error {
 
 #[derive(Debug)]
 enum Frame {
-    /// How many bytes there will be in all; comes first, if it comes.
-    Total(u64),
+    /// How many bytes there will be in all, and what else is known of the object; comes first, if it comes.
+    Total(u64, Option<Arc<Announced>>),
     Keep(Kept),
     Data(Chunk),
     End,
@@ -68,6 +71,17 @@ struct Chunk {
     bytes: Bytes,
     /// The bytes hold their room in the budget themselves.
     counted: bool,
+}
+
+/// What is known of the object whose bytes cross a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// The ETag, without its quotes.
+    pub etag: Option<String>,
+    /// The version, in a versioned bucket.
+    pub version_id: Option<String>,
+    /// The metadata of the object.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// The writing end of a link.
@@ -87,6 +101,7 @@ pub struct Inlet {
     /// A chunk looked at by [`ready`](Inlet::ready) and not yet taken.
     peeked: Option<Bytes>,
     total: Option<u64>,
+    object: Option<Arc<Announced>>,
     /// What the chunks lie in.
     kept: Option<Kept>,
     /// The chunk received last holds its room.
@@ -104,6 +119,7 @@ pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
         whole: Some(whole),
         peeked: None,
         total: None,
+        object: None,
         kept: None,
         counted: false,
         ended: false,
@@ -115,7 +131,12 @@ pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
 impl Outlet {
     /// Says, before the first chunk, how many bytes there will be.
     pub async fn announce(&self, total: u64) -> Result<(), Disconnected> {
-        self.frames.send(Frame::Total(total)).await.map_err(|_| Disconnected)
+        self.frames.send(Frame::Total(total, None)).await.map_err(|_| Disconnected)
+    }
+
+    /// The same, with what else is known of the object.
+    pub async fn announce_object(&self, total: u64, object: Announced) -> Result<(), Disconnected> {
+        self.frames.send(Frame::Total(total, Some(Arc::new(object)))).await.map_err(|_| Disconnected)
     }
 
     /// Keeps what the chunks that follow lie in until the reader has [used them up](Inlet::used_up), or is gone: the
@@ -199,6 +220,11 @@ impl Inlet {
         self.total
     }
 
+    /// What is known of the object, if the writer has said it before what was received so far.
+    pub fn object(&self) -> Option<&Announced> {
+        self.object.as_deref()
+    }
+
     /// Resolves when the writer has gone without finishing, also while what it sent before lies in the link: for a
     /// reader that waits for something else. Never if the stream was finished. To be asked once.
     pub fn broken(&mut self) -> impl Future<Output = Disconnected> + Send + use<> {
@@ -242,8 +268,8 @@ impl Inlet {
                 self.counted = counted;
                 Ok((!bytes.is_empty()).then_some(bytes))
             }
-            Some(Frame::Total(total)) => {
-                self.total = Some(total);
+            Some(Frame::Total(total, object)) => {
+                (self.total, self.object) = (Some(total), object);
                 Ok(None)
             }
             Some(Frame::Keep(kept)) => {

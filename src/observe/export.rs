@@ -1,9 +1,8 @@
 //! Copies the plain numbers of a run into the metrics of the process, once a second.
 //!
-//! The pipeline counts in plain numbers ([`Meters`](crate::record::Meters)), and nothing in it waits for a recorder.
-//! The program
-//! [`install`]s the Prometheus recorder without its listener, which would be open to the world and without limits:
-//! [`listener`](super::listener) serves the numbers.
+//! The pipeline counts in plain numbers ([`Meters`](crate::record::Meters)), and nothing in it waits for a recorder. A
+//! library worker records in whatever recorder the process has installed, or in one of its own. The program installs
+//! the Prometheus recorder (`prometheus.rs`).
 //!
 //! Bounded: labels have small fixed sets of values, and observations are folded into buckets each second.
 #![expect(clippy::disallowed_macros, reason = "this is the place where the plain numbers become metrics")]
@@ -13,7 +12,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::{Running, Sources};
 use crate::error::Stage;
@@ -21,6 +19,9 @@ use crate::record::metrics::{ALL, Kind};
 use crate::record::{Ended, State};
 use crate::runtime::cpu::cpu_seconds;
 use crate::runtime::{process, task};
+
+#[cfg(feature = "cli")]
+pub use super::prometheus::{export_each_second, install, recorder};
 
 /// How often the plain numbers are copied and observations folded: each second, the finest step of any picture,
 /// and often enough that a fast pipeline holds few unfolded observations.
@@ -37,54 +38,30 @@ pub fn describe() {
     }
 }
 
-/// The Prometheus recorder with our buckets: durations from 1 ms to 1 h in steps of 2.5, ages up to the 14 days
-/// an SQS message can live, sizes from 1 KiB to 64 GiB in steps of 8. Without buckets it would make summaries,
-/// which cannot be added up over machines.
-pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
-    let mut durations: Vec<f64> = (0..17).map(|step| 0.001 * 2.5_f64.powi(step)).collect();
-    durations.push(3600.0);
-    let mut ages = durations.clone();
-    ages.extend([14_400.0, 86_400.0, 345_600.0, 1_209_600.0]);
-    let mut sizes: Vec<f64> = (0..9).map(|step| 1024.0 * 8_f64.powi(step)).collect();
-    sizes.push(64.0 * 1024.0 * 1024.0 * 1024.0);
-    let batches: Vec<f64> = (1..=10).map(f64::from).collect();
-    let receives = [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 50.0, 100.0];
-    let full = |name: &str| Matcher::Full(name.into());
-    Ok(PrometheusBuilder::new()
-        .set_buckets(&durations)?
-        .set_buckets_for_metric(full("batchpipe_message_age_seconds"), &ages)?
-        .set_buckets_for_metric(full("batchpipe_object_size_bytes"), &sizes)?
-        .set_buckets_for_metric(full("batchpipe_ack_batch_size"), &batches)?
-        .set_buckets_for_metric(full("batchpipe_receive_count"), &receives)?
-        .build_recorder())
+/// [`export`]s each second until dropped.
+pub fn each_second(sources: Sources) -> Running {
+    each_second_and(sources, || {})
 }
 
-/// Makes the Prometheus recorder the one of this process. For the binary only; fails if there is one already.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let recorder = recorder()?;
-    let handle = recorder.handle();
-    ::metrics::set_global_recorder(recorder)?;
-    describe();
-    Ok(handle)
-}
-
-/// [`export`]s each second until dropped, and folds the observations of our own recorder if it is installed.
-pub fn export_each_second(sources: Sources, prometheus: Option<PrometheusHandle>) -> Running {
+/// [`export`]s each second until dropped, and does `also` what the recorder needs.
+pub(super) fn each_second_and(sources: Sources, also: impl Fn() + Send + Sync + 'static) -> Running {
     Running(task::spawn(async move {
         let mut ticks = tokio::time::interval(EXPORT_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             export(&sources);
-            if let Some(prometheus) = &prometheus {
-                prometheus.run_upkeep();
-            }
+            also();
         }
     }))
 }
 
-/// Copies the plain numbers into counters and gauges.
+/// Copies the plain numbers into counters and gauges, where the metrics of the worker go.
 pub fn export(sources: &Sources) {
+    sources.meters.recording(|| copy(sources));
+}
+
+fn copy(sources: &Sources) {
     let limits = sources.limits_now();
     for stage in Stage::ALL {
         export_stage(sources, stage, sources.offered(stage, &limits));

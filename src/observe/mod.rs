@@ -6,80 +6,46 @@
 //! Bounded: the panel is drawn at most 4 times a second, lines and events come every 10 seconds, the listener
 //! keeps at most [`listener::CONNECTIONS`] connections.
 
-use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, SystemTime};
-
-use tokio::sync::watch;
-
-use crate::runtime::task::{self, Task};
+use crate::runtime::task::Task;
 
 mod bottleneck;
+#[cfg(feature = "cli")]
 pub mod events;
 pub mod export;
+#[cfg(feature = "cli")]
 mod host;
+#[cfg(feature = "cli")]
 pub mod lines;
+#[cfg(feature = "cli")]
 pub mod listener;
 mod load;
+#[cfg(feature = "cli")]
 pub mod panel;
+#[cfg(feature = "cli")]
 mod port;
+#[cfg(feature = "cli")]
+mod prometheus;
 mod sample;
 mod sampler;
+#[cfg(feature = "cli")]
 mod screen;
+#[cfg(feature = "cli")]
+mod show;
 mod snapshot;
 mod sources;
+#[cfg(feature = "cli")]
 pub mod words;
 
 pub use crate::capacity::tuner::Concurrency;
 pub use bottleneck::bottleneck;
 pub use load::{CpuLoad, Load, StageLoad};
 pub use sampler::Sampler;
+#[cfg(feature = "cli")]
 pub use screen::Screen;
+#[cfg(feature = "cli")]
+pub use show::{Mode, colour, show, summary};
 pub use snapshot::{Bottleneck, Errors, Ledger, Progress, QueueNow, Snapshot, StageNow};
 pub use sources::{About, Leases, Limits, Memory, QueueCounts, Sources, Totals, ask_queue};
-
-/// How progress is shown (`--progress`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// A live panel on stderr.
-    Panel {
-        /// Whether it has colours.
-        colour: bool,
-    },
-    /// A line on stderr every 10 seconds.
-    Lines {
-        /// Whether the lines are JSON, as the log is with `--log-format json`.
-        json: bool,
-    },
-    /// Events on stdout, one a line.
-    Json,
-    /// Nothing.
-    None,
-}
-
-impl Mode {
-    /// What `--progress auto` means here: the panel where a person looks at stderr, else lines, as JSON if the log
-    /// is (`json_log`).
-    pub fn auto(colour: bool, json_log: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if io::stderr().is_terminal() && !dumb && !json_log {
-            Self::Panel { colour }
-        } else {
-            Self::Lines { json: json_log }
-        }
-    }
-}
-
-/// Whether to colour what goes to stderr: `--color auto` means a terminal, no `NO_COLOR` (<https://no-color.org>)
-/// and a terminal that can.
-pub fn colour(choice: &str) -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    match choice {
-        "always" => true,
-        "never" => false,
-        _ => io::stderr().is_terminal() && !set("NO_COLOR") && !dumb,
-    }
-}
 
 /// Something that goes on until it is dropped.
 #[derive(Debug)]
@@ -92,91 +58,4 @@ impl Running {
             tracing::debug!(target: "batchpipe::status", error = ?error, "a display ended early");
         }
     }
-}
-
-/// Rates of the panel are about the last 3 seconds: steady enough to read, quick enough to see a change.
-const PANEL_WINDOW: Duration = Duration::from_secs(3);
-
-/// 4 pictures a second look live and cost little on a slow line.
-const PANEL_EVERY: Duration = Duration::from_millis(250);
-
-/// A line every 10 seconds keeps a day of log under a megabyte or two.
-const LINES_EVERY: Duration = Duration::from_secs(10);
-
-/// Shows progress until `stop` turns true or its sender is dropped. The first output comes at once. Await
-/// [`Running::finished`] after stopping, so that the panel is gone before the [`summary`].
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> std::io::Result<()> {
-/// use std::sync::Arc;
-/// use batchpipe::record::Meters;
-/// use batchpipe::observe::{self, About, Mode, Screen, Sources};
-///
-/// let about = About { command: "map", process: "zstd".into(), ..About::default() };
-/// let sources = Sources::new(Arc::new(Meters::default()), about);
-/// let (stop, stopped) = tokio::sync::watch::channel(false);
-/// let showing = observe::show(Mode::Lines { json: false }, Screen::default(), sources.clone(), stopped);
-/// // The pipeline runs here.
-/// stop.send_replace(true);
-/// showing.finished().await;
-/// observe::summary(Mode::Lines { json: false }, &sources, 0, Some("Look at them:  ls ./out"))
-/// # }
-/// ```
-pub fn show(mode: Mode, screen: Screen, sources: Sources, mut stop: watch::Receiver<bool>) -> Running {
-    Running(task::spawn(async move {
-        let (window, every) = match mode {
-            Mode::Panel { .. } => (PANEL_WINDOW, PANEL_EVERY),
-            Mode::Lines { .. } | Mode::Json => (LINES_EVERY, LINES_EVERY),
-            Mode::None => return,
-        };
-        let mut sampler = Sampler::new(sources, window);
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                _ = stop.wait_for(|stop| *stop) => break,
-            }
-            let snapshot = sampler.snapshot();
-            match mode {
-                Mode::Panel { colour } => screen.draw(&snapshot, &sampler.sources().about, colour),
-                Mode::Lines { json: false } => screen.print(&lines::progress(&snapshot, SystemTime::now())),
-                Mode::Lines { json: true } => match events::line("progress", &snapshot, SystemTime::now()) {
-                    Ok(line) => screen.print(&line),
-                    Err(_) => break,
-                },
-                Mode::Json => {
-                    if events::write("progress", &snapshot).is_err() {
-                        break;
-                    }
-                }
-                Mode::None => {}
-            }
-        }
-        screen.clear();
-    }))
-}
-
-/// Says how it ended and what to do next. `next` is the next step; without one, failed jobs suggest their own.
-pub fn summary(mode: Mode, sources: &Sources, exit: u8, next: Option<&str>) -> io::Result<()> {
-    let snapshot = Sampler::new(sources.clone(), LINES_EVERY).snapshot();
-    let event = events::Summary { exit, next, snapshot: &snapshot };
-    if mode == Mode::Json {
-        return events::write("summary", &event);
-    }
-    if mode == (Mode::Lines { json: true }) {
-        let line = events::line("summary", &event, SystemTime::now())?;
-        return writeln!(io::stderr().lock(), "{line}");
-    }
-    let mut text = match mode {
-        Mode::Panel { .. } => panel::summary(&snapshot),
-        _ => lines::summary(&snapshot, SystemTime::now(), exit),
-    };
-    text.push('\n');
-    if let Some(next) = next.map(String::from).or_else(|| lines::next_step(&snapshot)) {
-        text.push_str(&next);
-        text.push('\n');
-    }
-    io::stderr().lock().write_all(text.as_bytes())
 }

@@ -1,7 +1,7 @@
 //! What is done to an object: bytes in, bytes out.
 //!
-//! A [`Processor`] runs on a blocking thread and may use as much CPU as it likes. The codec chain
-//! ([`codec`]) is one. An external program ([`program`]) is not: its pipes are driven by the async
+//! A [`Processor`] runs on a blocking thread and may use as much CPU as it likes; an [`AsyncProcessor`] runs on the
+//! runtime. The steps of `--process` are a [`Processor`]. An external program is not: its pipes are driven by the async
 //! runtime, so that it can be killed with its whole process group the moment its job is cut.
 
 use std::io::{self, BufRead, Write};
@@ -12,15 +12,20 @@ use futures::future::BoxFuture;
 
 use crate::error::Code;
 use crate::job::Job;
-use crate::link::{Disconnected, Inlet, Outlet};
+use crate::link::{AsyncInput, AsyncOutput, Disconnected, Inlet, Outlet};
 
+#[doc(hidden)]
 pub mod codec;
 pub(crate) mod panics;
+#[doc(hidden)]
 pub mod program;
+#[doc(hidden)]
 pub mod scratch;
 mod slots;
 
+#[doc(hidden)]
 pub use codec::work_from_steps;
+#[doc(hidden)]
 pub use slots::Slots;
 
 /// A blocking filter over one job, in the manner of a Unix filter.
@@ -51,7 +56,7 @@ pub trait Processor: Send + Sync + 'static {
 
     /// What names this work: the same text for what makes the same output of the same input, another after any change
     /// that counts, as `"thumbnails:800:v2"`. Outputs are marked with it, and
-    /// [`IfExists::Skip`](crate::stages::IfExists::Skip) recognises them by it. Without a name nothing is recognised
+    /// [`IfExists::Skip`](crate::IfExists::Skip) recognises them by it. Without a name nothing is recognised
     /// and everything made again: nobody but its author knows what a type's code and fields amount to.
     fn id(&self) -> Option<String> {
         None
@@ -70,6 +75,93 @@ where
 {
     fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
         self(job, input, output)
+    }
+}
+
+/// An async filter over one job: the counterpart of [`Processor`] for work that waits more than it computes, such as a
+/// call of another service for each object.
+///
+/// It runs on the runtime of the worker and takes one of the `processors`, as a [`Processor`] does. Work that computes
+/// for more than some 100 µs between two `await`s holds up other jobs: use a [`Processor`] for that. A job that is cut
+/// (the worker stops, the lease is lost, the timeout has passed) drops the future at its current `await`. Only `Ok`
+/// publishes the output.
+///
+/// ```
+/// use batchpipe::{AsyncInput, AsyncOutput, AsyncProcessor, Job, ProcessError};
+/// use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+///
+/// struct Upper;
+///
+/// impl AsyncProcessor for Upper {
+///     async fn process(
+///         &self,
+///         _job: &Job,
+///         input: &mut AsyncInput,
+///         output: &mut AsyncOutput,
+///     ) -> Result<(), ProcessError> {
+///         let mut line = String::new();
+///         while input.read_line(&mut line).await? > 0 {
+///             output.write_all(line.to_uppercase().as_bytes()).await?;
+///             line.clear();
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait AsyncProcessor: Send + Sync + 'static {
+    /// Reads `input` to produce `output`.
+    fn process(
+        &self,
+        job: &Job,
+        input: &mut AsyncInput,
+        output: &mut AsyncOutput,
+    ) -> impl Future<Output = Result<(), ProcessError>> + Send;
+
+    /// What names this work, as [`Processor::id`].
+    fn id(&self) -> Option<String> {
+        None
+    }
+
+    /// The most bytes that one run holds, as [`Processor::memory`].
+    fn memory(&self) -> u64 {
+        0
+    }
+}
+
+/// An [`AsyncProcessor`] behind a pointer.
+#[doc(hidden)]
+pub trait AnyAsyncProcessor: Send + Sync + 'static {
+    /// [`AsyncProcessor::process`].
+    fn process<'a>(
+        &'a self,
+        job: &'a Job,
+        input: &'a mut AsyncInput,
+        output: &'a mut AsyncOutput,
+    ) -> BoxFuture<'a, Result<(), ProcessError>>;
+
+    /// [`AsyncProcessor::id`].
+    fn id(&self) -> Option<String>;
+
+    /// [`AsyncProcessor::memory`].
+    fn memory(&self) -> u64;
+}
+
+impl<P: AsyncProcessor> AnyAsyncProcessor for P {
+    fn process<'a>(
+        &'a self,
+        job: &'a Job,
+        input: &'a mut AsyncInput,
+        output: &'a mut AsyncOutput,
+    ) -> BoxFuture<'a, Result<(), ProcessError>> {
+        Box::pin(AsyncProcessor::process(self, job, input, output))
+    }
+
+    fn id(&self) -> Option<String> {
+        AsyncProcessor::id(self)
+    }
+
+    fn memory(&self) -> u64 {
+        AsyncProcessor::memory(self)
     }
 }
 
@@ -101,6 +193,11 @@ impl ProcessError {
         Self::Reject { code: Code::ProcessorFailed, reason: reason.into() }
     }
 
+    /// This may work after `after` has passed.
+    pub fn retry_after(reason: impl Into<String>, after: Duration) -> Self {
+        Self::Retry { reason: reason.into(), after: Some(after) }
+    }
+
     /// This may work another time.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { reason: reason.into(), after: None }
@@ -119,6 +216,7 @@ impl From<io::Error> for ProcessError {
 
 /// A filter that waits without a thread, for tests in simulated time: that stands still while a blocking thread works.
 /// Everything else about it is as with a [`Processor`].
+#[doc(hidden)]
 pub trait Script: Send + Sync + 'static {
     /// Reads `input` to produce `output`; a link that breaks ends it.
     fn run<'a>(
@@ -130,12 +228,15 @@ pub trait Script: Send + Sync + 'static {
 }
 
 /// What runs in the process stage.
+#[doc(hidden)]
 #[derive(Clone)]
 pub enum Work {
     /// Nothing: bytes go from the download to the upload as they are.
     Copy,
     /// A filter in this process, on a blocking thread.
     Filter(Arc<dyn Processor>),
+    /// A filter in this process, on the runtime.
+    Async(Arc<dyn AnyAsyncProcessor>),
     /// A program in a process of its own.
     Program(Arc<program::Program>),
     /// A filter of a test in simulated time.
@@ -148,6 +249,7 @@ impl Work {
         match self {
             Self::Copy => Some("copy".to_owned()),
             Self::Filter(processor) => processor.id(),
+            Self::Async(processor) => processor.id(),
             Self::Program(program) => Some(program.id().to_owned()),
             Self::Script(_) => Some("script".to_owned()),
         }
@@ -159,6 +261,7 @@ impl Work {
     pub fn memory(&self) -> u64 {
         match self {
             Self::Filter(processor) => processor.memory(),
+            Self::Async(processor) => processor.memory(),
             Self::Copy | Self::Program(_) | Self::Script(_) => 0,
         }
     }
@@ -169,6 +272,7 @@ impl std::fmt::Debug for Work {
         match self {
             Self::Copy => f.write_str("Copy"),
             Self::Filter(_) => f.write_str("Filter"),
+            Self::Async(_) => f.write_str("Async"),
             Self::Script(_) => f.write_str("Script"),
             Self::Program(program) => program.fmt(f),
         }

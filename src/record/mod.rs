@@ -8,6 +8,7 @@
 //! Bounded: a fixed set of numbers a stage. The lock is held for a few additions.
 
 mod durations;
+mod event;
 mod level;
 pub mod metrics;
 mod notices;
@@ -15,6 +16,7 @@ mod stage;
 mod turn;
 
 pub use durations::Durations;
+pub use event::{Event, JobFailure, JobRef, Listener};
 pub use level::{Level, Present};
 pub use notices::Notices;
 pub use stage::{StageMeter, State};
@@ -30,6 +32,10 @@ use crate::error::{Code, Stage};
 /// The numbers of every stage and of the pipeline as a whole.
 #[derive(Debug, Default)]
 pub struct Meters {
+    /// Where metrics are recorded; `None` for the recorder of the thread or the process.
+    recorder: Option<Recorder>,
+    /// Who is told of events.
+    listener: Option<Listener>,
     stages: [StageMeter; Stage::ALL.len()],
     /// Messages received.
     pub messages: AtomicU64,
@@ -125,7 +131,51 @@ impl Ended {
     }
 }
 
+/// A metrics recorder of a worker's own.
+#[derive(Clone)]
+struct Recorder(Arc<dyn ::metrics::Recorder + Send + Sync>);
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Recorder")
+    }
+}
+
 impl Meters {
+    /// The same meters, whose metrics go to `recorder` instead of the recorder that the process has installed.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Arc<dyn ::metrics::Recorder + Send + Sync>) -> Self {
+        self.recorder = Some(Recorder(recorder));
+        self
+    }
+
+    /// The same meters, which tell `listener` of each event.
+    #[must_use]
+    pub fn with_listener(mut self, listener: Listener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Runs `record`, whose metrics go where the metrics of this worker go.
+    pub fn recording<T>(&self, record: impl FnOnce() -> T) -> T {
+        match &self.recorder {
+            Some(Recorder(recorder)) => ::metrics::with_local_recorder(&**recorder, record),
+            None => record(),
+        }
+    }
+
+    /// Whether anybody listens to events.
+    pub fn has_listener(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    /// Tells the listener, if there is one, of an event. The event is made only if somebody listens.
+    pub fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(listener) = &self.listener {
+            listener.tell(&event());
+        }
+    }
+
     /// The numbers of one stage.
     pub fn stage(&self, stage: Stage) -> &StageMeter {
         &self.stages[stage as usize]
@@ -136,11 +186,11 @@ impl Meters {
     pub fn received(&self, sent: Option<SystemTime>, attempt: u32, jobs: usize) {
         self.messages.fetch_add(1, Relaxed);
         self.jobs_received.fetch_add(jobs as u64, Relaxed);
-        crate::record::metrics::receive_count(attempt);
+        self.recording(|| metrics::receive_count(attempt));
         // A sender's clock ahead of ours makes a message from the future: it has no age.
         if let Some(age) = sent.and_then(|sent| sent.elapsed().ok()) {
             self.message_age.store(age.as_secs(), Relaxed);
-            crate::record::metrics::message_age(age);
+            self.recording(|| metrics::message_age(age));
         }
     }
 
@@ -154,10 +204,20 @@ impl Meters {
         self.skipped_kinds.lock().unwrap_or_else(PoisonError::into_inner).insert(kind)
     }
 
+    /// Counts a call that ended: `code` is `ok` or the kind of the failure.
+    pub fn called(&self, service: &'static str, op: &'static str, code: &'static str) {
+        self.recording(|| metrics::http_request(service, op, code));
+    }
+
+    /// Counts a late read that was sent twice: the second answer `won`, `lost` or `failed`.
+    pub fn hedged(&self, outcome: &'static str) {
+        self.recording(|| metrics::hedge(outcome));
+    }
+
     /// Counts a call that is tried again because of `reason`, one of a few fixed words.
     pub fn retried(&self, service: &'static str, op: &'static str, reason: &'static str) {
         self.retries.fetch_add(1, Relaxed);
-        crate::record::metrics::retry(service, op, reason);
+        self.recording(|| metrics::retry(service, op, reason));
     }
 
     /// Notes that a call may take as long as `deadline`.
@@ -173,7 +233,7 @@ impl Meters {
     /// Counts a call that a service throttled.
     pub fn throttled(&self, service: &'static str) {
         self.throttles.fetch_add(1, Relaxed);
-        crate::record::metrics::throttle(service);
+        self.recording(|| metrics::throttle(service));
     }
 
     /// Counts a receive that asked for `asked` messages and was answered with `brought`.
@@ -184,43 +244,43 @@ impl Meters {
 
     /// Counts a `limit` that was moved for `reason`, each one of a few fixed words.
     pub fn concurrency_changed(&self, limit: &'static str, reason: &'static str) {
-        crate::record::metrics::concurrency_changed(limit, reason);
+        self.recording(|| metrics::concurrency_changed(limit, reason));
     }
 
     /// Counts an entry of a batch delete that failed with `fault`, one of a few fixed words.
     pub fn ack_failed(&self, fault: &'static str) {
         self.ack_failures.fetch_add(1, Relaxed);
-        crate::record::metrics::ack_failure(fault);
+        self.recording(|| metrics::ack_failure(fault));
     }
 
     /// Counts a call that deletes a batch of `messages`.
     pub fn ack_batch(&self, messages: usize) {
-        crate::record::metrics::ack_batch(messages);
+        self.recording(|| metrics::ack_batch(messages));
     }
 
     /// Counts a lease extended `lag` after it was due.
     pub fn renewed(&self, lag: Duration) {
         self.renewals.fetch_add(1, Relaxed);
-        crate::record::metrics::renewal_lag(lag);
+        self.recording(|| metrics::renewal_lag(lag));
     }
 
     /// Counts a job rejected for the reason that `code` is.
     pub fn rejected(&self, code: Code) {
-        crate::record::metrics::bad_input(code);
+        self.recording(|| metrics::bad_input(code));
     }
 
     /// Counts the sizes of a job's input and output, in bytes. An input that was not read to its end has none.
     pub fn sizes(&self, input: Option<u64>, output: u64) {
         if let Some(input) = input {
-            crate::record::metrics::input_size(input);
+            self.recording(|| metrics::input_size(input));
         }
-        crate::record::metrics::output_size(output);
+        self.recording(|| metrics::output_size(output));
     }
 
     /// Counts a job's end.
     pub fn ended(&self, how: Ended) {
         if how == Ended::LeaseLost {
-            crate::record::metrics::lease_lost();
+            self.recording(metrics::lease_lost);
         }
         self.ended[how as usize].fetch_add(1, Relaxed);
     }

@@ -74,7 +74,7 @@ impl Turn {
         }
         let meter = self.meter();
         if let Some(took) = took {
-            crate::record::metrics::stage_duration(self.stage, took);
+            self.meters.recording(|| super::metrics::stage_duration(self.stage, took));
             if well {
                 meter.durations.record(took);
             }

@@ -79,6 +79,7 @@ impl Mounts {
     }
 
     /// The paths below `real` at which something is mounted.
+    #[cfg(feature = "cli")]
     pub(crate) fn below<'a>(&'a self, real: &'a Path) -> impl Iterator<Item = &'a Path> {
         self.0.iter().map(|mount| mount.at.as_path()).filter(move |at| *at != real && at.starts_with(real))
     }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+#[cfg(feature = "cli")]
 use tracing_subscriber::fmt::MakeWriter;
 
 /// What stands in their place.
@@ -97,6 +98,7 @@ pub fn has_secret(url: &str) -> bool {
 #[derive(Debug)]
 pub struct Concealing<W>(pub W);
 
+#[cfg(feature = "cli")]
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Concealing<W> {
     type Writer = Concealing<W::Writer>;
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::capacity::limit::Lane;
 use crate::error::ServiceError;
-use crate::record::metrics;
+use crate::record::Meters;
 
 /// How many reads pay for one hedge: requests are billed, and 5 % is what hedging after the 95th percentile, as
 /// the paper proposes, costs at the most.
@@ -56,7 +56,7 @@ struct Seen {
 
 impl Hedge {
     /// The answer of `call`, or that of the same call made once more if the first is late and that succeeds before it.
-    pub async fn first<T, F>(&self, lane: &Lane, call: impl Fn() -> F) -> Result<T, ServiceError>
+    pub async fn first<T, F>(&self, meters: &Meters, lane: &Lane, call: impl Fn() -> F) -> Result<T, ServiceError>
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
@@ -100,7 +100,7 @@ impl Hedge {
                 }
             },
         };
-        metrics::hedge(outcome);
+        meters.hedged(outcome);
         answer
     }
 
@@ -189,7 +189,7 @@ mod tests {
                     if well { Ok(number as u32 + 1) } else { Err(unavailable()) }
                 }
             };
-            hedge.first(lane, call).await
+            hedge.first(&Meters::default(), lane, call).await
         }
 
         async fn quick(&self, hedge: &Hedge, reads: u32) {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_config::SdkConfig;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -11,9 +12,10 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Code, ServiceError, UserError};
 use crate::job::Location;
-use crate::services::aws::AwsSettings;
 use crate::services::aws::address::QueueAddress;
+use crate::services::aws::{Aws, AwsSettings};
 use crate::services::queue::JobQueue;
+#[cfg(feature = "local-queue")]
 use crate::services::queue::local::LocalQueue;
 use crate::services::queue::sqs::SqsQueue;
 use crate::services::store::local::{LocalStore, Places};
@@ -21,16 +23,51 @@ use crate::services::store::s3::S3Store;
 use crate::services::store::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
 use crate::services::{ServiceFuture, aws};
 
+/// How AWS is reached.
+#[derive(Clone)]
+pub enum AwsSource {
+    /// As these settings say; the rest is the SDK's default chain.
+    Settings(AwsSettings),
+    /// As a program has configured the SDK itself.
+    Configured(Box<SdkConfig>),
+}
+
+impl AwsSource {
+    /// Connects, in the region `nearby` if settings name none.
+    async fn connect(&self, nearby: Option<&str>) -> Result<Aws, UserError> {
+        match self {
+            Self::Settings(settings) => aws::connect_near(settings, nearby).await,
+            Self::Configured(config) => Aws::from_config((**config).clone()),
+        }
+    }
+}
+
+impl Default for AwsSource {
+    fn default() -> Self {
+        Self::Settings(AwsSettings::default())
+    }
+}
+
+/// Without the configuration of the SDK, which holds keys.
+impl std::fmt::Debug for AwsSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Settings(settings) => settings.fmt(f),
+            Self::Configured(_) => f.write_str("Configured"),
+        }
+    }
+}
+
 /// Opens `sqlite:PATH`, or an SQS queue by name, ARN or URL. Each call has connections of its own, so that work on
 /// another runtime can have its own queue.
 pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQueue>, UserError> {
+    open_queue_with(queue, &AwsSource::Settings(aws.clone())).await
+}
+
+/// The same, with AWS reached in either way.
+pub async fn open_queue_with(queue: &str, aws: &AwsSource) -> Result<Arc<dyn JobQueue>, UserError> {
     if let Some(path) = queue.strip_prefix("sqlite:") {
-        let opened = LocalQueue::open(Path::new(path)).map_err(|error| {
-            let what = format!("cannot open the queue {queue:?}");
-            let help = "give the path of a file in a directory that exists and that you may write to";
-            UserError::new(Code::QueueMissing, what, error.to_string(), help).with_source(error)
-        })?;
-        return Ok(Arc::new(opened));
+        return open_file(queue, Path::new(path));
     }
     let Some(address) = QueueAddress::parse(queue) else {
         let cause = "it is no name (up to 80 letters, digits, - and _), no ARN, no URL and no sqlite: path";
@@ -38,9 +75,26 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
                     sqlite:jobs.db";
         return Err(UserError::usage(Code::QueueMissing, format!("{queue:?} is not a queue"), cause, help));
     };
-    let aws = aws::connect_near(aws, address.region.as_deref()).await?;
+    let aws = aws.connect(address.region.as_deref()).await?;
     // On the heap: the future is large, and every caller would carry it.
     Ok(Arc::new(Box::pin(SqsQueue::open(&address, &aws)).await?))
+}
+
+#[cfg(feature = "local-queue")]
+fn open_file(queue: &str, path: &Path) -> Result<Arc<dyn JobQueue>, UserError> {
+    let opened = LocalQueue::open(path).map_err(|error| {
+        let what = format!("cannot open the queue {queue:?}");
+        let help = "give the path of a file in a directory that exists and that you may write to";
+        UserError::new(Code::QueueMissing, what, error.to_string(), help).with_source(error)
+    })?;
+    Ok(Arc::new(opened))
+}
+
+#[cfg(not(feature = "local-queue"))]
+fn open_file(queue: &str, _: &Path) -> Result<Arc<dyn JobQueue>, UserError> {
+    let cause = "this program was built without batchpipe's feature local-queue, which brings SQLite";
+    let help = "build batchpipe with the feature local-queue, or use an SQS queue";
+    Err(UserError::usage(Code::QueueMissing, format!("cannot open the queue {queue:?}"), cause, help))
 }
 
 /// Refuses two names of one queue where a message moves from the one to the other: it would come back for ever. `what`
@@ -71,42 +125,57 @@ pub fn open_store(aws: &AwsSettings, roots: &[PathBuf]) -> Result<Arc<dyn Object
 
 /// The same, with what may only be read, and with files that no output may replace.
 pub fn open_store_at(aws: &AwsSettings, places: Places) -> Result<Arc<dyn ObjectStore>, UserError> {
-    let files = LocalStore::of(places);
-    Ok(Arc::new(AnyStore { settings: aws.clone(), s3: OnceCell::new(), files }))
+    Ok(open_stores(&AwsSource::Settings(aws.clone()), places, Stores::default()))
+}
+
+/// Stores of somebody's own, in the place of those that a scheme names.
+#[derive(Clone, Debug, Default)]
+pub struct Stores {
+    /// For `s3:`.
+    pub s3: Option<Arc<dyn ObjectStore>>,
+    /// For `file:`.
+    pub files: Option<Arc<dyn ObjectStore>>,
+}
+
+/// The same, with stores of somebody's own where there are some.
+pub fn open_stores(aws: &AwsSource, places: Places, own: Stores) -> Arc<dyn ObjectStore> {
+    let files = own.files.unwrap_or_else(|| Arc::new(LocalStore::of(places)));
+    Arc::new(AnyStore { aws: aws.clone(), s3: OnceCell::new_with(own.s3), files })
 }
 
 /// The store that a location's scheme names.
 #[derive(Debug)]
 struct AnyStore {
-    settings: AwsSettings,
-    s3: OnceCell<S3Store>,
-    files: LocalStore,
+    aws: AwsSource,
+    s3: OnceCell<Arc<dyn ObjectStore>>,
+    files: Arc<dyn ObjectStore>,
 }
 
 impl AnyStore {
     async fn at(&self, location: &Location) -> Result<&dyn ObjectStore, ServiceError> {
         match location {
-            Location::File { .. } => Ok(&self.files),
+            Location::File { .. } => Ok(&*self.files),
             // On the heap: it happens once, and every request would carry it.
-            Location::S3 { .. } => Ok(self.s3.get_or_try_init(|| Box::pin(self.connect())).await?),
+            Location::S3 { .. } => Ok(&**self.s3.get_or_try_init(|| Box::pin(self.connect())).await?),
         }
     }
 
-    async fn connect(&self) -> Result<S3Store, ServiceError> {
-        let connected = aws::connect(&self.settings).await.map_err(ServiceError::not_connected)?;
-        Ok(S3Store::new(&connected))
+    async fn connect(&self) -> Result<Arc<dyn ObjectStore>, ServiceError> {
+        let connected = self.aws.connect(None).await.map_err(ServiceError::not_connected)?;
+        Ok(Arc::new(S3Store::new(&connected)))
     }
 }
 
 impl ObjectStore for AnyStore {
     // A caller cuts its parts before it knows where they go, so they must suit every store.
     fn part_bounds(&self) -> (u64, u64) {
-        let (files, s3) = (self.files.part_bounds(), S3Store::PART_BOUNDS);
+        let s3 = self.s3.get().map_or(S3Store::PART_BOUNDS, |store| store.part_bounds());
+        let files = self.files.part_bounds();
         (files.0.max(s3.0), files.1.min(s3.1))
     }
 
     fn max_parts(&self) -> u32 {
-        self.files.max_parts().min(S3Store::MAX_PARTS)
+        self.files.max_parts().min(self.s3.get().map_or(S3Store::MAX_PARTS, |store| store.max_parts()))
     }
 
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {

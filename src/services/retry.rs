@@ -98,10 +98,11 @@ impl Retry {
     /// One attempt, ended by the deadline and counted.
     pub async fn attempt<T>(
         &self,
+        meters: &Meters,
         call: Call,
         attempt: impl Future<Output = Result<T, ServiceError>>,
     ) -> Result<T, ServiceError> {
-        let mut asked = Asked { call, code: DROPPED };
+        let mut asked = Asked { meters, call, code: DROPPED };
         let answer = match tokio::time::timeout(self.deadline, attempt).await {
             Ok(answer) => answer,
             Err(_) => Err(timed_out(self.deadline)),
@@ -135,7 +136,7 @@ impl Retry {
         let mut failures = 0;
         loop {
             let passing = lane.enter().await;
-            let answer = self.attempt(call, attempt()).await;
+            let answer = self.attempt(meters, call, attempt()).await;
             passing.ended(&answer, bytes as u64);
             match answer {
                 Err(error) if error.is_transient() => {
@@ -177,14 +178,15 @@ impl Retry {
 const DROPPED: &str = "dropped";
 
 /// A call under way, counted when it ends: a request that was sent costs, whatever became of it.
-struct Asked {
+struct Asked<'a> {
+    meters: &'a Meters,
     call: Call,
     code: &'static str,
 }
 
-impl Drop for Asked {
+impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        crate::record::metrics::http_request(self.call.service, self.call.op, self.code);
+        self.meters.called(self.call.service, self.call.op, self.code);
     }
 }
 
@@ -252,7 +254,7 @@ mod tests {
                     None => std::future::pending().await,
                 }
             };
-            retry.attempt(Call::store("get"), call).await
+            retry.attempt(&Meters::default(), Call::store("get"), call).await
         };
         recorded(attempt(Some(Ok(()))));
         assert_eq!(counted(), ["ok"]);
@@ -264,7 +266,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_given_up_at_the_deadline() {
         let started = tokio::time::Instant::now();
-        let answer = Retry::default().attempt(Call::store("get"), std::future::pending::<Result<(), _>>()).await;
+        let answer = Retry::default()
+            .attempt(&Meters::default(), Call::store("get"), std::future::pending::<Result<(), _>>())
+            .await;
         assert_eq!(answer.unwrap_err().code, "Timeout");
         assert_eq!(started.elapsed(), Duration::from_secs(10));
     }

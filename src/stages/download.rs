@@ -8,7 +8,7 @@
 //! the size shrinks the room before the first read, not after it; no more is asked for than it tells, and an object of
 //! another size is not the one that is meant.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,7 +24,7 @@ use crate::error::Stage::Download;
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind};
 use crate::job::origin::Origin;
 use crate::job::{Job, Location};
-use crate::link::Outlet;
+use crate::link::{Announced, Outlet};
 use crate::record::{Meters, State};
 use crate::runtime::failpoint;
 use crate::runtime::task;
@@ -69,13 +69,15 @@ pub async fn download(
     }
     let claim = room.read(first).await;
     let first = source.clone().fetch(0..first, pin, claim).await.map_err(|error| replaced(job, error.at(Download)))?;
-    let (size, version) = (first.size, first.version);
+    let (size, version, metadata) = (first.size, first.version, first.metadata);
     if job.size.is_some_and(|expected| expected != size) {
         return Err(changed(job, size));
     }
     room.fit(size);
     origin.found(version.etag.as_deref(), size);
-    output.announce(size).await.map_err(|gone| gone.at(Download))?;
+    let (etag, version_id) = (version.etag.clone(), version.version_id.clone());
+    let object = Announced { etag, version_id, metadata };
+    output.announce_object(size, object).await.map_err(|gone| gone.at(Download))?;
     send(&output, first.bytes).await?;
 
     let mut window = VecDeque::new();
@@ -153,6 +155,7 @@ struct Fetched {
     bytes: Bytes,
     size: u64,
     version: Version,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Source {
@@ -166,6 +169,7 @@ impl Source {
         let Self { store, transfer, meters, from } = &self;
         let mut buffer = Buffer::default();
         let mut known: Option<(u64, Version)> = None;
+        let mut metadata = BTreeMap::new();
         let (mut failures, mut checked) = (0, false);
         loop {
             let from_byte = range.start + buffer.len() as u64;
@@ -173,10 +177,11 @@ impl Source {
             let before = buffer.len();
             let passing = transfer.reads.enter().await;
             let attempt = async {
-                let call = || transfer.retry.attempt(GET, store.get(from, from_byte..range.end, &pin));
-                let reading = transfer.hedge.first(&transfer.reads, call).await?;
+                let call = || transfer.retry.attempt(meters, GET, store.get(from, from_byte..range.end, &pin));
+                let reading = transfer.hedge.first(meters, &transfer.reads, call).await?;
                 checked = reading.checked;
                 let told = reading.version;
+                metadata = reading.metadata;
                 let (size, version) = known.get_or_insert((reading.size, told.clone()));
                 if *size != reading.size || !version.agrees(&told) {
                     return Err(mixed());
@@ -196,7 +201,7 @@ impl Source {
             let error = match answer {
                 Ok((size, version)) => {
                     let bytes = claim.hold_buffer(buffer);
-                    return Ok(Fetched { bytes, size, version });
+                    return Ok(Fetched { bytes, size, version, metadata });
                 }
                 Err(error) if error.is_transient() => error,
                 Err(error) => return Err(error),

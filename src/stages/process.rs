@@ -9,8 +9,8 @@ use std::task::Poll;
 
 use crate::error::{Code, ErrorKind, JobError, Stage::Process};
 use crate::job::Job;
-use crate::link::{Disconnected, Inlet, Outlet};
-use crate::processor::{ProcessError, Processor, Script, Slots, Work, panics};
+use crate::link::{AsyncInput, AsyncOutput, Disconnected, Inlet, Outlet};
+use crate::processor::{AnyAsyncProcessor, ProcessError, Processor, Script, Slots, Work, panics};
 use crate::runtime::failpoint;
 
 /// Runs `work` on one job.
@@ -21,6 +21,7 @@ pub async fn process(work: &Work, slots: Slots, job: &Job, input: Inlet, output:
     match work {
         Work::Copy => copy(input, output).await.map_err(|gone| gone.at(Process)),
         Work::Filter(processor) => filter(Arc::clone(processor), &slots, job.clone(), input, output).await,
+        Work::Async(processor) => Box::pin(wait_for(&**processor, &slots, job.clone(), input, output)).await,
         Work::Program(program) => Box::pin(program.run(job, input, output, &slots)).await,
         Work::Script(script) => Box::pin(follow(&**script, &slots, job, input, output)).await,
     }
@@ -45,7 +46,7 @@ async fn filter(
     output: Outlet,
 ) -> Result<(), JobError> {
     input.ready().await.map_err(|gone| gone.at(Process))?;
-    let job = Job { size: input.total().or(job.size), ..job };
+    let job = seen(job, &input);
     let slot = slots.take(input.turn(), &output).await?;
     let run = move || {
         // Moved in: a job that is cut must not free the slot of a thread that still runs.
@@ -68,6 +69,44 @@ fn run_filter(processor: &dyn Processor, job: &Job, input: Inlet, output: Outlet
     }
     verdict(result)?;
     writer.finish().map_err(|_| JobError::disconnected(Process))
+}
+
+/// The job as a processor sees it: with what the store says of the input.
+fn seen(mut job: Job, input: &Inlet) -> Job {
+    job.size = input.total().or(job.size);
+    if let Some(object) = input.object() {
+        job.etag = object.etag.clone().or(job.etag);
+        job.version_id = object.version_id.clone().or(job.version_id);
+        job.metadata = object.metadata.clone();
+    }
+    job
+}
+
+async fn wait_for(
+    processor: &dyn AnyAsyncProcessor,
+    slots: &Slots,
+    job: Job,
+    mut input: Inlet,
+    output: Outlet,
+) -> Result<(), JobError> {
+    input.ready().await.map_err(|gone| gone.at(Process))?;
+    let job = seen(job, &input);
+    let _slot = slots.take(input.turn(), &output).await?;
+    let (mut input, mut output) = (AsyncInput::new(input), AsyncOutput::new(output));
+    let result = {
+        let mut running = processor.process(&job, &mut input, &mut output);
+        std::future::poll_fn(|context| match panics::catch(|| running.as_mut().poll(context)) {
+            Ok(polled) => polled.map(Ok),
+            Err(said) => Poll::Ready(Err(said)),
+        })
+        .await
+    };
+    failpoint::point("CP4");
+    if input.broken() || output.broken() {
+        return Err(JobError::disconnected(Process));
+    }
+    verdict(result)?;
+    output.finish().await.map_err(|gone| gone.at(Process))
 }
 
 async fn follow(

@@ -20,7 +20,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::capacity::budget::Room;
-use crate::error::{Code, ErrorKind, JobError, Stage};
+use crate::error::{Code, ErrorKind, FailedJob, JobError, Stage};
 use crate::job::Job;
 use crate::job::message::{self, Record, Rules};
 use crate::lease::Lease;
@@ -62,8 +62,14 @@ pub(crate) struct Records<'a, J> {
 impl<J: Jobs> Records<'_, J> {
     /// One message, from lease to result.
     pub(crate) async fn finish(&self, message: Message, lease: Lease, room: &Room) -> Finished {
+        let mut jobs = Vec::new();
         let records = match unless_it_panics(async { self.asked(&message) }).await {
-            Ok(asked) => self.each(asked, &message, &lease, room).await,
+            Ok(asked) => {
+                if self.intake.meters.has_listener() {
+                    jobs.extend(asked.iter().map(named));
+                }
+                self.each(asked, &message, &lease, room).await
+            }
             Err(error) => vec![Err(error)],
         };
         if records.iter().all(Result::is_ok) {
@@ -73,7 +79,7 @@ impl<J: Jobs> Records<'_, J> {
         let failed = records.iter().find(|record| record.is_err());
         let telling = records.iter().find(|record| matches!(record, Ok(true))).or(failed);
         telling.or(records.first()).into_iter().for_each(|result| self.intake.circuit.note(result));
-        Finished { message, lease, records, before: Settled::default() }
+        Finished { message, lease, records, jobs, before: Settled::default() }
     }
 
     /// What the records of a message ask for, as far as the operator allows it.
@@ -155,6 +161,11 @@ impl<J: Jobs> Records<'_, J> {
         }
         ended
     }
+}
+
+/// The job that a record asks for, as an event names it.
+fn named(asked: &Asked) -> Option<FailedJob> {
+    asked.as_ref().ok().and_then(Option::as_ref).cloned().map(FailedJob::from)
 }
 
 /// The failure of all records behind one that ended so, if there is no use in trying them.

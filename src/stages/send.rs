@@ -29,7 +29,7 @@ pub async fn send(
             break;
         }
         let batch: Vec<Outgoing> = left.iter().map(|&place| messages[place].clone()).collect();
-        match retry.attempt(SEND, queue.send(&batch)).await {
+        match retry.attempt(meters, SEND, queue.send(&batch)).await {
             Ok(answers) => left.iter().zip(answers).for_each(|(&place, answer)| outcomes[place] = answer),
             Err(error) => left.iter().for_each(|&place| outcomes[place] = Err(error.clone())),
         }

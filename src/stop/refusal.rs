@@ -165,7 +165,7 @@ impl Judge<'_> {
             Stage::Upload => &job.output,
             _ => return,
         };
-        let away = is_away(self.store, self.retry, at);
+        let away = is_away(self.store, self.retry, self.meters, at);
         if cut.or(async { Ok(away.await) }).await.is_ok_and(|away| away) {
             self.circuit.unanswered(error);
         }
@@ -182,8 +182,8 @@ fn is_on_files(request: &Request) -> bool {
 }
 
 /// Whether nobody answers a question about an object that could not be reached.
-pub(crate) async fn is_away(store: &Arc<dyn ObjectStore>, retry: &Retry, at: &Location) -> bool {
-    let asked = retry.attempt(Call::store("head"), store.head(at)).await;
+pub(crate) async fn is_away(store: &Arc<dyn ObjectStore>, retry: &Retry, meters: &Meters, at: &Location) -> bool {
+    let asked = retry.attempt(meters, Call::store("head"), store.head(at)).await;
     asked.is_err_and(|error| error.kind == ServiceErrorKind::Unavailable)
 }
 

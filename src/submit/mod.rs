@@ -209,7 +209,8 @@ impl Submit {
             Ok(uploaded) => Staged::Ready { item, uploaded },
             Err(error) => {
                 // With nobody there every further file would be tried as long, and fail.
-                if error.code == Code::Unreachable && is_away(&self.store, &self.transfer.retry, &item.input).await {
+                let (store, retry) = (&self.store, &self.transfer.retry);
+                if error.code == Code::Unreachable && is_away(store, retry, &self.meters, &item.input).await {
                     self.circuit.unanswered(&error);
                 }
                 Staged::Over(Submitted::failure(item.name, error.to_string()))

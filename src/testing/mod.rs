@@ -3,8 +3,8 @@
 //! [`run_one`] runs a [`Processor`](crate::Processor) on some bytes as the pipeline would. [`MemoryQueue`] and
 //! [`MemoryStore`] keep the conformance suites that every backend keeps, so a pipeline can't tell them from a cloud's.
 //! [`Faulty`] and
-//! [`FaultyQueue`] make any backend fail, by script or by dice; a [`Wire`] puts time between it and the worker, in
-//! simulated time. A [`Rig`] puts them all together.
+//! [`FaultyQueue`] make any backend fail, by script or by dice. The pipeline's own tests add a wire, which puts time
+//! between a backend and the worker, and a rig, which puts them all together.
 
 mod cores;
 mod faulty;
@@ -15,11 +15,16 @@ mod one;
 mod rig;
 mod wire;
 
+#[doc(hidden)]
 pub use cores::Cores;
 pub use faulty::{Fault, Faults, Faulty, FaultyQueue, On};
 pub use log::{Log, Operation};
 pub use memory_queue::MemoryQueue;
-pub use memory_store::{MemoryStore, pattern};
+pub use memory_store::MemoryStore;
+#[doc(hidden)]
+pub use memory_store::pattern;
 pub use one::{Outcome, Report, run_one};
+#[doc(hidden)]
 pub use rig::{Rig, Running};
+#[doc(hidden)]
 pub use wire::{Reads, Wire};

@@ -37,6 +37,7 @@ pub enum Outcome {
 
 /// What became of one input.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// How the processor ended.
     pub outcome: Outcome,

@@ -11,6 +11,7 @@ mod aws_start;
 mod backends;
 mod bad_inputs;
 mod corpus;
+mod examples;
 mod faults;
 mod formats;
 mod lease;
@@ -23,3 +24,4 @@ mod processors;
 #[path = "../lab/scripted.rs"]
 mod scripted;
 mod status;
+mod worker;

@@ -74,11 +74,14 @@ async fn a_worker_of_the_library_works() {
         std::io::copy(input, output)?;
         Ok(())
     };
-    let worker = Worker::new(&queue, copy);
     let here = std::env::current_dir().unwrap();
-    let worker = worker.output("s3://acme-out/gz/").unwrap().allow("s3://acme-out/").unwrap();
-    let worker = worker.allow(&format!("file://{}/", here.display())).unwrap();
-    match worker.aws(AwsSettings::default()).until_empty().run().await {
+    let worker = Worker::builder(&*queue).process(copy).output("s3://acme-out/gz/").allow("s3://acme-out/");
+    let worker = worker.allow(format!("file://{}/", here.display())).until_empty().build().await;
+    let worked = match worker {
+        Ok(worker) => worker.run().await,
+        Err(error) => Err(error),
+    };
+    match worked {
         Ok(_) => println!("worked"),
         Err(error) => println!("{error}\nexit {}\n", error.exit as u8),
     }

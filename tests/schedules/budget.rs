@@ -220,12 +220,8 @@ async fn transfer_one(
     room: &Room,
     shutdown: &Shutdown,
 ) -> Result<(), ErrorKind> {
-    let job = Job {
-        input: place("in", number),
-        output: place("out", number),
-        size: planned.told.then_some(planned.size),
-        ..job()
-    };
+    let mut job = Job::new("job", place("in", number), place("out", number));
+    job.size = planned.told.then_some(planned.size);
     let cut = Cut { lease: None, shutdown, deadline: None };
     Box::pin(transfer(pipeline, &job, room, &cut)).await.map_err(|error| error.kind)
 }
@@ -302,8 +298,4 @@ impl Script for Making {
         }
         .boxed()
     }
-}
-
-fn job() -> Job {
-    Job::new("job", place("in", 0), place("out", 0))
 }

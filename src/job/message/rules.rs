@@ -3,6 +3,8 @@
 //! The operator's rules, not the sender's wishes, decide which places are touched. Pure: a job is a function of the
 //! message and the rules, so that every delivery of a message, on any worker of the fleet, writes the same key.
 
+use std::collections::BTreeMap;
+
 use super::Request;
 use super::checks::{check_key, malformed, quote};
 use crate::error::{Code, ErrorKind, JobError, Stage};
@@ -74,6 +76,7 @@ impl Rules {
             version_id: request.version_id.clone(),
             args: request.args.clone(),
             attempt,
+            metadata: BTreeMap::new(),
         })
     }
 

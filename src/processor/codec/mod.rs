@@ -20,6 +20,7 @@ mod frame;
 mod members;
 mod memory;
 mod pull;
+pub mod share;
 mod step;
 
 use crate::job::suffix::{Codec, Suffix};

@@ -41,6 +41,7 @@ const REGION_ELSEWHERE: &str = "us-east-1";
 
 /// How to reach AWS, as far as the operator said; the rest is the SDK's default chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AwsSettings {
     /// `--profile`.
     pub profile: Option<String>,

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::ServiceError;
 use crate::services::ServiceFuture;
 
+#[cfg(feature = "local-queue")]
 pub mod local;
 pub mod sqs;
 
@@ -31,6 +32,7 @@ pub const MAX_ATTRIBUTES: usize = 10;
 
 /// A received message.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Message {
     /// The queue's name for it; the same at every delivery.
     pub id: String,
@@ -50,6 +52,15 @@ pub struct Message {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl Message {
+    /// A message that arrived as it was sent, in no group, without attributes; the queue does not tell when it was
+    /// sent.
+    pub fn new(id: impl Into<String>, body: impl Into<String>, receipt: Receipt, attempt: u32) -> Self {
+        let (id, body, attributes) = (id.into(), body.into(), BTreeMap::new());
+        Self { id, body, receipt, attempt, sent: None, group: None, intact: true, attributes }
+    }
+}
+
 /// A message to send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outgoing {
@@ -64,6 +75,32 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// A message with this body, and nothing else.
+    pub fn new(body: impl Into<String>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
+
+    /// The same message in a group, whose messages are worked one after the other.
+    #[must_use]
+    pub fn in_group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// The same message with one more text attribute.
+    #[must_use]
+    pub fn with_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.insert(name.into(), value.into());
+        self
+    }
+
+    /// The same message with the name under which a queue drops a repeat.
+    #[must_use]
+    pub fn with_deduplication(mut self, name: impl Into<String>) -> Self {
+        self.deduplication = Some(name.into());
+        self
+    }
+
     /// What a queue counts of it, in bytes.
     pub fn size(&self) -> usize {
         self.body.len() + self.attributes.iter().map(|(name, value)| attribute_size(name, value)).sum::<usize>()
@@ -88,6 +125,7 @@ pub struct Counts {
 
 /// How the queue treats its messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// The queue's own visibility timeout.
     pub visibility: Duration,

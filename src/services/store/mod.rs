@@ -44,6 +44,7 @@ pub(crate) fn opaque(etag: &str) -> &str {
 }
 
 /// Some bytes of an object, and what the store says of the whole.
+#[non_exhaustive]
 pub struct Reading {
     /// The size of the whole object, in bytes.
     pub size: u64,
@@ -55,6 +56,30 @@ pub struct Reading {
     /// The bytes asked for, fewer at the end of the object. A checksum that the store sent for them is
     /// verified: the stream then ends in an error of kind `Corrupt` rather than in wrong bytes unnoticed.
     pub body: BoxStream<'static, Result<Bytes, ServiceError>>,
+    /// The metadata of the object, where the store tells.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Reading {
+    /// Bytes without a checksum of the store, of an object of `size` bytes without metadata. `body` is the range that
+    /// was asked for.
+    pub fn new(size: u64, version: Version, body: BoxStream<'static, Result<Bytes, ServiceError>>) -> Self {
+        Self { size, version, checked: false, body, metadata: BTreeMap::new() }
+    }
+
+    /// The same bytes, `checked` if the store sent a checksum of them that the body verifies.
+    #[must_use]
+    pub fn checked(mut self, checked: bool) -> Self {
+        self.checked = checked;
+        self
+    }
+
+    /// The same bytes, of an object with this metadata.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: BTreeMap<String, String>) -> Self {
+        self.metadata = metadata;
+        self
+    }
 }
 
 impl Debug for Reading {
@@ -69,6 +94,7 @@ impl Debug for Reading {
 
 /// What is known of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ObjectInfo {
     /// Where it is.
     pub location: Location,
@@ -80,6 +106,13 @@ pub struct ObjectInfo {
     pub modified: Option<SystemTime>,
     /// Its metadata; empty in listings.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl ObjectInfo {
+    /// An object of this size and version, without metadata; the store does not tell when it was written.
+    pub fn new(location: Location, size: u64, version: Version) -> Self {
+        Self { location, size, version, modified: None, metadata: BTreeMap::new() }
+    }
 }
 
 /// How an object is to be written.

@@ -98,7 +98,9 @@ pub fn letter_of(message: &Message, records: &[Result<bool, JobError>], to: &dyn
     let places: Vec<usize> = failed.iter().map(|(place, _)| *place).collect();
     // What can't be parted goes whole, and what was done of it is done again: too much rather than too little.
     let body = message::only(&message.body, &places).unwrap_or_else(|| message.body.clone());
-    let mut letter = letter(&Message { body, ..message.clone() }, &error, to);
+    let mut parted = message.clone();
+    parted.body = body;
+    let mut letter = letter(&parted, &error, to);
     if let Some(name) = &mut letter.deduplication {
         // Other records of the same message are no repeat.
         *name = format!("{name}-{}", digest(&letter.body));

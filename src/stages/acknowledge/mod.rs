@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::error::{Code, Disposition, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
+use crate::error::{Code, Disposition, ErrorKind, FailedJob, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Lease;
-use crate::record::{Ended, Meters};
+use crate::record::{Ended, Event, JobRef, Meters};
 use crate::runtime::failpoint;
 use crate::services::queue::{JobQueue, Message, Receipt};
 use crate::services::retry::{Call, Retry};
@@ -44,6 +44,8 @@ pub struct Finished {
     pub lease: Lease,
     /// How each of its records ended, in their order, at least one; `false` where there was nothing to do.
     pub records: Vec<Result<bool, JobError>>,
+    /// The jobs of the records, for those who listen to events; empty if nobody listens.
+    pub jobs: Vec<Option<FailedJob>>,
     /// What became of those before it in its line, settled already.
     pub before: Settled,
 }
@@ -51,7 +53,7 @@ pub struct Finished {
 impl Finished {
     /// The end of a message with one record, that had nobody before it.
     pub fn new(message: Message, lease: Lease, result: Result<bool, JobError>) -> Self {
-        Self { message, lease, records: vec![result], before: Settled::default() }
+        Self { message, lease, records: vec![result], jobs: Vec::new(), before: Settled::default() }
     }
 
     fn failures(&self) -> impl Iterator<Item = &JobError> {
@@ -61,6 +63,20 @@ impl Finished {
     fn is_done(&self) -> bool {
         self.failures().next().is_none()
     }
+}
+
+/// What a listener hears of the record at `place`, whose message ends like `fate`.
+fn event(finished: &Finished, place: usize, fate: Disposition) -> Event {
+    let record = &finished.records[place];
+    let error = record.as_ref().err().cloned();
+    let known = finished.jobs.get(place).and_then(Option::as_ref);
+    let named = known.or(error.as_ref().and_then(|error| error.job.as_deref()));
+    let mut job = JobRef::default();
+    (job.message_id, job.attempt) = (finished.message.id.clone(), finished.message.attempt);
+    if let Some(FailedJob { id, input, output }) = named.cloned() {
+        (job.id, job.input, job.output) = (Some(id), Some(input), Some(output));
+    }
+    Event::of(fate, matches!(record, Ok(false)), job, error)
 }
 
 /// How to settle.
@@ -130,8 +146,9 @@ impl Settling {
 
     /// Counts the records of a message, and tells of their failures.
     fn count(&self, finished: &Finished, fate: Disposition) -> Settled {
-        finished.records.iter().fold(Settled::default(), |sum, record| {
+        finished.records.iter().enumerate().fold(Settled::default(), |sum, (place, record)| {
             let fate = if finished.is_done() { fate } else { fate_of(record, fate) };
+            self.meters.tell(|| event(finished, place, fate));
             sum + self.count_one(&finished.message, record, fate)
         })
     }
@@ -186,7 +203,8 @@ impl Settling {
         while !waiting.is_empty() {
             let (places, receipts): (Vec<usize>, Vec<Receipt>) = std::mem::take(&mut waiting).into_iter().unzip();
             self.meters.ack_batch(receipts.len());
-            let answer = failpoint::during("CP11", retry.attempt(DELETE, self.queue.delete(&receipts))).await;
+            let answer =
+                failpoint::during("CP11", retry.attempt(&self.meters, DELETE, self.queue.delete(&receipts))).await;
             let outcomes = match answer {
                 Ok(outcomes) => {
                     let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());

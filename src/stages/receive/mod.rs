@@ -197,7 +197,13 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
         let call = {
             let _waiting = turn.waits(State::WaitUpstream);
             let limit = Retry { deadline: wait + intake.retry.deadline, ..intake.retry };
-            limit.attempt(Call::queue("receive"), intake.queue.receive(wanted, wait, intake.leases.visibility())).await
+            limit
+                .attempt(
+                    &intake.meters,
+                    Call::queue("receive"),
+                    intake.queue.receive(wanted, wait, intake.leases.visibility()),
+                )
+                .await
         };
         let took = asked.elapsed();
         drop(held);
@@ -263,7 +269,7 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
         return Some(Why::Idle);
     }
     if how.until_empty && !intake.filling.load(Acquire) {
-        let counts = match intake.retry.attempt(Call::queue("counts"), intake.queue.counts()).await {
+        let counts = match intake.retry.attempt(&intake.meters, Call::queue("counts"), intake.queue.counts()).await {
             Ok(counts) => counts,
             Err(error) => {
                 // Without the right to count, the run would wait for ever.

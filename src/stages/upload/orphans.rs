@@ -93,7 +93,7 @@ impl Leftovers {
         let mut well = true;
         let mut again = std::mem::take(&mut *lock(&self.again));
         while let Some(upload) = again.pop_front() {
-            let asked = self.retry.attempt(Call::store("abort"), self.store.discard(&upload)).await;
+            let asked = self.retry.attempt(&self.meters, Call::store("abort"), self.store.discard(&upload)).await;
             if asked.is_err_and(|error| error.is_transient()) {
                 again.push_front(upload);
                 lock(&self.again).extend(again);
@@ -102,7 +102,7 @@ impl Leftovers {
         }
         let all: Vec<Unfinished> = self.list().iter().cloned().collect();
         for upload in all {
-            match self.retry.attempt(Call::store("abort"), self.store.discard(&upload)).await {
+            match self.retry.attempt(&self.meters, Call::store("abort"), self.store.discard(&upload)).await {
                 Ok(()) => self.forget(&upload),
                 Err(error) => {
                     tracing::debug!(

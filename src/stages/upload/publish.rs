@@ -28,7 +28,7 @@ pub(super) async fn put(target: &Target, cut: &Cut<'_>, body: Bytes) -> Result<(
     loop {
         let passing = transfer.writes.enter().await;
         cut.confirm().await?;
-        let answer = retry.attempt(PUT, store.put(to, body.clone(), how)).await;
+        let answer = retry.attempt(meters, PUT, store.put(to, body.clone(), how)).await;
         passing.ended(&answer, body.len() as u64);
         match answer {
             Err(error) if error.is_transient() => {
@@ -56,7 +56,7 @@ pub(super) async fn complete(
     let mut failures = 0;
     let error = loop {
         cut.confirm().await?;
-        match retry.attempt(COMPLETE, upload.complete(parts)).await {
+        match retry.attempt(meters, COMPLETE, upload.complete(parts)).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => {
                 failures += 1;

@@ -166,7 +166,7 @@ impl ObjectStore for MemoryStore {
             let pinned = pin.etag.clone();
             self.note(|| Operation::Get { at: from.clone(), range: range.clone(), pinned });
             let (start, end) = (range.start.min(object.size), range.end.min(object.size));
-            let Object { content, size, etag, .. } = object;
+            let Object { content, size, etag, metadata, .. } = object;
             let mut at = start;
             let frames = std::iter::from_fn(move || {
                 let frame = (at < end).then(|| content.frame(at, end))?;
@@ -174,7 +174,8 @@ impl ObjectStore for MemoryStore {
                 Some(Ok(frame))
             });
             let body = stream::iter(frames).boxed();
-            Ok(Reading { size, version: Version { etag: Some(etag), version_id: None }, checked: false, body })
+            let version = Version { etag: Some(etag), version_id: None };
+            Ok(Reading::new(size, version, body).with_metadata(metadata))
         }
         .boxed()
     }

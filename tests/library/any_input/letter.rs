@@ -28,19 +28,13 @@ pub(crate) fn check(text: &str) {
         .take(MOST_ATTRIBUTES)
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let message = Message {
-        id: "5f3c2a6e-1b2c-4d5e-8f90-a1b2c3d4e5f6".to_owned(),
-        body: "x".repeat(MOST_BYTES - room),
-        receipt: Receipt(String::new()),
-        attempt: 3,
-        sent: None,
-        group: None,
-        intact: true,
-        attributes: own,
-    };
+    let (id, body) = ("5f3c2a6e-1b2c-4d5e-8f90-a1b2c3d4e5f6", "x".repeat(MOST_BYTES - room));
+    let mut message = Message::new(id, body, Receipt(String::new()), 3);
+    message.attributes = own;
     let error = JobError::new(Stage::Process, ErrorKind::Rejected, Code::ProgramFailed, cause);
     let error = JobError { stderr: Some(stderr), ..error };
-    let job = Job { attempt: 3, ..Job::new("1", Location::s3("input", key.clone()), Location::s3("output", key)) };
+    let mut job = Job::new("1", Location::s3("input", key.clone()), Location::s3("output", key));
+    job.attempt = 3;
     let dead = MemoryQueue::new("dead");
     for error in [error.clone(), error.of(job)] {
         let whole = letter(&message, &error, &dead);
@@ -55,7 +49,8 @@ pub(crate) fn check(text: &str) {
         for (name, value) in whole.attributes.iter().filter(|(name, _)| !name.starts_with(dead_letter::PREFIX)) {
             assert_eq!(message.attributes.get(name), Some(value), "the message's own are as they were");
         }
-        let dead_one = Message { attributes: whole.attributes.clone(), ..message.clone() };
+        let mut dead_one = message.clone();
+        dead_one.attributes = whole.attributes.clone();
         let back = redriven(&dead_one, &dead);
         takes(&back);
         assert!(

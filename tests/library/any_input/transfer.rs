@@ -97,7 +97,8 @@ async fn check_transfer(mut dice: Dice<'_>) {
     let (outlet, inlet) = link(&reads, &writes);
     let budget = Budget::new(4 * (part + LINK_BYTES), part);
     let room = budget.admit(known.then_some(size)).await;
-    let job = Job { size: known.then_some(size), ..Job::new("a", input, output.clone()) };
+    let mut job = Job::new("a", input, output.clone());
+    job.size = known.then_some(size);
     let shutdown = Shutdown::default();
     let cut = Cut { lease: None, shutdown: &shutdown, deadline: None };
     let target = Target {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use batchpipe::record::Meters;
+
 use super::*;
 
 /// The most that a server here sends before it gives up: far more than any bound.
@@ -137,7 +139,7 @@ async fn interim_answers_without_end_hold_nothing_beyond_the_deadline() {
     let retry =
         batchpipe::services::retry::Retry { attempts: 1, deadline: Duration::from_secs(1), ..Default::default() };
     let call = batchpipe::services::retry::Call::store("head");
-    let error = retry.attempt(call, store.head(&at())).await.unwrap_err();
+    let error = retry.attempt(&Meters::default(), call, store.head(&at())).await.unwrap_err();
     assert_eq!(error.code, "Timeout");
     // The connection is given up with the call: soon nothing more is taken from it.
     let began = Instant::now();
@@ -158,8 +160,8 @@ async fn an_answer_that_trickles_is_given_up_at_the_deadline() {
     let retry =
         batchpipe::services::retry::Retry { attempts: 1, deadline: Duration::from_secs(1), ..Default::default() };
     let began = Instant::now();
-    let error =
-        retry.attempt(batchpipe::services::retry::Call::store("begin"), store.begin(&at(), &Writing::default())).await;
+    let call = batchpipe::services::retry::Call::store("begin");
+    let error = retry.attempt(&Meters::default(), call, store.begin(&at(), &Writing::default())).await;
     assert_eq!(error.unwrap_err().code, "Timeout");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

@@ -131,16 +131,8 @@ async fn a_redrive_works_only_the_records_that_failed() {
     let case = Case::new(&["a", "b", "c"]);
     assert_eq!(case.rig.run(case.work(None, rejecting(&["b"]))).await.done, 2);
     let sent = case.rig.dead_letters.peek().remove(0);
-    let letter = Message {
-        id: "letter".to_owned(),
-        body: sent.body,
-        receipt: Receipt(String::new()),
-        attempt: 1,
-        sent: None,
-        group: None,
-        intact: true,
-        attributes: sent.attributes,
-    };
+    let mut letter = Message::new("letter", sent.body, Receipt(String::new()), 1);
+    letter.attributes = sent.attributes;
     case.rig.body(redriven(&letter, &*case.rig.queue).body, &["b"]);
     // A rig is over with its run.
     let mut again = case.rig.clone();

@@ -18,10 +18,10 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 fn job(key: &str) -> Job {
-    Job {
-        attempt: 2,
-        ..Job::new("job-1", Location::s3("in-bucket", key), Location::s3("out-bucket", format!("done/{key}")))
-    }
+    let output = Location::s3("out-bucket", format!("done/{key}"));
+    let mut job = Job::new("job-1", Location::s3("in-bucket", key), output);
+    job.attempt = 2;
+    job
 }
 
 /// Bytes that compress, but not to nothing: every second 32 are those before.

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-pub use batchpipe::processor::{ProcessError, Processor, Script};
+pub use batchpipe::processor::{AnyAsyncProcessor, ProcessError, Processor, Script};
 
 #[path = "../../../src/processor/slots.rs"]
 mod slots;
@@ -22,6 +22,7 @@ pub enum Work {
     Copy,
     Filter(Arc<dyn Processor>),
     Program(Arc<Program>),
+    Async(Arc<dyn AnyAsyncProcessor>),
     Script(Arc<dyn Script>),
 }
 

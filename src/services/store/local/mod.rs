@@ -40,9 +40,12 @@ mod upload;
 
 use paths::Roots;
 
+#[cfg(feature = "cli")]
 pub(crate) use access::of_folder;
+#[cfg(feature = "cli")]
 pub(crate) use own::{both_names, is_beside_a_queue};
 pub use paths::Places;
+#[cfg(feature = "cli")]
 pub(crate) use staged::is_reserved;
 
 /// The largest part of S3, so that an upload is cut alike for both

@@ -149,7 +149,7 @@ pub(super) fn get(
         }
         blocking(move |_| rest.chunk().map(|chunk| Some((chunk, rest)))).await
     });
-    Ok(Reading { size, version, checked: false, body: stream::iter(first.map(Ok)).chain(later).boxed() })
+    Ok(Reading::new(size, version, stream::iter(first.map(Ok)).chain(later).boxed()))
 }
 
 fn changed(path: &Path, how: &str) -> ServiceError {

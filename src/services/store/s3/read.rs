@@ -66,7 +66,9 @@ impl S3Store {
             return Err(proof::none(&self.server, "told neither ETag nor time of an object that is read in parts"));
         }
         let checked = is_checked(&answer);
-        Ok(Reading { size: window.size, version, checked, body: body::read(answer.body, window) })
+        let metadata = answer.metadata.unwrap_or_default().into_iter().collect();
+        let body = body::read(answer.body, window);
+        Ok(Reading::new(window.size, version, body).checked(checked).with_metadata(metadata))
     }
 
     /// A reading without bytes. The answer that says so tells neither ETag nor, with every server, the size.
@@ -79,7 +81,7 @@ impl S3Store {
             let message = "the object grew while it was read";
             return Err(ServiceError::new(ServiceErrorKind::Unavailable, "InvalidRange", message));
         }
-        Ok(Reading { size: found.size, version: found.version, checked: false, body: stream::empty().boxed() })
+        Ok(Reading::new(found.size, found.version, stream::empty().boxed()).with_metadata(found.metadata))
     }
 
     pub(super) async fn find(&self, at: &Location, pin: &Version) -> Result<Option<ObjectInfo>, ServiceError> {

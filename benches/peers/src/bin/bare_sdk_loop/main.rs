@@ -48,7 +48,8 @@ async fn main() -> Result<(), Failure> {
         return Err("usage: bare_sdk_loop ENDPOINT QUEUE CONCURRENCY JOBS [raw]".into());
     };
     let (concurrency, jobs): (usize, u64) = (concurrency.parse()?, jobs.parse()?);
-    let settings = AwsSettings { endpoint_url: Some(endpoint.clone()), ..AwsSettings::default() };
+    let mut settings = AwsSettings::default();
+    settings.endpoint_url = Some(endpoint.clone());
     let aws = aws::connect(&settings).await.map_err(|error| error.to_string())?;
     let (s3, sqs) = (as_the_sdk_is(&aws, endpoint), aws.sqs(aws.region(), None));
     let url = sqs.get_queue_url().queue_name(queue).send().await?.queue_url.ok_or("no such queue")?;

@@ -5,12 +5,12 @@
 //! its input; each has an equal share of what there is, up to what the formats' own tools take, and data that asks for
 //! more is refused. All of them together have half of the memory, or what one needs; two parts are left in any case.
 
+use super::{Chain, FULL_DECODER, LEAST_DECODER, Limits};
 use crate::processor::Processor;
-use crate::processor::codec::{Chain, FULL_DECODER, LEAST_DECODER, Limits};
 
 /// What is left to the processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share {
+pub struct Share {
     /// Processors that may run at once.
     pub processors: usize,
     /// The most bytes of one decoder.
@@ -18,13 +18,13 @@ pub(super) struct Share {
 }
 
 /// The least that one processor with these steps needs.
-pub(super) fn least(chain: &Chain) -> u64 {
+pub fn least(chain: &Chain) -> u64 {
     needs(chain, LEAST_DECODER)
 }
 
 /// Shares `memory`, of which `parts` are not to be touched, among at most `processors`; `None` if it is not enough for
 /// one.
-pub(super) fn share(chain: &Chain, memory: u64, parts: u64, processors: usize) -> Option<Share> {
+pub fn share(chain: &Chain, memory: u64, parts: u64, processors: usize) -> Option<Share> {
     let least = least(chain);
     if least == 0 {
         return Some(Share { processors, decoder: FULL_DECODER });

@@ -1,18 +1,20 @@
 //! A worker in a few lines: the library's front door, and the one place where settings become a [`Pipeline`].
 //!
+//! `builder.rs` takes what the user says, `build.rs` checks it, `run.rs` runs the pipeline; `legacy.rs` is the front
+//! door of version 0.1.0.
+//!
 //! ```
 //! use std::io::{BufRead, Write};
 //! use batchpipe::{Job, ProcessError, Worker};
 //!
 //! # #[tokio::main(flavor = "multi_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let folder = tempfile::tempdir()?;
-//! # let place = folder.path().display().to_string();
-//! # std::fs::write(folder.path().join("a.txt"), "quiet words\n")?;
-//! # let queue = format!("sqlite:{place}/jobs.db");
-//! # let job = format!(r#"{{"input":"file://{place}/a.txt","output":"file://{place}/out/a.txt"}}"#);
-//! # let jobs = batchpipe::services::open::open_queue(&queue, &Default::default()).await?;
-//! # jobs.send(&[batchpipe::services::queue::Outgoing { body: job, ..Default::default() }]).await?;
+//! # use std::sync::Arc;
+//! # use batchpipe::testing::{MemoryQueue, MemoryStore};
+//! # let (jobs, store) = (Arc::new(MemoryQueue::new("jobs")), Arc::new(MemoryStore::new()));
+//! # let input = batchpipe::Location::s3("acme-in", "a.txt");
+//! # store.insert(input.clone(), &b"quiet words\n"[..]);
+//! # jobs.push(format!(r#"{{"v":1,"input":"{input}"}}"#));
 //! let upper = |_job: &Job, input: &mut dyn BufRead, output: &mut dyn Write| -> Result<(), ProcessError> {
 //!     let mut line = String::new();
 //!     while input.read_line(&mut line)? > 0 {
@@ -21,10 +23,15 @@
 //!     }
 //!     Ok(())
 //! };
-//! // With an SQS queue and S3 objects this is `Worker::new("jobs", upper)`, and nothing more changes.
-//! let settled = Worker::new(&queue, upper).allow(&format!("file://{place}/"))?.until_empty().run().await?;
-//! assert_eq!(settled.done, 1);
-//! # assert_eq!(std::fs::read_to_string(folder.path().join("out/a.txt"))?, "QUIET WORDS\n");
+//! # /*
+//! let worker = Worker::builder("jobs").process(upper).output("s3://acme-out/upper/").until_empty().build().await?;
+//! # */
+//! # let worker = Worker::builder(Arc::clone(&jobs)).store(store.clone()).process(upper);
+//! # let worker = worker.output("s3://acme-out/upper/").until_empty().build().await?;
+//! let summary = worker.run().await?;
+//! assert_eq!(summary.done, 1);
+//! # let made = store.contents(&batchpipe::Location::s3("acme-out", "upper/a.txt"));
+//! # assert_eq!(made.as_deref(), Some(&b"QUIET WORDS\n"[..]));
 //! # Ok(())
 //! # }
 //! ```
@@ -41,18 +48,31 @@ use crate::job::Location;
 use crate::job::message::Rules;
 use crate::lease::Leases;
 use crate::pipeline::{LINGER, Parts, Pipeline, Plan, Shared};
-use crate::processor::{Processor, Work};
+use crate::processor::Work;
 use crate::record::Meters;
 use crate::runtime::cpu::cpu_seconds;
 use crate::runtime::machine::Machine;
 use crate::services::aws::AwsSettings;
-use crate::services::open::{self};
+use crate::services::open::{self, AwsSource};
 use crate::services::queue::JobQueue;
 use crate::services::retry::Retry;
 use crate::services::store::ObjectStore;
-use crate::services::store::local::Places;
-use crate::stages::{IfExists, Receive, Settled, Transfer};
+use crate::stages::{IfExists, Transfer};
 use crate::stop::shutdown::Shutdown;
+
+mod build;
+mod builder;
+mod checks;
+mod choices;
+mod legacy;
+mod numbers;
+mod run;
+
+pub use builder::WorkerBuilder;
+pub use checks::{SLACK, SMALLEST_PART};
+pub use choices::{Concurrency, QueueSource, Scheme};
+pub use legacy::OldWorker;
+pub use run::{End, StopHandle, Summary, Worker};
 
 /// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job
 /// back sooner would raise its count of receives, and five of those may be all that the queue allows.
@@ -73,7 +93,7 @@ pub struct Settings {
     /// Processors running at once.
     pub processors: usize,
     /// Bytes of objects held in memory at any time, and what the processors set aside
-    /// ([`Processor::memory`]); at least two parts beside that.
+    /// ([`Processor::memory`](crate::Processor::memory)); at least two parts beside that.
     pub memory: u64,
     /// Bytes of a ranged read and of an uploaded part; at least 5 MiB on S3.
     pub part: u64,
@@ -122,20 +142,34 @@ pub struct Queues {
 impl Queues {
     /// Opens the queue, and its dead letters unless others are named, over connections of their own.
     pub async fn open(name: &str, dead_letter: Option<&str>, aws: &AwsSettings) -> Result<Self, UserError> {
-        let jobs = open::open_queue(name, aws).await?;
+        let aws = AwsSource::Settings(aws.clone());
+        Self::of(&name.into(), dead_letter.map(QueueSource::from).as_ref(), &aws).await
+    }
+
+    /// The same, of queues that may be somebody's own. The leases of such a queue are kept over the same connections.
+    async fn of(queue: &QueueSource, dead: Option<&QueueSource>, aws: &AwsSource) -> Result<Self, UserError> {
+        let jobs = opened(queue, aws).await?;
+        let name = jobs.name().to_owned();
         let unusable =
             |error: ServiceError| error.told(&Subject::new(Role::Receive, format!("use the queue {name:?}")));
         let policy = jobs.policy().await.map_err(unusable)?;
-        let dead_letters = match dead_letter {
-            Some(name) => Some(open::open_queue(name, aws).await?),
+        let dead_letters = match dead {
+            Some(dead) => Some(opened(dead, aws).await?),
             None => jobs.dead_letters().await.map_err(unusable)?,
         };
         if let Some(dead_letters) = &dead_letters {
             open::refuse_same(&**dead_letters, &*jobs, "the queue and its dead letters are the same queue")?;
         }
-        let embedded = name.starts_with("sqlite:").then_some(MAX_RECEIVES);
+        let embedded = matches!(queue, QueueSource::Uri(name) if name.starts_with("sqlite:")).then_some(MAX_RECEIVES);
         let max_receives = policy.max_receives.or(embedded);
-        Ok(Self { jobs, leases: open::open_queue(name, aws).await?, dead_letters, max_receives })
+        Ok(Self { jobs, leases: opened(queue, aws).await?, dead_letters, max_receives })
+    }
+}
+
+async fn opened(queue: &QueueSource, aws: &AwsSource) -> Result<Arc<dyn JobQueue>, UserError> {
+    match queue {
+        QueueSource::Uri(name) => open::open_queue_with(name, aws).await,
+        QueueSource::Own(queue) => Ok(Arc::clone(queue)),
     }
 }
 
@@ -182,93 +216,6 @@ pub fn join(
     }))
 }
 
-/// Works through a queue with a [`Processor`].
-#[derive(Clone, Debug)]
-pub struct Worker {
-    queue: String,
-    work: Work,
-    rules: Rules,
-    aws: AwsSettings,
-    settings: Settings,
-    how: Receive,
-    shutdown: Shutdown,
-}
-
-impl Worker {
-    /// A worker of `queue`: an SQS queue by name, ARN or URL, or `sqlite:PATH`.
-    pub fn new(queue: &str, processor: impl Processor) -> Self {
-        Self {
-            queue: queue.to_owned(),
-            work: Work::Filter(Arc::new(processor)),
-            rules: Rules::default(),
-            aws: AwsSettings::default(),
-            settings: Settings::default(),
-            how: Receive {
-                receivers: None,
-                wait: Duration::from_secs(20),
-                until_empty: false,
-                idle_exit: None,
-                max_messages: None,
-            },
-            shutdown: Shutdown::default(),
-        }
-    }
-
-    /// Where outputs go of messages that name none: `s3://bucket/prefix/` or `file:///folder/`.
-    pub fn output(mut self, uri: &str) -> Result<Self, UserError> {
-        self.rules.output = Some(location(uri)?);
-        Ok(self)
-    }
-
-    /// A prefix that messages may read and write. Without any, all of S3 that the credentials reach, and no file.
-    pub fn allow(mut self, uri: &str) -> Result<Self, UserError> {
-        self.rules.allow.push(location(uri)?);
-        Ok(self)
-    }
-
-    /// The numbers.
-    #[must_use]
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-
-    /// How to reach AWS.
-    #[must_use]
-    pub fn aws(mut self, aws: AwsSettings) -> Self {
-        self.aws = aws;
-        self
-    }
-
-    /// Stops when the queue holds nothing that could still come.
-    #[must_use]
-    pub fn until_empty(mut self) -> Self {
-        self.how.until_empty = true;
-        self
-    }
-
-    /// What stops the worker: advance it to `Draining` to finish what is in flight, to `Cutting` to give it back.
-    pub fn shutdown(&self) -> Shutdown {
-        self.shutdown.clone()
-    }
-
-    /// Works until the queue is empty, if so asked, or until the [`shutdown`](Self::shutdown) says to stop.
-    pub async fn run(self) -> Result<Settled, UserError> {
-        let queues = Queues::open(&self.queue, None, &self.aws).await?;
-        let places = self.rules.allow.iter().chain(&self.rules.output);
-        let own = open::file_of_queue(&self.queue).into_iter().collect();
-        let store = open::open_store_at(&self.aws, Places { write: roots(places), own, ..Places::default() })?;
-        let meters = Arc::new(Meters::default());
-        let joined = join(&self.settings, queues, store, self.rules, self.work, meters, self.shutdown);
-        let pipeline = joined.map_err(no_thread)?;
-        let settled = pipeline.run(self.how).await;
-        match pipeline.intake.circuit.tripped() {
-            None => Ok(settled),
-            Some(tripped) => Err(tripped.told(&Subject::of(tripped.stage, &self.queue))),
-        }
-    }
-}
-
 /// The directories that a store of local files may touch: those of the locations that are files.
 pub fn roots<'a>(places: impl IntoIterator<Item = &'a Location>) -> Vec<PathBuf> {
     let file = |place: &Location| match place {
@@ -282,16 +229,4 @@ pub fn roots<'a>(places: impl IntoIterator<Item = &'a Location>) -> Vec<PathBuf>
 pub fn no_thread(error: io::Error) -> UserError {
     let (code, what) = (Code::SystemLimit, "cannot start the thread that keeps leases");
     UserError::new(code, what, error.to_string(), code.help()).with_source(error)
-}
-
-fn location(uri: &str) -> Result<Location, UserError> {
-    Location::parse(uri).ok_or_else(|| {
-        let what = format!("{uri:?} is not a place for objects");
-        UserError::usage(
-            Code::BadPlaceOrStep,
-            what,
-            "it is neither s3:// nor file://",
-            "for example  s3://bucket/prefix/",
-        )
-    })
 }
