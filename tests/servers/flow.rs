@@ -410,7 +410,7 @@ async fn a_bucket_that_is_not_there_is_one_error_with_its_remedy() {
     let submitted = world.run(&["submit", "in", "--input", &nowhere, "--queue", &world.queue]);
     let told = format!("error[BP301]: cannot write to {nowhere}\n");
     assert!(submitted.status.code() == Some(4) && text(&submitted).contains(&told), "{}", text(&submitted));
-    assert!(text(&submitted).contains("create it, or correct --input"), "{}", text(&submitted));
+    assert!(text(&submitted).contains("create the bucket, or correct its name"), "{}", text(&submitted));
     for words in [&["map", &nowhere, "out"][..], &["submit", &nowhere, "--queue", &world.queue]] {
         let refused = world.run(words);
         let told = format!("error[BP301]: cannot read {nowhere}\n");
