@@ -1,4 +1,4 @@
-//! Opens the queue and the stores that a URI names: the one place that knows which backends there are.
+//! Opens the queue and the stores that a URI names: the only place that knows all backends.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::services::store::s3::S3Store;
 use crate::services::store::{ObjectInfo, ObjectStore, Reading, Unfinished, Upload, Version, Writing};
 use crate::services::{ServiceFuture, aws};
 
-/// Opens `sqlite:PATH`, or an SQS queue by name, ARN or URL. Each call has connections of its own, so that work on
+/// Opens `sqlite:PATH`, or an SQS queue by name, ARN or URL. Each call makes its own connections, so that work on
 /// another runtime can have its own queue.
 pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQueue>, UserError> {
     if let Some(path) = queue.strip_prefix("sqlite:") {
@@ -39,12 +39,12 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
         return Err(UserError::usage(Code::QueueMissing, format!("{queue:?} is not a queue"), cause, help));
     };
     let aws = aws::connect_near(aws, address.region.as_deref()).await?;
-    // On the heap: the future is large, and every caller would carry it.
+    // On the heap, because the future is large and would be part of every caller's future.
     Ok(Arc::new(Box::pin(SqsQueue::open(&address, &aws)).await?))
 }
 
-/// Refuses two names of one queue where a message moves from the one to the other: it would come back for ever. `what` says whose
-/// names they are.
+/// Refuses two names for the same queue if messages are moved from one to the other, because they would come back for
+/// ever. `what` says what the names are for.
 pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result<(), UserError> {
     if from.identity() != to.identity() {
         return Ok(());
@@ -53,23 +53,23 @@ pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result
     Err(UserError::usage(Code::CommandLine, what, cause, "name another queue"))
 }
 
-/// The file of a queue, if the queue is one.
+/// The file of a queue, if the queue is a file.
 pub fn file_of_queue(queue: &str) -> Option<PathBuf> {
     queue.strip_prefix("sqlite:").map(PathBuf::from)
 }
 
-/// The region that a queue's ARN or URL names: the one to take where none is configured.
+/// The region in a queue's ARN or URL, to use if no region is configured.
 pub fn region_of_queue(queue: &str) -> Option<String> {
     QueueAddress::parse(queue)?.region
 }
 
-/// Opens the store that every location is read from and written to, `s3:` and `file:` alike. Local files
-/// are reached only under `roots`; S3 is connected to when it is first used.
+/// Opens the store for all locations, both `s3:` and `file:`. Local files are reached only under `roots`; the
+/// connection to S3 is made at its first use.
 pub fn open_store(aws: &AwsSettings, roots: &[PathBuf]) -> Result<Arc<dyn ObjectStore>, UserError> {
     open_store_at(aws, Places { write: roots.to_vec(), ..Places::default() })
 }
 
-/// The same, with what may only be read, and with files that no output may replace.
+/// The same, with places that may only be read, and with files that no output may replace.
 pub fn open_store_at(aws: &AwsSettings, places: Places) -> Result<Arc<dyn ObjectStore>, UserError> {
     let files = LocalStore::of(places);
     Ok(Arc::new(AnyStore { settings: aws.clone(), s3: OnceCell::new(), files }))
@@ -87,7 +87,7 @@ impl AnyStore {
     async fn at(&self, location: &Location) -> Result<&dyn ObjectStore, ServiceError> {
         match location {
             Location::File { .. } => Ok(&self.files),
-            // On the heap: it happens once, and every request would carry it.
+            // On the heap, because it happens once, but would be part of every request's future.
             Location::S3 { .. } => Ok(self.s3.get_or_try_init(|| Box::pin(self.connect())).await?),
         }
     }
@@ -98,8 +98,8 @@ impl AnyStore {
     }
 }
 
-/// A connection that could not be made, as a failure of the request that wanted it: no job is to blame, and
-/// [`aws::user_error`] finds its number again.
+/// A failed connection as the failure of the request that needed it: it is not the job's fault, and [`aws::user_error`]
+/// finds the code again.
 fn not_connected(error: &UserError) -> ServiceError {
     let (kind, code) = match error.code {
         Code::CredentialsMissing if error.what != aws::explain::NO_CREDENTIALS => {
@@ -107,7 +107,7 @@ fn not_connected(error: &UserError) -> ServiceError {
         }
         Code::CredentialsMissing => (ServiceErrorKind::Credentials, "NoCredentials"),
         Code::RegionMissing => (ServiceErrorKind::WrongRegion, "NoRegion"),
-        // Settled by whoever set it, as keys are: it is not asked again.
+        // Like missing keys, only the operator can fix this, so it is not tried again.
         Code::SecretInAddress => (ServiceErrorKind::Credentials, SECRET_ENDPOINT),
         Code::Unreachable if error.exit == Exit::Usage => (ServiceErrorKind::Unavailable, BAD_ENDPOINT),
         _ => (ServiceErrorKind::Unavailable, "NoConnection"),
@@ -116,7 +116,7 @@ fn not_connected(error: &UserError) -> ServiceError {
 }
 
 impl ObjectStore for AnyStore {
-    // A caller cuts its parts before it knows where they go, so they must suit every store.
+    // A caller cuts its parts before it knows their destination, so the parts must suit every store.
     fn part_bounds(&self) -> (u64, u64) {
         let (files, s3) = (self.files.part_bounds(), S3Store::PART_BOUNDS);
         (files.0.max(s3.0), files.1.min(s3.1))
@@ -173,7 +173,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let store = open_store(&unreachable_aws(), std::slice::from_ref(&root)).unwrap();
-        // Files work though S3 can't be reached.
+        // Files work even if S3 can't be reached.
         let file = Location::file(format!("{}/a", root.display()));
         store.put(&file, Bytes::from_static(b"x"), &Writing::default()).await.unwrap();
         let listed: Vec<ObjectInfo> = store.list(&file).try_collect().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a person reads when AWS refuses: one error number each, its cause, and what to do about it.
+//! What a user reads when AWS refuses a request: an error code, its cause, and what to do about it.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use super::classify::{deepest, is_signed_out, one_line};
 use crate::error::{Code, Exit, NO_ANSWER, NO_PROOF, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError};
 use crate::job::Location;
 
-/// What was wanted when it failed.
+/// What the failed request was for.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
     /// To take messages from this queue.
@@ -22,14 +22,15 @@ pub enum Subject<'a> {
     Write(&'a Location),
 }
 
-/// What is said where nothing gave keys. Other failures of the same number are about what was set: a profile, half a key.
+/// The error text if no source has keys. Other failures with the same code are about settings: a profile, half a pair
+/// of keys.
 pub(crate) const NO_CREDENTIALS: &str = "no AWS credentials found";
 
-/// The rights that a worker needs of its queue.
+/// The permissions that a worker needs for its queue.
 const WORKER_RIGHTS: &str =
     "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json";
 
-/// Says a service's failure to a person.
+/// Turns a service's failure into an error for the user.
 pub fn user_error(error: &ServiceError, subject: Subject<'_>, settings: &AwsSettings) -> UserError {
     let said = format!("{} said {}", subject.service(), error.code);
     let because = if error.message.is_empty() { said.clone() } else { format!("{said}: {}", error.message) };
@@ -202,7 +203,7 @@ impl std::fmt::Display for Subject<'_> {
     }
 }
 
-/// The error of a chain that gave no credentials.
+/// The error if the credential chain found no credentials.
 pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsError>) -> UserError {
     let cause = match error {
         Some(CredentialsError::CredentialsNotLoaded(_)) | None if settings.profile.is_some() => {
