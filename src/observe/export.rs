@@ -1,8 +1,8 @@
 //! Copies the plain numbers of a run into the metrics of the process, once a second.
 //!
-//! The pipeline counts in plain numbers ([`Meters`](crate::record::Meters)), and nothing in it waits for a recorder. The program
-//! [`install`]s the Prometheus recorder without its listener, which would be open to the world and without limits:
-//! [`listener`](super::listener) serves the numbers.
+//! The pipeline counts in plain numbers ([`Meters`](crate::record::Meters)), so no part of it waits for a recorder. The
+//! program [`install`]s the Prometheus recorder without the recorder's own listener, which would be open to the network
+//! and without limits; [`listener`](super::listener) serves the metrics instead.
 //!
 //! Bounded: labels have small fixed sets of values, and observations are folded into buckets each second.
 #![expect(clippy::disallowed_macros, reason = "this is the place where the plain numbers become metrics")]
@@ -21,11 +21,11 @@ use crate::record::{Ended, State};
 use crate::runtime::cpu::cpu_seconds;
 use crate::runtime::{process, task};
 
-/// How often the plain numbers are copied and observations folded: each second, the finest step of any picture,
-/// and often enough that a fast pipeline holds few unfolded observations.
+/// How often the plain numbers are copied and observations are folded: each second, which is the finest step of any
+/// graph, and often enough that a fast pipeline holds few unfolded observations.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells the recorder what every metric means.
+/// Gives the recorder the description of every metric.
 pub fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -36,9 +36,9 @@ pub fn describe() {
     }
 }
 
-/// The Prometheus recorder with our buckets: durations from 1 ms to 1 h in steps of 2.5, ages up to the 14 days
-/// an SQS message can live, sizes from 1 KiB to 64 GiB in steps of 8. Without buckets it would make summaries,
-/// which cannot be added up over machines.
+/// The Prometheus recorder with our buckets: durations from 1 ms to 1 h in steps of 2.5, ages up to the 14 days an SQS
+/// message can live, sizes from 1 KiB to 64 GiB in steps of 8. Without buckets the recorder would make summaries, which
+/// cannot be added up across machines.
 pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
     let mut durations: Vec<f64> = (0..17).map(|step| 0.001 * 2.5_f64.powi(step)).collect();
     durations.push(3600.0);
@@ -58,7 +58,7 @@ pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
         .build_recorder())
 }
 
-/// Makes the Prometheus recorder the one of this process. For the binary only; fails if there is one already.
+/// Installs the Prometheus recorder in this process. For the binary only; fails if a recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let recorder = recorder()?;
     let handle = recorder.handle();
@@ -96,7 +96,7 @@ pub fn export(sources: &Sources) {
     counter!("batchpipe_messages_received_total").absolute(meters.messages.load(Relaxed));
     counter!("batchpipe_messages_duplicate_total").absolute(meters.duplicates.load(Relaxed));
     counter!("batchpipe_lease_renewals_total").absolute(meters.renewals.load(Relaxed));
-    // Alerts compare this with its past; it must be there before the first loss.
+    // Alerts compare this counter with its earlier value, so it must exist before the first loss.
     counter!("batchpipe_lease_lost_total").increment(0);
     counter!("batchpipe_multipart_abort_failures_total").absolute(meters.abort_failures.load(Relaxed));
     gauge!("batchpipe_multipart_unaborted").set(meters.unaborted.load(Relaxed) as f64);
@@ -109,7 +109,7 @@ pub fn export(sources: &Sources) {
     let leases = (sources.leases)();
     gauge!("batchpipe_leases_held").set(leases.held as f64);
     gauge!("batchpipe_messages_ahead").set(meters.ahead.load(Relaxed) as f64);
-    // NaN is how Prometheus is told "no value now"; zero would look like a lease about to be lost.
+    // NaN means "no value now" in Prometheus; zero would look like a lease that is about to be lost.
     gauge!("batchpipe_lease_remaining_seconds")
         .set(leases.shortest_remaining.map_or(f64::NAN, |left| left.as_secs_f64()));
     if let Some(counts) = sources.queue.latest() {
@@ -134,7 +134,7 @@ fn export_stage(sources: &Sources, stage: Stage, offered: Duration) {
     let meter = sources.meters.stage(stage);
     let name = stage.as_str();
     let mut times = meter.time();
-    // A place that was empty waited for the stage before it.
+    // Time of an empty slot counts as waiting for the stage before.
     times[State::WaitUpstream as usize] += offered.saturating_sub(times.iter().sum());
     for (state, time) in State::ALL.into_iter().zip(times) {
         counter!("batchpipe_stage_time_seconds_total", "stage" => name, "state" => state.as_str())

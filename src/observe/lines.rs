@@ -1,5 +1,5 @@
-//! Progress for logs: one line, stable `key=value`, no colours, no carriage returns. A number that is not known
-//! is `-`, so that every line has the same keys.
+//! Progress for logs: one line of stable `key=value` pairs, without colours and carriage returns. An unknown number is
+//! `-`, so every line has the same keys.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,12 +14,12 @@ fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".into())
 }
 
-/// Seconds as a span; what is too far away to be a `Duration` is not known.
+/// Seconds as a span; a time too long for a `Duration` counts as unknown.
 fn eta(seconds: Option<f64>) -> Option<String> {
     Some(whole_span(Duration::try_from_secs_f64(seconds?).ok()?))
 }
 
-/// The line of a moment.
+/// A progress line.
 pub fn progress(now: &Snapshot, time: SystemTime) -> String {
     if let (Some(progress), "submit") = (&now.progress, now.command) {
         return format!(
@@ -69,7 +69,7 @@ pub fn summary(end: &Snapshot, time: SystemTime, exit: u8) -> String {
         end.jobs.duplicates,
         end.jobs.lost,
         bytes(end.bytes_in as f64, ""),
-        // Behind what older releases wrote, for whoever reads by position.
+        // After the keys of older releases, for scripts that read by position.
         end.jobs.skipped,
     )
 }
@@ -80,7 +80,7 @@ pub fn next_step(end: &Snapshot) -> Option<String> {
     let jobs = if failed == 1 { "job" } else { "jobs" };
     (failed > 0).then(|| match end.command {
         "run" => {
-            // The name shown may have its region behind it; the command wants the name.
+            // The shown name may be followed by the region; the command needs the name alone.
             let queue = end.queue_name.split(" (").next().unwrap_or_default();
             format!("{} {jobs} failed. See them: batchpipe dlq list --queue {queue}", count(failed))
         }
@@ -88,7 +88,8 @@ pub fn next_step(end: &Snapshot) -> Option<String> {
     })
 }
 
-/// What Ctrl-C says, or whatever else told the worker to stop; one that stops by itself has been `told` nothing.
+/// The line printed when a worker begins to drain. `told` is true if a signal stopped the worker, false if it stopped
+/// by itself.
 pub fn draining(jobs: usize, limit: Duration, told: bool) -> String {
     let noun = if jobs == 1 { "job" } else { "jobs" };
     let again = if told { "again " } else { "" };

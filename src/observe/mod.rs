@@ -1,7 +1,7 @@
 //! Shows what the pipeline does: a live panel, a line each ten seconds, events for scripts, and a status page.
 //!
-//! All of them read one [`Snapshot`], computed from the meters when it is shown; nothing here is called by a
-//! stage, and a slow terminal or client delays nobody but itself.
+//! All of them read one [`Snapshot`], computed from the meters when it is shown. No stage calls anything here, so a
+//! slow terminal or client delays only itself.
 //!
 //! Bounded: the panel is drawn at most 4 times a second, lines and events come every 10 seconds, the listener
 //! keeps at most [`listener::CONNECTIONS`] connections.
@@ -57,8 +57,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// What `--progress auto` means here: the panel where a person looks at stderr, else lines, as JSON if the log
-    /// is (`json_log`).
+    /// The meaning of `--progress auto`: the panel if stderr is a terminal, or else lines, as JSON if the log is JSON
+    /// (`json_log`).
     pub fn auto(colour: bool, json_log: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if io::stderr().is_terminal() && !dumb && !json_log {
@@ -69,8 +69,8 @@ impl Mode {
     }
 }
 
-/// Whether to colour what goes to stderr: `--color auto` means a terminal, no `NO_COLOR` (<https://no-color.org>)
-/// and a terminal that can.
+/// Whether to colour stderr: `--color auto` colours it if stderr is a terminal that supports colours and `NO_COLOR`
+/// (<https://no-color.org>) is not set.
 pub fn colour(choice: &str) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -81,12 +81,12 @@ pub fn colour(choice: &str) -> bool {
     }
 }
 
-/// Something that goes on until it is dropped.
+/// A task that runs until it is dropped.
 #[derive(Debug)]
 pub struct Running(pub(crate) Task<()>);
 
 impl Running {
-    /// Waits until it has ended by itself.
+    /// Waits until the task has ended by itself.
     pub async fn finished(self) {
         if let Err(error) = self.0.await {
             tracing::debug!(target: "batchpipe::status", error = ?error, "a display ended early");
@@ -94,10 +94,10 @@ impl Running {
     }
 }
 
-/// Rates of the panel are about the last 3 seconds: steady enough to read, quick enough to see a change.
+/// The panel's rates cover the last 3 seconds: steady enough to read, quick enough to show a change.
 const PANEL_WINDOW: Duration = Duration::from_secs(3);
 
-/// 4 pictures a second look live and cost little on a slow line.
+/// 4 redraws a second look live and cost little on a slow connection.
 const PANEL_EVERY: Duration = Duration::from_millis(250);
 
 /// A line every 10 seconds keeps a day of log under a megabyte or two.
@@ -158,7 +158,8 @@ pub fn show(mode: Mode, screen: Screen, sources: Sources, mut stop: watch::Recei
     }))
 }
 
-/// Says how it ended and what to do next. `next` is the next step; without one, failed jobs suggest their own.
+/// Prints how the command ended and what to do next. `next` is the next step; without it, a next step is suggested if
+/// jobs failed.
 pub fn summary(mode: Mode, sources: &Sources, exit: u8, next: Option<&str>) -> io::Result<()> {
     let snapshot = Sampler::new(sources.clone(), LINES_EVERY).snapshot();
     let event = events::Summary { exit, next, snapshot: &snapshot };

@@ -1,17 +1,17 @@
 //! The live panel as text.
 //!
-//! [`render`] is a pure function of a snapshot and a width: columns that do not fit are left out, the least
-//! important first, and no line is ever wider than the terminal, so that a redraw erases exactly what was drawn.
+//! [`render`] is a pure function of a snapshot and a width. If the columns do not fit, the least important are left out
+//! first. No line is ever wider than the terminal, so a redraw erases exactly what was drawn.
 
 use std::time::Duration;
 
 use super::words::{about, bytes, count, of, percent, rate, span, whole_span};
 use super::{About, Snapshot, StageNow};
 
-/// Cells of a bar.
+/// The number of cells in a bar.
 const BAR: usize = 8;
 
-/// A stage up to this load has time to spare, as Flink has it.
+/// Up to this load a stage has time to spare; the number is Flink's.
 const LOW: f64 = 0.1;
 
 /// A stage above this load is red.
@@ -20,12 +20,12 @@ const HIGH: f64 = 0.5;
 struct Column {
     title: &'static str,
     width: usize,
-    /// The columns with the lowest number are kept on a narrow terminal.
+    /// A narrow terminal shows the columns with the lowest ranks.
     rank: u8,
     text: fn(&StageNow) -> String,
 }
 
-/// The columns in their order on the screen.
+/// The columns, in the order they are shown.
 const COLUMNS: [Column; 10] = [
     Column { title: "", width: BAR, rank: 7, text: bar },
     Column { title: "busy", width: 5, rank: 0, text: |stage| percent(stage.load()) },
@@ -60,7 +60,7 @@ fn seconds(time: Option<f64>) -> String {
 fn fitting(width: usize) -> Vec<&'static Column> {
     let mut ranked: Vec<&Column> = COLUMNS.iter().collect();
     ranked.sort_by_key(|column| column.rank);
-    // The stage's name and its margin.
+    // The width of the stage's name and its margin.
     let mut used = 11;
     let chosen: Vec<u8> = ranked
         .iter()
@@ -73,7 +73,7 @@ fn fitting(width: usize) -> Vec<&'static Column> {
     COLUMNS.iter().filter(|column| chosen.contains(&column.rank)).collect()
 }
 
-/// The panel: `head` above, the table of stages, what is known of queue, memory and jobs, and `foot` below.
+/// The panel: `head` at the top, the table of stages, the figures of queue, memory and jobs, and `foot` at the bottom.
 pub fn render(now: &Snapshot, head: &str, foot: &str, width: usize, colour: bool) -> String {
     let mut lines = vec![head.to_string(), String::new()];
     if now.command == "submit" {
@@ -102,7 +102,7 @@ pub fn render(now: &Snapshot, head: &str, foot: &str, width: usize, colour: bool
     finished.collect::<Vec<_>>().join("\n")
 }
 
-/// The rows of the table, and whether the bottleneck's mark found room.
+/// The rows of the table, and whether there was room for the mark of the bottleneck.
 fn table(now: &Snapshot, width: usize) -> (Vec<String>, bool) {
     let columns = fitting(width);
     let row = |name: &str, cell: &dyn Fn(&Column) -> String| {
@@ -125,7 +125,7 @@ fn table(now: &Snapshot, width: usize) -> (Vec<String>, bool) {
     (rows, marked)
 }
 
-/// Colours the bar of a row as the page does.
+/// Colours the bar of a row with the colours of the status page.
 fn paint(line: &str, load: f64) -> String {
     let code = match load {
         load if load > HIGH => 31,
@@ -218,15 +218,16 @@ pub fn head(about: &About, slots: usize) -> String {
     if let Some(page) = &about.page {
         head += &format!(" · {page}");
     }
-    // Names come from the command line and from services: nothing in them may move the cursor.
+    // Names come from the command line and from services, so control characters that could move the cursor are
+    // replaced.
     head.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
-/// The last words where the panel was.
+/// The summary line that replaces the panel at the end.
 pub fn summary(end: &Snapshot) -> String {
     let elapsed = whole_span(Duration::try_from_secs_f64(end.elapsed).unwrap_or_default());
     let work = match (&end.progress, end.command) {
-        // Uploaded, or there already.
+        // Files that were uploaded or existed already.
         (Some(progress), "submit") => format!("{} files", count(progress.files)),
         _ => jobs(end),
     };

@@ -1,6 +1,7 @@
-//! Stderr, which the panel and the log share: log lines are printed above the panel, and a redraw never eats one.
+//! Stderr, which the panel and the log share: log lines are printed above the panel, and a redraw never erases a log
+//! line.
 //!
-//! Bounded: indicatif draws at most 4 times a second; a log line waits in memory until it is whole.
+//! Bounded: indicatif draws at most 4 times a second; a log line stays in memory until it is complete.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::{About, Snapshot, panel};
 
-/// At most 4 pictures a second, also when the log makes it redraw.
+/// At most 4 redraws a second, including those that log lines cause.
 const DRAWS_A_SECOND: u8 = 4;
 
 /// Stderr, shared by the panel and the log. Give a clone to the log as its writer.
@@ -21,7 +22,7 @@ impl Screen {
     /// Draws the panel.
     pub(super) fn draw(&self, now: &Snapshot, about: &About, colour: bool) {
         let bar = self.panel().get_or_insert_with(new_bar).clone();
-        // indicatif's own fallback where the width can't be read is 80, too.
+        // If the width can't be read, indicatif itself assumes 80, too.
         let width = terminal_width().unwrap_or(80);
         let foot = match about.page {
             Some(_) => "Ctrl-C drains · the page has the detail",
@@ -31,7 +32,7 @@ impl Screen {
         bar.tick();
     }
 
-    /// Takes the panel away for good.
+    /// Removes the panel for good.
     pub(super) fn clear(&self) {
         if let Some(bar) = self.panel().take() {
             bar.finish_and_clear();
@@ -46,7 +47,7 @@ impl Screen {
     fn write_above(&self, text: &[u8]) {
         let bar = self.panel().clone();
         let write = || {
-            // Nobody can be told that stderr is gone.
+            // If stderr is closed, there is nowhere to report the error.
             drop(io::stderr().lock().write_all(text));
         };
         match bar {
@@ -71,7 +72,7 @@ fn terminal_width() -> Option<usize> {
     (width.0 > 0).then_some(usize::from(width.0))
 }
 
-/// One log line on its way to the screen.
+/// A log line that is being written to the screen.
 #[derive(Debug)]
 pub struct LogLine {
     screen: Screen,

@@ -1,10 +1,10 @@
-//! How numbers are written: three digits that matter, a unit a person knows.
+//! How numbers are written: about three significant digits and a familiar unit.
 
 use std::time::Duration;
 
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/// The unit to write `count` in. 1023.5 of one would be written as 1024.
+/// The unit for `count`. 1023.5 of a unit would be rounded to 1024, so the next unit is used.
 fn unit(count: f64) -> usize {
     let mut unit = 0;
     while count / 1024_f64.powi(unit) >= 1023.5 && (unit as usize) + 1 < UNITS.len() {
@@ -15,7 +15,7 @@ fn unit(count: f64) -> usize {
 
 fn in_unit(count: f64, unit: usize) -> String {
     let count = count / 1024_f64.powi(unit as i32);
-    // 9.95 would be written as 10.0.
+    // 9.95 would be rounded to 10.0.
     let digits = usize::from(unit > 0 && count < 9.95);
     format!("{count:.digits$}")
 }
@@ -26,13 +26,13 @@ pub fn bytes(count: f64, gap: &str) -> String {
     format!("{}{gap}{}", in_unit(count, unit(count)), UNITS[unit(count)])
 }
 
-/// `2.4/3.2 GiB`: a part of a whole in the unit of the whole, with `between` between the two.
+/// `2.4/3.2 GiB`: a part and its whole, both in the unit of the whole, separated by `between`.
 pub fn of(part: u64, between: &str, whole: u64) -> String {
     let unit = unit(whole as f64);
     format!("{}{between}{} {}", in_unit(part as f64, unit), in_unit(whole as f64, unit), UNITS[unit])
 }
 
-/// `18 204`: thousands stand apart.
+/// `18 204`: groups of three digits are separated.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -45,12 +45,12 @@ pub fn count(count: u64) -> String {
     text
 }
 
-/// `412`, `0.3`: a number of things a second, without its unit.
+/// `412`, `0.3`: a rate per second, without its unit.
 pub fn rate(rate: f64) -> String {
     if rate > 0.0 && rate < 9.95 { format!("{rate:.1}") } else { format!("{:.0}", rate.max(0.0)) }
 }
 
-/// A length of time in at most two units: `18ms`, `2.5s`, `44s`, `4m12s`, `7h41m`, `3d4h`.
+/// A duration in at most two units: `18ms`, `2.5s`, `44s`, `4m12s`, `7h41m`, `3d4h`.
 pub fn span(time: Duration) -> String {
     let millis = time.as_millis();
     let seconds = time.as_secs();
@@ -65,12 +65,12 @@ pub fn span(time: Duration) -> String {
     }
 }
 
-/// A length of time in whole seconds and units: `44s`, `49m31s`.
+/// A duration in whole seconds and units: `44s`, `49m31s`.
 pub fn whole_span(time: Duration) -> String {
     span(Duration::from_secs(time.as_secs_f64().round() as u64))
 }
 
-/// `44 s`, `4m12s`: a length of time in a sentence.
+/// `44 s`, `4m12s`: a duration in a sentence.
 pub fn about(time: Duration) -> String {
     let seconds = time.as_secs_f64().round();
     if seconds < 120.0 { format!("{seconds} s") } else { whole_span(time) }
