@@ -10,13 +10,14 @@
 //!
 //! Start with [`Worker`]: a queue, a [`Processor`], and it runs. To test a processor, [`testing::run_one`].
 //!
-//! To read the source, read [`pipeline`] first: it is the whole flow on one screen. Then the three ideas that carry it: a
+//! To read the source, read [`pipeline`] first: it is the whole flow on one screen. Then the three ideas that carry it:
+//! a
 //! [`link`] is a pipe that can't lie about its end, a [`lease`] is ownership of a message, and the
 //! [`budget`](capacity::budget) bounds bytes without ever deadlocking. Each stage is one file under [`stages`];
 //! [`error::JobError::disposition`] is the one decision.
 //!
-//! Delivery is at least once. A message is deleted only after its output is complete, an output is whole or absent, and a
-//! job done twice writes the same bytes to the same key.
+//! Delivery is at least once. A message is deleted only after its output is complete, an output is whole or absent, and
+//! a job done twice writes the same bytes to the same key.
 
 pub mod capacity;
 pub mod cli;

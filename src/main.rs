@@ -11,9 +11,10 @@ use batchpipe::observe::Screen;
 use batchpipe::runtime::machine;
 use batchpipe::runtime::machine::Machine;
 
-/// Most blocks here are freed by another thread than asked for them, since a job passes from the runtime's threads to those that
-/// block and back. For each of these glibc locks an arena, which cost a quarter of a small job: 4 KiB copies take 28 % less
-/// CPU with jemalloc. mimalloc is as quick, but what its threads keep for themselves broke `--memory` (ARCHITECTURE.md).
+/// Most blocks here are freed by another thread than asked for them, since a job passes from the runtime's threads to
+/// those that block and back. For each of these glibc locks an arena, which cost a quarter of a small job: 4 KiB copies
+/// take 28 % less CPU with jemalloc. mimalloc is as quick, but what its threads keep for themselves broke `--memory`
+/// (ARCHITECTURE.md).
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -77,21 +78,11 @@ fn variables() -> BTreeMap<String, String> {
 
 /// Its words are on stderr already; what it held comes back by its visibility timeout.
 fn panicked(gone: &tokio::task::JoinError) -> UserError {
-    UserError {
-        code: Code::InternalPanic,
-        what: "a part of batchpipe panicked".to_owned(),
-        cause: gone.to_string(),
-        help: "start it again, and report this with what was written above".to_owned(),
-        exit: Exit::Failed,
-    }
+    let code = Code::InternalPanic;
+    UserError::new(code, "a part of batchpipe panicked", gone.to_string(), code.help())
 }
 
 fn no_runtime(error: &std::io::Error) -> UserError {
-    UserError {
-        code: Code::SystemLimit,
-        what: "cannot start the runtime".to_owned(),
-        cause: error.to_string(),
-        help: "raise the limits of threads and open files:  ulimit -a".to_owned(),
-        exit: Exit::Failed,
-    }
+    let code = Code::SystemLimit;
+    UserError::new(code, "cannot start the runtime", error.to_string(), code.help())
 }

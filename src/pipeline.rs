@@ -182,8 +182,8 @@ impl Jobs for Pipeline {
         let transfer = |condition| self.transfer(&job, condition, room, cut);
         let result = match self.plan.if_exists {
             IfExists::Overwrite if again && Box::pin(self.outputs().is_done(&job, cut)).await => Ok(false),
-            // On the heap, as all that few jobs need (here and in the stages): a future is as long as its longest way, and is
-            // moved some times before it is at work.
+            // On the heap, as all that few jobs need (here and in the stages): a future is as long as its longest way,
+            // and is moved some times before it is at work.
             IfExists::Overwrite => Box::pin(self.transfer(&job, Condition::Always, room, cut)).await.map(|()| true),
             IfExists::Skip | IfExists::Fail => Box::pin(self.outputs().unless_done(&job, cut, transfer)).await,
         };

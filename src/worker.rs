@@ -40,7 +40,7 @@ use tokio::sync::Semaphore;
 use crate::capacity::budget::Budget;
 use crate::capacity::limit::Limit;
 use crate::capacity::tuner::{self, Tuner};
-use crate::error::{Code, Exit, ServiceError, UserError};
+use crate::error::{Code, Role, ServiceError, Subject, UserError};
 use crate::job::Location;
 use crate::job::message::Rules;
 use crate::lease::Leases;
@@ -64,8 +64,8 @@ use crate::stop::shutdown::Shutdown;
 /// which a busy worker finishes ten jobs.
 pub const LINGER: Duration = Duration::from_millis(100);
 
-/// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job back
-/// sooner would raise its count of receives, and five of those may be all that the queue allows.
+/// Transfers are tried for some 10 s of waiting: longer than most storms, while the message stays ours. Giving a job
+/// back sooner would raise its count of receives, and five of those may be all that the queue allows.
 const PATIENT_ATTEMPTS: u32 = 8;
 
 /// Receives after which a failing message is rejected where neither the operator nor the queue says: what AWS advises
@@ -131,12 +131,14 @@ pub struct Queues {
 
 impl Queues {
     /// Opens the queue, and its dead letters unless others are named, over connections of their own.
-    pub async fn open(name: &str, dead_letter: Option<&str>, aws: &AwsSettings) -> Result<Self, QueuesError> {
+    pub async fn open(name: &str, dead_letter: Option<&str>, aws: &AwsSettings) -> Result<Self, UserError> {
         let jobs = open::open_queue(name, aws).await?;
-        let policy = jobs.policy().await?;
+        let unusable =
+            |error: ServiceError| error.told(&Subject::new(Role::Receive, format!("use the queue {name:?}")));
+        let policy = jobs.policy().await.map_err(unusable)?;
         let dead_letters = match dead_letter {
             Some(name) => Some(open::open_queue(name, aws).await?),
-            None => jobs.dead_letters().await?,
+            None => jobs.dead_letters().await.map_err(unusable)?,
         };
         if let Some(dead_letters) = &dead_letters {
             open::refuse_same(&**dead_letters, &*jobs, "the queue and its dead letters are the same queue")?;
@@ -145,17 +147,6 @@ impl Queues {
         let max_receives = policy.max_receives.or(embedded);
         Ok(Self { jobs, leases: open::open_queue(name, aws).await?, dead_letters, max_receives })
     }
-}
-
-/// Why a queue can't be used.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum QueuesError {
-    /// It could not be opened.
-    #[error(transparent)]
-    Open(#[from] UserError),
-    /// It did not answer as a queue does.
-    #[error(transparent)]
-    Ask(#[from] ServiceError),
 }
 
 /// Joins everything to a pipeline. Fails only if the thread that keeps leases can't start.
@@ -296,7 +287,7 @@ impl Worker {
     }
 
     /// Works until the queue is empty, if so asked, or until the [`shutdown`](Self::shutdown) says to stop.
-    pub async fn run(self) -> Result<Settled, QueuesError> {
+    pub async fn run(self) -> Result<Settled, UserError> {
         let queues = Queues::open(&self.queue, None, &self.aws).await?;
         let places = self.rules.allow.iter().chain(&self.rules.output);
         let own = open::file_of_queue(&self.queue).into_iter().collect();
@@ -307,12 +298,7 @@ impl Worker {
         let settled = pipeline.run(self.how).await;
         match pipeline.intake.circuit.tripped() {
             None => Ok(settled),
-            Some(tripped) => {
-                let what = "the worker stopped: every further job would fail the same way";
-                let help = "see the cause; everything in flight was given back";
-                let error = UserError::usage(tripped.code, what, tripped.cause, help);
-                Err(error.exit(Exit::Access).into())
-            }
+            Some(tripped) => Err(tripped.told(&Subject::of(tripped.stage, &self.queue))),
         }
     }
 }
@@ -328,13 +314,8 @@ pub fn roots<'a>(places: impl IntoIterator<Item = &'a Location>) -> Vec<PathBuf>
 
 /// The error of a thread that can't start.
 pub fn no_thread(error: io::Error) -> UserError {
-    UserError {
-        code: Code::SystemLimit,
-        what: "cannot start the thread that keeps leases".into(),
-        cause: error.to_string(),
-        help: "raise the limits of threads and open files:  ulimit -a".into(),
-        exit: Exit::Failed,
-    }
+    let (code, what) = (Code::SystemLimit, "cannot start the thread that keeps leases");
+    UserError::new(code, what, error.to_string(), code.help()).with_source(error)
 }
 
 fn location(uri: &str) -> Result<Location, UserError> {

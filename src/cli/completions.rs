@@ -56,8 +56,7 @@ pub fn man(args: &ManArgs) -> Result<Exit, UserError> {
     };
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page).map_err(|error| {
-        UserError::usage(Code::StdoutFailed, "cannot write the manual page", error.to_string(), "repeat the command")
-            .exit(Exit::Failed)
+        UserError::new(Code::StdoutFailed, "cannot write the manual page", error.to_string(), "repeat the command")
     })?;
     print(&String::from_utf8_lossy(&page))?;
     Ok(Exit::Done)

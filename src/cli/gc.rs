@@ -1,8 +1,8 @@
-//! `gc`: discards multipart uploads that nobody finished; their parts are paid for and never seen. In a directory, what killed
-//! processes left half-written.
+//! `gc`: discards multipart uploads that nobody finished; their parts are paid for and never seen. In a directory, what
+//! killed processes left half-written.
 //!
-//! In a directory the lock of the writer decides where it can be told: what the dead left goes at once, what the living write is
-//! never touched, whatever its age. Everywhere else only the age speaks.
+//! In a directory the lock of the writer decides where it can be told: what the dead left goes at once, what the living
+//! write is never touched, whatever its age. Everywhere else only the age speaks.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print, say};
-use super::service::{Service, failed};
+use super::service::failed;
 use crate::config::values::{self, show, show_size};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, Exit, Role, UserError};
 use crate::job::Location;
 use crate::runtime::words::things;
 use crate::services::open::open_store;
@@ -28,14 +28,14 @@ Examples:
 /// The arguments of `gc`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The prefix or the directory under which unfinished uploads are looked for; without a slash, the object and the folder of that
-    /// name
+    /// The prefix or the directory under which unfinished uploads are looked for; without a slash, the object and the
+    /// folder of that name
     #[arg(value_name = "URI")]
     uri: String,
     /// Leave younger ones alone: somebody may be at work on them
     ///
-    /// In a directory this counts only where nobody can tell whether their writer lives: what a killed process left goes at once,
-    /// and what a live one writes stays.
+    /// In a directory this counts only where nobody can tell whether their writer lives: what a killed process left
+    /// goes at once, and what a live one writes stays.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     older_than: String,
     /// Say what would be done, and do nothing
@@ -70,7 +70,7 @@ async fn sweep(
     let list = format!("list unfinished uploads under {place:?}");
     // A directory is one with its slash; in S3 a key that only begins like the place is to be told, and left alone.
     let from = if matches!(place, Location::File { .. }) { &place.as_folder() } else { place };
-    let found = store.unfinished(from).await.map_err(|error| failed(Service::Store, &list, &error))?;
+    let found = store.unfinished(from).await.map_err(|error| failed(Role::Read, &list, &error))?;
     let (found, beside): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.location.is_in(place));
     let (alive, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|upload| upload.writer == Writer::Alive);
     let (old, young): (Vec<_>, Vec<_>) =
@@ -86,13 +86,14 @@ async fn sweep(
     let (done, left, alive) = (old.len() as u64 - failures, young.len(), alive.len());
     if json {
         let beside = beside.len();
-        let summary = json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left, "in_use": alive,
-            "bytes": bytes, "beside": beside });
+        let summary = json!({ "dry_run": dry_run, "discarded": done, "failed": failures, "younger": left,
+            "in_use": alive, "bytes": bytes, "beside": beside });
         event("summary", summary)?;
     } else {
         if !beside.is_empty() {
             say(&format!(
-                "note: {place:?} was read as that object and all under {:?} ; {} beside it, left alone: keys that only begin so",
+                "note: {place:?} was read as that object and all under {:?} ; {} beside it, left alone: keys that only \
+                begin so",
                 place.as_folder(),
                 things(beside.len() as u64, "unfinished upload")
             ));

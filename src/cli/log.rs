@@ -67,8 +67,8 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, UserError> {
 }
 
 /// What is logged at each number of `-v` less `-q`. Other crates stay at warnings until everything is asked for:
-/// the SDK and hyper would write several lines a request, some with parts of it. The search for credentials and a region warns
-/// of each place that has none, in hundreds of characters; what matters of it stands in our own error.
+/// the SDK and hyper would write several lines a request, some with parts of it. The search for credentials and a
+/// region warns of each place that has none, in hundreds of characters; what matters of it stands in our own error.
 const fn levels(verbosity: i32) -> &'static str {
     match verbosity {
         ..=-2 => "error",

@@ -48,7 +48,8 @@ Examples:
 
 /// Turns any program into a fleet that works through S3 objects from an SQS queue, and never loses a job.
 #[derive(Debug, Parser)]
-#[command(name = "batchpipe", version, before_help = EXAMPLES, help_template = TEMPLATE, disable_help_subcommand = true)]
+#[command(name = "batchpipe", version, before_help = EXAMPLES)]
+#[command(help_template = TEMPLATE, disable_help_subcommand = true)]
 #[command(after_help = "Settings also come from BATCHPIPE_* variables and batchpipe.toml:  batchpipe config explain")]
 #[command(subcommand_required = true, max_term_width = 120)]
 struct Cli {

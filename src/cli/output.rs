@@ -4,7 +4,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::error::{Code, Exit, UserError};
+pub use crate::error::escaped;
+use crate::error::{Code, UserError};
 use crate::runtime::redact::concealed;
 
 /// Writes a result to stdout.
@@ -19,7 +20,7 @@ pub fn print(text: &str) -> Result<(), UserError> {
 
 fn unwritten(error: &io::Error) -> UserError {
     let help = "what was asked for is not written; give stdout some room and repeat the command";
-    UserError::usage(Code::StdoutFailed, "cannot write to stdout", error.to_string(), help).exit(Exit::Failed)
+    UserError::new(Code::StdoutFailed, "cannot write to stdout", error.to_string(), help)
 }
 
 /// Writes one event as a line of JSON.
@@ -38,20 +39,8 @@ pub fn say(text: &str) {
 
 /// Writes a failure to stderr, always in its three lines, whatever others put into its words.
 pub fn say_error(error: &UserError) {
-    let UserError { code, what, cause, help, exit } = error;
-    let [what, cause, help] = [what, cause, help].map(|text| escaped(&concealed(text)));
-    say(&UserError { code: *code, what, cause, help, exit: *exit }.to_string());
-}
-
-/// The text with everything escaped that could move a cursor, forge a line or hide.
-pub fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, letter| {
-        match letter {
-            '"' | '\'' | '\\' => out.push(letter),
-            letter => out.extend(letter.escape_debug()),
-        }
-        out
-    })
+    let [what, cause, help] = [&error.what, &error.cause, &error.help].map(|text| escaped(&concealed(text)));
+    say(&UserError::new(error.code, what, cause, help).to_string());
 }
 
 /// The beginning of the text, escaped, at most `most` letters long.

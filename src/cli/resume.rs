@@ -1,7 +1,8 @@
 //! What an earlier run of the same `map` left, so that a job is sent once and counted once.
 //!
-//! A kill may come after a job was sent and before the journal says so. The queue is `map`'s own, so what it holds can be
-//! read: such a job is not sent again. Without this, a killed run and the next one told more jobs than there are files.
+//! A kill may come after a job was sent and before the journal says so. The queue is `map`'s own, so what it holds can
+//! be read: such a job is not sent again. Without this, a killed run and the next one told more jobs than there are
+//! files.
 //!
 //! Bounded by 16 bytes a job in the queue.
 

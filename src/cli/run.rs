@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assemble;
 use super::output;
-use super::service::{self, Service};
+use super::service;
 use super::session::{self, Session};
 use crate::config::RunConfig;
 use crate::error::{Code, Exit, UserError};
@@ -18,7 +18,7 @@ use crate::services::store::local::Places;
 use crate::stages::Receive;
 use crate::stages::upload::orphans;
 use crate::stop::circuit::Why;
-use crate::worker::{self, Queues, QueuesError};
+use crate::worker::{self, Queues};
 
 /// Shown at the top of the help.
 pub(super) const EXAMPLES: &str = "\
@@ -66,12 +66,13 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
     tell(&config, &meters);
     let Some(settled) = settled else { return Ok(session.end(Exit::Interrupted, None).await) };
     if let Some(tripped) = pipeline.intake.circuit.tripped() {
-        let error = session::stopped(&tripped, &meters);
+        let error = session::stopped(&tripped, &config.queue, &meters);
         session.end(error.exit, None).await;
         return Err(error);
     }
     let exit = match session::exit(&settled, &shutdown, &meters, working.fail_if_empty) {
-        // Whoever keeps a fleet must know that this one left. Failed jobs are told above, and are no reason to start it again.
+        // Whoever keeps a fleet must know that this one left. Failed jobs are told above, and are no reason to start it
+        // again.
         Exit::Done | Exit::SomeFailed if pipeline.intake.circuit.why() == Some(Why::Idle) => Exit::Idle,
         exit => exit,
     };
@@ -85,8 +86,8 @@ pub async fn run(config: RunConfig, screen: Screen) -> Result<Exit, UserError> {
     Ok(session.end(exit, next.as_deref()).await)
 }
 
-/// Removes, beside the work, what killed workers left half-written where this one may write. Not from the root of all files: that
-/// is every disk of the machine.
+/// Removes, beside the work, what killed workers left half-written where this one may write. Not from the root of all
+/// files: that is every disk of the machine.
 fn clear(config: &RunConfig, pipeline: &Pipeline) -> tokio::task::JoinHandle<()> {
     let places: Vec<_> =
         config.output.iter().chain(&config.allow).filter(|place| place.key() != "/").cloned().collect();
@@ -114,13 +115,7 @@ async fn build(config: &RunConfig) -> Result<Pipeline, UserError> {
     // Messages may name places in S3, whatever the queue and the output are.
     crate::services::aws::refuse_secrets()?;
     let (work, suffix) = assemble::work(working, aws, &meters)?;
-    let opened = Queues::open(&config.queue, config.dead_letter.as_deref(), aws).await;
-    let mut queues = opened.map_err(|error| match error {
-        QueuesError::Open(error) => error,
-        QueuesError::Ask(error) => {
-            service::failed(Service::Queue, &format!("use the queue {:?}", config.queue), &error)
-        }
-    })?;
+    let mut queues = Queues::open(&config.queue, config.dead_letter.as_deref(), aws).await?;
     queues.max_receives = working.max_receives.map(NonZeroU32::get).or(queues.max_receives);
     if queues.dead_letters.is_none() {
         let what = match queues.jobs.is_fifo() {

@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Color, Global, LogFormat, Progress};
-use crate::error::{Code, Exit, Stage, UserError};
+use crate::error::{Code, Exit, Subject, UserError};
 use crate::observe::{self, Mode, Screen, Sources, export, listener};
 use crate::record::Meters;
 use crate::runtime::task;
@@ -112,8 +112,8 @@ impl Session {
     }
 }
 
-/// A terminal that is closed ends the work as SIGTERM does: left to itself the signal would end us and leave the programs of
-/// our jobs running, each in a group of its own. Whoever started us under `nohup` wants neither.
+/// A terminal that is closed ends the work as SIGTERM does: left to itself the signal would end us and leave the
+/// programs of our jobs running, each in a group of its own. Whoever started us under `nohup` wants neither.
 fn listen_all() -> Result<Vec<Signal>, UserError> {
     let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
     if !ignores_hangups(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
@@ -122,20 +122,17 @@ fn listen_all() -> Result<Vec<Signal>, UserError> {
     kinds.into_iter().map(listen).collect()
 }
 
-/// Whether SIGHUP, the first of the signals, is ignored by a process with this `/proc/PID/status`. Other systems have none;
-/// there `nohup` is not honoured.
+/// Whether SIGHUP, the first of the signals, is ignored by a process with this `/proc/PID/status`. Other systems have
+/// none; there `nohup` is not honoured.
 fn ignores_hangups(status: &str) -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, UserError> {
-    signal(kind).map_err(|error| UserError {
-        code: Code::SystemLimit,
-        what: "cannot listen for signals".into(),
-        cause: error.to_string(),
-        help: "raise the limit of open files:  ulimit -n".into(),
-        exit: Exit::Failed,
+    signal(kind).map_err(|error| {
+        let help = "raise the limit of open files:  ulimit -n";
+        UserError::new(Code::SystemLimit, "cannot listen for signals", error.to_string(), help).with_source(error)
     })
 }
 
@@ -160,85 +157,14 @@ fn mode(global: &Global) -> Mode {
     }
 }
 
-/// The error of a worker that stopped by itself.
-pub(super) fn stopped(tripped: &Tripped, meters: &Meters) -> UserError {
-    let (what, help, exit) = match tripped.code {
-        Code::CredentialsMissing | Code::CredentialsExpired => (
-            "the AWS credentials are missing or have expired",
-            "use a profile or a role instead of pasted keys",
-            Exit::Credentials,
-        ),
-        Code::SecretInAddress => (
-            "an endpoint holds a user name, a password or a query",
-            "take the secret out of the endpoint named above",
-            Exit::Usage,
-        ),
-        Code::QueueMissing => ("the queue does not exist", "check its name:  aws sqs list-queues", Exit::Access),
-        Code::QueueDenied => (
-            "not allowed to receive from the queue",
-            "the role needs sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility, GetQueueAttributes; see ops/role.json",
-            Exit::Access,
-        ),
-        Code::ObjectMissing => (
-            "the bucket for the outputs does not exist",
-            "create it, or correct --output; names of buckets are shown by  aws s3 ls",
-            Exit::Access,
-        ),
-        Code::NoSpace if matches!(tripped.stage, Stage::Send | Stage::Receive) => {
-            ("no space left for the queue", "make room there; the same command goes on where it was", Exit::Failed)
-        }
-        Code::NoSpace => (
-            "no space left where the outputs go",
-            "make room there; the same command goes on where it was",
-            Exit::Failed,
-        ),
-        Code::QueueAnswerIncomplete => (
-            "the queue's answers lack what was asked for",
-            "check that the endpoint is SQS itself; the same command goes on where it was",
-            Exit::Failed,
-        ),
-        Code::Unreachable if tripped.stage == Stage::Send => {
-            ("the queue can't be written to", "see the cause; the same command goes on where it was", Exit::Failed)
-        }
-        Code::Unreachable => (
-            "the store can't be reached",
-            "check the network and the endpoint; the same command goes on where it was",
-            Exit::Failed,
-        ),
-        Code::NoOutputNamed => (
-            "the messages name no output, and this worker has none",
-            "say where outputs go:  --output s3://bucket/prefix/",
-            Exit::Usage,
-        ),
-        Code::PlaceNotAllowed => (
-            "the messages are about files, and this worker may touch none",
-            "allow the folders they are read from and written to:  --allow DIRECTORY/  (repeatable)",
-            Exit::Usage,
-        ),
-        Code::WrongRegion => {
-            ("a bucket or queue is in another region", "add  --region  with the region it is in", Exit::Access)
-        }
-        Code::InternalPanic => (
-            "a part of batchpipe panicked",
-            "start it again, and report this with what was written above",
-            Exit::Failed,
-        ),
-        _ => (
-            "not allowed to do what the jobs need",
-            "run  batchpipe doctor  to see the exact missing rights",
-            Exit::Access,
-        ),
-    };
+/// The error of a worker of this queue that stopped by itself.
+pub(super) fn stopped(tripped: &Tripped, queue: &str, meters: &Meters) -> UserError {
     // A store that did not answer is a failure of each job that it met; all of them are in the queue still.
     let retried = if tripped.code == Code::Unreachable { meters.retried.load(Relaxed) } else { 0 };
     let given_back = meters.jobs(crate::record::Ended::Released) + retried;
-    UserError {
-        code: tripped.code,
-        what: what.into(),
-        cause: crate::cli::output::escaped(&tripped.cause),
-        help: format!("{help}.  Stopped receiving; {given_back} jobs given back, none lost"),
-        exit,
-    }
+    let error = tripped.told(&Subject::of(tripped.stage, queue));
+    let help = format!("{}.  Stopped receiving; {given_back} jobs given back, none lost", error.help);
+    UserError { help, ..error }
 }
 
 /// How the run of a pipeline ended, as an exit code.
@@ -268,43 +194,61 @@ pub(super) fn sources(meters: &Arc<Meters>, about: observe::About) -> Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
     use crate::record::Ended;
+    use crate::stop::circuit::Circuit;
 
-    /// What is told of a worker that stopped for `code` with two jobs given back and three to be tried again.
-    fn told(code: Code) -> UserError {
+    /// What is told of a worker that stopped for `error` with two jobs given back and three to be tried again.
+    fn told(error: JobError) -> UserError {
         let meters = Meters::default();
         (0..2).for_each(|_| meters.ended(Ended::Released));
         meters.retried.fetch_add(3, Relaxed);
-        stopped(&Tripped { code, cause: "refused\u{1b}[2J".into(), stage: Stage::Receive }, &meters)
+        let circuit = Circuit::new(Shutdown::default());
+        circuit.trip(&error);
+        stopped(&circuit.tripped().unwrap(), "jobs", &meters)
     }
 
     #[test]
     fn a_worker_that_stopped_by_itself_tells_why_what_to_do_and_what_became_of_its_jobs() {
+        use ServiceErrorKind::{Credentials, Denied, Unavailable};
+        let service = |kind, stage| ServiceError::new(kind, "Refused", "refused\u{1b}[2J").at(stage);
+        let own = |kind, code| JobError::new(Stage::Receive, kind, code, "refused\u{1b}[2J");
         let table = [
-            (Code::CredentialsExpired, Exit::Credentials, "credentials", "2 jobs given back"),
-            (Code::QueueDenied, Exit::Access, "queue", "2 jobs given back"),
-            (Code::AccessDenied, Exit::Access, "not allowed", "2 jobs given back"),
             (
+                service(Credentials, Stage::Download),
+                Code::CredentialsExpired,
+                Exit::Credentials,
+                "cannot read",
+                "token; they",
+            ),
+            (service(Denied, Stage::Receive), Code::QueueDenied, Exit::Access, "queue \"jobs\"", "sqs:ReceiveMessage"),
+            (service(Denied, Stage::Send), Code::QueueDenied, Exit::Access, "queue \"jobs\"", "sqs:SendMessage"),
+            (service(Denied, Stage::Download), Code::AccessDenied, Exit::Access, "read the inputs", "s3:GetObject"),
+            (service(Denied, Stage::Upload), Code::AccessDenied, Exit::Access, "write the outputs", "s3:PutObject"),
+            (
+                service(Unavailable, Stage::Upload),
                 Code::Unreachable,
                 Exit::Failed,
-                "the store can't be reached",
-                "goes on where it was.  Stopped receiving; 5 jobs given back",
+                "write",
+                "Stopped receiving; 5 jobs given back",
             ),
             (
+                own(ErrorKind::Denied, Code::PlaceNotAllowed),
                 Code::PlaceNotAllowed,
                 Exit::Usage,
                 "may touch none",
                 "--allow DIRECTORY/  (repeatable).  Stopped receiving; 2 jobs given back",
             ),
             (
+                own(ErrorKind::Denied, Code::NoOutputNamed),
                 Code::NoOutputNamed,
                 Exit::Usage,
                 "name no output",
                 "--output s3://bucket/prefix/.  Stopped receiving; 2 jobs given back",
             ),
         ];
-        for (code, exit, what, help) in table {
-            let error = told(code);
+        for (error, code, exit, what, help) in table {
+            let error = told(error);
             assert_eq!((error.code, error.exit), (code, exit));
             assert!(error.what.contains(what) && error.help.contains(help), "{error}");
             assert!(!error.to_string().contains('\u{1b}'), "{error:?}");

@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{escaped, event, print};
-use super::service::{Service, failed};
+use super::service::failed;
 use crate::config::{missing_queue, state_directory, values};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, Exit, Role, UserError};
 use crate::job::Location;
 use crate::services::open::{open_queue, open_store};
 use crate::services::queue::{Counts, JobQueue};
@@ -35,14 +35,17 @@ pub async fn run(_args: Args, context: &Context) -> Result<Exit, UserError> {
     let queue = values::queue(queue.text()).map_err(|wrong| queue.error(queue.text(), wrong))?;
     let queue = open_queue(&queue, &context.global.aws).await?;
     let counts = counts(queue.as_ref()).await?;
-    let dead = queue.dead_letters().await.map_err(|error| failed(Service::Queue, "find the dead letters", &error))?;
+    let dead = queue.dead_letters().await.map_err(|error| failed(Role::Receive, "find the dead letters", &error))?;
     let dead = match &dead {
         Some(dead) => Some((dead.name().to_owned(), self::counts(dead.as_ref()).await?)),
         None => None,
     };
     let name = queue.name();
     if context.global.json {
-        let of = |counts: &Counts| json!({ "visible": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed });
+        let of = |counts: &Counts| {
+            let Counts { visible, in_flight, delayed } = counts;
+            json!({ "visible": visible, "in_flight": in_flight, "delayed": delayed })
+        };
         let dead = dead.as_ref().map(|(name, counts)| json!({ "name": name, "messages": of(counts) }));
         event("queue", json!({ "name": name, "messages": of(&counts), "dead_letters": dead }))?;
     } else {
@@ -82,7 +85,7 @@ pub async fn run(_args: Args, context: &Context) -> Result<Exit, UserError> {
 
 async fn counts(queue: &dyn JobQueue) -> Result<Counts, UserError> {
     let what = format!("look into queue {:?}", queue.name());
-    queue.counts().await.map_err(|error| failed(Service::Queue, &what, &error))
+    queue.counts().await.map_err(|error| failed(Role::Receive, &what, &error))
 }
 
 fn shown(counts: &Counts) -> String {
@@ -102,7 +105,7 @@ async fn batch(batch: &str, place: Location, left: u64, failed: u64, context: &C
     let (mut outputs, mut bytes) = (0u64, 0u64);
     while let Some(object) = listing.next().await {
         let what = format!("list {place:?}");
-        let object = object.map_err(|error| super::service::failed(Service::Store, &what, &error))?;
+        let object = object.map_err(|error| super::service::failed(Role::Read, &what, &error))?;
         outputs += 1;
         bytes += object.size;
     }

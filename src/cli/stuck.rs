@@ -13,14 +13,12 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Says what is stuck and ends the process. Nothing is cleaned up: whatever would have to do it may be what is stuck.
 pub(super) fn end(stuck: Stuck) -> ! {
-    let error = UserError {
-        code: Code::Stuck,
-        what: format!("{}, for {} and beyond every deadline", stuck.what, show(stuck.quiet)),
-        cause: stuck.seen,
-        help: "start it again; the messages come back by their visibility timeout. Please report this with the cause"
-            .into(),
-        exit: Exit::Watchdog,
-    };
+    let error = UserError::new(
+        Code::Stuck,
+        format!("{}, for {} and beyond every deadline", stuck.what, show(stuck.quiet)),
+        stuck.seen,
+        "start it again; the messages come back by their visibility timeout. Please report this with the cause",
+    );
     let (told, is_told) = channel();
     let tell = move || {
         output::say_error(&error);
@@ -47,7 +45,8 @@ mod tests {
     /// Says to its own process that it is the one to be ended.
     const TO_BE_ENDED: &str = "BATCHPIPE_TEST_WATCHDOG";
 
-    /// Not a test by itself: the process that [`a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before`] starts.
+    /// Not a test by itself: the process that [`a_worker_that_is_stuck_is_ended_with_7_after_its_limit_and_not_before`]
+    /// starts.
     #[test]
     #[ignore = "runs in a process of its own, which it ends"]
     fn watches_a_stuck_worker() {

@@ -10,8 +10,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::output::escaped;
-use super::service::{self, Service};
-use crate::error::{Code, UserError};
+use super::service;
+use crate::error::{Code, Role, UserError};
 use crate::job::Location;
 use crate::observe::Totals;
 use crate::services::store::ObjectStore;
@@ -44,15 +44,15 @@ pub(super) struct Surveyed {
     pub clashes: Clashes,
 }
 
-/// The source, with a place in S3 that was typed without a slash as the folder or the object that it is. Fails if nothing can
-/// be listed there: then no single object is to blame.
+/// The source, with a place in S3 that was typed without a slash as the folder or the object that it is. Fails if
+/// nothing can be listed there: then no single object is to blame.
 pub(super) async fn settled(source: &Source, store: &Arc<dyn ObjectStore>) -> Result<Source, UserError> {
     let settled = prefix::settle(source.clone(), store).await.map_err(|error| {
         let place = match source {
             Source::Named(place) => escaped(&place.to_string()),
             _ => "the source".to_owned(),
         };
-        service::failed(Service::Store, &format!("read {place}"), &error)
+        service::failed(Role::Read, &format!("read {place}"), &error)
     })?;
     service::readable(&settled, store).await?;
     Ok(settled)
@@ -201,8 +201,8 @@ impl Look {
     }
 }
 
-/// Whether something of a list is to be done: not if it is the file of an earlier line again. The reason, if another line has
-/// its output.
+/// Whether something of a list is to be done: not if it is the file of an earlier line again. The reason, if another
+/// line has its output.
 pub(super) fn met(once: &mut Once, found: &Found) -> Result<bool, String> {
     let place = place(found);
     match once.meet(&found.name, &place) {
@@ -227,7 +227,7 @@ pub(super) fn place(found: &Found) -> String {
 fn unsorted(scratch: &Path, error: &std::io::Error) -> UserError {
     let what = format!("cannot sort the names of the outputs in {:?}", scratch.display().to_string());
     let help = "make room there: 16 bytes are needed for each input";
-    UserError::usage(Code::NoSpace, what, error.to_string(), help).exit(crate::error::Exit::Failed)
+    UserError::new(Code::NoSpace, what, error.to_string(), help)
 }
 
 /// Fails if two inputs would have one `output`, or whatever else it is called; `help` says how to keep them apart.

@@ -145,7 +145,8 @@ fn refuse_nested(read: &Reading<'_>, output: &Location, input: &Location) -> Res
                 "use another bucket or prefix; if the event rule excludes it, add  --allow-nested-output"
             }
             Location::File { .. } => {
-                "use a directory outside it, or add  --allow-nested-output , which leaves that directory out of the input"
+                "use a directory outside it, or add  --allow-nested-output , which leaves that directory out of the \
+                input"
             }
         },
     ))

@@ -92,8 +92,8 @@ impl RunConfig {
     }
 }
 
-/// Reads `--input-prefix`: the beginning of keys, or of paths if messages may be about `files`. With anything else no input would
-/// begin with it, and each message would be rejected (BP209).
+/// Reads `--input-prefix`: the beginning of keys, or of paths if messages may be about `files`. With anything else no
+/// input would begin with it, and each message would be rejected (BP209).
 fn input_prefix(value: &str, files: bool) -> Result<String, Wrong> {
     let place = ["s3://", "file://"].into_iter().find_map(|scheme| value.strip_prefix(scheme));
     let key = match place {

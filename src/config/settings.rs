@@ -119,8 +119,14 @@ pub const SETTINGS: &[Setting] = &[
         "Where the objects to process are put: s3://bucket/prefix/ or a directory",
     )
     .common(),
-    Setting::switch("null", PLACES, SUBMIT, "The names of a list (- or @FILE) end in a NUL each, as find -print0 writes them")
-        .flag_only(),
+    Setting::switch(
+        "null",
+        PLACES,
+        SUBMIT,
+        "The names of a list (- or @FILE) end in a NUL each, as find -print0 \
+        writes them",
+    )
+    .flag_only(),
     Setting::one(
         "output",
         "URI",
@@ -134,14 +140,16 @@ pub const SETTINGS: &[Setting] = &[
         "TEXT",
         PLACES,
         RUN,
-        "The folder that is taken off the input's key before it is appended to --output; an input outside it is rejected",
+        "The folder that is taken off the input's key before it is appended to --output; an input outside it is \
+        rejected",
     ),
     Setting::one(
         "output-suffix",
         "TEXT",
         PLACES,
         WORK | SUBMIT,
-        "Appended to every output's key, in place of the suffix the steps imply. For submit: as the workers will have it",
+        "Appended to every output's key, in place of the suffix the steps imply. For submit: as the workers will have \
+        it",
     ),
     Setting::many("include", "GLOB", PLACES, SUBMIT | MAP, "Take only what matches, such as '**/*.csv' (repeatable)")
         .common(),
@@ -151,16 +159,17 @@ pub const SETTINGS: &[Setting] = &[
         "URI",
         PLACES,
         RUN,
-        "Let messages name only this object and what is in the folder of its name (repeatable; for file: places it is needed)",
+        "Let messages name only this object and what is in the folder of its name (repeatable; for file: places it is \
+        needed)",
     ),
     Setting::one(
         "if-exists",
         "overwrite|skip|fail",
         PLACES,
         WORK,
-        "What to do about an output that is there already; skip keeps one made by the same process from the same version \
-        of its input and makes any other again, fail rejects the job for any other; both reject a job whose output is another \
-        input's",
+        "What to do about an output that is there already; skip keeps one made by the same process from the same \
+        version of its input and makes any other again, fail rejects the job for any other; both reject a job whose \
+        output is another input's",
     )
     .default("overwrite"),
     Setting::switch(
@@ -194,8 +203,8 @@ pub const SETTINGS: &[Setting] = &[
         PROCESSING,
         WORK | SUBMIT,
         "Comma-separated steps: copy, gzip, zstd, bzip2, xz, brotli, lz4 (each with :level), decompress, \
-        decompress:any (lets through what is not compressed), sha256. For submit: as the workers will have them, to refuse \
-        inputs that would have one output",
+        decompress:any (lets through what is not compressed), sha256. For submit: as the workers will have them, to \
+        refuse inputs that would have one output",
     )
     .default("copy in map; run has none")
     .common(),

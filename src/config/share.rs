@@ -22,7 +22,8 @@ pub(super) fn least(chain: &Chain) -> u64 {
     needs(chain, LEAST_DECODER)
 }
 
-/// Shares `memory`, of which `parts` are not to be touched, among at most `processors`; `None` if it is not enough for one.
+/// Shares `memory`, of which `parts` are not to be touched, among at most `processors`; `None` if it is not enough for
+/// one.
 pub(super) fn share(chain: &Chain, memory: u64, parts: u64, processors: usize) -> Option<Share> {
     let least = least(chain);
     if least == 0 {

@@ -47,7 +47,8 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// The same source, with the slash that was not typed: with and without it, it is one place, one journal, one queue.
+    /// The same source, with the slash that was not typed: with and without it, it is one place, one journal, one
+    /// queue.
     #[must_use]
     pub fn with_slash(&self) -> Self {
         match self {

@@ -189,8 +189,8 @@ pub enum Journaling {
     None,
     /// In the file that was named.
     File(PathBuf),
-    /// In one whose name says what is submitted and to which queue, so that the same command typed again after a kill goes
-    /// on where it was, and to another queue of the same name (in another region, account or server) begins anew.
+    /// In one whose name says what is submitted and to which queue, so that the same command typed again after a kill
+    /// goes on where it was, and to another queue of the same name (in another region, account or server) begins anew.
     Own {
         /// Where the journals of all submits are.
         directory: PathBuf,

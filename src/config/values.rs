@@ -1,8 +1,9 @@
 //! Reads single values: numbers, sizes, durations, places, queues.
 //!
 //! Every function takes the text as it was typed and says what is wrong with it and what would be right;
-//! the caller adds whose value it was. All are pure, so a table tests them, but for a `..` in a path, which only the file system can resolve. Only ASCII digits count as
-//! digits: `４` looks like a 4 and would otherwise be read by nobody in the same way twice.
+//! the caller adds whose value it was. All are pure, so a table tests them, but for a `..` in a path, which only the
+//! file system can resolve. Only ASCII digits count as digits: `４` looks like a 4 and would otherwise be read by nobody
+//! in the same way twice.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -225,8 +226,8 @@ pub fn location(text: &str, directory: &Path) -> Result<Location, Wrong> {
     Ok(file(&directory.join(text), text.ends_with('/')))
 }
 
-/// Reads a place that keys are appended to. It is a folder, in S3 as on a disk, and ends in a slash whether or not the slash
-/// was typed: without it `s3://acme/logs` would take `logs2/` and `logs.txt`, too, and write `logsa.csv`.
+/// Reads a place that keys are appended to. It is a folder, in S3 as on a disk, and ends in a slash whether or not the
+/// slash was typed: without it `s3://acme/logs` would take `logs2/` and `logs.txt`, too, and write `logsa.csv`.
 pub fn prefix(text: &str, directory: &Path) -> Result<Location, Wrong> {
     Ok(location(text, directory)?.as_folder())
 }

@@ -203,9 +203,9 @@ fn most(open_files: u64, memory: u64, start: NonZeroUsize) -> NonZeroUsize {
     at_least_one(most).max(start)
 }
 
-/// Processors at once, unless somebody says. A slot that changes hands stands empty for as long as two threads take to wake,
-/// a tenth of a job of 1 MiB: with one more for every four cores none of them does. A program is long beside that, and
-/// may want several cores and much memory for itself.
+/// Processors at once, unless somebody says. A slot that changes hands stands empty for as long as two threads take to
+/// wake, a tenth of a job of 1 MiB: with one more for every four cores none of them does. A program is long beside
+/// that, and may want several cores and much memory for itself.
 fn processors(process: &Process, cores: usize) -> usize {
     match process {
         Process::Steps(_) => cores + cores.div_ceil(4),
@@ -372,8 +372,8 @@ fn exit_codes(text: &str) -> Result<Vec<u8>, Wrong> {
     Ok(codes)
 }
 
-/// A name of a host (<https://www.rfc-editor.org/rfc/rfc1123#page-13>: letters, digits, hyphens and dots, at most 253 characters), and the
-/// underscore that names of containers have.
+/// A name of a host (<https://www.rfc-editor.org/rfc/rfc1123#page-13>: letters, digits, hyphens and dots, at most 253
+/// characters), and the underscore that names of containers have.
 fn host_name(text: &str) -> Result<String, Wrong> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if !text.is_empty() && text.len() <= 253 && text.bytes().all(plain) {

@@ -79,14 +79,16 @@ impl Location {
         }
     }
 
-    /// The location as a folder: with a slash at its end, so that `logs` is no beginning of `logs2`. A whole bucket has no slash.
+    /// The location as a folder: with a slash at its end, so that `logs` is no beginning of `logs2`. A whole bucket has
+    /// no slash.
     #[must_use]
     pub fn as_folder(&self) -> Self {
         if self.key().is_empty() || self.key().ends_with('/') { self.clone() } else { self.join("/") }
     }
 
-    /// Whether this location is what a place that a person has named means: the object or file of that name, or anything
-    /// below the folder of that name. What only begins with the same letters is neither: `logs2/a` is not in `logs`.
+    /// Whether this location is what a place that a person has named means: the object or file of that name, or
+    /// anything below the folder of that name. What only begins with the same letters is neither: `logs2/a` is not in
+    /// `logs`.
     ///
     /// ```
     /// use batchpipe::Location;
@@ -169,7 +171,8 @@ impl From<Job> for FailedJob {
 }
 
 impl Job {
-    /// A job with its places and nothing else told, received for the first time: what a test of a processor begins with.
+    /// A job with its places and nothing else told, received for the first time: what a test of a processor begins
+    /// with.
     ///
     /// ```
     /// use batchpipe::{Job, Location};

@@ -8,12 +8,13 @@
 //! versions under one key with one ETag and one size hold the same bytes. A digest, because whoever reads an output
 //! need not learn the names of the inputs, and S3 takes 2 KiB of ASCII where a key is 1 KiB of anything.
 //!
-//! Under `--if-exists skip` and `fail` a third mark, the *input*, tells where the source is, so that a job whose output is
-//! another input's can say whose. No output is recognised by it. Without those settings it is not written, for the reason
-//! above.
+//! Under `--if-exists skip` and `fail` a third mark, the *input*, tells where the source is, so that a job whose output
+//! is another input's can say whose. No output is recognised by it. Without those settings it is not written, for the
+//! reason above.
 //!
-//! The *processor* is what [`Work::id`](crate::processor::Work::id) calls the work, and the job's own arguments. Where one of the two is not known
-//! (a [`Processor`](crate::Processor) without an id, a store without ETags or metadata), nothing is recognised.
+//! The *processor* is what [`Work::id`](crate::processor::Work::id) calls the work, and the job's own arguments. Where
+//! one of the two is not known (a [`Processor`](crate::Processor) without an id, a store without ETags or metadata),
+//! nothing is recognised.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -32,8 +33,8 @@ pub const PROCESSOR: &str = "batchpipe-processor";
 /// The metadata that holds where its input is, in ASCII: anything else is percent-encoded, and so is `%`.
 pub const INPUT: &str = "batchpipe-input";
 
-/// The longest of these marks. S3 takes 2 KiB of metadata with its names; the two other marks and the names take under 300
-/// bytes. A longer location is cut.
+/// The longest of these marks. S3 takes 2 KiB of metadata with its names; the two other marks and the names take under
+/// 300 bytes. A longer location is cut.
 const LONGEST_INPUT: usize = 1536;
 
 /// What stands at the end of a location that was cut.
@@ -45,8 +46,8 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
 /// A processor's name is kept as it is up to this length, so that people can read it; a digest stands for a longer one.
 const LONGEST: usize = 128;
 
-/// How the ETag begins that stands for the time of the last change, where a store tells no ETag. It has the resolution of a second: it
-/// holds the ranges of one read together, and tells no two versions apart for longer.
+/// How the ETag begins that stands for the time of the last change, where a store tells no ETag. It has the resolution
+/// of a second: it holds the ranges of one read together, and tells no two versions apart for longer.
 pub(crate) const DATED: &str = "W/modified-";
 
 /// What one output is made from.

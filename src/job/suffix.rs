@@ -1,4 +1,5 @@
-//! What becomes of the end of a name, and which formats it tells: the endings of compressed files come off, others go on.
+//! What becomes of the end of a name, and which formats it tells: the endings of compressed files come off, others go
+//! on.
 //!
 //! Made by a [`Chain`](crate::processor::codec::Chain) from its steps, or by `--output-suffix`; used by the operator's
 //! [`Rules`](crate::job::message::Rules). Pure, so that every delivery of a message, on any worker, writes the same

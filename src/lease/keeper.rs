@@ -1,9 +1,10 @@
 //! The keeper extends what is held, in batches, in the second half of each visibility timeout.
 //!
-//! It knows nothing but the list of what is held, so it can begin anew after a panic. Half a timeout is left when it first
-//! asks: a call that fails or is slow is repeated at a later look, eight of which fit into one. What is being settled is left
-//! alone, and an answer about a receipt that a newer one has replaced changes nothing. The last extension before the queue's
-//! longest is as long as is left: so a message is held as long with a timeout of hours as with one of a minute.
+//! It knows nothing but the list of what is held, so it can begin anew after a panic. Half a timeout is left when it
+//! first asks: a call that fails or is slow is repeated at a later look, eight of which fit into one. What is being
+//! settled is left alone, and an answer about a receipt that a newer one has replaced changes nothing. The last
+//! extension before the queue's longest is as long as is left: so a message is held as long with a timeout of hours as
+//! with one of a minute.
 //!
 //! Bounded by the messages in flight and by calls under way at once; each call by a quarter of the timeout.
 
@@ -28,7 +29,8 @@ const CALLS: usize = 32;
 /// Pause after a panic of the keeper: far below an eighth of any visibility timeout, and no hot loop.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
 
-/// The longest between two looks, however long the timeout is: the last one may come so much before a message can be held no more.
+/// The longest between two looks, however long the timeout is: the last one may come so much before a message can be
+/// held no more.
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
 /// A lease to be extended, and for how long from now.
@@ -44,8 +46,8 @@ pub(super) struct Keeper {
     pub(super) visibility: Duration,
 }
 
-/// Keeps leases whatever happens: a panic here would let every job in hand be done by others as well, so it begins anew.
-/// All it knows is in the list of what is held.
+/// Keeps leases whatever happens: a panic here would let every job in hand be done by others as well, so it begins
+/// anew. All it knows is in the list of what is held.
 pub(super) async fn keep_on(keeper: Keeper, longest: Duration) {
     loop {
         let Err(panic) = task::spawn(keep(keeper.clone(), longest)).await else { return };
@@ -65,7 +67,8 @@ async fn keep(keeper: Keeper, longest: Duration) {
         ticks.tick().await;
         failpoint::point("leases");
         let due = due(&keeper.held, visibility, longest, look);
-        // A call extends all it carries for as long; what is left of the longest differs, and is asked for once a message.
+        // A call extends all it carries for as long; what is left of the longest differs, and is asked for once a
+        // message.
         let (usual, last): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|(.., timeout)| *timeout == visibility);
         let batches: Vec<Vec<Due>> =
             usual.chunks(keeper.queue.max_batch().max(1)).chain(last.chunks(1)).map(<[_]>::to_vec).collect();

@@ -4,13 +4,15 @@
 //! from the moment of the receive *request* until it is settled or dropped: through waiting, work, a delete that is
 //! not flushed yet, and the drain. A job that dies drops its lease, and the message comes back by itself.
 //!
-//! The keeper (`keeper.rs`) runs on a thread and runtime of its own, and should be given connections of its own: with four
-//! blocking jobs on the runtime of the work, the worst gap between two heartbeats was 6 s instead of 0.1 s (measured).
-//! Only simulated time needs it on the runtime of the work, which has the one clock there is ([`Leases::here`]).
+//! The keeper (`keeper.rs`) runs on a thread and runtime of its own, and should be given connections of its own: with
+//! four blocking jobs on the runtime of the work, the worst gap between two heartbeats was 6 s instead of 0.1 s
+//! (measured). Only simulated time needs it on the runtime of the work, which has the one clock there is
+//! ([`Leases::here`]).
 //!
 //! A message that is delivered again while we hold it (normal on SQS) never runs twice here at once: its newest
-//! receipt takes the place of the old one, which may no longer work. Which is the newest tells the queue's count of receives:
-//! with several receivers an earlier delivery's answer may be the later one, and a long poll that was asked first the last.
+//! receipt takes the place of the old one, which may no longer work. Which is the newest tells the queue's count of
+//! receives: with several receivers an earlier delivery's answer may be the later one, and a long poll that was asked
+//! first the last.
 //!
 //! Bounded by the messages in flight. Time is monotonic; a wall clock that jumps costs no lease.
 
@@ -269,8 +271,8 @@ impl Lease {
         }
     }
 
-    /// Ends the lease and yields the newest receipt to give the message back with. The message may be delivered to us again
-    /// in the same moment, and that is a new lease.
+    /// Ends the lease and yields the newest receipt to give the message back with. The message may be delivered to us
+    /// again in the same moment, and that is a new lease.
     pub fn release(&self) -> Option<Receipt> {
         let mut held = lock(&self.leases.held);
         let entry = held.remove(&self.id)?;

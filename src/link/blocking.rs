@@ -1,7 +1,7 @@
 //! The two ends of a link for threads that may block: what a processor reads from and writes to.
 //!
-//! The same waits are counted as on the async side, and a link breaks in the same way: as an error of kind `BrokenPipe`. A writer
-//! gathers what is written in chunks of [`WRITE_CHUNK`] bytes, and holds no more than one.
+//! The same waits are counted as on the async side, and a link breaks in the same way: as an error of kind
+//! `BrokenPipe`. A writer gathers what is written in chunks of [`WRITE_CHUNK`] bytes, and holds no more than one.
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::atomic::Ordering::Relaxed;

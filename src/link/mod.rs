@@ -7,8 +7,9 @@
 //! therefore spreads along a job exactly as end-of-file does, and no stage needs to know the others.
 //!
 //! Links count the bytes and the waiting of the stages they join, so stages need no counters of their own.
-//! A link holds at most [`DEPTH`] chunks, of at most [`WRITE_CHUNK`] bytes where a blocking writer (`blocking.rs`) makes them. Chunks that hold no
-//! room of their own lie in the room that their writer was given, and the link [keeps](Outlet::keep) that until they are used up.
+//! A link holds at most [`DEPTH`] chunks, of at most [`WRITE_CHUNK`] bytes where a blocking writer (`blocking.rs`)
+//! makes them. Chunks that hold no room of their own lie in the room that their writer was given, and the link
+//! [keeps](Outlet::keep) that until they are used up.
 
 use std::any::Any;
 use std::io;
@@ -117,8 +118,8 @@ impl Outlet {
         self.frames.send(Frame::Total(total)).await.map_err(|_| Disconnected)
     }
 
-    /// Keeps what the chunks that follow lie in until the reader has [used them up](Inlet::used_up), or is gone: the writer may end
-    /// long before.
+    /// Keeps what the chunks that follow lie in until the reader has [used them up](Inlet::used_up), or is gone: the
+    /// writer may end long before.
     pub async fn keep(&self, kept: Kept) -> Result<(), Disconnected> {
         self.frames.send(Frame::Keep(kept)).await.map_err(|_| Disconnected)
     }
@@ -187,8 +188,8 @@ impl Inlet {
         Ok(None)
     }
 
-    /// Whether the chunk that came last holds its room wherever it goes; another is in the link's own, for as long as it
-    /// takes to use it up.
+    /// Whether the chunk that came last holds its room wherever it goes; another is in the link's own, for as long as
+    /// it takes to use it up.
     pub fn counted(&self) -> bool {
         self.counted
     }
@@ -198,8 +199,8 @@ impl Inlet {
         self.total
     }
 
-    /// Resolves when the writer has gone without finishing, also while what it sent before lies in the link: for a reader that
-    /// waits for something else. Never if the stream was finished. To be asked once.
+    /// Resolves when the writer has gone without finishing, also while what it sent before lies in the link: for a
+    /// reader that waits for something else. Never if the stream was finished. To be asked once.
     pub fn broken(&mut self) -> impl Future<Output = Disconnected> + Send + use<> {
         let whole = self.whole.take();
         async move {

@@ -35,7 +35,8 @@ pub fn progress(now: &Snapshot, time: SystemTime) -> String {
     }
     let queue = now.queue.as_ref();
     format!(
-        "{} progress done={} failed={} rate={}/s in={}/s out={}/s waiting={} in_flight={} oldest={} bottleneck={} eta={}",
+        "{} progress done={} failed={} rate={}/s in={}/s out={}/s waiting={} in_flight={} oldest={} bottleneck={} \
+        eta={}",
         at(time),
         now.jobs.done,
         now.jobs.failed,

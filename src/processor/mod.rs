@@ -81,7 +81,8 @@ pub enum ProcessError {
     Retry {
         /// One line for the log.
         reason: String,
-        /// How long to wait; `None` leaves it to the pipeline. No more than twelve hours from the receive on, as on SQS.
+        /// How long to wait; `None` leaves it to the pipeline. No more than twelve hours from the receive on, as on
+        /// SQS.
         after: Option<Duration>,
     },
     /// It will never work with this input: the message goes to the dead letters.

@@ -1,7 +1,7 @@
 //! Processors in turn: a job waits for one, and for the memory to work there without waiting for more.
 //!
-//! Whoever has a processor never waits for memory, and whoever waits for memory has no processor (`budget`): so they can't wait
-//! for each other. A file of its own, since `tests/schedules` explores its orders.
+//! Whoever has a processor never waits for memory, and whoever waits for memory has no processor (`budget`): so they
+//! can't wait for each other. A file of its own, since `tests/schedules` explores its orders.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub struct Slots {
     room: Option<Room>,
 }
 
-/// One of the processors, and the memory to work there without waiting for more. The one goes with it, the other when the
-/// output is used up, too.
+/// One of the processors, and the memory to work there without waiting for more. The one goes with it, the other when
+/// the output is used up, too.
 #[derive(Debug)]
 pub(crate) struct Slot {
     _room: Option<Arc<Lent>>,
@@ -34,8 +34,8 @@ impl Slots {
         Self { free: Arc::clone(free), room: Some(room.clone()) }
     }
 
-    /// Waits for one, for work that goes to `output`. A job for which there is no memory lets the next go first: it may be one
-    /// that holds it.
+    /// Waits for one, for work that goes to `output`. A job for which there is no memory lets the next go first: it may
+    /// be one that holds it.
     pub(crate) async fn take(&self, turn: &Turn, output: &Outlet) -> Result<Slot, JobError> {
         let (mut waiting, mut growing) = (None, None);
         loop {

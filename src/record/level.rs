@@ -1,8 +1,8 @@
 //! How many of something there are, and for how long: the number summed over time.
 //!
 //! A share such as "half of the processors were taken" is a sum over time, and a look now and then at a number that
-//! changes a thousand times a second does not give it. Read while things go on: what lasts for an hour is in the sum from
-//! its first second. Bounded: four numbers. The lock is held for a few additions.
+//! changes a thousand times a second does not give it. Read while things go on: what lasts for an hour is in the sum
+//! from its first second. Bounded: four numbers. The lock is held for a few additions.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

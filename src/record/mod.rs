@@ -98,7 +98,8 @@ pub struct Meters {
 pub enum Ended {
     /// Its output is complete, and its message deleted or kept for another record's sake alone.
     Ok,
-    /// It was rejected, or failed and will be tried again (`Meters::retried`); or its message could not be deleted, and it may be done again.
+    /// It was rejected, or failed and will be tried again (`Meters::retried`); or its message could not be deleted, and
+    /// it may be done again.
     Failed,
     /// It was given back, not failed.
     Released,

@@ -86,7 +86,8 @@ impl Notices {
         if silent > 1 {
             tracing::warn!(
                 target: "batchpipe::meter::notices",
-                code = %Code::ProgramOutputMissing, jobs = silent, "jobs whose program wrote nothing: their outputs are empty"
+                code = %Code::ProgramOutputMissing, jobs = silent, "jobs whose program wrote nothing: their outputs \
+                    are empty"
             );
         }
     }

@@ -49,7 +49,8 @@ pub struct StageMeter {
     pub items_out: AtomicU64,
     /// Items that failed here.
     pub failed: AtomicU64,
-    /// Items that ended neither well nor ill: given up since another stage of the job failed, or since nobody wants them.
+    /// Items that ended neither well nor ill: given up since another stage of the job failed, or since nobody wants
+    /// them.
     pub dropped: AtomicU64,
     /// Bytes taken.
     pub bytes_in: AtomicU64,

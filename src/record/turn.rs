@@ -66,8 +66,8 @@ impl Turn {
         self.ended_after(Some(self.began.elapsed()), well);
     }
 
-    /// The turn is over. Counts how the item ended, and how long the item took, which may be less than the turn: a receiver waits
-    /// for places before it makes its call. `None` where the time says nothing about the stage.
+    /// The turn is over. Counts how the item ended, and how long the item took, which may be less than the turn: a
+    /// receiver waits for places before it makes its call. `None` where the time says nothing about the stage.
     pub fn ended_after(&self, took: Option<Duration>, well: bool) {
         if !self.over(if well { Leaving::Out } else { Leaving::Failed }) {
             return;

@@ -1,11 +1,12 @@
 //! How much CPU time this process and its programs use, and how much the machine would have had for them.
 //!
-//! "The CPU is full" is a claim about what is left. So there are three numbers: what we used, what the machine's cores idled, and
-//! how many cores we may use at all. Where the machine is full of other programs' work, a small use of ours may be all we get.
+//! "The CPU is full" is a claim about what is left. So there are three numbers: what we used, what the machine's cores
+//! idled, and how many cores we may use at all. Where the machine is full of other programs' work, a small use of ours
+//! may be all we get.
 //!
-//! What programs use is known when they have ended and been waited for. Until then it is read from their `/proc/PID/stat`, since
-//! a program may run for an hour; what a program's own children use counts when that program has waited for them. Bounded: one
-//! short file for each program at work. Linux only, but for our own time.
+//! What programs use is known when they have ended and been waited for. Until then it is read from their
+//! `/proc/PID/stat`, since a program may run for an hour; what a program's own children use counts when that program
+//! has waited for them. Bounded: one short file for each program at work. Linux only, but for our own time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,8 +22,8 @@ use super::process::TICKS_A_SECOND;
 pub struct CpuTime {
     /// Seconds that this process and its programs have used.
     pub used: f64,
-    /// Seconds that the cores of the machine had nothing to do, summed over the cores, if that is known. What runs at a lower
-    /// priority (`nice`) makes room for us, and counts as nothing.
+    /// Seconds that the cores of the machine had nothing to do, summed over the cores, if that is known. What runs at a
+    /// lower priority (`nice`) makes room for us, and counts as nothing.
     pub idle: Option<f64>,
     /// Cores that we may use: a part of one where the quota says so.
     pub cores: f64,
@@ -61,7 +62,8 @@ fn cores() -> f64 {
 
 /// The CPU seconds in a `/proc/PID/stat`: of the process, and of those of its children that it has waited for.
 fn used_by(stat: &str) -> Option<f64> {
-    // The second field is the name in parentheses and may hold spaces; fields 14 to 17 are utime, stime, cutime and cstime.
+    // The second field is the name in parentheses and may hold spaces; fields 14 to 17 are utime, stime, cutime and
+    // cstime.
     let fields: Vec<f64> = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4).flat_map(str::parse).collect();
     (fields.len() == 4).then(|| fields.iter().sum::<f64>() / TICKS_A_SECOND)
 }

@@ -1,15 +1,15 @@
 //! The moments at which a worker is killed, or worse, by the proof that it loses no job.
 //!
 //! With the feature `crash-points`, `BATCHPIPE_CRASH_AT=NAME[:NTH[:HOW]]` strikes when the process comes to the point
-//! NAME for the NTH time (1 if not said). HOW says what happens: `kill`, the usual, sends SIGKILL, so that no destructor
-//! runs and no buffer is flushed, as after a power cut; `panic` panics there, once; `block` holds the thread for ever, and
-//! each that comes after it; `hang` never lets the work go on, while its thread does other things. Without the feature,
-//! which no release has, the calls are empty.
+//! NAME for the NTH time (1 if not said). HOW says what happens: `kill`, the usual, sends SIGKILL, so that no
+//! destructor runs and no buffer is flushed, as after a power cut; `panic` panics there, once; `block` holds the thread
+//! for ever, and each that comes after it; `hang` never lets the work go on, while its thread does other things.
+//! Without the feature, which no release has, the calls are empty.
 //!
 //! The points, in the order of a job: CP1 received, no lease yet · CP2 in the middle of a download · CP3 downloaded ·
 //! CP4 in the middle of the processing · CP5 upload begun · CP6 a part sent · CP7 about to put or complete · CP8 put or
-//! complete sent, no answer yet · CP9 committed, not yet queued for the delete · CP10 in a batch to delete · CP11 delete
-//! sent, no answer yet · CP12 drain or abort begun. And beside them `leases`, each look of the keeper.
+//! complete sent, no answer yet · CP9 committed, not yet queued for the delete · CP10 in a batch to delete · CP11
+//! delete sent, no answer yet · CP12 drain or abort begun. And beside them `leases`, each look of the keeper.
 
 /// Strikes here if that is what was asked for.
 #[cfg(not(feature = "crash-points"))]

@@ -1,5 +1,5 @@
-//! What the machine has: cores, memory, open files. Measured once, and handed to the pure part as numbers. And what this
-//! process lets others of the machine see of it.
+//! What the machine has: cores, memory, open files. Measured once, and handed to the pure part as numbers. And what
+//! this process lets others of the machine see of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,9 +40,9 @@ impl Machine {
 }
 
 /// Keeps what this process holds, keys among it, from every other process of the same user: above all from the programs
-/// that it runs, whose own environment has none. They could read `/proc/PID/environ` and `/proc/PID/mem`, or attach as a
-/// debugger does; Linux refuses all of that, and any core, of a process that is not dumpable. What a process may read of
-/// itself stays as it was. Only whoever has `CAP_SYS_PTRACE` still may: root outside a container
+/// that it runs, whose own environment has none. They could read `/proc/PID/environ` and `/proc/PID/mem`, or attach as
+/// a debugger does; Linux refuses all of that, and any core, of a process that is not dumpable. What a process may read
+/// of itself stays as it was. Only whoever has `CAP_SYS_PTRACE` still may: root outside a container
 /// (<https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html>).
 ///
 /// Programs inherit the limit of core files, and lose the rest of it with their exec.

@@ -1,9 +1,10 @@
 //! Where a path really is: on which file system, and where in it.
 //!
-//! A bind mount shows a folder under a second path. No link tells of it, and the folders above the two paths have nothing in
-//! common; only the kernel's table of mounts does (`/proc/self/mountinfo`, <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>).
-//! It gives each mount a number, a device, the folder of the device that is shown, and the path at which it is shown. A path without
-//! links is then the folder of its mount and the rest of the path, on the mount's device: the same for every path of one folder.
+//! A bind mount shows a folder under a second path. No link tells of it, and the folders above the two paths have
+//! nothing in common; only the kernel's table of mounts does (`/proc/self/mountinfo`,
+//! <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>). It gives each mount a number, a device, the
+//! folder of the device that is shown, and the path at which it is shown. A path without links is then the folder of
+//! its mount and the rest of the path, on the mount's device: the same for every path of one folder.
 //!
 //! Where there is no such table (macOS), nothing is known, and [`Mounts::place`] is always `None`.
 //!
@@ -64,8 +65,8 @@ impl Mounts {
         self.place_on(real, if self.0.is_empty() { None } else { number_of_mount(real) })
     }
 
-    /// Where a path is that is on the mount of this number. Without a number it is the newest of the deepest mounts above it,
-    /// which is right wherever no mount was hidden by a later one above it.
+    /// Where a path is that is on the mount of this number. Without a number it is the newest of the deepest mounts
+    /// above it, which is right wherever no mount was hidden by a later one above it.
     fn place_on(&self, real: &Path, number: Option<u64>) -> Option<Place> {
         let above = self.0.iter().filter(|mount| real.starts_with(&mount.at));
         let mount = match number {

@@ -1,8 +1,8 @@
 //! Takes user names and passwords out of addresses before they are shown.
 //!
-//! An address may hold them before its host (`http://user:password@host`). batchpipe refuses such addresses where it is to use
-//! them, but the refusal shows the address, and the SDK may log one that it found in the environment. So errors, the log and
-//! `config explain` pass here. What others own (messages, keys, letters) is shown as it is.
+//! An address may hold them before its host (`http://user:password@host`). batchpipe refuses such addresses where it is
+//! to use them, but the refusal shows the address, and the SDK may log one that it found in the environment. So errors,
+//! the log and `config explain` pass here. What others own (messages, keys, letters) is shown as it is.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -12,8 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 /// What stands in their place.
 const HIDDEN: &str = "***";
 
-/// Why an address with a user name or a password before its host is refused. Requests are signed with the keys of AWS, and HTTP has
-/// one header for both.
+/// Why an address with a user name or a password before its host is refused. Requests are signed with the keys of AWS,
+/// and HTTP has one header for both.
 pub const REFUSED: &str = "it holds a user name or a password, which S3 and SQS have no use for";
 
 /// What to do about it.
@@ -63,8 +63,9 @@ pub fn concealed(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// How far a password may reach. It should end before the first slash, but people forget to escape a slash in a password, and
-/// there is no @ after the host of an http address that we use. A key, as in `s3://bucket/a@b`, is no password.
+/// How far a password may reach. It should end before the first slash, but people forget to escape a slash in a
+/// password, and there is no @ after the host of an http address that we use. A key, as in `s3://bucket/a@b`, is no
+/// password.
 fn end_of_secret(before: &str, after: &str) -> usize {
     let is_http = before.ends_with("http://") || before.ends_with("https://");
     let ends = |letter: char| {
@@ -73,8 +74,8 @@ fn end_of_secret(before: &str, after: &str) -> usize {
     after.find(ends).unwrap_or(after.len())
 }
 
-/// The value of a setting that names a server, without what stands before its host and in a query or a fragment; the scheme may be
-/// missing.
+/// The value of a setting that names a server, without what stands before its host and in a query or a fragment; the
+/// scheme may be missing.
 pub fn concealed_address(text: &str) -> Cow<'_, str> {
     let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
     let (user, rest) = end_of_user(rest).map_or(("", rest), |at| (HIDDEN, &rest[at..]));

@@ -1,13 +1,14 @@
 //! Asks a second time for a read that is much later than reads usually are, and takes the answer that comes first.
 //!
-//! A service answers a few of its reads far later than the rest, and the same read asked again is most often as quick as any
-//! ([Dean and Barroso, The Tail at Scale](https://research.google/pubs/the-tail-at-scale/)). Meanwhile a late read keeps a job's
-//! slot, and a large object's window, from moving. Only the wait for the head of an answer is hedged: a body that falls
-//! silent or crawls is resumed by `stages/download.rs`.
+//! A service answers a few of its reads far later than the rest, and the same read asked again is most often as quick
+//! as any ([Dean and Barroso, The Tail at Scale](https://research.google/pubs/the-tail-at-scale/)). Meanwhile a late
+//! read keeps a job's slot, and a large object's window, from moving. Only the wait for the head of an answer is
+//! hedged: a body that falls silent or crawls is resumed by `stages/download.rs`.
 //!
-//! What late means follows from the answers: when more than a few come late, that is how the store is now, and asking more of
-//! it would make it worse. Bounded: one hedge a read, in a place of its own in the read lane, and a twentieth of all reads.
-//! The slower of the two is dropped before any of its body is read, so a hedge holds no memory but a request's.
+//! What late means follows from the answers: when more than a few come late, that is how the store is now, and asking
+//! more of it would make it worse. Bounded: one hedge a read, in a place of its own in the read lane, and a twentieth
+//! of all reads. The slower of the two is dropped before any of its body is read, so a hedge holds no memory but a
+//! request's.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,7 +68,8 @@ impl Hedge {
             if waited >= late {
                 break late;
             }
-            // Not to the end at once: the first reads of a worker begin when nothing is known, and others answer meanwhile.
+            // Not to the end at once: the first reads of a worker begin when nothing is known, and others answer
+            // meanwhile.
             if let Ok(answer) = timeout((late - waited).min(SOONEST), first.as_mut()).await {
                 // A failure says nothing about how long reads take.
                 if answer.is_ok() {

@@ -9,7 +9,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use crate::error::{BAD_ENDPOINT, Code, Exit, SECRET_ENDPOINT, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, ServiceError, UserError};
 use crate::job::Location;
 use crate::services::aws::AwsSettings;
 use crate::services::aws::address::QueueAddress;
@@ -28,7 +28,7 @@ pub async fn open_queue(queue: &str, aws: &AwsSettings) -> Result<Arc<dyn JobQue
         let opened = LocalQueue::open(Path::new(path)).map_err(|error| {
             let what = format!("cannot open the queue {queue:?}");
             let help = "give the path of a file in a directory that exists and that you may write to";
-            UserError::usage(Code::QueueMissing, what, error.to_string(), help).exit(Exit::Access)
+            UserError::new(Code::QueueMissing, what, error.to_string(), help).with_source(error)
         })?;
         return Ok(Arc::new(opened));
     }
@@ -93,26 +93,9 @@ impl AnyStore {
     }
 
     async fn connect(&self) -> Result<S3Store, ServiceError> {
-        let connected = aws::connect(&self.settings).await.map_err(|error| not_connected(&error))?;
+        let connected = aws::connect(&self.settings).await.map_err(ServiceError::not_connected)?;
         Ok(S3Store::new(&connected))
     }
-}
-
-/// A failed connection as the failure of the request that needed it: it is not the job's fault, and [`aws::user_error`]
-/// finds the code again.
-fn not_connected(error: &UserError) -> ServiceError {
-    let (kind, code) = match error.code {
-        Code::CredentialsMissing if error.what != aws::explain::NO_CREDENTIALS => {
-            (ServiceErrorKind::Credentials, "NoProfile")
-        }
-        Code::CredentialsMissing => (ServiceErrorKind::Credentials, "NoCredentials"),
-        Code::RegionMissing => (ServiceErrorKind::WrongRegion, "NoRegion"),
-        // Like missing keys, only the operator can fix this, so it is not tried again.
-        Code::SecretInAddress => (ServiceErrorKind::Credentials, SECRET_ENDPOINT),
-        Code::Unreachable if error.exit == Exit::Usage => (ServiceErrorKind::Unavailable, BAD_ENDPOINT),
-        _ => (ServiceErrorKind::Unavailable, "NoConnection"),
-    };
-    ServiceError::new(kind, code, format!("{}: {}", error.what, error.cause))
 }
 
 impl ObjectStore for AnyStore {
@@ -159,6 +142,7 @@ impl ObjectStore for AnyStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Exit, Subject};
 
     fn unreachable_aws() -> AwsSettings {
         AwsSettings {
@@ -209,7 +193,7 @@ mod tests {
         let aws = AwsSettings { endpoint_url: Some("http://user:CANARY@h".to_owned()), ..unreachable_aws() };
         let error = open_store(&aws, &[]).unwrap().head(&Location::s3("bucket", "key")).await.unwrap_err();
         assert!(!error.is_transient() && !error.message.contains("CANARY"), "{error}");
-        let told = aws::user_error(&error, aws::Subject::Read(&Location::s3("bucket", "key")), &aws);
+        let told = error.told(&Subject::read(Location::s3("bucket", "key")));
         assert_eq!((told.code, told.exit), (Code::SecretInAddress, Exit::Usage), "{told}");
         assert_eq!(error.at(crate::error::Stage::Download).code, Code::SecretInAddress);
     }
@@ -217,7 +201,7 @@ mod tests {
     #[test]
     fn a_missing_connection_is_no_fault_of_a_job() {
         for code in [Code::CredentialsMissing, Code::RegionMissing, Code::Unreachable, Code::SecretInAddress] {
-            let error = not_connected(&UserError::usage(code, "w", "c", "h"));
+            let error = ServiceError::not_connected(UserError::new(code, "w", "c", "h"));
             let disposition = error.at(crate::error::Stage::Download).disposition();
             assert_ne!(disposition, crate::error::Disposition::Reject, "{code}");
         }

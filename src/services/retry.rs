@@ -118,7 +118,8 @@ impl Retry {
         self.run_in(&Lane::default(), 0, meters, call, attempt).await
     }
 
-    /// The same in a lane, which counts a success as so many `bytes`. Time spent waiting for it is no part of a deadline.
+    /// The same in a lane, which counts a success as so many `bytes`. Time spent waiting for it is no part of a
+    /// deadline.
     pub async fn run_in<T, F>(
         &self,
         lane: &Lane,

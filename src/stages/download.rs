@@ -4,9 +4,9 @@
 //! All later ranges are pinned to that version. Each range is read by a task of its own, because a future that
 //! nobody polls makes no progress; a body that breaks or crawls is taken up again at the byte it reached.
 //!
-//! Bounded by the job's room: one part always, more while more is free, at most `parallel` ranges. A message that tells the
-//! size shrinks the room before the first read, not after it; no more is asked for than it tells, and an object of another
-//! size is not the one that is meant.
+//! Bounded by the job's room: one part always, more while more is free, at most `parallel` ranges. A message that tells
+//! the size shrinks the room before the first read, not after it; no more is asked for than it tells, and an object of
+//! another size is not the one that is meant.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -110,7 +110,8 @@ pub async fn download(
     Ok(size)
 }
 
-/// Room for the next read. Where that is only the job's own, the bytes in it must be used up first, by the stages after this one.
+/// Room for the next read. Where that is only the job's own, the bytes in it must be used up first, by the stages after
+/// this one.
 async fn own(room: &Room, output: &Outlet, length: u64) -> Claim {
     match room.try_read(length) {
         Some(claim) => claim,
@@ -201,8 +202,8 @@ impl Source {
                 Err(error) => return Err(error),
             };
             if checked || error.kind == ServiceErrorKind::Corrupt {
-                // Which of the bytes are wrong, or whether any are, is not known: a checksum that covers them was not verified,
-                // and the one of the rest would not cover them.
+                // Which of the bytes are wrong, or whether any are, is not known: a checksum that covers them was not
+                // verified, and the one of the rest would not cover them.
                 buffer.clear();
             }
             // A body that moved on has not failed: only attempts without progress count.

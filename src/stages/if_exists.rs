@@ -5,14 +5,14 @@
 //! Any other is somebody else's: of another version of the input, another processor, another tool. `skip` makes such an
 //! output again, for an output that is out of date is worse than one made twice; `fail` leaves it and rejects the job.
 //!
-//! An output of another input is no old version of this one: two inputs have one output, and whichever is later would win.
-//! A worker sees one message at a time, so this is the first moment when it can be known. Outputs tell their input (where
-//! they were made under `skip` or `fail`), and the job is rejected with both named. `skip` asks first whether the other
-//! input is still there: after a move or a rename the output is merely old.
+//! An output of another input is no old version of this one: two inputs have one output, and whichever is later would
+//! win. A worker sees one message at a time, so this is the first moment when it can be known. Outputs tell their input
+//! (where they were made under `skip` or `fail`), and the job is rejected with both named. `skip` asks first whether
+//! the other input is still there: after a move or a rename the output is merely old.
 //!
 //! What was seen is a condition of the write, so an output that appears meanwhile is never replaced unseen. So a role
-//! without s3:ListBucket, to which S3 says "denied" of an output that is not there, is no hindrance: the job is done, and
-//! the write decides whether there was nothing.
+//! without s3:ListBucket, to which S3 says "denied" of an output that is not there, is no hindrance: the job is done,
+//! and the write decides whether there was nothing.
 //!
 //! Costs a HEAD of the output a job; and one of the input, only if an output of the same processor is there and the
 //! message does not say which version of the input it means.
@@ -134,8 +134,9 @@ impl Outputs<'_> {
         })
     }
 
-    /// Whether the other input is there. One that can't be looked at counts as there: rejecting a job loses nothing. The name
-    /// comes from the output, which others may have written, so no place is looked at that messages may not name.
+    /// Whether the other input is there. One that can't be looked at counts as there: rejecting a job loses nothing.
+    /// The name comes from the output, which others may have written, so no place is looked at that messages may not
+    /// name.
     async fn is_there(&self, other: &OtherInput, cut: &Cut<'_>) -> Result<bool, JobError> {
         let Some(location) = other.location.as_ref().filter(|location| self.rules.allows(location)) else {
             return Ok(true);

@@ -1,8 +1,8 @@
 //! Streams a local file in, a part at a time, on blocking threads.
 //!
 //! A part is read whole, so that an upload can send it as it is. A file that fits in one part costs one trip to a
-//! blocking thread. One that is written meanwhile is refused: its object would be cut short, or of two versions. Bounded by the
-//! file's room, as a download is.
+//! blocking thread. One that is written meanwhile is refused: its object would be cut short, or of two versions.
+//! Bounded by the file's room, as a download is.
 
 use std::fs::File;
 use std::io::{self, Read as _};

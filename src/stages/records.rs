@@ -1,15 +1,16 @@
 //! One message, from lease to result: what its records ask for, worked one after the other.
 //!
-//! Records are jobs of their own that happen to share a message. One that is rejected, or fails, does not keep those behind it
-//! from being worked; what becomes of the message is decided at its end, by all of them (`stages/acknowledge`). Only
-//! what is everybody's matter ends the work on a message early: a lease that is lost, a stop, and services that refuse
-//! or don't answer one record after the other.
+//! Records are jobs of their own that happen to share a message. One that is rejected, or fails, does not keep those
+//! behind it from being worked; what becomes of the message is decided at its end, by all of them
+//! (`stages/acknowledge`). Only what is everybody's matter ends the work on a message early: a lease that is lost, a
+//! stop, and services that refuse or don't answer one record after the other.
 //!
-//! A message of several records that comes again, for the sake of one of them, finds the others done. They are known by the marks
-//! of their outputs ([`origin`](crate::job::origin)), and left; an output without marks is made again. That costs a
-//! HEAD a record, and only where a message of several was received before.
+//! A message of several records that comes again, for the sake of one of them, finds the others done. They are known by
+//! the marks of their outputs ([`origin`](crate::job::origin)), and left; an output without marks is made again. That
+//! costs a HEAD a record, and only where a message of several was received before.
 //!
-//! Bounded: the records of a message share its slot and its room, which they use in turn, and each has `--job-timeout` for itself.
+//! Bounded: the records of a message share its slot and its room, which they use in turn, and each has `--job-timeout`
+//! for itself.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -30,8 +31,8 @@ use crate::stages::{Finished, Intake, Settled};
 use crate::stop::cancel::Cut;
 use crate::stop::refusal::Judge;
 
-/// Records in a row that a service refused, or did not answer to, after which the rest of the message is not tried: as many as jobs
-/// in a row stop a worker (`stop/circuit.rs`).
+/// Records in a row that a service refused, or did not answer to, after which the rest of the message is not tried: as
+/// many as jobs in a row stop a worker (`stop/circuit.rs`).
 const REFUSALS: usize = 3;
 
 /// What one record asks for: a job, or nothing.
@@ -105,7 +106,8 @@ impl<J: Jobs> Records<'_, J> {
         Ok(message::parse(&message.body)?.into_iter().map(asked).collect())
     }
 
-    /// Tells of an event that asks for nothing: aloud of the first of its kind, since somebody may have meant it to be worked.
+    /// Tells of an event that asks for nothing: aloud of the first of its kind, since somebody may have meant it to be
+    /// worked.
     fn tell_skipped(&self, message: &Message, kind: &'static str) {
         let id = &message.id;
         if self.intake.meters.is_first_of_kind(kind) {

@@ -59,7 +59,8 @@ impl Cut<'_> {
                 JobError::new(Stage::Process, ErrorKind::Stopped, Code::Stopping, "the worker is stopping")
             }
             () = late => {
-                JobError::new(Stage::Process, ErrorKind::TimedOut, Code::JobTimedOut, "the job took longer than --job-timeout")
+                JobError::new(Stage::Process, ErrorKind::TimedOut, Code::JobTimedOut, "the job took longer than \
+                    --job-timeout")
             }
         }
     }

@@ -4,14 +4,14 @@
 //! mean that this worker lacks a right or its credentials have expired: the queue's whole content would fail the
 //! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
 //!
-//! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end somebody
-//! looks on, nor by a `submit`. What counts there as away is found out by `stop/refusal.rs`. A `submit` does not wait
-//! for its queue either.
+//! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end
+//! somebody looks on, nor by a `submit`. What counts there as away is found out by `stop/refusal.rs`. A `submit` does
+//! not wait for its queue either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
+use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Source, Stage, Subject, UserError};
 use crate::stop::shutdown::{Phase, Shutdown};
 
 /// Refusals in a row that stop the worker: enough that one wrong message can't, few enough that nothing is burned.
@@ -20,16 +20,17 @@ const REFUSALS: u32 = 3;
 /// Failures of the store in a row that make an outage: a few jobs may meet one bad second.
 const OUTAGE: u32 = 4;
 
-/// Failures in a row for want of space where outputs go that stop a run which minds: jobs in flight at once may have filled what
-/// each alone would fit into, but of what is written there nothing goes away again.
+/// Failures in a row for want of space where outputs go that stop a run which minds: jobs in flight at once may have
+/// filled what each alone would fit into, but of what is written there nothing goes away again.
 const FULL: u32 = 3;
 
-/// Jobs in a row whose store could not even be asked about their object that stop a run which minds: as many as the other two. Each
-/// was tried for some seconds, and one more call found nobody there.
+/// Jobs in a row whose store could not even be asked about their object that stop a run which minds: as many as the
+/// other two. Each was tried for some seconds, and one more call found nobody there.
 const AWAY: u32 = 3;
 
-/// Batches of jobs in a row that no queue answered to, or had room for, which stop a submit: as many as the others. Each was sent five
-/// times (but to a full disk), and unlike a store a queue has no part that answers while another does not.
+/// Batches of jobs in a row that no queue answered to, or had room for, which stop a submit: as many as the others.
+/// Each was sent five times (but to a full disk), and unlike a store a queue has no part that answers while another
+/// does not.
 const UNSENT: u32 = 3;
 
 /// Watches how jobs and receives end.
@@ -66,6 +67,15 @@ pub struct Tripped {
     pub cause: String,
     /// Where it happened.
     pub stage: Stage,
+    /// What caused it.
+    pub source: Source,
+}
+
+impl Tripped {
+    /// What a person reads of it; `subject` is what the run did in that stage.
+    pub fn told(&self, subject: &Subject) -> UserError {
+        subject.stopped(self.code, &self.cause, self.source.find())
+    }
 }
 
 impl Circuit {
@@ -84,8 +94,8 @@ impl Circuit {
         }
     }
 
-    /// Stops when there is no room for outputs, or no store any more, rather than wait until there is: for a run whose end
-    /// somebody waits for.
+    /// Stops when there is no room for outputs, or no store any more, rather than wait until there is: for a run whose
+    /// end somebody waits for.
     pub fn stop_rather_than_wait(&self) {
         self.minds.store(true, SeqCst);
     }
@@ -107,12 +117,12 @@ impl Circuit {
             // Scratch space is another thing: that of other jobs is given back.
             Err(error) if error.kind == ErrorKind::NoSpace && error.stage == Stage::Upload => {
                 if self.full.fetch_add(1, SeqCst) + 1 >= FULL && self.stops_rather_than_waits() {
-                    self.trip(error.code, &error.cause, error.stage);
+                    self.trip(error);
                 }
             }
             Err(error) if error.kind == ErrorKind::Denied => {
                 if self.refused.fetch_add(1, SeqCst) + 1 >= REFUSALS {
-                    self.trip(error.code, &error.cause, error.stage);
+                    self.trip(error);
                 }
             }
             Err(error) if error.kind == ErrorKind::Unavailable && error.stage != Stage::Receive => {
@@ -130,7 +140,7 @@ impl Circuit {
     /// Notes a job, or a file to submit, that failed because nobody answered, and nobody answers now; the run minds.
     pub fn unanswered(&self, error: &JobError) {
         if self.away.fetch_add(1, SeqCst) + 1 >= AWAY {
-            self.trip(error.code, &error.cause, error.stage);
+            self.trip(error);
         }
     }
 
@@ -143,9 +153,9 @@ impl Circuit {
         let mut failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         let unanswered =
             failed.rfind(|error| matches!(error.kind, ServiceErrorKind::Unavailable | ServiceErrorKind::NoSpace));
-        let Some(error) = unanswered.map(|error| error.clone().at(Stage::Send)) else { return };
+        let Some(error) = unanswered else { return };
         if self.unsent.fetch_add(1, SeqCst) + 1 >= UNSENT {
-            self.trip(error.code, &error.cause, error.stage);
+            self.trip(&error.clone().at(Stage::Send));
         }
     }
 
@@ -153,8 +163,7 @@ impl Circuit {
     pub fn queue_is_full(&self, failures: u32, error: &ServiceError) -> bool {
         let stops = error.kind == ServiceErrorKind::NoSpace && failures >= FULL && self.stops_rather_than_waits();
         if stops {
-            let error = error.clone().at(Stage::Receive);
-            self.trip(error.code, &error.cause, error.stage);
+            self.trip(&error.clone().at(Stage::Receive));
         }
         stops
     }
@@ -169,26 +178,16 @@ impl Circuit {
         self.away.load(SeqCst) >= AWAY && self.tripped().is_some()
     }
 
-    /// Stops the worker, which the queue has refused something that every job needs.
-    pub fn refused(&self, error: &JobError) {
-        // BP103 and BP104 are the queue's; a missing object is 301, and what a bucket refuses is 106.
-        let code = match error.code {
-            Code::AccessDenied => Code::QueueDenied,
-            Code::ObjectMissing => Code::QueueMissing,
-            code => code,
-        };
-        self.trip(code, &error.cause, error.stage);
-    }
-
-    /// Stops the worker, or the submit.
-    pub fn trip(&self, code: Code, cause: &str, stage: Stage) {
+    /// Stops the worker, or the submit: every further job would fail like this.
+    pub fn trip(&self, error: &JobError) {
+        let JobError { code, cause, stage, source, .. } = error;
         let mut tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner);
         if tripped.is_none() {
             tracing::error!(
                 target: "batchpipe::circuit",
                 %code, ?cause, "stopped: every further job would fail the same way"
             );
-            *tripped = Some(Tripped { code, cause: cause.to_owned(), stage });
+            *tripped = Some(Tripped { code: *code, cause: cause.clone(), stage: *stage, source: source.clone() });
         }
         drop(tripped);
         self.shutdown.advance(Phase::Draining);

@@ -1,21 +1,22 @@
 //! Whether a failure is one job's matter or everybody's.
 //!
-//! **A refused input.** S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker without that right must
-//! not stop because a few inputs in a row were deleted; and one that may not read at all must stop before it burns the
-//! queue. One answer can't tell the two apart, but another question can: an object beside it that was read before. If
-//! that can be read still, the refusal is about this object alone, and its job fails like any other, in the end to the
-//! dead letters with BP313. If not, or if nothing was ever read there, the refusal counts (`stop/circuit.rs`).
+//! **A refused input.** S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker
+//! without that right must not stop because a few inputs in a row were deleted; and one that may not read at all must
+//! stop before it burns the queue. One answer can't tell the two apart, but another question can: an object beside it
+//! that was read before. If that can be read still, the refusal is about this object alone, and its job fails like any
+//! other, in the end to the dead letters with BP313. If not, or if nothing was ever read there, the refusal counts
+//! (`stop/circuit.rs`).
 //!
-//! Beside means in the same folder, for rights are given by prefix. Files have rights of their own, so there any file will do that was
-//! read; and before one was, those beside it are looked at, which costs nothing. Else the first three files of a tree that
-//! belong to somebody else would keep a `map` from all others, each time. Bounded: the last object of `FOLDERS` folders;
-//! one HEAD a refused input, and `LOOKED_AT` files.
+//! Beside means in the same folder, for rights are given by prefix. Files have rights of their own, so there any file
+//! will do that was read; and before one was, those beside it are looked at, which costs nothing. Else the first three
+//! files of a tree that belong to somebody else would keep a `map` from all others, each time. Bounded: the last object
+//! of `FOLDERS` folders; one HEAD a refused input, and `LOOKED_AT` files.
 //!
-//! **What a worker was not given.** A message without an output is the sender's mistake, or that of a worker without `--output`; one on
-//! files likewise, where there is no `--allow` at all. A worker that has done a job is well set up for this queue, and the message goes
-//! to the dead letters (BP210, BP207). Before that it counts as a refusal: three in a row stop the worker, which has burned nothing.
-//! Whoever may send can stop a fresh worker so, but could as well name a bucket that it may not read. A message that was
-//! received too often is not spared.
+//! **What a worker was not given.** A message without an output is the sender's mistake, or that of a worker without
+//! `--output`; one on files likewise, where there is no `--allow` at all. A worker that has done a job is well set up
+//! for this queue, and the message goes to the dead letters (BP210, BP207). Before that it counts as a refusal: three
+//! in a row stop the worker, which has burned nothing. Whoever may send can stop a fresh worker so, but could as well
+//! name a bucket that it may not read. A message that was received too often is not spared.
 //!
 //! **A store that does not answer** is waited for, or ends the run (`stop/circuit.rs`). Before it does, the object is
 //! asked about once more by a plain HEAD: a store that fails on one object alone still answers that.

@@ -4,9 +4,9 @@
 //! flight is finished. `→ Cutting` when the drain has taken too long or a second signal came: jobs are cut before
 //! they publish, and their messages given back.
 //!
-//! A phase and a notify instead of a `watch` channel: that wakes those who wait in an order of chance (it spreads them over
-//! eight lists), and every job waits here. Messages of jobs that are cut together would be given back in another order each
-//! time, so that the same seed of a simulation would not be the same run.
+//! A phase and a notify instead of a `watch` channel: that wakes those who wait in an order of chance (it spreads them
+//! over eight lists), and every job waits here. Messages of jobs that are cut together would be given back in another
+//! order each time, so that the same seed of a simulation would not be the same run.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

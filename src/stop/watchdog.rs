@@ -1,10 +1,11 @@
 //! Reports a worker in which nothing moves any more. The program ends with exit code 7 then, so that whoever started it
 //! starts another.
 //!
-//! Every wait in the flow has a bound: a call has a deadline, a retry a longest pause, a long poll its wait. A worker that
-//! has jobs in hand and in which nothing has moved for longer than all of them together is not slow, it is stuck: a
-//! deadlock, a thread that never returns, a wake-up that was lost. It would keep its leases for twelve hours, and a look at
-//! it from outside would find it alive. A worker that ends gives its messages back by their visibility timeout instead.
+//! Every wait in the flow has a bound: a call has a deadline, a retry a longest pause, a long poll its wait. A worker
+//! that has jobs in hand and in which nothing has moved for longer than all of them together is not slow, it is stuck:
+//! a deadlock, a thread that never returns, a wake-up that was lost. It would keep its leases for twelve hours, and a
+//! look at it from outside would find it alive. A worker that ends gives its messages back by their visibility timeout
+//! instead.
 //!
 //! Four things are watched, from a thread that shares nothing with them and waits for no lock:
 //!
@@ -14,11 +15,12 @@
 //!   call is tried again;
 //! - while there are none, receiving goes on.
 //!
-//! What takes long and is right is not stuck. A processor that computes for hours counts as moving for as long as it works
-//! (`--job-timeout` bounds it), an idle worker receives, one that meets an outage tries again. A process that was stopped
-//! or a machine that slept has not looked either: a look counts for the time between two looks and no more.
+//! What takes long and is right is not stuck. A processor that computes for hours counts as moving for as long as it
+//! works (`--job-timeout` bounds it), an idle worker receives, one that meets an outage tries again. A process that was
+//! stopped or a machine that slept has not looked either: a look counts for the time between two looks and no more.
 //!
-//! What to do about it is the caller's to say: only the program ends its process, a library must not end that of its host.
+//! What to do about it is the caller's to say: only the program ends its process, a library must not end that of its
+//! host.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -71,7 +73,8 @@ pub struct Watched {
     pub leases: Arc<Leases>,
     /// How long nothing may move beyond what deadlines explain.
     pub patience: Duration,
-    /// The longest of all waits that are right, calls aside: a lease that is confirmed, a long poll, pauses between calls.
+    /// The longest of all waits that are right, calls aside: a lease that is confirmed, a long poll, pauses between
+    /// calls.
     pub waits: Duration,
 }
 
@@ -93,8 +96,8 @@ pub struct Watchdog {
     _heart: Task<()>,
 }
 
-/// Watches until dropped, or until nothing moves, which it reports once to `report`, on its own thread. Called on the runtime
-/// that is watched.
+/// Watches until dropped, or until nothing moves, which it reports once to `report`, on its own thread. Called on the
+/// runtime that is watched.
 pub fn start(watched: Watched, stall: Stall, report: impl FnOnce(Stuck) + Send + 'static) -> std::io::Result<Watchdog> {
     let beats = Arc::new(AtomicU64::new(0));
     let heart = task::spawn(heartbeat::beat(Arc::clone(&beats)));

@@ -1,14 +1,15 @@
 //! What a submit has done so far, so that the same command typed again goes on where a kill left it.
 //!
-//! A file of lines, each appended in one write after the service has acknowledged: `up NAME` when an object is complete,
-//! `sent NAME` when its job is in the queue. A name stands with its size and time, so a file that changed is
+//! A file of lines, each appended in one write after the service has acknowledged: `up NAME` when an object is
+//! complete, `sent NAME` when its job is in the queue. A name stands with its size and time, so a file that changed is
 //! submitted again. A kill can tear only the last line, which is then not there; the page cache keeps the others (only
 //! a power failure can lose them, and then an upload or a message is repeated, which is harmless). A file that holds
-//! anything else is not a journal: it is refused, and left as it is. Only the end of a file whose first line is ours is ever cut.
+//! anything else is not a journal: it is refused, and left as it is. Only the end of a file whose first line is ours is
+//! ever cut.
 //!
-//! The second line says what the journal belongs to: the source, the destination and the queue. The journal of another command is
-//! refused, for it would take that command's files for done. A journal of version 0.1 has no such line; it goes on, and gets one.
-//! Who else is on the machine can't read it (0600): it holds the names of files.
+//! The second line says what the journal belongs to: the source, the destination and the queue. The journal of another
+//! command is refused, for it would take that command's files for done. A journal of version 0.1 has no such line; it
+//! goes on, and gets one. Who else is on the machine can't read it (0600): it holds the names of files.
 //!
 //! Bounded by the number of files: one line and one entry in memory for each.
 
@@ -62,8 +63,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whether a journal of `other` is ours. That of a `map` lies in its destination, which may have been moved as a whole, and the
-    /// queue with it.
+    /// Whether a journal of `other` is ours. That of a `map` lies in its destination, which may have been moved as a
+    /// whole, and the queue with it.
     fn may_use(&self, other: &Self) -> bool {
         match (self.command.as_str(), other.command.as_str()) {
             ("map", "map") => self.source == other.source,
@@ -98,7 +99,8 @@ impl Journal {
         Self::open_of(path, batch, None)
     }
 
-    /// The same for `owner`. The journal of another is refused, with both named, as `InvalidData`; so is a file that is no journal.
+    /// The same for `owner`. The journal of another is refused, with both named, as `InvalidData`; so is a file that is
+    /// no journal.
     pub fn open_of(path: &Path, batch: &str, owner: Option<&Owner>) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;

@@ -175,7 +175,8 @@ impl Submit {
         }
     }
 
-    /// One file: two stages joined by a link. Nothing for an object that is there already; whether there was something to do.
+    /// One file: two stages joined by a link. Nothing for an object that is there already; whether there was something
+    /// to do.
     async fn put(&self, item: &Item) -> Result<bool, JobError> {
         let Some(file) = item.file.clone() else { return Ok(false) };
         if self.journal.as_ref().is_some_and(|journal| journal.is_uploaded(&item.version)) {
@@ -232,8 +233,8 @@ impl Submit {
         sum
     }
 
-    /// Sends a batch, unless nobody is there to take it. The end of a drain cuts off what is not answered: it may have arrived, and is
-    /// sent once more by the next run, which is better than to wait a minute for a queue that is away.
+    /// Sends a batch, unless nobody is there to take it. The end of a drain cuts off what is not answered: it may have
+    /// arrived, and is sent once more by the next run, which is better than to wait a minute for a queue that is away.
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), ServiceError>> {
         let unsent = || ServiceError::new(ServiceErrorKind::Unavailable, "NotSent", "the queue does not answer");
         if !self.circuit.queue_is_away() {
@@ -258,7 +259,7 @@ impl Submit {
             }
             Err(error) => {
                 if error.is_fatal() || error.kind == ServiceErrorKind::Missing {
-                    self.circuit.refused(&error.clone().at(Stage::Send));
+                    self.circuit.trip(&error.clone().at(Stage::Send));
                 }
                 Submitted::failure(item.name, error.to_string())
             }

@@ -1,11 +1,11 @@
 //! Files and folders of our own that may lie in a source: they are no inputs.
 //!
-//! A source may hold what a command itself writes while it reads: its outputs, the queue in a file, the journal, the log, scratch
-//! files. As inputs they would become outputs, which are inputs of the next run, and so on. They are recognised by what they are
-//! (device and inode) and not by their path, so a link or a mount leads nobody astray.
+//! A source may hold what a command itself writes while it reads: its outputs, the queue in a file, the journal, the
+//! log, scratch files. As inputs they would become outputs, which are inputs of the next run, and so on. They are
+//! recognised by what they are (device and inode) and not by their path, so a link or a mount leads nobody astray.
 //!
-//! Names that batchpipe keeps for itself are no inputs either, in any folder. Where they may be files of somebody else, one line
-//! in the log says that they were left out.
+//! Names that batchpipe keeps for itself are no inputs either, in any folder. Where they may be files of somebody else,
+//! one line in the log says that they were left out.
 //!
 //! Bounded: a few places, looked up once for each walk; each folder of the source is looked at once.
 
@@ -145,14 +145,16 @@ pub(crate) fn lies_in(inner: &Path, outer: &Path) -> bool {
     real.ancestors().any(is_outer) || way_by_mounts(outer, &real).is_some()
 }
 
-/// The way from `outer` down to `inner` on the file system that both are on, where a bind mount hides it; empty if they are one.
+/// The way from `outer` down to `inner` on the file system that both are on, where a bind mount hides it; empty if they
+/// are one.
 fn way_by_mounts(outer: &Path, inner: &Path) -> Option<PathBuf> {
     let mounts = Mounts::now();
     let (outer, inner) = (mounts.place(&outer.canonicalize().ok()?)?, mounts.place(&inner.canonicalize().ok()?)?);
     inner.below(&outer).map(Path::to_owned)
 }
 
-/// The way from `outer` down to `inner`, both of which exist, with a slash at its end; `None` if `inner` does not lie in it.
+/// The way from `outer` down to `inner`, both of which exist, with a slash at its end; `None` if `inner` does not lie
+/// in it.
 pub(crate) fn way_down(outer: &Path, inner: &Path) -> Option<String> {
     let (outer, inner) = (outer.canonicalize().ok()?, inner.canonicalize().ok()?);
     let way = inner.strip_prefix(&outer).ok().map(Path::to_owned).or_else(|| way_by_mounts(&outer, &inner))?;

@@ -1,8 +1,8 @@
 //! What a place in S3 holds as a SOURCE: one object, or everything in a folder.
 //!
-//! S3 knows no folders: a prefix is any beginning of a key, and `logs` is one of `logs/a`, of `logs2/b` and of `logs.txt`.
-//! People know folders, so a SOURCE is one whether or not its slash was typed. What only begins with the same letters is
-//! beside it: it is not taken, but counted, so that nobody believes that it was.
+//! S3 knows no folders: a prefix is any beginning of a key, and `logs` is one of `logs/a`, of `logs2/b` and of
+//! `logs.txt`. People know folders, so a SOURCE is one whether or not its slash was typed. What only begins with the
+//! same letters is beside it: it is not taken, but counted, so that nobody believes that it was.
 //!
 //! Bounded: at most `MOST_BESIDE` objects beside are looked at on each side of the folder.
 
@@ -48,8 +48,8 @@ impl Beside {
     }
 }
 
-/// Finds out what a SOURCE in S3 without a slash is. A folder, if there is anything in it; else the object of that name, as
-/// a path is on a disk; and if there is neither, an empty folder.
+/// Finds out what a SOURCE in S3 without a slash is. A folder, if there is anything in it; else the object of that
+/// name, as a path is on a disk; and if there is neither, an empty folder.
 pub async fn settle(source: Source, store: &Arc<dyn ObjectStore>) -> Result<Source, ServiceError> {
     let Source::Named(place) = source else { return Ok(source) };
     let folder = place.as_folder();
@@ -74,8 +74,8 @@ pub fn find_beside(
     list(place.as_folder(), select, Arc::clone(store), Some((place.clone(), beside)))
 }
 
-/// Objects in a folder and, where asked for, a count of those beside it. An empty object that ends in a slash is a console's
-/// folder, not an input.
+/// Objects in a folder and, where asked for, a count of those beside it. An empty object that ends in a slash is a
+/// console's folder, not an input.
 pub(crate) fn list(
     folder: Location,
     select: Select,

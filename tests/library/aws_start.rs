@@ -190,7 +190,7 @@ fn a_server_that_is_not_there_is_told_with_the_variable_that_named_it() {
     };
     for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"] {
         let text = named(variable);
-        let help = format!("start it with  your local server, or unset {variable} (it is set in your environment)");
+        let help = format!("start your local server, or unset {variable} (it is set in your environment)");
         let start = "error[BP107]: cannot reach http://127.0.0.1:9\n  cause: ";
         assert!(text.starts_with(start) && text.contains(&help), "{text}");
         assert!(!text.contains("CANARY"), "{text}");

@@ -8,5 +8,6 @@ mod names;
 mod places;
 mod profile;
 mod redrive;
+mod refusals;
 mod secrecy;
 mod submit_lists;

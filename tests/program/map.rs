@@ -898,10 +898,13 @@ fn an_output_that_no_message_used_is_told_and_one_that_can_not_be_ends_the_start
         run(folder.path(), &[&usual, &["--until-empty", "--metrics-addr", "none"][..], more].concat())
     };
     fs::write(folder.path().join("file"), "").unwrap();
-    for place in ["no/such/folder/", "file/", "file/below/"] {
+    for (place, code) in [("no/such/folder/", "BP301"), ("file/", "BP106"), ("file/below/", "BP106")] {
         let refused = work(&["--output", &at(place)]);
         let said = stderr(&refused);
-        assert!(refused.status.code() == Some(4) && said.contains("error[BP110]: cannot write to"), "{said}");
+        assert!(
+            refused.status.code() == Some(4) && said.contains(&format!("error[{code}]: cannot write to")),
+            "{said}"
+        );
     }
     assert_eq!(waiting(folder.path(), "q.db"), 3, "no message was touched");
     let worked = work(&["--output", &at("elsewhere/")]);

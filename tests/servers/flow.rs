@@ -408,7 +408,7 @@ async fn a_bucket_that_is_not_there_is_one_error_with_its_remedy() {
     (0..5).for_each(|nth| world.file(&nth.to_string(), b"x"));
     let nowhere = format!("s3://{}-not/in/", world.bucket);
     let submitted = world.run(&["submit", "in", "--input", &nowhere, "--queue", &world.queue]);
-    let told = format!("error[BP301]: the bucket of {nowhere} does not exist\n");
+    let told = format!("error[BP301]: cannot write to {nowhere}\n");
     assert!(submitted.status.code() == Some(4) && text(&submitted).contains(&told), "{}", text(&submitted));
     assert!(text(&submitted).contains("create it, or correct --input"), "{}", text(&submitted));
     for words in [&["map", &nowhere, "out"][..], &["submit", &nowhere, "--queue", &world.queue]] {

@@ -1,8 +1,9 @@
 //! Memory for the bytes of a part.
 //!
-//! A long buffer is a mapping of its own. In the heap, buffers of all sizes that come and go leave gaps that nothing fits into any
-//! more: files of 3 to 15 MiB under `--memory 256MiB` took up to 358 MiB in `map`, and with mappings 277 at the most (16 and 256 at
-//! once, copied and in zstd:1). A mapping goes back to the kernel at once, and what was never filled of it takes no memory at all.
+//! A long buffer is a mapping of its own. In the heap, buffers of all sizes that come and go leave gaps that nothing
+//! fits into any more: files of 3 to 15 MiB under `--memory 256MiB` took up to 358 MiB in `map`, and with mappings 277
+//! at the most (16 and 256 at once, copied and in zstd:1). A mapping goes back to the kernel at once, and what was
+//! never filled of it takes no memory at all.
 //!
 //! Bounded by its length, which never changes.
 
@@ -10,8 +11,8 @@ use std::io::{self, Read};
 
 use memmap2::MmapMut;
 
-/// Shorter ones lie in the heap, which has such at hand without asking the kernel: glibc maps by itself from here on, but only until
-/// the first is freed (<https://man7.org/linux/man-pages/man3/mallopt.3.html>, `M_MMAP_THRESHOLD`).
+/// Shorter ones lie in the heap, which has such at hand without asking the kernel: glibc maps by itself from here on,
+/// but only until the first is freed (<https://man7.org/linux/man-pages/man3/mallopt.3.html>, `M_MMAP_THRESHOLD`).
 pub(super) const LEAST: u64 = 128 * 1024;
 
 /// Memory of a fixed length, of which the first bytes are filled.

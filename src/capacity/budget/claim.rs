@@ -1,7 +1,7 @@
 //! The right to hold the bytes of one part, and the bytes that hold it.
 //!
-//! A claim lives in the bytes themselves, so room comes back when the last slice of them has been dropped, wherever that
-//! is, and nobody has to say so. The buffer goes back with it, to be used again.
+//! A claim lives in the bytes themselves, so room comes back when the last slice of them has been dropped, wherever
+//! that is, and nobody has to say so. The buffer goes back with it, to be used again.
 
 use std::sync::Arc;
 
@@ -57,7 +57,8 @@ impl Claim {
         used.unwrap_or_else(|| Buffer::new(length as usize))
     }
 
-    /// Keeps a buffer that has been used up for the next claim, of this job if it may have one of a part, or else of any.
+    /// Keeps a buffer that has been used up for the next claim, of this job if it may have one of a part, or else of
+    /// any.
     fn keep(&mut self, mut buffer: Buffer) {
         buffer.clear();
         match &mut self.source {

@@ -11,19 +11,20 @@
 //! So no mix of sizes, order of failures or setting of `--memory` from two parts up can deadlock, thousands of
 //! small objects fly at once, and one huge object gets the whole budget.
 //!
-//! The invariant, with `w` a job's write room and `full` a whole write part: `free ≥ full − max(w)` while there is a job.
-//! Room that is reserved for a job still to come has no part in the maximum: a receiver may hold it through a long poll,
-//! and a job that must grow would wait as long.
+//! The invariant, with `w` a job's write room and `full` a whole write part: `free ≥ full − max(w)` while there is a
+//! job. Room that is reserved for a job still to come has no part in the maximum: a receiver may hold it through a long
+//! poll, and a job that must grow would wait as long.
 //!
-//! A job that waits for a processor waits for others as well, and those must not wait for it: a job at its processor has
-//! its full write room [lent](Room::try_lend), and gives up the turn where that is not free. So whoever has a processor never
-//! waits for memory, and of those who wait for one, the job with the most room can always go. What is lent goes when the
-//! upload has used up the processor's last chunk, which waits for nobody.
+//! A job that waits for a processor waits for others as well, and those must not wait for it: a job at its processor
+//! has its full write room [lent](Room::try_lend), and gives up the turn where that is not free. So whoever has a
+//! processor never waits for memory, and of those who wait for one, the job with the most room can always go. What is
+//! lent goes when the upload has used up the processor's last chunk, which waits for nobody.
 //!
-//! Long buffers are mappings of their own, outside the heap and its gaps (`buffer.rs`), and none is longer than the room granted
-//! for it. They are used again instead of being freed, those of a whole part and shorter ones of the same length (`spare.rs`): a
-//! fresh one costs a page fault for each 4 KiB (`-- cat` took 1.9 CPU-s/GiB before, measured). A buffer that waits for its
-//! next use lies in room that is free, or in its job's own, and goes when that room is given to something else.
+//! Long buffers are mappings of their own, outside the heap and its gaps (`buffer.rs`), and none is longer than the
+//! room granted for it. They are used again instead of being freed, those of a whole part and shorter ones of the same
+//! length (`spare.rs`): a fresh one costs a page fault for each 4 KiB (`-- cat` took 1.9 CPU-s/GiB before, measured). A
+//! buffer that waits for its next use lies in room that is free, or in its job's own, and goes when that room is given
+//! to something else.
 
 mod buffer;
 mod claim;
@@ -186,8 +187,8 @@ impl Budget {
         (read, write)
     }
 
-    /// How much memory `bytes` take: the length of the buffer for them. For most of a part that is one of a whole part, of which
-    /// there always are some at hand; what is longer than a part is too rare to serve again.
+    /// How much memory `bytes` take: the length of the buffer for them. For most of a part that is one of a whole part,
+    /// of which there always are some at hand; what is longer than a part is too rare to serve again.
     fn length(&self, bytes: u64) -> u64 {
         match bytes {
             _ if bytes > self.part => bytes,

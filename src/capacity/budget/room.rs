@@ -1,8 +1,8 @@
 //! What one job holds: its minimum, which grows to a whole write part and shrinks to what the job turned out to need.
 //!
 //! The read and the write half each hold one part's bytes at a time (a permit says whose); whatever a job holds beyond
-//! that is an [extra claim](Claim). Bounded by what was granted; see the module above for why some job can always go on.
-//! Where both locks are taken, the room's own comes first and the budget's second.
+//! that is an [extra claim](Claim). Bounded by what was granted; see the module above for why some job can always go
+//! on. Where both locks are taken, the room's own comes first and the budget's second.
 
 use std::sync::{Arc, PoisonError};
 
@@ -58,7 +58,8 @@ impl Room {
         }
     }
 
-    /// From now on [`fit`](Self::fit) gives nothing back: several jobs use the room in turn, and the next may be larger.
+    /// From now on [`fit`](Self::fit) gives nothing back: several jobs use the room in turn, and the next may be
+    /// larger.
     pub fn keep(&self) {
         self.shared.lock().kept = true;
     }
@@ -152,8 +153,8 @@ impl Room {
         }
     }
 
-    /// Fills the write room up to a whole part for as long as the result lives, or for good if [`grow`](Self::grow) is called
-    /// meanwhile; `None` if that much is not free.
+    /// Fills the write room up to a whole part for as long as the result lives, or for good if [`grow`](Self::grow) is
+    /// called meanwhile; `None` if that much is not free.
     pub fn try_lend(&self) -> Option<Lent> {
         let mut held = self.shared.lock();
         let (own, mut state) = (held.write, self.shared.budget.lock());
@@ -196,7 +197,8 @@ impl Room {
             return claim;
         }
         let _cramped = self.cramped();
-        // The permit comes back when the bytes in the room have been used up, by a stage that waits for nothing of ours.
+        // The permit comes back when the bytes in the room have been used up, by a stage that waits for nothing of
+        // ours.
         match Arc::clone(own).acquire_owned().await {
             Ok(permit) => Claim::own(permit, &self.shared),
             Err(_) => unreachable!("the semaphore is never closed"),

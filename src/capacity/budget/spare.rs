@@ -1,7 +1,7 @@
 //! Empty buffers in room that is free, until that is given to something else.
 //!
-//! A buffer serves again for what has the same [length], and its claim is on all of that: one that were longer would hold more than
-//! was granted.
+//! A buffer serves again for what has the same [length], and its claim is on all of that: one that were longer would
+//! hold more than was granted.
 //!
 //! Bounded by what is free, and by [`MOST`].
 
@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 
 use super::buffer::{Buffer, LEAST};
 
-/// Of more, the ones unused for longest go: they are looked through one by one, some microseconds for all of these. As many as jobs at
-/// once: with 16 objects of 1 MiB there were 20 buffers at the most, and with 256 at once 64 were too few (1,078 us of CPU a job, 996 with
-/// these, medians of five in turn).
+/// Of more, the ones unused for longest go: they are looked through one by one, some microseconds for all of these. As
+/// many as jobs at once: with 16 objects of 1 MiB there were 20 buffers at the most, and with 256 at once 64 were too
+/// few (1,078 us of CPU a job, 996 with these, medians of five in turn).
 const MOST: usize = 1024;
 
-/// The length of the buffer for `bytes`, at most an eighth more: eight lengths between a power of two and the next, so that objects
-/// of all sizes use each other's.
+/// The length of the buffer for `bytes`, at most an eighth more: eight lengths between a power of two and the next, so
+/// that objects of all sizes use each other's.
 pub(super) fn length(bytes: u64) -> u64 {
     if bytes < LEAST { bytes } else { bytes.next_multiple_of(bytes.next_power_of_two() / 16) }
 }

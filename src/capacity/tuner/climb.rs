@@ -6,9 +6,9 @@
 //! it is put back and the next step is shorter and later. Now and then fewer are tried: if they do as much, fewer stay.
 //! A rise that pays needs a larger share of its step than a fall that costs, so between the two nothing moves.
 //!
-//! The first doublings are judged by short looks, since what they bring is plain: beside jobs that wait for 40 ms, the climb
-//! is all that a run of a few seconds loses. What a short look does not show gets one of the usual length, and when that
-//! shows nothing either, haste is over.
+//! The first doublings are judged by short looks, since what they bring is plain: beside jobs that wait for 40 ms, the
+//! climb is all that a run of a few seconds loses. What a short look does not show gets one of the usual length, and
+//! when that shows nothing either, haste is over.
 //!
 //! A throttled call cuts the limit at once, and from there it grows by equal small steps, without a gain to show: the
 //! throttle itself is the signal (as TCP's congestion avoidance does).
@@ -50,7 +50,8 @@ pub(super) struct Sight {
 
 /// The share of a limit in flight from which it would soon be in the way of the other calls.
 const NEAR: f64 = 0.7;
-/// The share of the places to be added that calls which wait for one must fill for the trial to show what the places bring.
+/// The share of the places to be added that calls which wait for one must fill for the trial to show what the places
+/// bring.
 const ENOUGH: f64 = 0.5;
 /// The share of calls throttled that cuts a limit: S3 answers a few with 503 at any time.
 const THROTTLED: f64 = 0.01;
@@ -197,10 +198,10 @@ impl Climb {
         }
     }
 
-    /// Which limits move together in the next trial. Reads and writes where both are in the way, or nearly, for of one alone
-    /// nothing would come. Jobs of which enough wait for a read or a write are not too few; but 128 jobs that do nothing
-    /// else fill 64 reads and 64 writes, and none waits: there more jobs find no places, and more places no jobs, so all
-    /// move. That is so for more only: fewer are tried of jobs alone, and of calls without them.
+    /// Which limits move together in the next trial. Reads and writes where both are in the way, or nearly, for of one
+    /// alone nothing would come. Jobs of which enough wait for a read or a write are not too few; but 128 jobs that do
+    /// nothing else fill 64 reads and 64 writes, and none waits: there more jobs find no places, and more places no
+    /// jobs, so all move. That is so for more only: fewer are tried of jobs alone, and of calls without them.
     fn group(&self, seen: &Window) -> [bool; KINDS] {
         let pressed = seen.sights.map(|sight| sight.pressed);
         let near = |kind: usize| seen.sights[kind].in_flight >= NEAR * self.spots[kind].now as f64;

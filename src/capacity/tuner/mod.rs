@@ -35,8 +35,8 @@ pub const NAMES: [&str; KINDS] = ["jobs", "reads", "writes"];
 
 /// How often the meters are looked at: about a round trip to S3, so that a window ends soon after it may.
 const TICK: Duration = Duration::from_millis(25);
-/// The shortest windows, in ticks. Usually some ten round trips to S3; short steps show only in three times as many; and of
-/// a doubling enough shows in two, although half of the jobs that came with it have no answer yet.
+/// The shortest windows, in ticks. Usually some ten round trips to S3; short steps show only in three times as many;
+/// and of a doubling enough shows in two, although half of the jobs that came with it have no answer yet.
 const fn shortest(pace: Pace) -> u32 {
     match pace {
         Pace::Quick => 2,
@@ -47,8 +47,8 @@ const fn shortest(pace: Pace) -> u32 {
 /// The longest window, if it has seen anything: a part of 8 MiB at [`SLOWEST`](crate::services::retry::SLOWEST) takes
 /// longer, but then no number of them is right.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How often each place is used in a window, thrice that in one for a short step. Before it, while a change takes effect,
-/// once, and for at least a third of the ticks.
+/// How often each place is used in a window, thrice that in one for a short step. Before it, while a change takes
+/// effect, once, and for at least a third of the ticks.
 const TURNS: u64 = 2;
 /// The least calls to judge by: their number varies by its root, so 16 tell a half from a whole.
 const LEAST: u64 = 16;

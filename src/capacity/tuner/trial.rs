@@ -5,8 +5,8 @@ use super::climb::KINDS;
 /// A rise stays if the work grows by this share of it. Twice as many must do 15 % more: less is noise on a shared
 /// machine (10 % between equal runs, measured), and costs connections and memory.
 const PAYS: f64 = 0.15;
-/// What a short look must show of a rise: windows so short differ by as much as 20 % by themselves, and with both of two
-/// that do, more than that is a gain.
+/// What a short look must show of a rise: windows so short differ by as much as 20 % by themselves, and with both of
+/// two that do, more than that is a gain.
 const PLAIN: f64 = 0.3;
 /// A fall stays if the work falls by less than this share of it.
 const COSTS: f64 = 0.08;

@@ -9,9 +9,9 @@ use std::path::Path;
 use futures::TryStreamExt;
 
 use super::letters::request;
-use crate::cli::service::{Service, failed};
+use crate::cli::service::failed;
 use crate::config::Global;
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, Role, UserError};
 use crate::job::Location;
 use crate::services::open::open_store;
 use crate::services::queue::Message;
@@ -43,8 +43,7 @@ pub(super) async fn input(letter: &Message, global: &Global) -> Result<String, U
 async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &Path) -> Result<(), UserError> {
     let unwritten = |error: std::io::Error| {
         let what = format!("cannot write {:?}", to.display().to_string());
-        UserError::usage(Code::NoSpace, what, error.to_string(), "remove the file or make room, and repeat")
-            .exit(Exit::Failed)
+        UserError::new(Code::NoSpace, what, error.to_string(), "remove the file or make room, and repeat")
     };
     let what = format!("read {from:?}");
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -52,11 +51,10 @@ async fn save(store: &dyn ObjectStore, from: &Location, mut pin: Version, to: &P
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(unwritten)?;
     let mut at = 0;
     loop {
-        let reading =
-            store.get(from, at..at + PART, &pin).await.map_err(|error| failed(Service::Store, &what, &error))?;
+        let reading = store.get(from, at..at + PART, &pin).await.map_err(|error| failed(Role::Read, &what, &error))?;
         let (size, mut body) = (reading.size, reading.body);
         pin = reading.version;
-        while let Some(chunk) = body.try_next().await.map_err(|error| failed(Service::Store, &what, &error))? {
+        while let Some(chunk) = body.try_next().await.map_err(|error| failed(Role::Read, &what, &error))? {
             file.write_all(&chunk).map_err(unwritten)?;
             at += chunk.len() as u64;
         }

@@ -3,8 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::cli::service::{Service, failed};
-use crate::error::UserError;
+use crate::cli::service::failed;
+use crate::error::{Role, UserError};
 use crate::job::message::{self, Request};
 use crate::services::queue::{JobQueue, Message, Receipt};
 use crate::stages::acknowledge::dead_letter;
@@ -42,7 +42,7 @@ impl<'a> Letters<'a> {
                 Err(error) => {
                     self.give_back().await;
                     let what = format!("receive from queue {:?}", self.queue.name());
-                    return Err(failed(Service::Queue, &what, &error));
+                    return Err(failed(Role::Receive, &what, &error));
                 }
             };
             for letter in received {

@@ -149,7 +149,7 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> R
     let letter = found.ok_or_else(|| {
         let what = format!("no dead letter {:?} in \"{}\"", args.id, escaped(queues.dead.name()));
         let help = format!("see what there is:  batchpipe dlq list --queue {}", escaped(queues.jobs.name()));
-        UserError::usage(Code::QueueMissing, what, "no letter's id begins so", help).exit(Exit::Access)
+        UserError::new(Code::QueueMissing, what, "no letter's id begins so", help)
     })?;
     let saved = if args.download { Some(download::input(&letter, global).await?) } else { None };
     let mut understood = understand(&letter.body, &Rules::default());

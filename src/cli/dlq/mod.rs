@@ -13,9 +13,9 @@ mod redrive;
 
 use super::Context;
 use super::output::escaped;
-use super::service::{Service, failed};
+use super::service::failed;
 use crate::config::{Global, missing_queue, values};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, Exit, Role, UserError};
 use crate::services::open::{open_queue, refuse_same};
 use crate::services::queue::JobQueue;
 
@@ -82,11 +82,11 @@ async fn open(context: &Context) -> Result<Queues, UserError> {
     }
     let found = jobs.dead_letters().await;
     let dead =
-        found.map_err(|error| failed(Service::Queue, "find the dead-letter queue", &error))?.ok_or_else(|| {
+        found.map_err(|error| failed(Role::Receive, "find the dead-letter queue", &error))?.ok_or_else(|| {
             let what = format!("queue \"{}\" has no dead-letter queue", escaped(jobs.name()));
             let help =
                 "name it with  --dead-letter QUEUE , or give the queue a redrive policy;  batchpipe doctor  shows how";
-            UserError::usage(Code::QueueMissing, what, "its redrive policy names none", help).exit(Exit::Access)
+            UserError::new(Code::QueueMissing, what, "its redrive policy names none", help)
         })?;
     Ok(Queues { jobs, dead })
 }

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use super::Queues;
 use super::letters::{Letters, code, reason};
 use crate::cli::output::{confirm, escaped, event, print};
-use crate::cli::service::{Service, failed};
+use crate::cli::service::failed;
 use crate::config::{Global, argument, values};
 use crate::error::codes;
-use crate::error::{Code, Exit, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, Exit, Role, ServiceError, ServiceErrorKind, UserError};
 use crate::runtime::digest::digest;
 use crate::runtime::words::things;
 use crate::services::open::{open_queue, refuse_same};
@@ -117,8 +117,8 @@ async fn destination(args: &Args, queues: &Queues, global: &Global) -> Result<Ar
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>).
 const CLOCKS: Duration = Duration::from_secs(5 * 60);
 
-/// The messages that this run has moved. One that a worker rejects at once comes back under a new id, and would be moved again
-/// for ever. Bounded by the letters that were moved: a digest and a time each.
+/// The messages that this run has moved. One that a worker rejects at once comes back under a new id, and would be
+/// moved again for ever. Bounded by the letters that were moved: a digest and a time each.
 #[derive(Debug)]
 pub(super) struct Moved {
     begun: SystemTime,
@@ -136,8 +136,8 @@ impl Moved {
         self.bodies.insert(digest(&letter.body), letter.sent);
     }
 
-    /// Whether the letter is a message that was moved before, and was sent since this run began. A message that somebody had
-    /// sent twice long ago may be dead twice.
+    /// Whether the letter is a message that was moved before, and was sent since this run began. A message that
+    /// somebody had sent twice long ago may be dead twice.
     pub(super) fn came_back(&self, letter: &Message) -> bool {
         match (self.bodies.get(&digest(&letter.body)), letter.sent) {
             (None, _) => false,
@@ -158,7 +158,8 @@ struct Kind {
     reason: Option<String>,
 }
 
-/// How many letters of which codes, for one line: a reason often names its object, and ten thousand of those tell nothing.
+/// How many letters of which codes, for one line: a reason often names its object, and ten thousand of those tell
+/// nothing.
 #[derive(Debug, Default)]
 struct Kinds(BTreeMap<String, Kind>);
 
@@ -194,14 +195,13 @@ impl fmt::Display for Kinds {
 async fn move_one(letter: &Message, from: &dyn JobQueue, to: &dyn JobQueue) -> Result<(), UserError> {
     if !letter.intact {
         let error = ServiceError::new(ServiceErrorKind::Corrupt, "Corrupt", "its body arrived damaged");
-        return Err(failed(Service::Queue, &format!("move message {:?}", letter.id), &error));
+        return Err(failed(Role::Receive, &format!("move message {:?}", letter.id), &error));
     }
     let outgoing = redriven(letter, to);
     let what = format!("send message {:?} to {:?}", letter.id, to.name());
-    only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Service::Queue, &what, &error))?;
+    only(to.send(std::slice::from_ref(&outgoing)).await).map_err(|error| failed(Role::Send, &what, &error))?;
     let what = format!("delete message {:?} from {:?} (it is in {:?} already)", letter.id, from.name(), to.name());
-    only(from.delete(std::slice::from_ref(&letter.receipt)).await)
-        .map_err(|error| failed(Service::Queue, &what, &error))
+    only(from.delete(std::slice::from_ref(&letter.receipt)).await).map_err(|error| failed(Role::Receive, &what, &error))
 }
 
 /// The outcome of a batch of one.
@@ -232,7 +232,7 @@ fn filter(text: &str) -> Result<String, UserError> {
 /// Deletes the letters.
 pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) -> Result<Exit, UserError> {
     let dead = queues.dead.as_ref();
-    let counts = dead.counts().await.map_err(|error| failed(Service::Queue, "count the dead letters", &error))?;
+    let counts = dead.counts().await.map_err(|error| failed(Role::Receive, "count the dead letters", &error))?;
     let name = escaped(dead.name());
     if args.dry_run {
         if global.json {
@@ -249,7 +249,7 @@ pub(super) async fn purge(args: &PurgeArgs, queues: &Queues, global: &Global) ->
         let what = format!("delete message {:?}", letter.id);
         if let Err(error) = only(dead.delete(std::slice::from_ref(&letter.receipt)).await) {
             letters.give_back().await;
-            return Err(failed(Service::Queue, &what, &error));
+            return Err(failed(Role::Receive, &what, &error));
         }
         deleted += 1;
     }

@@ -10,9 +10,9 @@ use futures::StreamExt;
 
 use super::Context;
 use super::output::escaped;
-use super::service::{Service, failed};
+use super::service::failed;
 use crate::config::values::{self, show, show_size};
-use crate::error::{Code, Exit, ServiceError, UserError};
+use crate::error::{Code, Exit, Role, ServiceError, UserError};
 use crate::job::Location;
 use crate::services::aws;
 use crate::services::open::{open_queue, open_store, region_of_queue};
@@ -111,7 +111,7 @@ async fn check_queue(name: &str, context: &Context, findings: &mut Vec<Finding>)
     let (policy, counts) = match answers.await {
         Ok(answers) => answers,
         Err(error) => {
-            let error = failed(Service::Queue, &format!("look into queue {:?}", queue.name()), &error);
+            let error = failed(Role::Receive, &format!("look into queue {:?}", queue.name()), &error);
             return findings.push(Finding::fail("queue", &error));
         }
     };
@@ -141,7 +141,7 @@ async fn check_dead_letters(queue: &dyn JobQueue, policy: &Policy, findings: &mu
     let dead = match queue.dead_letters().await {
         Ok(dead) => dead,
         Err(error) => {
-            return findings.push(Finding::fail(name, &failed(Service::Queue, "find the dead letters", &error)));
+            return findings.push(Finding::fail(name, &failed(Role::Receive, "find the dead letters", &error)));
         }
     };
     let Some(dead) = dead else {
@@ -177,7 +177,7 @@ async fn check_dead_letters(queue: &dyn JobQueue, policy: &Policy, findings: &mu
 }
 
 async fn check_read(store: &dyn ObjectStore, place: &Location) -> Finding {
-    let fail = |what: String, error: &ServiceError| Finding::fail("read", &failed(Service::Store, &what, error));
+    let fail = |what: String, error: &ServiceError| Finding::fail("read", &failed(Role::Read, &what, error));
     match store.list(place).next().await {
         Some(Err(error)) => fail(format!("list {place:?}"), &error),
         None => Finding::warn("read", format!("{place:?} can be listed and is empty"), "check the prefix"),
@@ -198,11 +198,13 @@ async fn check_output(store: &dyn ObjectStore, place: &Location, write: bool, fi
         findings.push(match store.put(&probe, body, &Writing::default()).await {
             Ok(()) => Finding::ok("write", format!("{probe:?} (Put)")),
             Err(error) => {
-                let mut error = failed(Service::Store, &format!("write to {place:?}"), &error);
+                let mut error = failed(Role::Write, &format!("write to {place:?}"), &error);
                 if let (Location::S3 { bucket, key }, Exit::Access) = (place, error.exit) {
                     error.help = format!(
-                        "add to the role:  {{\"Effect\":\"Allow\",\"Action\":[\"s3:PutObject\",\"s3:AbortMultipartUpload\"],\
+                        "{}.  Add to the role:  \
+                        {{\"Effect\":\"Allow\",\"Action\":[\"s3:PutObject\",\"s3:AbortMultipartUpload\"],\
                          \"Resource\":\"arn:aws:s3:::{bucket}/{}*\"}}",
+                        error.help,
                         escaped(key)
                     );
                 }
@@ -227,7 +229,7 @@ async fn check_output(store: &dyn ObjectStore, place: &Location, write: bool, fi
                 }
             }
         }
-        Err(error) => Finding::fail(name, &failed(Service::Store, &format!("list uploads under {place:?}"), &error)),
+        Err(error) => Finding::fail(name, &failed(Role::Read, &format!("list uploads under {place:?}"), &error)),
     });
 }
 

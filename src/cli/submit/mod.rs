@@ -59,15 +59,15 @@ side, and a repeat of the same file within five minutes is dropped.";
 pub struct Args {
     /// A directory, a file, - (names on stdin), @FILE (names in a file), s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the folder logs/,
-    /// never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name.
+    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the
+    /// folder logs/, never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name.
     ///
-    /// Names are one a line (or with --null each ended by a NUL). A name that can't be submitted fails alone, by its line number. A
-    /// name that begins with s3:// is an object that is there already: a job is sent for it, whose output is named by what
-    /// follows --input in its key, or by the whole key if it lies elsewhere.
+    /// Names are one a line (or with --null each ended by a NUL). A name that can't be submitted fails alone, by its
+    /// line number. A name that begins with s3:// is an object that is there already: a job is sent for it, whose
+    /// output is named by what follows --input in its key, or by the whole key if it lies elsewhere.
     ///
-    /// Links in a directory are followed as far as they stay in it; one that leaves it is not submitted, and told. Links
-    /// that are named one by one are followed.
+    /// Links in a directory are followed as far as they stay in it; one that leaves it is not submitted, and told.
+    /// Links that are named one by one are followed.
     #[arg(value_name = "SOURCE")]
     pub source: String,
 }
@@ -203,9 +203,9 @@ fn items(
     })
 }
 
-/// The item as a FIFO queue takes it. Files are announced as their uploads end, which is no order worth keeping: each job
-/// is a group of its own, so that all are worked side by side. What makes a repeat is the version of the object, too: a
-/// file that has changed within five minutes is another job, and must not be dropped.
+/// The item as a FIFO queue takes it. Files are announced as their uploads end, which is no order worth keeping: each
+/// job is a group of its own, so that all are worked side by side. What makes a repeat is the version of the object,
+/// too: a file that has changed within five minutes is another job, and must not be dropped.
 fn grouped(mut item: Item, batch: &str) -> Item {
     item.message.group = Some(job_id(batch, &item.input.to_string()));
     item.message.deduplication = Some(job_id(batch, &format!("{}\n{}", item.input, item.version)));
@@ -301,18 +301,19 @@ fn open_journal(config: &SubmitConfig, queue: &str) -> Result<Option<Arc<Journal
     };
     let opened = Journal::open_of(&path, &batch_name(config), Some(&owner));
     let help = "name another with  --journal FILE , or do without:  --journal none";
-    opened.map(|journal| Some(Arc::new(journal))).map_err(|error| unusable(&path, &error, help, Exit::Failed))
+    opened.map(|journal| Some(Arc::new(journal))).map_err(|error| unusable(&path, error, help))
 }
 
 /// The error of a journal that can't be written, or is none of this command.
-pub(super) fn unusable(path: &Path, error: &io::Error, help: &str, exit: Exit) -> UserError {
+pub(super) fn unusable(path: &Path, error: io::Error, help: &str) -> UserError {
     let (cause, path) = (error.to_string(), path.display().to_string());
-    match error.kind() {
+    let told = match error.kind() {
         io::ErrorKind::InvalidData => {
-            UserError::usage(Code::WrongJournal, format!("{path:?} is no journal of this command"), cause, help)
+            UserError::new(Code::WrongJournal, format!("{path:?} is no journal of this command"), cause, help)
         }
-        _ => UserError::usage(Code::CommandLine, format!("cannot write the journal {path:?}"), cause, help).exit(exit),
-    }
+        _ => UserError::new(service::of_file(&error), format!("cannot write the journal {path:?}"), cause, help),
+    };
+    told.with_source(error)
 }
 
 /// The configuration with the source as the store knows it.
@@ -343,8 +344,8 @@ fn naming(config: &SubmitConfig, source: &Source) -> Naming {
     }
 }
 
-/// Walks over the source before anything is sent, and refuses it if two inputs would have one output or one key. A list on
-/// stdin can be read only once: it is walked over by a dry run alone.
+/// Walks over the source before anything is sent, and refuses it if two inputs would have one output or one key. A list
+/// on stdin can be read only once: it is walked over by a dry run alone.
 async fn look(
     config: &SubmitConfig,
     source: &Source,

@@ -3,7 +3,7 @@
 use crate::cli::output;
 use crate::cli::survey::Surveyed;
 use crate::config::SubmitConfig;
-use crate::error::{Code, Exit, Stage, UserError};
+use crate::error::{Exit, Role, Subject, UserError};
 use crate::observe::Screen;
 use crate::observe::words::{self};
 use crate::runtime::words::things;
@@ -69,40 +69,13 @@ pub(super) fn report(screen: &Screen, submitted: &Submitted, again: u64) {
 
 /// The error of a submit that a service refused.
 pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitConfig) -> UserError {
-    let exit = match tripped.code {
-        Code::CredentialsMissing | Code::CredentialsExpired => Exit::Credentials,
-        Code::Unreachable | Code::NoSpace => Exit::Failed,
-        Code::SecretInAddress => Exit::Usage,
-        _ => Exit::Access,
+    let subject = match Role::of(tripped.stage) {
+        Role::Write => Subject::new(Role::Write, format!("write to {}", output::escaped(&config.input.to_string()))),
+        _ => Subject::of(tripped.stage, &config.queue),
     };
-    let what = match tripped.code {
-        Code::QueueMissing => format!("queue {:?} does not exist", config.queue),
-        Code::QueueDenied => format!("not allowed to send to queue {:?}", config.queue),
-        Code::Unreachable if tripped.stage == Stage::Send => format!("cannot send to queue {:?}", config.queue),
-        Code::QueueAnswerIncomplete => format!("queue {:?} does not tell whether it took the jobs", config.queue),
-        Code::AccessDenied | Code::Unreachable => format!("cannot write to {}", config.input),
-        Code::NoSpace => format!("no space left for queue {:?}", config.queue),
-        Code::ObjectMissing => format!("the bucket of {} does not exist", config.input),
-        Code::WrongRegion => "the bucket or the queue is in another region".to_owned(),
-        Code::CredentialsMissing | Code::CredentialsExpired => {
-            "the AWS credentials are missing or have expired".to_owned()
-        }
-        Code::SecretInAddress => "an endpoint holds a user name, a password or a query".to_owned(),
-        _ => "the submit was refused".to_owned(),
-    };
-    let help = match tripped.code {
-        Code::QueueMissing => "check its name:  aws sqs list-queues",
-        Code::CredentialsMissing | Code::CredentialsExpired => "use a profile or a role instead of pasted keys",
-        Code::ObjectMissing => "create it, or correct --input; names of buckets are shown by  aws s3 ls",
-        Code::WrongRegion => "add  --region  with the region it is in",
-        Code::Unreachable => "check the network and the endpoint",
-        Code::SecretInAddress => "take the secret out of the endpoint named above",
-        Code::QueueAnswerIncomplete => "check that the endpoint is SQS itself",
-        Code::NoSpace => "make room there",
-        _ => "the role needs what ops/submit-role.json holds",
-    };
-    let help = format!("{help}.  Sent {}; the same command goes on where it was", things(submitted.sent, "job"));
-    UserError { code: tripped.code, what, cause: output::escaped(&tripped.cause), help, exit }
+    let error = tripped.told(&subject);
+    let sent = things(submitted.sent, "job");
+    UserError { help: format!("{}.  Sent {sent}; the same command goes on where it was", error.help), ..error }
 }
 
 pub(super) fn next_step(config: &SubmitConfig, submitted: &Submitted, batch: &str, exit: Exit) -> String {

@@ -1,7 +1,7 @@
 //! `submit --wait`: waits until every output is there, or until nothing is left that could still make it.
 //!
-//! Outputs are looked for by listing, a request for each thousand; at most a tenth of the time goes into that. How far it is, and whether
-//! anybody is at work on the queue, is told as often as progress is elsewhere.
+//! Outputs are looked for by listing, a request for each thousand; at most a tenth of the time goes into that. How far
+//! it is, and whether anybody is at work on the queue, is told as often as progress is elsewhere.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use crate::cli::output;
-use crate::cli::service::{self, Service};
+use crate::cli::service;
 use crate::config::SubmitConfig;
-use crate::error::{Exit, ServiceError, UserError};
+use crate::error::{Exit, Role, ServiceError, UserError};
 use crate::job::Location;
 use crate::job::suffix::Suffix;
 use crate::observe::Screen;
@@ -26,8 +26,8 @@ use crate::submit::Submitted;
 /// How often `--wait` looks for the outputs, at the most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// How much longer than a look it waits for the next one: a million outputs take a thousand requests, which one client has
-/// answered in a minute or two, and then at most a tenth of the time is spent on them.
+/// How much longer than a look it waits for the next one: a million outputs take a thousand requests, which one client
+/// has answered in a minute or two, and then at most a tenth of the time is spent on them.
 const REST: u32 = 9;
 
 /// How often it tells how far it is: as often as a log has a line of progress.
@@ -122,11 +122,11 @@ async fn missing(
         let each = names.into_iter().map(|name| without(vec![name], output, list));
         futures::future::try_join_all(each).await.map(|missing| missing.concat())
     };
-    missing.map_err(|error| service::failed(Service::Store, &format!("list {output}"), &error))
+    missing.map_err(|error| service::failed(Role::Read, &format!("list {output}"), &error))
 }
 
-/// Those of the names whose outputs `list` does not show. Workers may have appended an ending, or taken one off. Lists what
-/// lies between the first and the last of them, in step with their order.
+/// Those of the names whose outputs `list` does not show. Workers may have appended an ending, or taken one off. Lists
+/// what lies between the first and the last of them, in step with their order.
 async fn without<'a>(
     names: Vec<String>,
     output: &Location,
@@ -205,8 +205,8 @@ mod tests {
         missing(names, store, &Location::s3("out", "o/")).await.unwrap()
     }
 
-    /// When it looked, in seconds, with looks of so many seconds; an output comes before the last of them, or the queue is empty
-    /// from one of them on.
+    /// When it looked, in seconds, with looks of so many seconds; an output comes before the last of them, or the queue
+    /// is empty from one of them on.
     async fn watched(takes: &[u64], empty_from: usize) -> (Vec<u64>, usize, Vec<(u64, usize)>) {
         let (begun, looked, tells) = (Instant::now(), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let look = |names: Vec<String>| {

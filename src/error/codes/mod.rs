@@ -2,11 +2,12 @@
 //!
 //! The hundreds tell who is asked to act: 1xx whoever set the worker up, 2xx whoever sent the message, 3xx whoever
 //! made the object, 4xx whoever wrote the processor, 5xx the machine, 6xx nobody (it settles itself), 7xx us.
-//! The numbers stand in `error/code.rs` alone. [`page`] matches every code, so the compiler finds a code without its page.
+//! The numbers stand in `error/code.rs` alone. The files beside this one give each code its page,
+//! its exit code and its help.
 
 use std::fmt;
 
-use crate::error::Code;
+use crate::error::{Code, Exit};
 
 mod messages;
 mod objects;
@@ -30,10 +31,12 @@ pub struct Page {
     pub example: &'static str,
 }
 
-/// A page without its code, which [`text`] adds.
+/// What the catalogue holds of one code: its page, how it ends the process, and what to do about it in one line.
 #[derive(Clone, Copy)]
 struct Text {
     title: &'static str,
+    exit: Exit,
+    help: &'static str,
     meaning: &'static str,
     why: &'static str,
     fix: &'static str,
@@ -41,14 +44,17 @@ struct Text {
 }
 
 impl Text {
+    #[expect(clippy::too_many_arguments, reason = "each is one column of a table of constants")]
     const fn new(
         title: &'static str,
+        exit: Exit,
+        help: &'static str,
         meaning: &'static str,
         why: &'static str,
         fix: &'static str,
         example: &'static str,
     ) -> Self {
-        Self { title, meaning, why, fix, example }
+        Self { title, exit, help, meaning, why, fix, example }
     }
 }
 
@@ -65,8 +71,21 @@ pub fn all() -> impl Iterator<Item = Page> {
 /// assert_eq!(codes::page(Code::LeaseLost).title, "the lease of a message was lost");
 /// ```
 pub const fn page(code: Code) -> Page {
-    let Text { title, meaning, why, fix, example } = text(code);
+    let Text { title, meaning, why, fix, example, .. } = text(code);
     Page { code, title, meaning, why, fix, example }
+}
+
+impl Code {
+    /// How the process ends if this failure ends it. A mistake in the command line ends it with [`Exit::Usage`],
+    /// whatever its code.
+    pub const fn exit(self) -> Exit {
+        text(self).exit
+    }
+
+    /// What to do about it, in one line. A caller that knows more gives a closer help.
+    pub const fn help(self) -> &'static str {
+        text(self).help
+    }
 }
 
 /// Reads the number of a code as people type it: `BP303`, `bp303` or `303`. [`Code::from_number`] tells whether a code
@@ -78,6 +97,7 @@ pub fn number(text: &str) -> Option<u16> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
+/// The catalogue. It matches every code, so the compiler finds a code that lacks a page, a help or an exit code.
 const fn text(code: Code) -> Text {
     match code {
         Code::CredentialsMissing => setup::CREDENTIALS_MISSING,
@@ -199,6 +219,8 @@ mod tests {
             for text in [page.meaning, page.why, page.fix] {
                 assert!(text.ends_with('.') && text.len() > 10, "{}: {text:?}", page.code);
             }
+            let help = page.code.help();
+            assert!(!help.is_empty() && !help.ends_with('.') && !help.contains('\n'), "{}: {help:?}", page.code);
             assert!(!page.example.is_empty() && !page.example.contains('\n'), "{page:?}");
         }
     }

@@ -1,8 +1,9 @@
 //! Events of EventBridge: S3's own, CloudTrail's records of calls to S3, and S3's own as Security Lake passes them on.
 //!
-//! The one difference from a notification that costs objects: a key stands here as it is, and is never decoded. CloudTrail's
-//! record of a call that copies names the object that was written (`bucketName`, `key`); a record with an `errorCode` tells of
-//! a call that wrote nothing. Security Lake passes on created objects only, and leaves out the `detail-type`.
+//! The one difference from a notification that costs objects: a key stands here as it is, and is never decoded.
+//! CloudTrail's record of a call that copies names the object that was written (`bucketName`, `key`); a record with an
+//! `errorCode` tells of a call that wrote nothing. Security Lake passes on created objects only, and leaves out the
+//! `detail-type`.
 
 use super::checks::{check_etag, check_name, malformed, object_in, quote};
 use super::json::Fields;

@@ -1,10 +1,10 @@
 //! S3 event notifications: what S3 sends itself, and stores that do as S3 does.
 //!
-//! A notification's key is form-encoded and is decoded exactly once. Ceph is the exception: it writes the key as it is, though
-//! all else is as S3 has it. Only a creation is a job. Kinds that are known to be no creation are skipped (`kinds.rs`), and
-//! so is an empty object whose key ends in a slash: it is the console's way to make a folder, and a submit leaves it out as
-//! well. A kind that is not known is refused by its name: a new kind of creation must not be deleted unseen.
-//! Other fields are let be, for AWS adds some now and then.
+//! A notification's key is form-encoded and is decoded exactly once. Ceph is the exception: it writes the key as it is,
+//! though all else is as S3 has it. Only a creation is a job. Kinds that are known to be no creation are skipped
+//! (`kinds.rs`), and so is an empty object whose key ends in a slash: it is the console's way to make a folder, and a
+//! submit leaves it out as well. A kind that is not known is refused by its name: a new kind of creation must not be
+//! deleted unseen. Other fields are let be, for AWS adds some now and then.
 
 use percent_encoding::percent_decode_str;
 

@@ -1,12 +1,14 @@
 //! The kinds of events: creations, kinds that are known to be no creation, and all others.
 //!
-//! Both lists are closed. A message whose kind is in neither is kept (BP212): it may be a creation of a kind that is newer
-//! than this program, and whoever set up the queue has to say so. A name in a list may end in `*`, which stands for any end.
+//! Both lists are closed. A message whose kind is in neither is kept (BP212): it may be a creation of a kind that is
+//! newer than this program, and whoever set up the queue has to say so. A name in a list may end in `*`, which stands
+//! for any end.
 //!
 //! Sources: S3's kinds are
-//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html> and the
-//! enumeration `Event` of its API; EventBridge's are <https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html>;
-//! MinIO's are <https://docs.min.io/enterprise/aistor-object-store/administration/bucket-notifications/>; Ceph's are
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html> and
+//! the enumeration `Event` of its API; EventBridge's are
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html>; MinIO's are
+//! <https://docs.min.io/enterprise/aistor-object-store/administration/bucket-notifications/>; Ceph's are
 //! <https://docs.ceph.com/en/latest/radosgw/s3-notification-compatibility/>; the calls that CloudTrail records are
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/cloudtrail-logging-s3-info.html>.
 
@@ -30,10 +32,12 @@ pub(super) const FOLDER: &str = "a folder of the console";
 /// The kind of a call that S3 refused.
 pub(super) const FAILED_CALL: &str = "a call that failed";
 
-/// Kinds of S3 notifications that tell of a created object. The two last ones are Ceph's, for an object that another zone sent.
+/// Kinds of S3 notifications that tell of a created object. The two last ones are Ceph's, for an object that another
+/// zone sent.
 const CREATIONS: [&str; 3] = ["ObjectCreated:*", "ObjectSynced:Create", "Replication:Create"];
 
-/// Kinds of S3 notifications that tell of none. The first four are MinIO's: an object that is there gets another tag or lock.
+/// Kinds of S3 notifications that tell of none. The first four are MinIO's: an object that is there gets another tag or
+/// lock.
 const NO_CREATIONS: [&str; 22] = [
     "ObjectCreated:PutTagging",
     "ObjectCreated:DeleteTagging",
@@ -77,7 +81,8 @@ const NO_CREATIONS_OF_BRIDGE: [&str; 9] = [
 /// Calls to S3 that create an object.
 const CREATING_CALLS: [&str; 4] = ["PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"];
 
-/// Calls to S3 that create none: those that read, those about a bucket, and those about an object that is there or not yet there.
+/// Calls to S3 that create none: those that read, those about a bucket, and those about an object that is there or not
+/// yet there.
 const OTHER_CALLS: [&str; 21] = [
     "Get*",
     "Head*",

@@ -1,12 +1,13 @@
 //! The one parser of queue messages: text in, requests for jobs out.
 //!
 //! Every format is recognised by its shape, with no setting: our own job, the 2013 sample's array, an S3 event
-//! notification (of S3 or of a store like it), an S3 event of EventBridge (S3's own or CloudTrail's record of a call), a
-//! notice of CloudTrail, and any of them in an SNS envelope or in base64. Nothing else is a job, and nothing is guessed:
-//! what is not wholly understood is refused with a number and one line.
+//! notification (of S3 or of a store like it), an S3 event of EventBridge (S3's own or CloudTrail's record of a call),
+//! a notice of CloudTrail, and any of them in an SNS envelope or in base64. Nothing else is a job, and nothing is
+//! guessed: what is not wholly understood is refused with a number and one line.
 //!
-//! A message holds one record or several, and each record is read apart from the others: a record that can't be understood
-//! does not take those beside it with it. [`only`] makes a message of some of the records, for the dead letters.
+//! A message holds one record or several, and each record is read apart from the others: a record that can't be
+//! understood does not take those beside it with it. [`only`] makes a message of some of the records, for the dead
+//! letters.
 //!
 //! Parsing and permission are two steps. [`parse`] tells what a message asks for; [`Rules::job`] tells whether
 //! this worker does it, and where the output goes. The text is at most what a queue takes (1 MiB); the tree it is
@@ -114,8 +115,8 @@ impl Request {
     }
 }
 
-/// Reads a message's body: its records in their order, at least one. An error is about the message as a whole; it and those
-/// of records are always of kind `Malformed` or `Forbidden`: reading again can't help.
+/// Reads a message's body: its records in their order, at least one. An error is about the message as a whole; it and
+/// those of records are always of kind `Malformed` or `Forbidden`: reading again can't help.
 ///
 /// ```
 /// use batchpipe::job::message::{Record, parse};
@@ -128,8 +129,9 @@ pub fn parse(body: &str) -> Result<Vec<Record>, JobError> {
     open(body).records
 }
 
-/// The message with no other records than those at these places (from 0), each as it was written: without the wrappings, and
-/// with all else that stood beside the list of records. `None` where that can't be: the message has no list of records.
+/// The message with no other records than those at these places (from 0), each as it was written: without the
+/// wrappings, and with all else that stood beside the list of records. `None` where that can't be: the message has no
+/// list of records.
 ///
 /// ```
 /// let event = r#"{"Records": [{"n": 1}, {"n":  2}, {"n": 3}]}"#;

@@ -1,11 +1,13 @@
 //! CloudTrail's own notices: a list of log files that it has put into a bucket, `{"s3Bucket":…,"s3ObjectKey":[…]}`.
 //!
-//! Each key of the list is a record, and stands as it is: it is never decoded. AWS Config's notices have the same two fields with
-//! one key instead of a list. When a topic is set up, CloudTrail tries it by one fixed sentence, which asks for nothing
+//! Each key of the list is a record, and stands as it is: it is never decoded. AWS Config's notices have the same two
+//! fields with one key instead of a list. When a topic is set up, CloudTrail tries it by one fixed sentence, which asks
+//! for nothing
 //! (<https://docs.aws.amazon.com/awscloudtrail/latest/userguide/configure-sns-notifications-for-cloudtrail.html>).
 //!
-//! Here, too, is what is no job but looks like one to its sender: the pointer that the extended client of SQS leaves in the queue
-//! for a message which is an object of S3. It is named, and not followed: a message must not say where messages come from.
+//! Here, too, is what is no job but looks like one to its sender: the pointer that the extended client of SQS leaves in
+//! the queue for a message which is an object of S3. It is named, and not followed: a message must not say where
+//! messages come from.
 
 use super::checks::{malformed, object_in, quote};
 use super::json::{Fields, Node};
@@ -42,8 +44,8 @@ pub(super) fn read(notice: &Fields<'_>, keys: &Node) -> Result<Vec<Record>, JobE
     }
 }
 
-/// The complaint about a pointer of the extended client, `["…PayloadS3Pointer",{"s3BucketName":…,"s3Key":…}]`, if this is one
-/// (<https://github.com/awslabs/payload-offloading-java-common-lib-for-aws>).
+/// The complaint about a pointer of the extended client, `["…PayloadS3Pointer",{"s3BucketName":…,"s3Key":…}]`, if this
+/// is one (<https://github.com/awslabs/payload-offloading-java-common-lib-for-aws>).
 pub(super) fn pointer(items: &[Node]) -> Option<JobError> {
     let [Node::Text(class), Node::Object(pointer)] = items else { return None };
     if !class.ends_with("S3Pointer") {

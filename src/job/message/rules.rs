@@ -18,8 +18,8 @@ const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", ".mrap"];
 pub struct Rules {
     /// The folder for outputs of messages that name none. Writing there is always allowed.
     pub output: Option<Location>,
-    /// The folder that is taken off the input's key before it is joined to `output`, with or without its slash. An input
-    /// that is not in the folder is refused: two inputs would otherwise share an output.
+    /// The folder that is taken off the input's key before it is joined to `output`, with or without its slash. An
+    /// input that is not in the folder is refused: two inputs would otherwise share an output.
     pub input_prefix: Option<String>,
     /// What is done to the end of every output's key.
     pub suffix: Suffix,
@@ -101,7 +101,8 @@ impl Rules {
                 Location::File { .. } => key.trim_start_matches('/'),
             });
         };
-        // The prefix is a folder. Without its slash `raw` would take its letters off `raw2/a.csv` and off `raw.txt`, too.
+        // The prefix is a folder. Without its slash `raw` would take its letters off `raw2/a.csv` and off `raw.txt`,
+        // too.
         let folder = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
         key.strip_prefix(&folder).ok_or_else(|| {
             malformed(

@@ -1,15 +1,15 @@
 //! Some of the elements of a list in a JSON text, and everything else of the text as it was written.
 //!
-//! Text is cut and joined, not read and written again: a record keeps its fields in their order, its numbers with their digits
-//! and whatever else a reader would lose. The text is one that was read before, so its nesting is bounded; each byte is
-//! looked at twice at the most.
+//! Text is cut and joined, not read and written again: a record keeps its fields in their order, its numbers with their
+//! digits and whatever else a reader would lose. The text is one that was read before, so its nesting is bounded; each
+//! byte is looked at twice at the most.
 
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-/// The JSON object `text` with only those elements of the list in its field `name` that stand at `places`, which are in order.
-/// `None` if there is no such list, or it has no such place.
+/// The JSON object `text` with only those elements of the list in its field `name` that stand at `places`, which are in
+/// order. `None` if there is no such list, or it has no such place.
 pub(super) fn of_list(text: &str, name: &str, places: &[usize]) -> Option<String> {
     let list = field(text, name)?;
     let elements = elements(text, list.start)?;
@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn elements_are_kept_as_they_were_written_and_so_is_all_around_them() {
-        let text = "\n{ \"a\" : [1,2], \"Rec\\u006frds\":\t[ {\"x\": \"],[\\\"\"} , 1.50e3,\"é\\\"\" ,null ] , \"b\":{\"Records\":[0]}}\n";
+        let text = "\n{ \"a\" : [1,2], \"Rec\\u006frds\":\t[ {\"x\": \"],[\\\"\"} , 1.50e3,\"é\\\"\" ,null ] , \
+            \"b\":{\"Records\":[0]}}\n";
         assert_eq!(
             of_list(text, "Records", &[0, 3]).unwrap(),
             "\n{ \"a\" : [1,2], \"Rec\\u006frds\":\t[{\"x\": \"],[\\\"\"},null] , \"b\":{\"Records\":[0]}}\n"

@@ -1,11 +1,12 @@
 //! zstd's encoder contexts, used again.
 //!
-//! A context is memory: its tables take 0.1 MiB at level 1 and 8 MiB at level 9 for an input of 1 MiB. Made anew for each object, that is a page
-//! fault for each 4 KiB of it and a clearing of all; used again, zstd goes on in it behind what it knows to be old. The bytes that come out are the
-//! same (see the tests): an output must not depend on what was compressed before it.
+//! A context is memory: its tables take 0.1 MiB at level 1 and 8 MiB at level 9 for an input of 1 MiB. Made anew for
+//! each object, that is a page fault for each 4 KiB of it and a clearing of all; used again, zstd goes on in it behind
+//! what it knows to be old. The bytes that come out are the same (see the tests): an output must not depend on what was
+//! compressed before it.
 //!
-//! Bounded by how many run at once: a context is made only when none is idle. So much is set aside of the worker's memory
-//! for every processor that may run (`config/share.rs`), idle or not.
+//! Bounded by how many run at once: a context is made only when none is idle. So much is set aside of the worker's
+//! memory for every processor that may run (`config/share.rs`), idle or not.
 
 use std::fmt;
 use std::io;

@@ -241,7 +241,8 @@ impl Decode<'_> {
             return Err(fault(
                 Code::ExpandsTooFar,
                 format!(
-                    "{name} expands to more than {limit} bytes, after {read} bytes of input; the limit is --max-expanded-bytes"
+                    "{name} expands to more than {limit} bytes, after {read} bytes of input; the limit is \
+                    --max-expanded-bytes"
                 ),
             ));
         }

@@ -1,9 +1,9 @@
 //! The zstd encoder: one frame, whose header tells the content's size where that is known.
 //!
-//! Not async-compression's, which can't tell zstd how much is coming: it then makes ready for megabytes. An object of 4 KiB
-//! took 37 ms at level 19 and 125 µs at level 9 so, and takes 0.5 ms and 32 µs with its size told (measured). What is there
-//! whole is compressed from where it lies, without the copy into zstd's window: a fifteenth of what level 1 costs.
-//! Bounded by zstd's own window and tables, and [`WHOLE`] of output.
+//! Not async-compression's, which can't tell zstd how much is coming: it then makes ready for megabytes. An object of 4
+//! KiB took 37 ms at level 19 and 125 µs at level 9 so, and takes 0.5 ms and 32 µs with its size told (measured). What
+//! is there whole is compressed from where it lies, without the copy into zstd's window: a fifteenth of what level 1
+//! costs. Bounded by zstd's own window and tables, and [`WHOLE`] of output.
 
 use std::io::{self, BufRead, Read};
 

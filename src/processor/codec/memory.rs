@@ -91,9 +91,9 @@ fn encoder(codec: Codec, level: i32) -> u64 {
         Codec::Gzip => 512 * KIB,
         Codec::Zstd => {
             let (window, chain, hash) = ZSTD_LEVELS[level.min(ZSTD_LEVELS.len() - 1)];
-            // The tables hold 4 bytes an entry, and at the levels that search in rows one more; beside them two blocks, their
-            // sequences, and from level 18 on a table of 512 KiB for matches of three bytes; and the whole output of an
-            // input that is short enough to be compressed in one call.
+            // The tables hold 4 bytes an entry, and at the levels that search in rows one more; beside them two blocks,
+            // their sequences, and from level 18 on a table of 512 KiB for matches of three bytes; and the whole output
+            // of an input that is short enough to be compressed in one call.
             let rows = if (5..=12).contains(&level) { 1 << hash } else { 0 };
             (1 << window) + (4 << chain) + (4 << hash) + rows + 2 * MIB + zstd::zstd_safe::compress_bound(WHOLE) as u64
         }

@@ -1,7 +1,8 @@
 //! `--process`: a chain of streaming steps, pulled through bounded buffers on one blocking thread.
 //!
 //! The codecs are async-compression's. What they must not do is decided here: lose a member, accept an end too
-//! early, expand without end ([`Limits`]), or take more memory than was set aside for them. Nothing holds a whole object.
+//! early, expand without end ([`Limits`]), or take more memory than was set aside for them. Nothing holds a whole
+//! object.
 
 use std::fmt;
 use std::io::{BufRead, Write};

@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use crate::job::Job;
 
 /// The AWS variables that stay: they hold no secret and lead to none. Everything else that begins with `AWS_` goes,
-/// so that a kind of credential invented tomorrow goes too (<https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html>).
+/// so that a kind of credential invented tomorrow goes too
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html>).
 const HARMLESS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// The AWS variables that would win over a profile, or name another one.
@@ -26,8 +27,9 @@ const BESIDE_A_PROFILE: [&str; 8] = [
     "AWS_DEFAULT_PROFILE",
 ];
 
-/// What a program inherits. The worker's own settings (`BATCHPIPE_*`) would be taken for the job's. A program that may see
-/// the credentials is given the worker's `profile`, if it has one: it must not work in another account than the worker.
+/// What a program inherits. The worker's own settings (`BATCHPIPE_*`) would be taken for the job's. A program that may
+/// see the credentials is given the worker's `profile`, if it has one: it must not work in another account than the
+/// worker.
 pub(super) fn inherited(
     worker: Vec<(OsString, OsString)>,
     pass_credentials: bool,

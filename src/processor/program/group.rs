@@ -26,7 +26,8 @@ impl Group {
         if let Err(error) = killpg(self.0, Signal::SIGKILL)
             && error != nix::errno::Errno::ESRCH
         {
-            tracing::warn!(target: "batchpipe::program", group = self.0.as_raw(), %error, "cannot kill a process group");
+            tracing::warn!(target: "batchpipe::program", group = self.0.as_raw(), %error, "cannot kill a process \
+                group");
         }
     }
 }

@@ -31,8 +31,8 @@ use template::Template;
 pub struct Options {
     /// `--pass-credentials`: leave the AWS variables in the program's environment.
     pub pass_credentials: bool,
-    /// The AWS profile that the worker was given: with `pass_credentials` the program gets this profile, and not keys that
-    /// the worker itself leaves aside.
+    /// The AWS profile that the worker was given: with `pass_credentials` the program gets this profile, and not keys
+    /// that the worker itself leaves aside.
     pub profile: Option<String>,
     /// `--reject-codes`: further exit statuses that mean "this input is bad".
     pub reject_codes: BTreeSet<u8>,
@@ -122,8 +122,8 @@ impl Program {
         })
     }
 
-    /// What names the program: a digest of the command line as it was typed, which may hold what others must not read. A
-    /// new build of the program under the same name is not seen in it.
+    /// What names the program: a digest of the command line as it was typed, which may hold what others must not read.
+    /// A new build of the program under the same name is not seen in it.
     pub fn id(&self) -> &str {
         &self.id
     }

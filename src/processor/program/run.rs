@@ -156,8 +156,8 @@ impl Program {
     }
 }
 
-/// Keeps the program's stdin and stdout moving until it is gone and its output came to an end. How it ended, and how many
-/// bytes of output came.
+/// Keeps the program's stdin and stdout moving until it is gone and its output came to an end. How it ended, and how
+/// many bytes of output came.
 async fn attend(
     child: &mut Child,
     input: Option<&mut Inlet>,

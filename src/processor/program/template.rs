@@ -42,7 +42,8 @@ pub(super) struct Template {
 
 const PLACEHOLDERS: [&str; 3] = ["{input}", "{output}", "{args}"];
 
-/// Words in braces that can only be slips for one of ours: (what was typed, what was meant). One letter off is seen without a list.
+/// Words in braces that can only be slips for one of ours: (what was typed, what was meant). One letter off is seen
+/// without a list.
 const SLIPS: [(&str, &str); 7] = [
     ("{in}", "{input}"),
     ("{infile}", "{input}"),
@@ -170,7 +171,8 @@ fn refuse_slips(argument: &OsStr) -> Result<(), UserError> {
     }
 }
 
-/// The placeholder that a word in braces is one slip of a finger away from: a letter too many, too few, another, or two swapped.
+/// The placeholder that a word in braces is one slip of a finger away from: a letter too many, too few, another, or two
+/// swapped.
 fn nearly(text: &[u8]) -> Option<&'static str> {
     let words = text
         .split(|byte| *byte == b'{')

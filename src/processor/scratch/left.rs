@@ -1,8 +1,8 @@
 //! What workers leave in the work directory: removed name by name, and only where it is ours.
 //!
-//! A worker is dead if we get the lock of its folder. We hold that lock until all is removed, and never touch a folder whose lock
-//! is taken or can't be tried. What has a name that we do not make stays, with the folders that it is in, and is told in one
-//! warning.
+//! A worker is dead if we get the lock of its folder. We hold that lock until all is removed, and never touch a folder
+//! whose lock is taken or can't be tried. What has a name that we do not make stays, with the folders that it is in,
+//! and is told in one warning.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -59,8 +59,9 @@ pub(super) fn remove_own(folder: &Path) {
     foreign.tell();
 }
 
-/// Removes what dead workers of version 0.1 left in the work directory itself: folders of exactly the form that version made,
-/// with nothing in them that it did not make. That version would remove them at its next start; this one goes in its place.
+/// Removes what dead workers of version 0.1 left in the work directory itself: folders of exactly the form that version
+/// made, with nothing in them that it did not make. That version would remove them at its next start; this one goes in
+/// its place.
 pub(super) fn remove_old(work_dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(work_dir)? {
         let entry = entry?;
@@ -87,7 +88,8 @@ fn remove_if_dead(folder: &Path, foreign: &mut Foreign) {
                 tracing::info!(target: "batchpipe::scratch", ?folder, "removed what a dead worker left");
             }
         }
-        // Made a moment ago, or by a worker that died in that moment: it is empty, and its maker, if it lives, makes another.
+        // Made a moment ago, or by a worker that died in that moment: it is empty, and its maker, if it lives, makes
+        // another.
         Ok(None) => {
             if let Err(error) = fs::remove_dir(folder)
                 && error.kind() == ErrorKind::DirectoryNotEmpty
@@ -103,7 +105,8 @@ fn remove_if_dead(folder: &Path, foreign: &mut Foreign) {
     }
 }
 
-/// The lock of a folder whose owner is dead; `None` if it has no lock file; an error if its owner lives or can't be told.
+/// The lock of a folder whose owner is dead; `None` if it has no lock file; an error if its owner lives or can't be
+/// told.
 fn lock(folder: &Path) -> io::Result<Option<File>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().write(true).custom_flags(flags).open(folder.join(LOCK)) {

@@ -1,10 +1,11 @@
 //! The work directory: files for programs that can't work on a stream.
 //!
-//! The work directory is often `/tmp`, so it is full of other people's files. batchpipe has one folder of its own there,
-//! `batchpipe-<uid>`, which only this user may open (`own`). Each worker has a folder in it, `w-<pid>-<random>`, with a
-//! lock that the kernel releases when the process ends, and files with names of our making: no key ever becomes a path.
-//! A file goes when its owner is dropped, the worker's folder with the worker. What a killed worker left is removed by
-//! the next start, whose test is the lock (a pid alone could be somebody else's by then, or live in another container).
+//! The work directory is often `/tmp`, so it is full of other people's files. batchpipe has one folder of its own
+//! there, `batchpipe-<uid>`, which only this user may open (`own`). Each worker has a folder in it, `w-<pid>-<random>`,
+//! with a lock that the kernel releases when the process ends, and files with names of our making: no key ever becomes
+//! a path. A file goes when its owner is dropped, the worker's folder with the worker. What a killed worker left is
+//! removed by the next start, whose test is the lock (a pid alone could be somebody else's by then, or live in another
+//! container).
 //!
 //! Only names that we make are ever removed, one by one; a folder goes only when it is empty. Anything else, such as a
 //! file that a program wrote beside its `{output}`, stays where it is and is told in a warning (`left`).
@@ -18,14 +19,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::error::{Code, ErrorKind, Exit, JobError, Stage, UserError};
+use crate::error::{Code, ErrorKind, JobError, Stage, UserError};
 use crate::record::Meters;
 
 mod left;
 mod own;
 
-/// How often a start begins again because another worker, which cleans up, has just removed the empty folder that was to be
-/// used. Two workers that start or end at the same moment meet once; more often than this is no coincidence.
+/// How often a start begins again because another worker, which cleans up, has just removed the empty folder that was
+/// to be used. Two workers that start or end at the same moment meet once; more often than this is no coincidence.
 const TRIES: u32 = 20;
 
 /// This worker's folder.
@@ -39,16 +40,16 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes this worker's folder in `work_dir`, which is made too where it is missing, and removes what dead workers left.
+    /// Makes this worker's folder in `work_dir`, which is made too where it is missing, and removes what dead workers
+    /// left.
     pub fn new(work_dir: &Path, meters: &Arc<Meters>) -> Result<Arc<Self>, UserError> {
         let refused = |error: io::Error| {
-            UserError::usage(
+            UserError::new(
                 Code::WorkDirectory,
                 format!("cannot use the work directory {work_dir:?}"),
                 error.to_string(),
                 "choose another with  --work-dir DIR , or use stdin and stdout instead of {input} and {output}",
             )
-            .exit(Exit::Access)
         };
         fs::create_dir_all(work_dir).map_err(refused)?;
         let work_dir = std::path::absolute(work_dir).map_err(refused)?;

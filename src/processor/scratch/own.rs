@@ -1,7 +1,7 @@
 //! The folders that we make in the work directory, and the names in them.
 //!
-//! Anybody may make a folder in `/tmp` before us. So the folder of this user is used only if it is a directory and no link,
-//! belongs to us, and is closed to everybody else; otherwise the next name is tried.
+//! Anybody may make a folder in `/tmp` before us. So the folder of this user is used only if it is a directory and no
+//! link, belongs to us, and is closed to everybody else; otherwise the next name is tried.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -17,7 +17,8 @@ pub(super) const LOCK: &str = "owner";
 /// Names for the folder of a user: more than one is only needed where somebody else took the first.
 const NAMES: u32 = 16;
 
-/// The folder of this user, made if need be: `batchpipe-<uid>`, or `batchpipe-<uid>-2` and so on where that is not ours.
+/// The folder of this user, made if need be: `batchpipe-<uid>`, or `batchpipe-<uid>-2` and so on where that is not
+/// ours.
 pub(super) fn base(work_dir: &Path) -> io::Result<PathBuf> {
     let uid = nix::unistd::geteuid();
     for nth in 1..=NAMES {
@@ -50,8 +51,8 @@ pub(super) fn is_private(path: &Path) -> bool {
     })
 }
 
-/// Makes a worker's folder and locks it. `None` if somebody who cleans up was faster: it looked empty, or its lock was not
-/// taken yet.
+/// Makes a worker's folder and locks it. `None` if somebody who cleans up was faster: it looked empty, or its lock was
+/// not taken yet.
 pub(super) fn folder(base: &Path) -> io::Result<Option<(PathBuf, File)>> {
     let folder = base.join(format!("w-{}-{:016x}", std::process::id(), fastrand::u64(..)));
     match DirBuilder::new().mode(0o700).create(&folder) {

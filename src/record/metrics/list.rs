@@ -53,20 +53,23 @@ pub const ALL: &[Metric] = &[
         "batchpipe_stage_time_seconds_total",
         Seconds,
         &["stage", "state"],
-        "Time by stage and state (busy, wait_upstream, wait_downstream, wait_permit), in whole seconds; sums to slots x time, in receive to receivers x time.",
+        "Time by stage and state (busy, wait_upstream, wait_downstream, wait_permit), in whole seconds; sums to slots \
+        x time, in receive to receivers x time.",
     ),
     counter(
         "batchpipe_stage_items_total",
         Count,
         &["stage", "dir"],
-        "Items that a stage took (in) and passed on (out): jobs, in receive calls to the queue, in delete and send batches.",
+        "Items that a stage took (in) and passed on (out): jobs, in receive calls to the queue, in delete and send \
+        batches.",
     ),
     counter("batchpipe_stage_failures_total", Count, &["stage"], "Items that failed in a stage."),
     counter(
         "batchpipe_stage_dropped_total",
         Count,
         &["stage"],
-        "Items given up, since another stage of their job failed, or nobody wants them; in = out + failures + dropped + in progress.",
+        "Items given up, since another stage of their job failed, or nobody wants them; in = out + failures + dropped \
+        + in progress.",
     ),
     gauge("batchpipe_stage_in_progress", Count, &["stage"], "Items a stage is working on or waiting with."),
     counter(
@@ -130,7 +133,8 @@ pub const ALL: &[Metric] = &[
         "batchpipe_stalled_seconds",
         Seconds,
         &[],
-        "How long nothing has moved while there is something to do; --stuck-timeout beyond every deadline ends the worker.",
+        "How long nothing has moved while there is something to do; --stuck-timeout beyond every deadline ends the \
+        worker.",
     ),
     counter("batchpipe_lease_lost_total", Count, &[], "Leases lost: another worker has the message."),
     gauge("batchpipe_memory_reserved_bytes", Bytes, &[], "Bytes that jobs have reserved."),
@@ -146,7 +150,8 @@ pub const ALL: &[Metric] = &[
         "batchpipe_http_requests_total",
         Count,
         &["service", "op", "code"],
-        "Calls to a service by operation and outcome: ok, the kind of the failure, or dropped (overtaken, or its job was cut).",
+        "Calls to a service by operation and outcome: ok, the kind of the failure, or dropped (overtaken, or its job \
+        was cut).",
     ),
     counter(
         "batchpipe_retries_total",
@@ -158,7 +163,8 @@ pub const ALL: &[Metric] = &[
         "batchpipe_hedges_total",
         Count,
         &["outcome"],
-        "Late reads that were asked for a second time: the second answer won, lost or failed. At most 5 % of all reads.",
+        "Late reads that were asked for a second time: the second answer won, lost or failed. At most 5 % of all \
+        reads.",
     ),
     counter("batchpipe_throttles_total", Count, &["service"], "Calls that a service throttled."),
     gauge(
@@ -172,7 +178,8 @@ pub const ALL: &[Metric] = &[
         "batchpipe_concurrency_changes_total",
         Count,
         &["limit", "reason"],
-        "Limits moved by --concurrency auto: jobs, reads or writes; by reason (trial, gain, no_gain, throttled, recovery, latency, fewer, loss).",
+        "Limits moved by --concurrency auto: jobs, reads or writes; by reason (trial, gain, no_gain, throttled, \
+        recovery, latency, fewer, loss).",
     ),
     gauge("batchpipe_multipart_open", Count, &[], "Multipart uploads begun and not ended."),
     counter(
@@ -214,7 +221,8 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          `batchpipe run` serves these at `http://127.0.0.1:9464/metrics` (`--metrics-addr`). Made from\n\
-         `src/record/metrics/list.rs`, and checked by a test: `UPDATE=1 cargo test --test library metrics::` writes this page anew.\n\n\
+         `src/record/metrics/list.rs`, and checked by a test: `UPDATE=1 cargo test --test library metrics::` writes \
+         this page anew.\n\n\
          | name | kind | unit | labels | what it says |\n|--|--|--|--|--|\n",
     );
     for Metric { name, kind, unit, help, labels } in ALL {

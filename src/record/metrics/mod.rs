@@ -1,9 +1,9 @@
-//! Every metric has its name in the [list](ALL), and what is recorded at the moment when it happens is recorded by a function of
-//! this file.
+//! Every metric has its name in the [list](ALL), and what is recorded at the moment when it happens is recorded by a
+//! function of this file.
 //!
-//! Most numbers are plain counters ([`Meters`](crate::record::Meters)), which `observe/export.rs` copies once a second. Only what needs
-//! a histogram, or a label that nobody above knows (an operation, a status), is recorded here. All of it goes through the
-//! `metrics` facade, so a program that uses this crate as a library may install any recorder.
+//! Most numbers are plain counters ([`Meters`](crate::record::Meters)), which `observe/export.rs` copies once a second.
+//! Only what needs a histogram, or a label that nobody above knows (an operation, a status), is recorded here. All of
+//! it goes through the `metrics` facade, so a program that uses this crate as a library may install any recorder.
 //!
 //! Bounded: labels have small fixed sets of values.
 #![expect(clippy::disallowed_macros, reason = "this is the place where metrics are recorded")]

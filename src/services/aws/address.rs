@@ -20,7 +20,8 @@ pub struct QueueAddress {
 const MAX_NAME: usize = 80;
 
 impl QueueAddress {
-    /// Reads `jobs`, `arn:aws:sqs:eu-west-1:123456789012:jobs` or `https://sqs.eu-west-1.amazonaws.com/123456789012/jobs`.
+    /// Reads `jobs`, `arn:aws:sqs:eu-west-1:123456789012:jobs` or
+    /// `https://sqs.eu-west-1.amazonaws.com/123456789012/jobs`.
     pub fn parse(text: &str) -> Option<Self> {
         if text.starts_with("http://") || text.starts_with("https://") {
             return Self::from_url(text);

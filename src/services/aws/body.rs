@@ -62,7 +62,7 @@ pub fn read(body: ByteStream, window: Window) -> BoxStream<'static, Result<Bytes
             let Some(chunk) = body.next().await else {
                 return if window.take == 0 { Ok(None) } else { Err(wrong_length("ends early")) };
             };
-            let mut chunk = chunk.map_err(|error| body_error(&error))?;
+            let mut chunk = chunk.map_err(body_error)?;
             let skipped = window.skip.min(chunk.len() as u64);
             chunk.advance(skipped as usize);
             window.skip -= skipped;

@@ -15,10 +15,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::bound::TooLong;
-use crate::error::{ServiceError, ServiceErrorKind};
-
-/// The code of a success whose response can't be parsed.
-pub(crate) const UNREADABLE: &str = "UnreadableResponse";
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 
 /// The kind of a request, as far as it changes the meaning of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +32,16 @@ pub enum Asked {
 const MESSAGE_CHARS: usize = 300;
 
 /// Maps the failure of a request that needs the permission `right`, an IAM action. A refusal names the permission: SQS
-/// and S3 sometimes name it themselves, other servers and responses to HEAD never do.
-pub fn service_error<E>(error: &SdkError<E, HttpResponse>, asked: Asked, right: &str) -> ServiceError
+/// and S3 sometimes name it themselves, other servers and responses to HEAD never do. The SDK's error is kept as the
+/// source, except for a signature failure, in which AWS repeats the signed request.
+pub fn service_error<E>(error: SdkError<E, HttpResponse>, asked: Asked, right: &str) -> ServiceError
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let mut read = request_error(error, asked);
+    let mut read = request_error(&error, asked);
+    if !is_signature(&read.code) {
+        read = read.with_source(error);
+    }
     if read.kind == ServiceErrorKind::Denied && !read.message.to_lowercase().contains(&right.to_lowercase()) {
         read.message = format!("{}; it takes the right to {right}", read.message);
     }
@@ -65,7 +66,7 @@ where
             let status = failure.raw().status().as_u16();
             match broken_body(error) {
                 Some(broken) if status < 300 => broken,
-                _ if status < 300 => unreachable(UNREADABLE, error),
+                _ if status < 300 => unreachable("UnreadableResponse", error).because(Reason::Unreadable),
                 _ => {
                     let elsewhere = failure.raw().headers().get("x-amz-bucket-region");
                     let too_long = chain(error).any(|error| error.is::<TooLong>());
@@ -88,8 +89,8 @@ pub fn entry_error(code: &str, message: Option<&str>, sender_fault: bool) -> Ser
 }
 
 /// Maps the failure of a body that had begun to arrive: the bytes so far are incomplete.
-pub fn body_error(error: &(dyn Error + 'static)) -> ServiceError {
-    broken_body(error).unwrap_or_else(|| unreachable("BrokenBody", error))
+pub fn body_error(error: impl Error + Send + Sync + 'static) -> ServiceError {
+    broken_body(&error).unwrap_or_else(|| unreachable("BrokenBody", &error)).with_source(error)
 }
 
 fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&str>, asked: Asked) -> ServiceError {
@@ -117,7 +118,25 @@ fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&s
         _ if message.is_empty() => "the service gave no reason".to_owned(),
         _ => one_line(message),
     };
-    ServiceError::new(kind, shown, words)
+    ServiceError {
+        reason: reason(kind, code, numeric.unwrap_or(status), elsewhere),
+        ..ServiceError::new(kind, shown, words)
+    }
+}
+
+/// The particular reason of a failure, if a decision depends on it.
+fn reason(kind: ServiceErrorKind, code: &str, status: u16, elsewhere: Option<&str>) -> Option<Reason> {
+    match (kind, code) {
+        (ServiceErrorKind::WrongRegion, _) => elsewhere.map(|region| Reason::InRegion(one_line(region))),
+        (ServiceErrorKind::Missing, "NoSuchKey") => Some(Reason::KeyMissing),
+        (ServiceErrorKind::Missing, "NoSuchBucket") => Some(Reason::BucketMissing),
+        (ServiceErrorKind::Missing, "NoSuchUpload") => Some(Reason::UploadMissing),
+        (ServiceErrorKind::Credentials, "ExpiredToken" | "ExpiredTokenException") => Some(Reason::Expired),
+        (_, "NotImplemented") => Some(Reason::NotImplemented),
+        _ if status == 501 => Some(Reason::NotImplemented),
+        _ if status < 300 => Some(Reason::Unreadable),
+        _ => None,
+    }
 }
 
 /// The last part of a code: SQS uses `AWS.SimpleQueueService.NonExistentQueue` and `com.amazonaws.sqs#OverLimit`. A
@@ -238,7 +257,8 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     match metadata_status(error) {
         Some(status @ 403) => format!(
-            "the machine's metadata service answered with status {status}: it is switched off, or closed to this program"
+            "the machine's metadata service answered with status {status}: it is switched off, or closed to this \
+            program"
         ),
         Some(status) => format!("the machine's metadata service answered with status {status}"),
         None => chain(error).last().map(ToString::to_string).unwrap_or_default(),
@@ -273,7 +293,8 @@ fn unreachable(code: &str, error: &(dyn Error + 'static)) -> ServiceError {
 fn no_credentials(error: &(dyn Error + 'static)) -> Option<ServiceError> {
     let found = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
     let kind = if is_passing(found) { ServiceErrorKind::Unavailable } else { ServiceErrorKind::Credentials };
-    Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))))
+    let reason = if is_signed_out(found) { Reason::SignedOut } else { Reason::NoCredentials };
+    Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))).because(reason))
 }
 
 /// Whether the request for keys failed temporarily, instead of there being no keys: a machine's metadata service fails

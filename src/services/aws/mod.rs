@@ -12,7 +12,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_types::service_config::ServiceConfigKey;
 
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, UserError};
 use crate::runtime::redact::{self, concealed_address};
 
 pub mod address;
@@ -29,7 +29,6 @@ mod profile;
 mod whole;
 
 pub(crate) use clients::with_own_connections;
-pub use explain::{Subject, user_error};
 pub use profile::{keys_from, region as chosen_region};
 
 use profile::Chosen;
@@ -93,13 +92,12 @@ pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Resul
     }
     let mut aws = Aws::new(config, settings, chosen.as_ref())?;
     if aws.needs_tls() && !*http::HAS_AUTHORITIES {
-        return Err(UserError::usage(
+        return Err(UserError::new(
             Code::Unreachable,
             "this machine has no certificates to know AWS by",
             "neither the system nor SSL_CERT_FILE names certificates of authorities",
             "install the package ca-certificates, or set SSL_CERT_FILE to a bundle of them",
-        )
-        .exit(Exit::Failed));
+        ));
     }
     aws.keys = credentials::find_credentials(&aws.config, settings).await?;
     Ok(aws)

@@ -26,7 +26,7 @@ use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_types::os_shim_internal::{Env, Fs};
 
 use super::{CONNECT_TIMEOUT, TimeoutConfig, http};
-use crate::error::{Code, Exit, UserError};
+use crate::error::{Code, UserError};
 use crate::runtime::suggest::nearest;
 use crate::services::aws::AwsSettings;
 
@@ -185,7 +185,7 @@ fn places() -> String {
 }
 
 fn refused(what: String, cause: String, help: String) -> UserError {
-    UserError { code: Code::CredentialsMissing, what, cause, help, exit: Exit::Credentials }
+    UserError::new(Code::CredentialsMissing, what, cause, help)
 }
 
 /// The region for loading a configuration: `flag`, or else the region of the chosen profile.

@@ -21,8 +21,8 @@ pub mod sqs;
 pub struct Receipt(pub String);
 
 /// The largest message, attributes included, and the largest sum of a batch
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>). Every queue keeps to
-/// the limits of SQS, so that what works on one works on all.
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>). Every queue
+/// keeps to the limits of SQS, so that what works on one works on all.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// The most attributes of a message
@@ -132,8 +132,8 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// The most messages one call can carry, and the most bytes of bodies one send can.
     fn max_batch(&self) -> usize;
 
-    /// How much longer than a service a send or a delete may take before it is given up: one that is written to a disk can't be given
-    /// up in its middle, and what is sent again would be there twice.
+    /// How much longer than a service a send or a delete may take before it is given up: one that is written to a disk
+    /// can't be given up in its middle, and what is sent again would be there twice.
     fn patience(&self) -> Duration {
         Duration::ZERO
     }

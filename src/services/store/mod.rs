@@ -29,8 +29,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// Whether what was found is of this version, as far as the two tell: a weak ETag is that of a strong one with the same text
-    /// (RFC 9110, 8.8.3.2), and one side without an ETag agrees with none.
+    /// Whether what was found is of this version, as far as the two tell: a weak ETag is that of a strong one with the
+    /// same text (RFC 9110, 8.8.3.2), and one side without an ETag agrees with none.
     pub fn agrees(&self, found: &Self) -> bool {
         let same_etag = self.etag.as_deref().map(opaque) == found.etag.as_deref().map(opaque);
         let other_id = self.version_id.is_some() && found.version_id.is_some() && self.version_id != found.version_id;
@@ -49,8 +49,8 @@ pub struct Reading {
     pub size: u64,
     /// The version the bytes belong to.
     pub version: Version,
-    /// Whether the store sent a checksum of these bytes. It is known to be right only at the end of the body: what came of
-    /// one that broke is of no use.
+    /// Whether the store sent a checksum of these bytes. It is known to be right only at the end of the body: what came
+    /// of one that broke is of no use.
     pub checked: bool,
     /// The bytes asked for, fewer at the end of the object. A checksum that the store sent for them is
     /// verified: the stream then ends in an error of kind `Corrupt` rather than in wrong bytes unnoticed.
@@ -89,8 +89,8 @@ pub struct Writing {
     pub metadata: BTreeMap<String, String>,
     /// What may be replaced. The store looks at the moment the object appears, and fails with `Exists` otherwise.
     pub condition: Condition,
-    /// The local file that the object is made from, if it is made from one: a store of local files lets nobody read the object who
-    /// may not read that file, and never writes over it.
+    /// The local file that the object is made from, if it is made from one: a store of local files lets nobody read the
+    /// object who may not read that file, and never writes over it.
     pub input: Option<Location>,
 }
 

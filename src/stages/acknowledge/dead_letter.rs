@@ -1,15 +1,15 @@
 //! Dead letters: messages that failed for good, with all that is known of the failure in their attributes.
 //!
 //! `stages/acknowledge` writes them and `dlq` reads them. The message comes first: a queue takes ten attributes and
-//! 1 MiB in all, and a body may leave little room or none. So the facts are put in by their worth as far as they fit: the
-//! last words of a program, which are long, give way first, and the code last. The message's own attributes follow where
-//! there is room left. A queue that takes even less (its own limit may be lower) is offered [`slimmer`] letters.
+//! 1 MiB in all, and a body may leave little room or none. So the facts are put in by their worth as far as they fit:
+//! the last words of a program, which are long, give way first, and the code last. The message's own attributes follow
+//! where there is room left. A queue that takes even less (its own limit may be lower) is offered [`slimmer`] letters.
 //!
-//! Of a message with several records only those that failed go into the letter, so that a redrive works on no other: the facts
-//! are those of the first, and the reason tells of the others.
+//! Of a message with several records only those that failed go into the letter, so that a redrive works on no other:
+//! the facts are those of the first, and the reason tells of the others.
 //!
-//! Attributes come from whoever can send to the dead letters: they are shown escaped, and nothing is decided by them but
-//! what a person sees, and in which group a redriven message waits.
+//! Attributes come from whoever can send to the dead letters: they are shown escaped, and nothing is decided by them
+//! but what a person sees, and in which group a redriven message waits.
 
 use std::collections::BTreeMap;
 
@@ -82,8 +82,8 @@ impl Attributes {
     }
 }
 
-/// The letter of a message whose records ended so: of the message as it was, or of those records alone that failed. `None` if
-/// none did.
+/// The letter of a message whose records ended so: of the message as it was, or of those records alone that failed.
+/// `None` if none did.
 pub fn letter_of(message: &Message, records: &[Result<bool, JobError>], to: &dyn JobQueue) -> Option<Outgoing> {
     let failed: Vec<(usize, &JobError)> =
         records.iter().enumerate().filter_map(|(place, record)| Some((place, record.as_ref().err()?))).collect();
@@ -127,8 +127,8 @@ fn together(first: &JobError, others: &[(usize, &JobError)]) -> JobError {
 /// The message as it was, with what is known of its failure, for the queue `to`.
 pub fn letter(message: &Message, error: &JobError, to: &dyn JobQueue) -> Outgoing {
     let job = error.job.as_deref();
-    // Dead letters that are no FIFO queue hold it as a fact: there is no order among letters, and one that is looked at should
-    // not hide the others of its group.
+    // Dead letters that are no FIFO queue hold it as a fact: there is no order among letters, and one that is looked at
+    // should not hide the others of its group.
     let group = message.group.clone().filter(|_| !to.is_fifo());
     // By worth: what does not fit any more is what comes last.
     let facts = [
@@ -178,8 +178,8 @@ pub fn redriven(letter: &Message, to: &dyn JobQueue) -> Outgoing {
     Outgoing { body: letter.body.clone(), attributes, group, deduplication }
 }
 
-/// The group of a message on a FIFO queue, and the name by which that drops repeats: every message there has both. The name is
-/// the id of the message or letter that is moved, so that a repeat of the move within five minutes is dropped.
+/// The group of a message on a FIFO queue, and the name by which that drops repeats: every message there has both. The
+/// name is the id of the message or letter that is moved, so that a repeat of the move within five minutes is dropped.
 fn in_fifo(message: &Message, group: Option<&String>) -> (Option<String>, Option<String>) {
     (Some(group.unwrap_or(&message.id).clone()), Some(message.id.clone()))
 }
@@ -190,8 +190,8 @@ fn this_worker() -> String {
     format!("{}:{}", host.as_deref().unwrap_or("unknown"), std::process::id())
 }
 
-/// A place as a letter names it. What a queue would refuse is escaped, as a list prints it, so that no two places of a message
-/// have one name.
+/// A place as a letter names it. What a queue would refuse is escaped, as a list prints it, so that no two places of a
+/// message have one name.
 pub fn named(place: &Location) -> String {
     writable(&place.to_string())
 }

@@ -12,8 +12,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 const FIRST_DELAY: Duration = Duration::from_secs(2);
 
 impl Settling {
-    /// What is to be done with a message, and after what delay it may come again: of its failures the one that forbids most
-    /// decides, and the longest delay. So nothing is rejected while a record beside it may still be done.
+    /// What is to be done with a message, and after what delay it may come again: of its failures the one that forbids
+    /// most decides, and the longest delay. So nothing is rejected while a record beside it may still be done.
     pub(super) fn decide(&self, finished: &Finished) -> (Disposition, Duration) {
         if finished.is_done() {
             return (Disposition::Done, Duration::ZERO);

@@ -6,9 +6,10 @@
 //! be done again. But it is told as what it is: a job whose message could not be deleted is not done, and is counted
 //! with those that will be tried again.
 //!
-//! A message with several records is settled once, by all of them. It stays in the queue as long as one of them is to be tried
-//! again, and nothing is sent to the dead letters before that; then one letter takes the records that failed, and no other.
-//! Each record is counted by itself: one that is done is done, though its message may stay for another's sake.
+//! A message with several records is settled once, by all of them. It stays in the queue as long as one of them is to
+//! be tried again, and nothing is sent to the dead letters before that; then one letter takes the records that failed,
+//! and no other. Each record is counted by itself: one that is done is done, though its message may stay for another's
+//! sake.
 
 pub mod dead_letter;
 mod decide;
@@ -90,8 +91,8 @@ impl Settling {
         self.settle(batch).await.0
     }
 
-    /// Settles one message at once, since others of its group wait for it. Whether it has left the queue, so that the next
-    /// may begin.
+    /// Settles one message at once, since others of its group wait for it. Whether it has left the queue, so that the
+    /// next may begin.
     pub async fn acknowledge_in_turn(&self, finished: Finished) -> (Settled, bool) {
         let (settled, gone) = self.settle(vec![finished]).await;
         (settled, gone == 1)
@@ -166,8 +167,8 @@ impl Settling {
         settled
     }
 
-    /// Deletes the messages. Returns those of which the queue did not say that they are gone, by their place in the group.
-    /// They are not given back: no change of visibility follows a delete that was sent.
+    /// Deletes the messages. Returns those of which the queue did not say that they are gone, by their place in the
+    /// group. They are not given back: no change of visibility follows a delete that was sent.
     async fn delete(&self, group: &[Finished]) -> Left {
         failpoint::point("CP10");
         group.iter().for_each(|finished| finished.lease.settle(true));
@@ -213,24 +214,27 @@ impl Settling {
         }
         if let Some(refused) = left.values().find(|error| error.is_fatal()) {
             // Going on would do every job again and again.
-            self.circuit.refused(&refused.clone().at(Stage::Acknowledge));
+            self.circuit.trip(&refused.clone().at(Stage::Acknowledge));
         }
         for (place, error) in &left {
             let Message { id, attempt, .. } = &group[*place].message;
             let (code, refusal, cause) = (Code::DeleteFailed, &error.code, &error.message);
             let what = if group[*place].is_done() { "done" } else { "moved to the dead letters" };
-            tracing::warn!(%code, what, ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come again");
+            tracing::warn!(%code, what, ?id, attempt, ?refusal, ?cause, "a message could not be deleted: it may come \
+                again");
         }
         left
     }
 
-    /// Gives messages back after `delay`, or as late as the queue lets them be hidden: what is more, it refuses as a whole.
+    /// Gives messages back after `delay`, or as late as the queue lets them be hidden: what is more, it refuses as a
+    /// whole.
     async fn give_back(&self, group: &[Finished], delay: Duration) {
         let delay = group.iter().map(|finished| finished.lease.hidable()).fold(delay, Duration::min);
         let receipts: Vec<Receipt> = group.iter().filter_map(|finished| finished.lease.release()).collect();
         let call = self.retry.run(&self.meters, Call::queue("extend"), || self.queue.extend(&receipts, delay));
         if let Err(error) = call.await {
-            tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility timeout");
+            tracing::debug!(code = ?error.code, cause = ?error.message, "messages come back by their visibility \
+                timeout");
         }
     }
 }

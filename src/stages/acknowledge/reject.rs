@@ -16,8 +16,8 @@ use crate::services::retry::Call;
 const KEPT_DELAY: Duration = Duration::from_secs(60 * 60);
 
 impl Settling {
-    /// Keeps rejected messages in the queue, for want of another place. They come again after a while, in case a new version
-    /// can do what this one can't. In a FIFO group none may go before another, so all behind them wait as well.
+    /// Keeps rejected messages in the queue, for want of another place. They come again after a while, in case a new
+    /// version can do what this one can't. In a FIFO group none may go before another, so all behind them wait as well.
     async fn keep(&self, group: &[Finished]) {
         let in_groups = group.iter().filter(|finished| finished.message.group.is_some()).count() as u64;
         let kept_before = self.meters.kept.fetch_add(group.len() as u64, Relaxed);
@@ -36,8 +36,9 @@ impl Settling {
         self.give_back(group, KEPT_DELAY).await;
     }
 
-    /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded. What was sent and
-    /// not deleted has been told by then: it comes again, and its letter is sent twice. Returns how many have moved.
+    /// Moves messages to the dead letters: sent there first, deleted here only when that has succeeded. What was sent
+    /// and not deleted has been told by then: it comes again, and its letter is sent twice. Returns how many have
+    /// moved.
     pub(super) async fn reject(&self, group: &[Finished]) -> usize {
         let Some(dead_letters) = &self.dead_letters else {
             self.keep(group).await;
@@ -49,7 +50,8 @@ impl Settling {
             match outcome {
                 Ok(()) => moved += usize::from(self.delete(std::slice::from_ref(finished)).await.is_empty()),
                 Err(error) => {
-                    tracing::warn!(code = ?error.code, cause = ?error.message, "a rejected message could not be moved to the dead letters and is kept");
+                    tracing::warn!(code = ?error.code, cause = ?error.message, "a rejected message could not be moved \
+                        to the dead letters and is kept");
                     self.give_back(std::slice::from_ref(finished), delay(finished.message.attempt)).await;
                 }
             }

@@ -1,5 +1,5 @@
-//! What becomes of the messages that a receive brought: leased, put on what they were asked for on, and sent on their way. What is
-//! held already goes on where it is, and what may not begin is given back.
+//! What becomes of the messages that a receive brought: leased, put on what they were asked for on, and sent on their
+//! way. What is held already goes on where it is, and what may not begin is given back.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -80,8 +80,8 @@ pub(super) async fn deliver(
         };
         let first =
             message.group.as_ref().and_then(|_| lines.iter_mut().find(|line| line.message.group == message.group));
-        // Looked at before the lines: what is held may lie in the middle of a group. It was behind one that failed, is still to
-        // be given back, and those after it must not go on without it.
+        // Looked at before the lines: what is held may lie in the middle of a group. It was behind one that failed, is
+        // still to be given back, and those after it must not go on without it.
         if message.group.as_ref().is_some_and(|group| held.contains(group)) {
             early.push(message);
         } else if let Some(line) = first {
@@ -117,8 +117,8 @@ pub(super) async fn deliver(
     taken
 }
 
-/// Refuses what may not begin: what a long poll brought after the stop, and what came behind a message of its group that
-/// is still at work here.
+/// Refuses what may not begin: what a long poll brought after the stop, and what came behind a message of its group
+/// that is still at work here.
 pub(super) async fn refuse(intake: &Intake, messages: &[Message]) {
     messages.iter().for_each(|message| intake.meters.received(message.sent, message.attempt, 0));
     give_back(intake, messages.iter().map(|message| message.receipt.clone()).collect()).await;

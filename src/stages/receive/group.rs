@@ -1,21 +1,21 @@
 //! A line: messages of one group, worked one after the other.
 //!
-//! A FIFO queue keeps the messages of a group in order by hiding the whole group while one of them is in flight; but one
-//! receive may bring several of them, and then the order is in our hands. The next begins when the one before has left
-//! the queue: it is deleted, or with the dead letters. One that stays, to be tried again or because its delete failed,
-//! holds up those behind it: they are given back untried (BP605), and the queue keeps them behind it. So an older output
-//! never replaces a newer one. Lines of different groups run side by side.
+//! A FIFO queue keeps the messages of a group in order by hiding the whole group while one of them is in flight; but
+//! one receive may bring several of them, and then the order is in our hands. The next begins when the one before has
+//! left the queue: it is deleted, or with the dead letters. One that stays, to be tried again or because its delete
+//! failed, holds up those behind it: they are given back untried (BP605), and the queue keeps them behind it. So an
+//! older output never replaces a newer one. Lines of different groups run side by side.
 //!
-//! A line is *one* job to all that is bounded. It has one slot and one room, which its messages use in turn, and the places
-//! that were reserved for the others go back at once. So what waits holds nothing that the one before it may need, no
-//! line can keep another from growing (the budget counts on each job that has begun to end by itself), and ten messages
-//! of one group don't take the places of ten groups. What waits does hold its lease, which is kept with all others: at
-//! most nine a slot, since a queue hands out no more of a group before these are settled.
+//! A line is *one* job to all that is bounded. It has one slot and one room, which its messages use in turn, and the
+//! places that were reserved for the others go back at once. So what waits holds nothing that the one before it may
+//! need, no line can keep another from growing (the budget counts on each job that has begun to end by itself), and ten
+//! messages of one group don't take the places of ten groups. What waits does hold its lease, which is kept with all
+//! others: at most nine a slot, since a queue hands out no more of a group before these are settled.
 //!
 //! Each message of a line but the last is settled at once and alone: the next waits for it.
 //!
-//! What was given back untried has one receive more on its count, as SQS counts. A queue whose jobs fail now and then wants
-//! a generous `maxReceiveCount` where groups are long.
+//! What was given back untried has one receive more on its count, as SQS counts. A queue whose jobs fail now and then
+//! wants a generous `maxReceiveCount` where groups are long.
 
 use std::iter;
 

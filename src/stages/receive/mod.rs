@@ -3,8 +3,8 @@
 //! Room first: a slot and the minimum memory of each job are reserved before the queue is asked for as many messages
 //! as there are reservations. So a message that arrives begins at once, and a full pipeline asks for nothing; but where
 //! jobs are quick beside a receive, for a few that will be here when slots come free (`prefetch.rs`). A queue that had
-//! nothing is asked for one message. Each receiver is a task of its own, so that a response is read the moment it arrives.
-//! Bounded by the slots, twice, and by the budget. Messages of one group share a place, in a line.
+//! nothing is asked for one message. Each receiver is a task of its own, so that a response is read the moment it
+//! arrives. Bounded by the slots, twice, and by the budget. Messages of one group share a place, in a line.
 
 pub(super) mod dispatch;
 pub(crate) mod group;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::capacity::budget::Budget;
 use crate::capacity::limit::Limit;
-use crate::error::{Code, ServiceError, ServiceErrorKind, Stage};
+use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Stage};
 use crate::lease::Leases;
 use crate::processor::panics;
 use crate::record::{Meters, Present, State, Turn};
@@ -88,7 +88,8 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const EMPTY_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a call waits at the most when an empty queue is to end the run. Above zero, since a short poll asks only
-/// some of SQS's servers (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
+/// some of SQS's servers
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The slots that one long poll fills: it brings ten messages in about 20 ms, and jobs of two requests take 40 ms.
@@ -137,7 +138,7 @@ pub fn receive(intake: Intake, how: Receive) -> impl Stream<Item = Delivery> {
 async fn guarded(circuit: Arc<Circuit>, work: impl Future<Output = ()>) {
     if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
         let cause = format!("receiving panicked: {}", panics::message(panic.as_ref()));
-        circuit.trip(Code::InternalPanic, &cause, Stage::Receive);
+        circuit.trip(&JobError::new(Stage::Receive, ErrorKind::Panicked, Code::InternalPanic, cause));
     }
 }
 
@@ -165,7 +166,7 @@ async fn poll(intake: Intake, how: Receive, number: usize, shared: Arc<Shared>, 
         }
         if let Some(error) = intake.leases.refused() {
             // A message that can't be kept is done by everybody and finished by nobody.
-            return intake.circuit.refused(&error.at(Stage::Receive));
+            return intake.circuit.trip(&error.at(Stage::Receive));
         }
         // While the store is away, each message taken would only be given back with one receive more on its count.
         let outage = intake.circuit.is_outage();
@@ -273,8 +274,8 @@ async fn ends(intake: &Intake, how: Receive, shared: &Shared) -> Option<Why> {
         // What was kept for want of a dead-letter queue would come again for ever.
         let kept = intake.meters.kept.load(Relaxed);
         if counts.delayed == 0 && counts.in_flight <= kept {
-            // Behind a kept message of a FIFO group the queue counts as visible what it hands to nobody. Seen twice: a message
-            // that was sent after our receive and before the count is received the next time.
+            // Behind a kept message of a FIFO group the queue counts as visible what it hands to nobody. Seen twice: a
+            // message that was sent after our receive and before the count is received the next time.
             let held_up = intake.meters.holding_up.load(Relaxed) > 0 && shared.unreachable.fetch_add(1, Relaxed) > 0;
             if counts.visible == 0 || held_up {
                 return Some(Why::Empty);
@@ -318,7 +319,7 @@ async fn rest(intake: &Intake, turn: &Turn, patience: Duration) -> bool {
 fn trip_if_fatal(intake: &Intake, error: &ServiceError) -> bool {
     let fatal = error.is_fatal() || error.kind == ServiceErrorKind::Missing;
     if fatal {
-        intake.circuit.refused(&error.clone().at(Stage::Receive));
+        intake.circuit.trip(&error.clone().at(Stage::Receive));
     }
     fatal
 }

@@ -1,5 +1,5 @@
-//! What the receivers of a worker share: how much is still to be asked for, whether the queue has something, and so how many of
-//! them poll. Plain numbers and notices; nobody holds a lock while waiting, but the one who gathers places.
+//! What the receivers of a worker share: how much is still to be asked for, whether the queue has something, and so how
+//! many of them poll. Plain numbers and notices; nobody holds a lock while waiting, but the one who gathers places.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -81,8 +81,8 @@ impl Shared {
         }
     }
 
-    /// Whether receiver `number` is to poll: with a number given all do, else as many as the slots call for, and only the
-    /// first while the queue has nothing.
+    /// Whether receiver `number` is to poll: with a number given all do, else as many as the slots call for, and only
+    /// the first while the queue has nothing.
     pub(super) fn is_due(&self, intake: &Intake, how: Receive, number: usize) -> bool {
         let wanted =
             if how.receivers.is_some() || self.plenty.load(Relaxed) { how.polls(intake.slots.now()) } else { 1 };

@@ -1,17 +1,18 @@
 //! Messages asked for ahead of the slots they will need, so that the next is here when a job ends.
 //!
-//! A receive takes a round trip. A slot reserved through it is empty meanwhile: where receive, read and write take 20 ms each,
-//! a third of the slots. So a receive may also ask for messages that hold nothing but their lease when they arrive, and
-//! begin, in order, as slots and room come free. What waits holds nothing that a job needs, so it can block none.
+//! A receive takes a round trip. A slot reserved through it is empty meanwhile: where receive, read and write take 20
+//! ms each, a third of the slots. So a receive may also ask for messages that hold nothing but their lease when they
+//! arrive, and begin, in order, as slots and room come free. What waits holds nothing that a job needs, so it can block
+//! none.
 //!
-//! How many: [`LEADS`] times what begins in a round trip, both measured. So a message waits for about a round trip, whatever the
-//! number of slots; jobs that take long need none ahead, and get none; and a worker short of memory, which begins less,
-//! asks for less. Never more than there are slots. A message that has waited for a whole visibility timeout, behind jobs
-//! that have become slow, is given back untried, since others may have time for it. So is all that waits when the
-//! worker is told to stop.
+//! How many: [`LEADS`] times what begins in a round trip, both measured. So a message waits for about a round trip,
+//! whatever the number of slots; jobs that take long need none ahead, and get none; and a worker short of memory, which
+//! begins less, asks for less. Never more than there are slots. A message that has waited for a whole visibility
+//! timeout, behind jobs that have become slow, is given back untried, since others may have time for it. So is all that
+//! waits when the worker is told to stop.
 //!
-//! Where room is short, a message that is here has one thing more for it: it may tell the size of its input. A small one begins
-//! in the room that needs, where one that is still to come must find that of an input of unknown size.
+//! Where room is short, a message that is here has one thing more for it: it may tell the size of its input. A small
+//! one begins in the room that needs, where one that is still to come must find that of an input of unknown size.
 //!
 //! Giving back counts as a receive. Where the first receive is the last, nothing is asked for ahead.
 
@@ -184,7 +185,8 @@ impl Waiting {
         (slot, room)
     }
 
-    /// The size of the input, if the message tells it and the room is for no other. What is larger than told fails as it is read.
+    /// The size of the input, if the message tells it and the room is for no other. What is larger than told fails as
+    /// it is read.
     fn size(&self) -> Option<u64> {
         if !self.behind.is_empty() {
             return None;

@@ -1,5 +1,5 @@
-//! What a message is asked for on: a slot and the memory of a job, or a place in the line of those ahead. Reserved before the
-//! queue is asked, a batch at a time where so many are free.
+//! What a message is asked for on: a slot and the memory of a job, or a place in the line of those ahead. Reserved
+//! before the queue is asked, a batch at a time where so many are free.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -13,8 +13,9 @@ use crate::capacity::budget::Room;
 use crate::capacity::limit::Permit;
 use crate::record::{State, Turn};
 
-/// How long a receiver of a busy pipeline waits for more places than one. Beside a job's two or three requests to S3, 30 ms
-/// and more, it is nothing; without it each job that ends costs a call of its own, and ten places cost the same call.
+/// How long a receiver of a busy pipeline waits for more places than one. Beside a job's two or three requests to S3,
+/// 30 ms and more, it is nothing; without it each job that ends costs a call of its own, and ten places cost the same
+/// call.
 pub(super) const GATHER: Duration = Duration::from_millis(5);
 
 /// The share of the slots that may be empty while a receiver waits for more.
@@ -29,8 +30,9 @@ pub(super) enum Seat {
 }
 
 impl Seat {
-    /// What a message sits on once it is here: one ahead takes the place that is free now, if no other waits for it. Left
-    /// to the line it would begin a moment later, and the next receive would count it as waiting and ask for one message fewer.
+    /// What a message sits on once it is here: one ahead takes the place that is free now, if no other waits for it.
+    /// Left to the line it would begin a moment later, and the next receive would count it as waiting and ask for one
+    /// message fewer.
     pub(super) fn now(self, intake: &Intake, shared: &Shared) -> Self {
         match self {
             Self::Ahead(ticket) if shared.ahead.is_clear() => match free_place(intake) {

@@ -1,12 +1,12 @@
 //! The output of one job, cut into parts.
 //!
 //! Bytes are not copied where a chunk already is what is to be sent: a small object's only chunk, or a range that is as
-//! long as a part and holds its room. A processor's chunk as long as a part is copied: it holds no room, and the memory it
-//! lies in may be longer than what is sent of it. That takes parts of no more than 256 KiB, which is a choice.
+//! long as a part and holds its room. A processor's chunk as long as a part is copied: it holds no room, and the memory
+//! it lies in may be longer than what is sent of it. That takes parts of no more than 256 KiB, which is a choice.
 //!
-//! Bounded by the job's room: what is on its way to the store holds a claim, but for an only chunk, which has the room to
-//! itself. Beside it at most two chunks are in hand: the next, and one that was looked at. What the processor was lent is
-//! given back when the last of them is in room of its own.
+//! Bounded by the job's room: what is on its way to the store holds a claim, but for an only chunk, which has the room
+//! to itself. Beside it at most two chunks are in hand: the next, and one that was looked at. What the processor was
+//! lent is given back when the last of them is in room of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl Body {
         self.input.turn()
     }
 
-    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells whether
-    /// the first part was the last, unless that can't be known yet; further parts go out without looking ahead.
+    /// The next part of `size` bytes; fewer only at the end, and `None` if there was nothing left. `ended` tells
+    /// whether the first part was the last, unless that can't be known yet; further parts go out without looking ahead.
     pub(super) async fn part(&mut self, room: &Room, size: u64) -> Result<Option<Bytes>, JobError> {
         let part = self.cut(room, size).await;
         if self.ended && self.rest.is_empty() {
@@ -84,8 +84,8 @@ impl Body {
         self.gather(room, first, whole).await.map(Some)
     }
 
-    /// Sees whether there is more. What we hold may be in the room that the next chunk is waiting for: then there is, and
-    /// it won't come before we go on.
+    /// Sees whether there is more. What we hold may be in the room that the next chunk is waiting for: then there is,
+    /// and it won't come before we go on.
     async fn look_ahead(&mut self, room: &Room) -> Result<(), JobError> {
         if self.rest.is_empty() {
             tokio::select! {

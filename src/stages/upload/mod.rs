@@ -40,20 +40,20 @@ use publish::{complete, put};
 /// numbers: 10,000 parts of 8 MiB end at 78 GiB, doubled each thousand they pass 8 TiB.
 const DOUBLE_AFTER: u32 = 1_000;
 
-/// How long a job that was cut waits for the name of the upload it has just begun, and one that ends without its output for
-/// the answers to its last parts: ten times S3's usual, and short beside what a stopping worker is given.
+/// How long a job that was cut waits for the name of the upload it has just begun, and one that ends without its output
+/// for the answers to its last parts: ten times S3's usual, and short beside what a stopping worker is given.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How long a job that failed waits for the abort of its upload: some tries at a service that has a bad second. It holds
-/// its slot and its room meanwhile, and a worker that stops waits for it.
+/// How long a job that failed waits for the abort of its upload: some tries at a service that has a bad second. It
+/// holds its slot and its room meanwhile, and a worker that stops waits for it.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Bytes in a second of an upload that becomes complete, at the least: a server that copies the parts together for it does so at the
-/// rate of a slow disk.
+/// Bytes in a second of an upload that becomes complete, at the least: a server that copies the parts together for it
+/// does so at the rate of a slow disk.
 const ASSEMBLED: u64 = 4 << 20;
 
-/// The longest that a completion may take beyond the usual, and any write to a disk: all that was written before may still be in
-/// the memory of its machine, a part of that in size. S3 says "several minutes" of a completion
+/// The longest that a completion may take beyond the usual, and any write to a disk: all that was written before may
+/// still be in the memory of its machine, a part of that in size. S3 says "several minutes" of a completion
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
 const SLOWEST: Duration = Duration::from_secs(15 * 60);
 
@@ -77,8 +77,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The patience for a write that carries `bytes`. A disk that has much else to write answers late, and asked once more it has even
-    /// more to write: it can't be given up as a connection can.
+    /// The patience for a write that carries `bytes`. A disk that has much else to write answers late, and asked once
+    /// more it has even more to write: it can't be given up as a connection can.
     fn patience(&self, bytes: usize) -> Retry {
         let retry = self.transfer.retry.carrying(bytes);
         match self.to {
@@ -170,7 +170,8 @@ async fn unless<T>(
 type Sending = FuturesUnordered<task::Task<Result<Part, ServiceError>>>;
 
 /// Waits for the answers to the parts that are on their way: one that arrives after the abort may stay for ever
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>). Whether all came; the others are cut.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>). Whether all came; the others are
+/// cut.
 async fn settle(mut sending: Sending) -> bool {
     let answers = async { while sending.next().await.is_some() {} };
     tokio::time::timeout(LAST_WORDS, answers).await.is_ok()
@@ -285,7 +286,8 @@ async fn abort(target: &Target, upload: &dyn Upload) {
     let aborted = tokio::time::timeout(AT_ONCE, aborting).await;
     if let Err(error) = aborted.unwrap_or_else(|_| Err(retry::timed_out(AT_ONCE))) {
         meters.abort_failures.fetch_add(1, Relaxed);
-        tracing::warn!(code = ?error.code, cause = ?error.message, "an unfinished upload could not be aborted; it is tried again later");
+        tracing::warn!(code = ?error.code, cause = ?error.message, "an unfinished upload could not be aborted; it is \
+            tried again later");
         leftovers.remember(upload.unfinished());
     }
 }

@@ -5,8 +5,8 @@
 //! the upload is remembered here, discarded in the background, and once more when the work is over. What is left then
 //! is named in the log with the command that discards it: `batchpipe gc`.
 //!
-//! What a killed process left half-written in a directory, the next that writes there removes when it starts (`of_the_dead`). In S3
-//! nobody can tell whether the process lives, so there it is left to `gc`.
+//! What a killed process left half-written in a directory, the next that writes there removes when it starts
+//! (`of_the_dead`). In S3 nobody can tell whether the process lives, so there it is left to `gc`.
 //!
 //! Bounded: `MOST` uploads, one request at a time, and `LAST` at the end.
 
@@ -135,8 +135,8 @@ impl Leftovers {
             tracing::warn!(
                 target: "batchpipe::leftovers", count,
                 ?under,
-                "unfinished uploads could not be aborted; discard them, once nobody writes there or they are a day old, \
-                with:  batchpipe gc"
+                "unfinished uploads could not be aborted; discard them, once nobody writes there or they are a day \
+                old, with:  batchpipe gc"
             );
         }
     }
@@ -146,8 +146,8 @@ impl Leftovers {
     }
 }
 
-/// Removes from the directory `place` what writers left half-written that are dead for certain. A failure leaves it there, and stops
-/// nobody.
+/// Removes from the directory `place` what writers left half-written that are dead for certain. A failure leaves it
+/// there, and stops nobody.
 pub async fn of_the_dead(store: &dyn ObjectStore, place: &Location) {
     let Location::File { .. } = place else { return };
     let found = match store.unfinished(place).await {

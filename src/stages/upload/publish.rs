@@ -1,7 +1,7 @@
 //! The two calls that make an object appear: the write of a small one, and the completion of its parts.
 //!
-//! Before each attempt at either the lease is asked, because a worker that was stopped or cut off must not overwrite what
-//! another has written meanwhile.
+//! Before each attempt at either the lease is asked, because a worker that was stopped or cut off must not overwrite
+//! what another has written meanwhile.
 
 use bytes::Bytes;
 
@@ -18,8 +18,8 @@ const PUT: Call = Call::store("put");
 /// The last call of a multipart upload, as counted.
 const COMPLETE: Call = Call::store("complete");
 
-/// Writes the object whole. Whether the message is still ours is asked before each attempt: where the network is away for longer than
-/// the lease, another may have done the job meanwhile, and the next of its group.
+/// Writes the object whole. Whether the message is still ours is asked before each attempt: where the network is away
+/// for longer than the lease, another may have done the job meanwhile, and the next of its group.
 pub(super) async fn put(target: &Target, cut: &Cut<'_>, body: Bytes) -> Result<(), JobError> {
     let Target { store, transfer, meters, to, how, .. } = target;
     let retry = target.patience(body.len());
@@ -40,9 +40,9 @@ pub(super) async fn put(target: &Target, cut: &Cut<'_>, body: Bytes) -> Result<(
     }
 }
 
-/// Makes the object visible. An answer that got lost is asked for again, if the message is still ours (as in [`put`]); an upload that
-/// is gone by then has become the object, if that has the right size and the marks of this very job. The size alone is that of many
-/// an older output.
+/// Makes the object visible. An answer that got lost is asked for again, if the message is still ours (as in [`put`]);
+/// an upload that is gone by then has become the object, if that has the right size and the marks of this very job. The
+/// size alone is that of many an older output.
 pub(super) async fn complete(
     target: &Target,
     cut: &Cut<'_>,

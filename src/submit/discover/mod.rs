@@ -43,8 +43,8 @@ pub enum Source {
     List(PathBuf),
     /// The objects under a prefix in S3.
     Prefix(Location),
-    /// A place in S3 without a slash at its end: the folder of that name or, if nothing is in it, the object. Only the store
-    /// can tell ([`settle`](crate::submit::prefix::settle)).
+    /// A place in S3 without a slash at its end: the folder of that name or, if nothing is in it, the object. Only the
+    /// store can tell ([`settle`](crate::submit::prefix::settle)).
     Named(Location),
     /// One object in S3.
     Object(Location),
@@ -180,8 +180,8 @@ fn look(name: &str, path: &Path, own: &Look<'_>) -> io::Result<Option<Found>> {
     Ok(Some(Found { name: name.to_owned(), place: Place::File(path.to_owned()), size: metadata.len(), stamp }))
 }
 
-/// Every file below `root`. A link is followed as far as it stays there, as a store that is a directory does it: what lies
-/// elsewhere was not meant to leave, whoever has put the link there.
+/// Every file below `root`. A link is followed as far as it stays there, as a store that is a directory does it: what
+/// lies elsewhere was not meant to leave, whoever has put the link there.
 fn walk(root: &Path, sink: &Sink<'_>) {
     let whole = root.canonicalize();
     let is_inside =

@@ -1,13 +1,13 @@
 //! A list of names: on stdin (`-`) or in a file (`@FILE`), one a line, or each ended by a NUL (`--null`).
 //!
-//! A name that can't be submitted fails alone, with the number of its line, and those behind it are submitted all the same; so
-//! does one that is longer than any path, which is never held whole. Only a list that can't be read ends early, and says where.
-//! A line's end may be CRLF; with `--null` a name is taken as it is. Empty lines are left out.
+//! A name that can't be submitted fails alone, with the number of its line, and those behind it are submitted all the
+//! same; so does one that is longer than any path, which is never held whole. Only a list that can't be read ends
+//! early, and says where. A line's end may be CRLF; with `--null` a name is taken as it is. Empty lines are left out.
 //!
-//! A name that begins with `s3://` is an object that is there already: nothing is uploaded. It is looked at (size and version)
-//! a few dozen at a time; who may not read it, as a role that only submits may not, sends its job without these. Its name is
-//! what follows `--input` in its key, or the whole key where it lies elsewhere. Any other name is a file; absolute names and
-//! `./` keep their places without the leading part.
+//! A name that begins with `s3://` is an object that is there already: nothing is uploaded. It is looked at (size and
+//! version) a few dozen at a time; who may not read it, as a role that only submits may not, sends its job without
+//! these. Its name is what follows `--input` in its key, or the whole key where it lies elsewhere. Any other name is a
+//! file; absolute names and `./` keep their places without the leading part.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
@@ -256,7 +256,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_in_a_list_is_there_already_and_is_named_by_what_follows_the_input() {
-        let list = "s3://acme-in/2026/a b.csv\r\ns3://acme-in/2025/a.csv\ns3://acme-in/2026/none\ns3://acme-in/2026/x.tmp\ns3://other/2026/a+%2B\ns3://acme-in/";
+        let list = "s3://acme-in/2026/a b.csv\r\ns3://acme-in/2025/a.csv\ns3://acme-in/2026/none\n\
+            s3://acme-in/2026/x.tmp\ns3://other/2026/a+%2B\ns3://acme-in/";
         let found = found(list, Arc::new(store()), true).await;
         let object = |name: &str, at: &str| Ok((name.to_owned(), 4, at.to_owned()));
         assert_eq!(found[0], object("a b.csv", "s3://acme-in/2026/a b.csv"));

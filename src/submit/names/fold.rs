@@ -1,8 +1,8 @@
-//! Which names a file system takes for one: on FAT, exFAT, NTFS, many network shares and macOS `A.csv` and `a.csv` are one
-//! file, and so is the output of whoever writes last.
+//! Which names a file system takes for one: on FAT, exFAT, NTFS, many network shares and macOS `A.csv` and `a.csv` are
+//! one file, and so is the output of whoever writes last.
 //!
-//! Whether a directory is of that kind is seen from an entry that it has, asked for in other letters. Only where it has none
-//! is a file made for the question, and removed at once.
+//! Whether a directory is of that kind is seen from an entry that it has, asked for in other letters. Only where it has
+//! none is a file made for the question, and removed at once.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -13,8 +13,9 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 /// Entries of a directory that are looked at for one with a letter in its name.
 const ENTRIES: usize = 1000;
 
-/// A name as such a file system compares it: in one case, accents apart from their letters, without dots and spaces at the
-/// end of a component. That is what all of them do together: a name that only some take for another counts as the other.
+/// A name as such a file system compares it: in one case, accents apart from their letters, without dots and spaces at
+/// the end of a component. That is what all of them do together: a name that only some take for another counts as the
+/// other.
 pub(super) fn folded(name: &str) -> String {
     let normal = DecomposingNormalizerBorrowed::new_nfd();
     let lower = normal.normalize(&normal.normalize(name).to_lowercase()).into_owned();
@@ -22,8 +23,8 @@ pub(super) fn folded(name: &str) -> String {
     components.join("/")
 }
 
-/// Whether names below `directory`, which need not exist yet, are compared without regard to case. A file is made for the
-/// question only if `may_write`; without it an empty directory counts as one that keeps names apart, as most do.
+/// Whether names below `directory`, which need not exist yet, are compared without regard to case. A file is made for
+/// the question only if `may_write`; without it an empty directory counts as one that keeps names apart, as most do.
 pub fn folds(directory: &Path, may_write: bool) -> bool {
     let existing = directory.ancestors().find(|ancestor| ancestor.is_dir());
     existing.is_some_and(|directory| seen(directory).unwrap_or_else(|| may_write && tried(directory)))
@@ -81,7 +82,8 @@ mod tests {
             assert!(!folds(&below, may_write));
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         }
-        // One name of two cases is one entry of one inode where case does not count; a second link is the nearest thing here.
+        // One name of two cases is one entry of one inode where case does not count; a second link is the nearest thing
+        // here.
         fs::write(directory.path().join("Name"), "").unwrap();
         assert!(!folds(&below, false));
         fs::hard_link(directory.path().join("Name"), directory.path().join("nAME")).unwrap();

@@ -1,13 +1,14 @@
 //! Two inputs, one output: found before the first job, where the list of inputs is known.
 //!
-//! An output's name is a function of its input's. Where that only adds to a name no two of them can meet, and nothing is
-//! done. Where it takes something off (`decompress` makes `a.csv` of `a.csv.gz` and of `a.csv.zst`), or where a file system
-//! takes two names for one, the second job would replace the output of the first, and both would be told as done. In a
-//! directory, too, an output can't have the name of a folder in which another is (`a` and `a/b`; in S3 both can be).
+//! An output's name is a function of its input's. Where that only adds to a name no two of them can meet, and nothing
+//! is done. Where it takes something off (`decompress` makes `a.csv` of `a.csv.gz` and of `a.csv.zst`), or where a file
+//! system takes two names for one, the second job would replace the output of the first, and both would be told as
+//! done. In a directory, too, an output can't have the name of a folder in which another is (`a` and `a/b`; in S3 both
+//! can be).
 //!
-//! Found in two walks: the first sorts digests of the outputs (`sorted.rs`), so that ten million names take little memory; the
-//! second, made only if two are equal, gives the culprits their names ([`Culprits`]). A list that can be read only once has
-//! its digests in memory instead ([`Once`]).
+//! Found in two walks: the first sorts digests of the outputs (`sorted.rs`), so that ten million names take little
+//! memory; the second, made only if two are equal, gives the culprits their names ([`Culprits`]). A list that can be
+//! read only once has its digests in memory instead ([`Once`]).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -40,8 +41,8 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// Whether two different names can have one output. `is_tree` says that no input's name is another's folder, as it is
-    /// when they are files below a directory; a suffix that is added may still make such outputs
+    /// Whether two different names can have one output. `is_tree` says that no input's name is another's folder, as it
+    /// is when they are files below a directory; a suffix that is added may still make such outputs
     /// ([`Naming::folder_that_is_an_output`]).
     pub fn can_meet(&self, is_tree: bool) -> bool {
         !self.suffix.strip.is_empty() || self.folds || (self.in_directory && !is_tree)
@@ -62,9 +63,9 @@ impl Naming {
         half
     }
 
-    /// Where names only get a suffix and the inputs are files below a directory, the one way to clash: a folder whose name
-    /// ends in the suffix (`a.zst/`) beside the file that has the rest of its name (`a`). Returns that file's name for the
-    /// folders that `name` is in and `before`, the name before it, is not.
+    /// Where names only get a suffix and the inputs are files below a directory, the one way to clash: a folder whose
+    /// name ends in the suffix (`a.zst/`) beside the file that has the rest of its name (`a`). Returns that file's name
+    /// for the folders that `name` is in and `before`, the name before it, is not.
     pub fn folder_that_is_an_output<'a>(&self, name: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
         let suffix = if self.in_directory { self.suffix.append.clone() } else { String::new() };
         let fresh = folders(name).filter(move |folder| !folders(before).any(|other| other == *folder));

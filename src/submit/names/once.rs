@@ -1,5 +1,5 @@
-//! The names of a list that can be read only once, such as standard input: each is known the moment it comes, so that the
-//! second of two that are one output is left out before it does harm.
+//! The names of a list that can be read only once, such as standard input: each is known the moment it comes, so that
+//! the second of two that are one output is left out before it does harm.
 //!
 //! Bounded by the length of the list: some 50 bytes a name, as in a journal that is read again.
 

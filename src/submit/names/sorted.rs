@@ -1,11 +1,11 @@
 //! Digests in order, however many: what does not fit in memory lies on the disk, in runs that are sorted already.
 //!
-//! Two equal digests among millions are found by sorting: equal ones come out one after the other. A table in memory would
-//! need some 40 bytes for each.
+//! Two equal digests among millions are found by sorting: equal ones come out one after the other. A table in memory
+//! would need some 40 bytes for each.
 //!
-//! Bounded: [`ROOM`] digests in memory, then a buffer of [`BUFFER`] bytes for each run of as many. Ten million digests take
-//! 16 MiB of memory and 153 MiB of disk, in a file without a name that goes with the process (measured: 19 MB in all and 9 s
-//! on a busy core).
+//! Bounded: [`ROOM`] digests in memory, then a buffer of [`BUFFER`] bytes for each run of as many. Ten million digests
+//! take 16 MiB of memory and 153 MiB of disk, in a file without a name that goes with the process (measured: 19 MB in
+//! all and 9 s on a busy core).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

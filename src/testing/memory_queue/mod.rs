@@ -56,9 +56,9 @@ impl MemoryQueue {
         Self { log: Some(log), ..self }
     }
 
-    /// This queue as whoever settles with it sees it: what is given back comes again after `longest` at the latest, since
-    /// nobody wants to wait for back-off in a test. The log has what was asked for. Receives, and the extensions of whoever
-    /// keeps leases on the queue itself, are for as long as they say.
+    /// This queue as whoever settles with it sees it: what is given back comes again after `longest` at the latest,
+    /// since nobody wants to wait for back-off in a test. The log has what was asked for. Receives, and the extensions
+    /// of whoever keeps leases on the queue itself, are for as long as they say.
     pub fn with_longest_back_off(self: &Arc<Self>, longest: Duration) -> Arc<dyn JobQueue> {
         Arc::new(Hasty { queue: Arc::clone(self), longest })
     }

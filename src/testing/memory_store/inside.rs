@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::content::Content;
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::store::{ObjectInfo, Version, Writing};
 
@@ -52,8 +52,8 @@ pub(super) fn refused() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Denied, "AccessDenied", "there may be an object by that name, or none")
 }
 
-pub(super) fn missing(code: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Missing, code, "there is nothing by that name")
+pub(super) fn missing(code: &str, reason: Reason) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Missing, code, "there is nothing by that name").because(reason)
 }
 
 pub(super) fn info(at: &Location, object: &Object, metadata: BTreeMap<String, String>) -> ObjectInfo {

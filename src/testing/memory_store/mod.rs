@@ -24,7 +24,7 @@ use inside::{Inside, Object, Pending, info, missing, refused};
 use upload::MemoryUpload;
 
 use super::log::{Log, Operation};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::ServiceFuture;
 use crate::services::store::{
@@ -157,7 +157,8 @@ impl ObjectStore for MemoryStore {
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading> {
         async move {
             let object = self.lock().objects.get(from).cloned();
-            let object = object.ok_or_else(|| if self.unlisted { refused() } else { missing("NoSuchKey") })?;
+            let object = object
+                .ok_or_else(|| if self.unlisted { refused() } else { missing("NoSuchKey", Reason::KeyMissing) })?;
             let other = pin.etag.as_ref().is_some_and(|etag| *etag != object.etag);
             if other || pin.version_id.is_some() {
                 let said = "the object is another version";

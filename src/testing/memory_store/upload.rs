@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 
 use super::{MemoryStore, missing};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::ServiceFuture;
 use crate::services::store::{Part, Unfinished, Upload, Writer};
@@ -24,7 +24,8 @@ impl Upload for MemoryUpload {
             let kept = self.store.keep(&body);
             let mut inside = self.store.lock();
             let etag = format!("{:016x}", inside.number());
-            let pending = inside.uploads.get_mut(&self.id).ok_or_else(|| missing("NoSuchUpload"))?;
+            let pending =
+                inside.uploads.get_mut(&self.id).ok_or_else(|| missing("NoSuchUpload", Reason::UploadMissing))?;
             pending.parts.insert(number, (etag.clone(), kept, size));
             let at = pending.to.clone();
             self.store.note(|| Operation::Part { at, number, size });
@@ -36,7 +37,7 @@ impl Upload for MemoryUpload {
     fn complete<'a>(&'a self, parts: &'a [Part]) -> ServiceFuture<'a, ()> {
         async move {
             let mut inside = self.store.lock();
-            let pending = inside.uploads.get(&self.id).ok_or_else(|| missing("NoSuchUpload"))?;
+            let pending = inside.uploads.get(&self.id).ok_or_else(|| missing("NoSuchUpload", Reason::UploadMissing))?;
             let ordered = parts.is_sorted_by(|a, b| a.number < b.number) && !parts.is_empty();
             let mut all = Vec::new();
             let mut size = 0;

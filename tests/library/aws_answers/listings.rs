@@ -1,7 +1,5 @@
 //! Listings that lack what S3 always tells: never taken for shorter ones.
 
-use batchpipe::error::NO_PROOF;
-
 use super::*;
 
 const OBJECT: &str = "<Contents><Key>k</Key><Size>1</Size></Contents>";
@@ -37,7 +35,7 @@ async fn a_listing_that_is_cut_or_unclear_is_an_error() {
         assert!(error.is_transient(), "{body}: {error}");
     }
     let lost = list(&objects(&format!("<IsTruncated>true</IsTruncated>{OBJECT}"))).await.unwrap_err();
-    assert_eq!(lost.code, NO_PROOF);
+    assert_eq!(lost.code, "NoProof");
 }
 
 #[tokio::test]

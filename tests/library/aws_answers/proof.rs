@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use batchpipe::error::{Code, ErrorKind, NO_PROOF, Stage};
+use batchpipe::error::{Code, ErrorKind, Stage};
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn check(what: &str, ended: Result<(), ServiceError>, done: bool, url: &str) {
         Ok(()) => assert!(done, "{what} is no proof"),
         Err(error) => {
             assert!(!done, "{what} is a proof: {error}");
-            assert_eq!((error.code.as_str(), error.is_transient()), (NO_PROOF, true), "{what}");
+            assert_eq!((error.code.as_str(), error.is_transient()), ("NoProof", true), "{what}");
             assert!(error.message.contains(url), "{what}: {error}");
             let told = error.at(Stage::Upload);
             assert_eq!((told.code, told.kind), (Code::StoreProvesNothing, ErrorKind::Unavailable));
@@ -133,13 +133,13 @@ async fn an_upload_without_an_id_and_a_part_without_an_etag_are_no_success() {
     for id in ["", "<UploadId/>", "<UploadId></UploadId>"] {
         let server = Scripted::start(&[&created(id)]);
         let error = S3Store::new(&aws(&server)).begin(&at(), &Writing::default()).await.unwrap_err();
-        assert_eq!((error.code.as_str(), error.is_transient()), (NO_PROOF, true), "{id}");
+        assert_eq!((error.code.as_str(), error.is_transient()), ("NoProof", true), "{id}");
     }
     for headers in [&[][..], &["ETag: \"\""]] {
         let server = Scripted::start(&[&created("<UploadId>u</UploadId>"), &answer("200 OK", headers, "")]);
         let upload = S3Store::new(&aws(&server)).begin(&at(), &Writing::default()).await.unwrap();
         let error = upload.part(1, Bytes::from_static(BODY)).await.unwrap_err();
-        assert_eq!((error.code.as_str(), error.is_transient()), (NO_PROOF, true), "{headers:?}");
+        assert_eq!((error.code.as_str(), error.is_transient()), ("NoProof", true), "{headers:?}");
     }
 }
 
@@ -181,7 +181,7 @@ async fn a_range_of_another_version_is_refused_by_its_own_etag() {
     assert_eq!(store.get(&at(), 5..10, &first).await.map(drop).unwrap_err().kind, ServiceErrorKind::Changed);
     for given in [part(&[]), part(&["ETag: \"\""]), part(&["x-amz-version-id: a"])] {
         let error = read(&pin("v1", Some("a")), &given).await.unwrap_err();
-        assert_eq!((error.code.as_str(), error.is_transient()), (NO_PROOF, true), "{given}");
+        assert_eq!((error.code.as_str(), error.is_transient()), ("NoProof", true), "{given}");
     }
 }
 
@@ -199,7 +199,7 @@ async fn a_page_that_is_no_object_is_not_read_as_one() {
         [answer("200 OK", &[], "<html>sign in</html>"), answer("200 OK", &[], ""), answer("204 No Content", &[], "")]
     {
         let error = get(&Scripted::start(&[&page]), 0..10).await.unwrap_err();
-        assert_eq!((error.code.as_str(), error.is_transient()), (NO_PROOF, true), "{page}");
+        assert_eq!((error.code.as_str(), error.is_transient()), ("NoProof", true), "{page}");
     }
     // A store without ETags still tells which bytes it sends.
     let part = answer("206 Partial Content", &["Content-Range: bytes 0-4/5"], "01234");
@@ -210,8 +210,8 @@ async fn a_page_that_is_no_object_is_not_read_as_one() {
 async fn an_object_whose_length_is_not_told_is_not_an_empty_one() {
     let unknown = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nConnection: close\r\n\r\n";
     let server = Scripted::start(&[unknown]);
-    assert_eq!(S3Store::new(&aws(&server)).head(&at()).await.unwrap_err().code, NO_PROOF);
+    assert_eq!(S3Store::new(&aws(&server)).head(&at()).await.unwrap_err().code, "NoProof");
     // What an empty object is read by.
     let server = Scripted::start(&[&error("416 Range Not Satisfiable", "InvalidRange"), unknown]);
-    assert_eq!(get(&server, 0..10).await.unwrap_err().code, NO_PROOF);
+    assert_eq!(get(&server, 0..10).await.unwrap_err().code, "NoProof");
 }

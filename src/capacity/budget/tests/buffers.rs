@@ -5,8 +5,8 @@ use futures::FutureExt;
 use super::super::*;
 use super::PART;
 
-/// A buffer for `bytes`, filled with ones, and what was in it before: a new mapping is zeros. (It may well lie where another
-/// was, so its address would say nothing.)
+/// A buffer for `bytes`, filled with ones, and what was in it before: a new mapping is zeros. (It may well lie where
+/// another was, so its address would say nothing.)
 fn filled(claim: &mut Claim, bytes: u64) -> (u8, Buffer) {
     let mut buffer = claim.buffer(bytes as usize);
     let before = buffer.unfilled()[0];

@@ -150,7 +150,10 @@ proptest! {
     #[test]
     fn no_mix_of_sizes_orders_failures_and_budgets_deadlocks(
         parts in 2u64..12,
-        jobs in proptest::collection::vec((any::<bool>(), 0..6 * PART, 0..6 * PART, proptest::option::of(1u32..5)), 1..60),
+        jobs in proptest::collection::vec(
+            (any::<bool>(), 0..6 * PART, 0..6 * PART, proptest::option::of(1u32..5)),
+            1..60,
+        ),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let left = runtime.block_on(async {

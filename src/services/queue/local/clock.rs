@@ -1,17 +1,18 @@
 //! The wall clock, and what is mended when it was set back.
 //!
-//! A hidden message has a time in its row, by the wall clock: processes have no other clock in common, and none that goes on
-//! through a restart. A clock that was ahead when it was read would hide the message until then, for hours or for years.
-//! So a row also says for how long the message was hidden, and since when; a message that is to stay hidden for longer than
-//! that, from now on, was hidden by another clock, and its time is set anew. So nothing stays hidden for longer than its visibility or
-//! its pause, counted from the first look after the clock was set back.
+//! A hidden message has a time in its row, by the wall clock: processes have no other clock in common, and none that
+//! goes on through a restart. A clock that was ahead when it was read would hide the message until then, for hours or
+//! for years. So a row also says for how long the message was hidden, and since when; a message that is to stay hidden
+//! for longer than that, from now on, was hidden by another clock, and its time is set anew. So nothing stays hidden
+//! for longer than its visibility or its pause, counted from the first look after the clock was set back.
 //!
-//! When to look: at the first use of the file by this process, and when the wall clock has gone back beside the clock that
-//! nobody sets. That is free of the number of messages, but for the look itself. A clock that is set forward shows messages early,
-//! as any queue with at-least-once delivery may; so does a machine that slept.
+//! When to look: at the first use of the file by this process, and when the wall clock has gone back beside the clock
+//! that nobody sets. That is free of the number of messages, but for the look itself. A clock that is set forward shows
+//! messages early, as any queue with at-least-once delivery may; so does a machine that slept.
 //!
-//! Older programs that share the file don't write the two columns. A row of theirs is known, since the sum of the two is not its
-//! time: it stays hidden for 12 hours from now at the most, and not at all if the message was never received.
+//! Older programs that share the file don't write the two columns. A row of theirs is known, since the sum of the two
+//! is not its time: it stays hidden for 12 hours from now at the most, and not at all if the message was never
+//! received.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,11 +24,12 @@ use super::messages::{BEHIND, millis, writing};
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
 pub(super) const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// How much the wall clock may lose beside the other before that counts as set back: more than a clock that is corrected slowly
-/// loses between two looks (half a millisecond a second), and a delay that nobody notices.
+/// How much the wall clock may lose beside the other before that counts as set back: more than a clock that is
+/// corrected slowly loses between two looks (half a millisecond a second), and a delay that nobody notices.
 const TOLERANCE: i64 = 100;
 
-/// For how long a row says that its message was hidden: what is known of it, or nothing for one that was never received.
+/// For how long a row says that its message was hidden: what is known of it, or nothing for one that was never
+/// received.
 const ALLOWED: &str = "CASE WHEN hidden_since + hidden_for = visible_at THEN min(hidden_for, ?4)
                             WHEN token IS NULL THEN 0 ELSE ?4 END";
 
@@ -63,7 +65,8 @@ impl Clock {
         if shown > 0 {
             tracing::warn!(
                 target: "batchpipe::queue::local::clock", messages = shown,
-                "the clock was set back: messages were hidden until a time that is too far away; they come at their time by this clock"
+                "the clock was set back: messages were hidden until a time that is too far away; they come at their \
+                time by this clock"
             );
         }
         Ok(())
@@ -85,7 +88,8 @@ fn mend(connection: &mut Connection, now: i64) -> rusqlite::Result<usize> {
     let transaction = writing(connection)?;
     let shown = transaction.execute(
         &format!(
-            "UPDATE messages SET visible_at = ?1 + {ALLOWED}, hidden_since = ?1, hidden_for = {ALLOWED} WHERE {too_late}"
+            "UPDATE messages SET visible_at = ?1 + {ALLOWED}, hidden_since = ?1, hidden_for = {ALLOWED} WHERE \
+            {too_late}"
         ),
         params![now, limits, TOLERANCE, longest],
     )?;
@@ -263,7 +267,8 @@ mod tests {
         for column in ["hidden_since", "hidden_for"] {
             old.execute(&format!("ALTER TABLE messages DROP COLUMN {column}"), []).unwrap();
         }
-        let send = "INSERT INTO messages (queue, visible_at, sent_at, grp, attributes, body) VALUES (0, 1, 1, NULL, NULL, 'x')";
+        let send = "INSERT INTO messages (queue, visible_at, sent_at, grp, attributes, body) VALUES (0, 1, 1, NULL, \
+            NULL, 'x')";
         old.execute(send, []).unwrap();
         let queue = LocalQueue::open(&path).unwrap();
         assert_eq!(receive(&queue, MINUTE).await.len(), 1);

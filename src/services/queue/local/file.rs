@@ -28,8 +28,9 @@ const APPLICATION: i32 = 0x6270_7101;
 const SCHEMA: i32 = 1;
 
 /// `visible_at` is in milliseconds since 1970, and [`super::messages::BEHIND`] for a message that waits for its
-/// group. `token` is the secret of the newest receipt, and its upper half the number of who holds it. `ready` makes a receive
-/// cost the same at any depth: its rows are in the order in which messages are handed out (an index ends in the rowid, `seq`).
+/// group. `token` is the secret of the newest receipt, and its upper half the number of who holds it. `ready` makes a
+/// receive cost the same at any depth: its rows are in the order in which messages are handed out (an index ends in the
+/// rowid, `seq`).
 /// [`HIDDEN`] comes after it.
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -51,8 +52,9 @@ const TABLES: &str = "
     INSERT INTO meta VALUES ('file', lower(hex(randomblob(4))));
 ";
 
-/// Since when, and for how long, a message is hidden, in milliseconds (`clock.rs`). Not part of the table as it was first made, so
-/// that programs that don't know of it may share the file: they name the columns that they read and write.
+/// Since when, and for how long, a message is hidden, in milliseconds (`clock.rs`). Not part of the table as it was
+/// first made, so that programs that don't know of it may share the file: they name the columns that they read and
+/// write.
 const HIDDEN: &str = "
     ALTER TABLE messages ADD COLUMN hidden_since INTEGER;
     ALTER TABLE messages ADD COLUMN hidden_for INTEGER;
@@ -79,8 +81,8 @@ impl Drop for Connections {
 
 type Work = Box<dyn FnOnce(&mut Connections) + Send>;
 
-/// An open file. Dropping it ends the thread once the calls under way are done, and waits for that, or a process might end
-/// before and leave its holder's file.
+/// An open file. Dropping it ends the thread once the calls under way are done, and waits for that, or a process might
+/// end before and leave its holder's file.
 #[derive(Debug)]
 pub(super) struct File {
     /// `None` while it is dropped.
@@ -127,9 +129,9 @@ impl File {
     }
 }
 
-/// Makes the file if there is none, empty, as SQLite begins one too. SQLite would make it readable by everybody; ours is for this user
-/// and, if the umask allows, for the group, which may share the queue. SQLite gives its `-wal` and `-shm` the mode of the file. A file
-/// that is there keeps its mode.
+/// Makes the file if there is none, empty, as SQLite begins one too. SQLite would make it readable by everybody; ours
+/// is for this user and, if the umask allows, for the group, which may share the queue. SQLite gives its `-wal` and
+/// `-shm` the mode of the file. A file that is there keeps its mode.
 ///
 /// It is made without being opened: closing a file takes away the locks that SQLite holds on it in this process
 /// (<https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>).
@@ -259,7 +261,7 @@ pub(super) fn fault(error: rusqlite::Error) -> ServiceError {
         Some(ErrorCode::TooBig) => (Invalid, "SQLITE_TOOBIG"),
         _ => (Invalid, "SQLITE_ERROR"),
     };
-    ServiceError::new(kind, code, error.to_string())
+    ServiceError::new(kind, code, error.to_string()).with_source(error)
 }
 
 #[cfg(test)]

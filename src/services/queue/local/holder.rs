@@ -1,23 +1,24 @@
-//! Who holds the messages in flight, and which of them are dead: what a killed process held comes back at once, not after
-//! its visibility timeout.
+//! Who holds the messages in flight, and which of them are dead: what a killed process held comes back at once, not
+//! after its visibility timeout.
 //!
 //! A process that receives is a *holder*: a random number, a row of it in `meta`, and an empty file beside the database
-//! (`queue.db-holder-1a2b3c4d`) that it keeps locked (flock) for its life. The kernel lets go of the lock when the process
-//! ends, however it ends, and not before: a stopped one (SIGSTOP) keeps it, and one in another container that shares
-//! the directory is seen as well, where a process id would say nothing. The upper half of a message's token is the number of
-//! its holder. So the schema is what it was: a program that knows nothing of holders may share the file, and its tokens,
-//! random as a whole, name none.
+//! (`queue.db-holder-1a2b3c4d`) that it keeps locked (flock) for its life. The kernel lets go of the lock when the
+//! process ends, however it ends, and not before: a stopped one (SIGSTOP) keeps it, and one in another container that
+//! shares the directory is seen as well, where a process id would say nothing. The upper half of a message's token is
+//! the number of its holder. So the schema is what it was: a program that knows nothing of holders may share the file,
+//! and its tokens, random as a whole, name none.
 //!
 //! Each second, a process that receives tries the locks of the others. Three answers:
 //!
 //! - it is taken: the holder lives, nothing is touched;
 //! - we get it: the holder is dead, and what it held is visible, with the receives it had;
-//! - there is no file, it is no plain file, or it can't be opened or locked: nobody can tell, and the visibility timeout
-//!   rules, as it does for a holder that could not make its file.
+//! - there is no file, it is no plain file, or it can't be opened or locked: nobody can tell, and the visibility
+//!   timeout rules, as it does for a holder that could not make its file.
 //!
-//! The order of the steps makes it safe. A holder's row is committed when its file is locked, so nobody finds a file that is not
-//! locked yet. A dead one's file is removed after its row and what it held are committed, by whoever has its lock. A kill in
-//! between leaves an empty file that nobody reads, or a row without a file, which the next look removes.
+//! The order of the steps makes it safe. A holder's row is committed when its file is locked, so nobody finds a file
+//! that is not locked yet. A dead one's file is removed after its row and what it held are committed, by whoever has
+//! its lock. A kill in between leaves an empty file that nobody reads, or a row without a file, which the next look
+//! removes.
 //!
 //! Bounded: one file and one row for each process that receives; a look opens each other's file once.
 
@@ -70,8 +71,8 @@ impl Holder {
         Self { database, own: None, looked: None }
     }
 
-    /// The upper half of the tokens of what is received now; 0 is nobody. Gives back what dead holders held, if it is time
-    /// for a look, so call it before receiving.
+    /// The upper half of the tokens of what is received now; 0 is nobody. Gives back what dead holders held, if it is
+    /// time for a look, so call it before receiving.
     pub(super) fn look(&mut self, connection: &mut Connection, clock: &Clock) -> rusqlite::Result<i64> {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             if self.own.is_none() {
@@ -111,8 +112,8 @@ impl Holder {
         Ok(())
     }
 
-    /// What a process that ends well does: what it still holds, such as a job that is to be tried again later, comes back by its
-    /// visibility timeout.
+    /// What a process that ends well does: what it still holds, such as a job that is to be tried again later, comes
+    /// back by its visibility timeout.
     pub(super) fn end(&mut self, connection: &Connection) {
         if let Some(own) = self.own.take() {
             // The row first, or others would find it without a file. If either fails, they clean up.
@@ -122,8 +123,8 @@ impl Holder {
     }
 }
 
-/// Makes our file, locks it, and only then lets the others know. `None` where that is impossible: a directory that is full
-/// or without locks.
+/// Makes our file, locks it, and only then lets the others know. `None` where that is impossible: a directory that is
+/// full or without locks.
 fn register(database: &Path, connection: &mut Connection) -> rusqlite::Result<Option<Own>> {
     for _ in 0..TRIES {
         let number = fastrand::u32(1..=i32::MAX.unsigned_abs());

@@ -15,7 +15,8 @@ use crate::error::{ServiceError, ServiceErrorKind};
 pub(super) const BEHIND: i64 = i64::MAX;
 
 /// How long a repeated deduplication name is dropped: as long as on SQS
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html>).
+/// ("Using the message deduplication ID" in
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide>).
 const REMEMBER: Duration = Duration::from_secs(5 * 60);
 
 /// What a receive found.
@@ -131,7 +132,8 @@ pub(super) fn take(
         let mut hide: CachedStatement<'_> = transaction.prepare_cached(
             "UPDATE messages SET visible_at = ?2 + ?3, hidden_since = ?2, hidden_for = ?3,
                     token = ?5 << 32 | (random() & 0xffffffff), receives = receives + 1
-             WHERE seq IN (SELECT seq FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT ?4)
+             WHERE seq IN (SELECT seq FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq \
+             LIMIT ?4)
              RETURNING seq, token, receives, sent_at, grp, attributes, body",
         )?;
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
@@ -268,7 +270,8 @@ pub(super) fn counts(connections: &mut Connections, which: Which) -> rusqlite::R
     connections
         .quick
         .prepare_cached(
-            "SELECT count(*) FILTER (WHERE visible_at <= ?2), count(*) FILTER (WHERE visible_at > ?2 AND visible_at < ?3),
+            "SELECT count(*) FILTER (WHERE visible_at <= ?2), count(*) FILTER (WHERE visible_at > ?2 AND visible_at < \
+            ?3),
                     count(*) FILTER (WHERE visible_at = ?3)
              FROM messages WHERE queue = ?1",
         )?

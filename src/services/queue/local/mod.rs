@@ -1,10 +1,11 @@
 //! A durable job queue in one SQLite file, for one machine: no service, no account, several processes.
 //!
 //! The file holds two queues, the messages and the dead letters. A message is hidden by a time in its row, so a
-//! process that is killed gives its messages back by doing nothing; others that notice its death don't wait for that time
-//! (`holder.rs`). Times are wall clock, because processes have no
-//! other clock in common. A clock set forward (or a machine that slept) delivers messages again early, which an at-least-once
-//! queue may do. One set back would hide them for longer; that is seen and mended (`clock.rs`). Neither loses a message.
+//! process that is killed gives its messages back by doing nothing; others that notice its death don't wait for that
+//! time (`holder.rs`). Times are wall clock, because processes have no
+//! other clock in common. A clock set forward (or a machine that slept) delivers messages again early, which an
+//! at-least-once queue may do. One set back would hide them for longer; that is seen and mended (`clock.rs`). Neither
+//! loses a message.
 //!
 //! What survives: everything, when a process is killed, because a transaction is in the kernel's hands when the call
 //! returns. When the power goes, every *send* that returned (it waits for the disk), while a receive, extend or
@@ -14,7 +15,8 @@
 //! Groups: a message with a group waits until those sent before it in the group are deleted, so a group is worked on in
 //! order and one message at a time; the cost of that does not grow with the group.
 //!
-//! Bounded: one thread, two connections and one small file beside it a file, the batch of [`MAX_BATCH`], messages of [`MAX_MESSAGE`].
+//! Bounded: one thread, two connections and one small file beside it a file, the batch of [`MAX_BATCH`], messages of
+//! [`MAX_MESSAGE`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,8 +44,8 @@ pub const MAX_BATCH: usize = 10;
 /// second cost nothing and nobody notices the delay. Messages of this process don't wait for it.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long the disk may take for a commit: all that others have written to it before may have to go first. As for objects
-/// (`stages/upload`).
+/// How long the disk may take for a commit: all that others have written to it before may have to go first. As for
+/// objects (`stages/upload`).
 const SLOWEST_DISK: Duration = Duration::from_secs(15 * 60);
 
 /// What the name of a file's dead letters has behind the name of the queue.
@@ -96,8 +98,8 @@ impl LocalQueue {
         })
     }
 
-    /// What `make` makes of each body in the queue, those included that somebody has received. For `map`, which has a queue
-    /// of its own and must not send a job twice.
+    /// What `make` makes of each body in the queue, those included that somebody has received. For `map`, which has a
+    /// queue of its own and must not send a job twice.
     pub async fn each_body<T: Send + 'static>(
         &self,
         make: impl Fn(&str) -> Option<T> + Send + 'static,

@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{BatchResultErrorEntry, MessageAttributeValue, SendMessa
 use aws_smithy_types::error::operation::BuildError;
 
 use super::message::md5_hex;
-use crate::error::{NO_ANSWER, ServiceError, ServiceErrorKind};
+use crate::error::{ServiceError, ServiceErrorKind};
 use crate::services::aws::classify::entry_error;
 use crate::services::queue::{MAX_MESSAGE, Outcome, Outgoing};
 
@@ -69,7 +69,7 @@ pub(super) fn unbuilt(error: BuildError) -> ServiceError {
 
 /// The failure of an answer that lacks what was asked for.
 pub(super) fn no_answer(what: impl Into<String>) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Unavailable, NO_ANSWER, what)
+    ServiceError::no_answer(what)
 }
 
 /// What became of a message that the service says it has taken: it tells the sum of the body that it keeps.

@@ -1,7 +1,7 @@
 //! The calls of SQS that take a batch: send, receive, change the visibility, delete.
 //!
-//! Each packs its batch to the limits of the service and gives each entry an outcome of its own. Bounded by a batch and by the
-//! receipts that are remembered for a short time.
+//! Each packs its batch to the limits of the service and gives each entry an outcome of its own. Bounded by a batch and
+//! by the receipts that are remembered for a short time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::PoisonError;
@@ -44,7 +44,7 @@ impl SqsQueue {
         });
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
         let sent = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
-        let answer = sent.map_err(|error| service_error(&error, Asked::Queue, "sqs:SendMessage"))?;
+        let answer = sent.map_err(|error| service_error(error, Asked::Queue, "sqs:SendMessage"))?;
         let mut results = outcomes(messages.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed());
         for entry in answer.successful() {
             let Some(place) = position(entry.id()).filter(|place| *place < messages.len()) else { continue };
@@ -93,7 +93,7 @@ impl SqsQueue {
                 MessageSystemAttributeName::SequenceNumber,
             ]));
         let received =
-            request.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ReceiveMessage"))?;
+            request.send().await.map_err(|error| service_error(error, Asked::Queue, "sqs:ReceiveMessage"))?;
         messages(received.messages.unwrap_or_default())
     }
 
@@ -112,7 +112,7 @@ impl SqsQueue {
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
         let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
         let answer =
-            call.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:ChangeMessageVisibility"))?;
+            call.send().await.map_err(|error| service_error(error, Asked::Queue, "sqs:ChangeMessageVisibility"))?;
         Ok(outcomes(receipts.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed()))
     }
 
@@ -122,7 +122,7 @@ impl SqsQueue {
         });
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unbuilt)?;
         let call = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let answer = call.send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:DeleteMessage"))?;
+        let answer = call.send().await.map_err(|error| service_error(error, Asked::Queue, "sqs:DeleteMessage"))?;
         let mut results = outcomes(receipts.len(), answer.successful().iter().map(|entry| entry.id()), answer.failed());
         for (receipt, outcome) in receipts.iter().zip(&mut results) {
             let lost = matches!(outcome, Err(error) if error.kind == ServiceErrorKind::LeaseLost);

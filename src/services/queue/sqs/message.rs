@@ -9,8 +9,8 @@ use super::batch::no_answer;
 use crate::error::ServiceError;
 use crate::services::queue::{Message, Receipt};
 
-/// Reads the messages of an answer. One without a receipt can be neither kept nor deleted, and one without an id can't be told
-/// from another: nothing is done for it, and it comes again. If all are so, the answer is as good as none.
+/// Reads the messages of an answer. One without a receipt can be neither kept nor deleted, and one without an id can't
+/// be told from another: nothing is done for it, and it comes again. If all are so, the answer is as good as none.
 pub(super) fn messages(received: Vec<SqsMessage>) -> Result<Vec<Message>, ServiceError> {
     let all = received.len();
     let messages: Vec<Message> = received.into_iter().map(message).collect();

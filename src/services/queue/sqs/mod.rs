@@ -1,8 +1,8 @@
 //! The job queue in SQS.
 //!
 //! A thin layer: it packs batches to the service's limits, gives each entry of a batch its own outcome, and
-//! checks what the SDK does not: that a body is the one that was sent, and that an answer tells what was asked. Nothing here retries. Bounded by the
-//! service's limits and by the receipts it remembers for a short time.
+//! checks what the SDK does not: that a body is the one that was sent, and that an answer tells what was asked. Nothing
+//! here retries. Bounded by the service's limits and by the receipts it remembers for a short time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -88,7 +88,7 @@ impl SqsQueue {
     async fn attributes(&self, names: &[QueueAttributeName]) -> Result<BTreeMap<String, String>, ServiceError> {
         let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec()));
         let answer = asked(|| async {
-            call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueAttributes"))
+            call.clone().send().await.map_err(|error| service_error(error, Asked::Queue, "sqs:GetQueueAttributes"))
         });
         let answer = answer.await?;
         let attributes = answer.attributes.unwrap_or_default();
@@ -123,8 +123,8 @@ impl JobQueue for SqsQueue {
         format!("{region} {}", self.url)
     }
 
-    /// The account and the name in the URL: a name and an ARN become the URL that the service tells, which may have another
-    /// host than the URL that somebody types.
+    /// The account and the name in the URL: a name and an ARN become the URL that the service tells, which may have
+    /// another host than the URL that somebody types.
     fn identity(&self) -> String {
         let region = self.client.config().region().map_or("", |region| region.as_ref());
         let mut path = self.url.trim_end_matches('/').rsplit('/');

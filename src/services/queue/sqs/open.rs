@@ -6,9 +6,9 @@ use aws_sdk_sqs::Client;
 
 use super::asked;
 use super::batch::no_answer;
-use crate::error::{Code, ServiceError, ServiceErrorKind, UserError};
+use crate::error::{Code, ServiceError, Subject, UserError};
+use crate::services::aws::Aws;
 use crate::services::aws::classify::{Asked, service_error};
-use crate::services::aws::{self, Aws, Subject};
 
 /// How long the name that was perhaps meant is looked for: a person waits for the error.
 const GUESS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ const GUESS_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
     let call = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account.map(str::to_owned));
     let answer = asked(|| async {
-        call.clone().send().await.map_err(|error| service_error(&error, Asked::Queue, "sqs:GetQueueUrl"))
+        call.clone().send().await.map_err(|error| service_error(error, Asked::Queue, "sqs:GetQueueUrl"))
     });
     let answer = answer.await?;
     answer.queue_url.filter(|url| !url.is_empty()).ok_or_else(|| no_answer("the queue's URL is not in the answer"))
@@ -25,23 +25,36 @@ pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> 
 
 /// What to tell of a queue that can't be opened, with the name that was perhaps meant.
 pub(super) async fn unopened(client: &Client, name: &str, error: &ServiceError, region: &str, aws: &Aws) -> UserError {
-    let settings = aws.settings();
-    let mut told = aws::user_error(error, Subject::Receive(name), settings);
-    if error.kind == ServiceErrorKind::Missing {
-        told.what = format!("queue {name:?} does not exist in {region}");
-        let list = format!("aws sqs list-queues --region {region}");
-        told.help = match nearest(client, name).await {
-            Some(near) => format!("did you mean {near:?}?  List them:  {list}"),
-            None => format!("list the queues there are:  {list}"),
-        };
-    }
-    if let (Code::Unreachable, Some(endpoint)) = (told.code, aws.sqs_endpoint()) {
-        told.what = format!("cannot reach {}", endpoint.url);
-        if endpoint.source == "the profile" {
-            told.help = "start it with  your local server, or take endpoint_url out of the profile".to_owned();
+    let mut told = error.told(&Subject::receive(name));
+    match told.code {
+        Code::QueueMissing => {
+            told.what = format!("queue {name:?} does not exist in {region}");
+            let list = format!("aws sqs list-queues --region {region}");
+            told.help = match nearest(client, name).await {
+                Some(near) => format!("did you mean {near:?}?  List them:  {list}"),
+                None => format!("list the queues there are:  {list}"),
+            };
         }
+        Code::Unreachable => match aws.sqs_endpoint() {
+            Some(endpoint) => {
+                told.what = format!("cannot reach {}", endpoint.url);
+                told.help = format!("start your local server, or {}", unset(&endpoint.source));
+            }
+            None => "cannot reach SQS".clone_into(&mut told.what),
+        },
+        _ => {}
     }
     told
+}
+
+/// How to do without the endpoint that `source` sets.
+fn unset(source: &str) -> String {
+    match source {
+        "the profile" => "take endpoint_url out of the profile".to_owned(),
+        "the program" => "let the program set no endpoint".to_owned(),
+        flag if flag.starts_with("--") => format!("leave out {flag}"),
+        variable => format!("unset {variable} (it is set in your environment)"),
+    }
 }
 
 /// The queue whose name is nearest to `name`, if there is one near and we may list them.

@@ -1,12 +1,13 @@
 //! Who may read an output, and what an output must not replace.
 //!
-//! An output of a local file is open to nobody to whom its input is closed. It is created with the permissions of its input,
-//! less what the umask takes, so it is never wider, not even while it is written. The output belongs to us: where the input
-//! belongs to another group, whoever is in that group is "others" for the output, and the members of our group were "others"
-//! for the input, so both get what both had. What is no local file has no permissions, and its output is made by the umask.
+//! An output of a local file is open to nobody to whom its input is closed. It is created with the permissions of its
+//! input, less what the umask takes, so it is never wider, not even while it is written. The output belongs to us:
+//! where the input belongs to another group, whoever is in that group is "others" for the output, and the members of
+//! our group were "others" for the input, so both get what both had. What is no local file has no permissions, and its
+//! output is made by the umask.
 //!
-//! The same holds for folders: one that is made for an output is no wider than the folder at its place above the input, so what lay
-//! in a closed folder is not laid open.
+//! The same holds for folders: one that is made for an output is no wider than the folder at its place above the input,
+//! so what lay in a closed folder is not laid open.
 //!
 //! One look at the input for each output, and at each folder above it for which one is made.
 
@@ -15,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::fault::invalid;
-use crate::error::{INPUT_ITSELF, ServiceError};
+use crate::error::{Reason, ServiceError};
 use crate::job::Location;
 
 /// The permissions of an output in `directory`, before the umask.
@@ -33,8 +34,8 @@ fn narrowed(mode: u32, same_user: bool, same_group: bool) -> u32 {
     user << 6 | group << 3 | others
 }
 
-/// The permissions of a folder in `directory` that is made as `folder` is on the way to the input, before the umask. We must be
-/// able to write in it.
+/// The permissions of a folder in `directory` that is made as `folder` is on the way to the input, before the umask. We
+/// must be able to write in it.
 pub(crate) fn of_folder(folder: Option<&Path>, directory: &Path) -> u32 {
     let Some(folder) = folder else { return 0o777 };
     let Ok(found) = fs::metadata(folder) else { return 0o700 };
@@ -68,9 +69,9 @@ pub(super) fn finish(file: &File, mode: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Refuses to write to `to` if something is there that is no object (a directory, a device, a pipe), or the very file that the
-/// output is made from, reached by another name. A link is replaced, and so is one name of several of a file: what they lead
-/// to stays.
+/// Refuses to write to `to` if something is there that is no object (a directory, a device, a pipe), or the very file
+/// that the output is made from, reached by another name. A link is replaced, and so is one name of several of a file:
+/// what they lead to stays.
 pub(super) fn check_place(to: &Path, text: &str, input: Option<&Location>) -> Result<(), ServiceError> {
     let Ok(there) = to.symlink_metadata() else { return Ok(()) };
     if there.is_dir() {
@@ -81,7 +82,8 @@ pub(super) fn check_place(to: &Path, text: &str, input: Option<&Location>) -> Re
     }
     match input {
         Some(Location::File { path }) if is_same(to, &there, Path::new(path)) => {
-            Err(invalid(INPUT_ITSELF, text, &format!("this is the input {path:?} itself, by another name")))
+            Err(invalid("InputItself", text, &format!("this is the input {path:?} itself, by another name"))
+                .because(Reason::InputItself))
         }
         _ => Ok(()),
     }

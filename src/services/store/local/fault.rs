@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 
 /// The failure `error` of something done to `path`, in the system's own words.
 pub(super) fn fault(path: &Path, error: &io::Error) -> ServiceError {
@@ -25,7 +25,15 @@ pub(super) fn fault(path: &Path, error: &io::Error) -> ServiceError {
         _ => Unavailable,
     };
     let code = errno.map_or_else(|| "io".to_owned(), |errno| format!("{errno:?}"));
-    ServiceError::new(kind, code, format!("{path:?}: {error}"))
+    ServiceError::new(kind, code, format!("{path:?}: {error}")).with_source(again(error))
+}
+
+/// The same error of the system once more: an [`io::Error`] can't be cloned.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }
 
 /// A request that can't be right.
@@ -36,6 +44,7 @@ pub(super) fn invalid(code: &str, path: &str, why: &str) -> ServiceError {
 /// An upload that was aborted, discarded or completed.
 pub(super) fn no_such_upload() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Missing, "NoSuchUpload", "the upload was aborted or discarded")
+        .because(Reason::UploadMissing)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Where the parts of an upload are, so that most of them are written where they will end up.
 //!
-//! A part's place is the sum of the sizes before it, and parts come out of order while their sizes may grow. So the place
-//! is guessed: the parts in between are as large as the last one known before them. A wrong guess costs a copy of that
-//! part when the upload completes, never a byte: no two parts share a place, and one that finds its place taken, or is
-//! written again, gets a file of its own.
+//! A part's place is the sum of the sizes before it, and parts come out of order while their sizes may grow. So the
+//! place is guessed: the parts in between are as large as the last one known before them. A wrong guess costs a copy of
+//! that part when the upload completes, never a byte: no two parts share a place, and one that finds its place taken,
+//! or is written again, gets a file of its own.
 
 use std::collections::BTreeMap;
 

@@ -6,10 +6,12 @@
 //! end up, so that completing is a rename and not a copy (`upload`).
 //!
 //! What differs from S3: a name can't be both a file and a directory, a component has at most 255 bytes, and a path
-//! has no empty, `.` or `..` component. `.batchpipe` and names that begin with `.batchpipe-`, in capitals or not, are ours. Metadata is kept where the file
-//! system has extended attributes (on ext4 in a block of its own: 4 KiB an object, no time that could be measured).
-//! `Condition::Unchanged` is looked at right before the move and not in it, and so is `Absent` where a file system has neither links nor
-//! a rename that replaces nothing. An output of a local file is open to nobody to whom that file is closed (`access`). Directories that an aborted upload made stay, empty, and no listing shows them.
+//! has no empty, `.` or `..` component. `.batchpipe` and names that begin with `.batchpipe-`, in capitals or not, are
+//! ours. Metadata is kept where the file system has extended attributes (on ext4 in a block of its own: 4 KiB an
+//! object, no time that could be measured). `Condition::Unchanged` is looked at right before the move and not in it,
+//! and so is `Absent` where a file system has neither links nor a rename that replaces nothing. An output of a local
+//! file is open to nobody to whom that file is closed (`access`). Directories that an aborted upload made stay, empty,
+//! and no listing shows them.
 //!
 //! Everything here blocks, so it runs on tokio's blocking threads; one request holds one of them only while it runs.
 

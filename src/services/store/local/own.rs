@@ -1,9 +1,9 @@
 //! Files that a command needs while it works: its queue, its journal, its log. No output may replace one of them.
 //!
-//! They may lie where outputs go, and an input may have the name of one of them. A queue that was replaced has lost its jobs. A
-//! file is recognised by its device and inode, and by its name in its folder, since some of them come and go: SQLite makes
-//! `queue.db-wal` when the queue is opened. Where the name is a link, what it leads to is recognised, too: SQLite puts its other
-//! files there.
+//! They may lie where outputs go, and an input may have the name of one of them. A queue that was replaced has lost its
+//! jobs. A file is recognised by its device and inode, and by its name in its folder, since some of them come and go:
+//! SQLite makes `queue.db-wal` when the queue is opened. Where the name is a link, what it leads to is recognised, too:
+//! SQLite puts its other files there.
 //!
 //! A few calls of `stat` for each output, and none where a command has no such files.
 
@@ -12,7 +12,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{OWN_FILE, ServiceError};
+use crate::error::{Reason, ServiceError};
 
 /// What SQLite puts beside a queue's file, after its name.
 const BESIDE_A_QUEUE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -47,8 +47,9 @@ impl OwnFiles {
         if !self.0.iter().flat_map(|own| both_names(own)).any(|own| is_it(at, there.as_ref(), &own)) {
             return Ok(());
         }
-        let why = "this is a file that batchpipe itself needs (its queue, its journal or its log), and no output may replace it";
-        Err(super::fault::invalid(OWN_FILE, text, why))
+        let why = "this is a file that batchpipe itself needs (its queue, its journal or its log), and no output may \
+            replace it";
+        Err(super::fault::invalid("OwnFile", text, why).because(Reason::OwnFile))
     }
 }
 
@@ -100,7 +101,7 @@ mod tests {
             "real/far-wal",
         ];
         for name in own_ones {
-            assert_eq!(own.spare(&at(name), name).unwrap_err().code, OWN_FILE, "{name}");
+            assert_eq!(own.spare(&at(name), name).unwrap_err().reason, Some(Reason::OwnFile), "{name}");
         }
         for name in ["q", "a/q-notes", "a/qq", "real/q", "real/log", "a/far"] {
             own.spare(&at(name), name).unwrap();

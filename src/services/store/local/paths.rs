@@ -5,9 +5,9 @@
 //! link: what a message asks for is the message's fault (`Invalid`, which rejects its job) and not a missing
 //! right of ours (`Denied`, which would stop the worker). Links that stay under the roots are followed.
 //!
-//! A root is written to or only read. An output goes where the innermost root above it is one that is written to, wherever
-//! links and bind mounts lead: a link among the outputs must not lead an output over an input. Nor does an output replace a
-//! file that the command itself needs (`own`).
+//! A root is written to or only read. An output goes where the innermost root above it is one that is written to,
+//! wherever links and bind mounts lead: a link among the outputs must not lead an output over an input. Nor does an
+//! output replace a file that the command itself needs (`own`).
 //!
 //! The check holds against messages, not against somebody who can write in the roots and swaps a directory for
 //! a link between the check and the use; such a person has the files already.
@@ -44,7 +44,8 @@ pub struct Places {
 pub(super) struct Roots {
     roots: Vec<Root>,
     own: OwnFiles,
-    /// As they were when the first output was written. A mount that is made later is not seen, as a swapped directory is not.
+    /// As they were when the first output was written. A mount that is made later is not seen, as a swapped directory
+    /// is not.
     mounts: OnceLock<Mounts>,
 }
 
@@ -103,7 +104,8 @@ impl Roots {
         roots
     }
 
-    /// Checks the text of a path, and finds the root that it is under, among those that are written to if it is `to_write`.
+    /// Checks the text of a path, and finds the root that it is under, among those that are written to if it is
+    /// `to_write`.
     fn check<'a>(&self, path: &'a str, to_write: bool) -> Result<(&Root, &'a Path), ServiceError> {
         let Some(rest) = path.strip_prefix('/') else {
             return Err(invalid("relative", path, "a local path must be absolute"));
@@ -140,8 +142,8 @@ impl Roots {
         self.roots.iter().filter_map(Root::real).any(|root| real.starts_with(root))
     }
 
-    /// Whether outputs may be written to a folder, given without symbolic links: the innermost root that it is under, by its
-    /// path and by where it is on its file system, is one that is written to.
+    /// Whether outputs may be written to a folder, given without symbolic links: the innermost root that it is under,
+    /// by its path and by where it is on its file system, is one that is written to.
     fn takes_outputs(&self, folder: &Path) -> bool {
         let reals = || self.roots.iter().filter_map(|root| Some((root.real()?, root.written)));
         let above = reals().filter(|(root, _)| folder.starts_with(root));

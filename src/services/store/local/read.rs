@@ -1,12 +1,13 @@
 //! Reading a range of a file as S3 reads one of an object: clamped, pinned to a version, as a stream.
 //!
-//! A file's version is its size, its time of change and its inode. Replacing a file gives it another inode; writing into
-//! it gives it another time, to the resolution of the kernel's clock (some ms). The version is compared
+//! A file's version is its size, its time of change and its inode. Replacing a file gives it another inode; writing
+//! into it gives it another time, to the resolution of the kernel's clock (some ms). The version is compared
 //! when the file is opened and again on the same open file after the last byte, so a file that is written
 //! while it is read ends in `Changed`.
 //!
-//! Bounded: one chunk of [`CHUNK`] bytes a reading, and a blocking thread only while a chunk is read. [`KEPT`] more wait for
-//! their next use: memory that the allocator gave back meanwhile costs a page fault for each 4 KiB, which was more than the reading.
+//! Bounded: one chunk of [`CHUNK`] bytes a reading, and a blocking thread only while a chunk is read. [`KEPT`] more
+//! wait for their next use: memory that the allocator gave back meanwhile costs a page fault for each 4 KiB, which was
+//! more than the reading.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -30,8 +31,8 @@ use crate::services::store::{ObjectInfo, Reading, Version};
 /// 0.1-0.2 s of 256 KiB, 0.4-1 s of 64 KiB and 0.2-0.4 s of 4 MiB (best of a busy machine with 2 cores).
 const CHUNK: u64 = 1024 * 1024;
 
-/// Chunks that are kept while nobody reads: those of a few readings at once, since a reading from the page cache is over
-/// before many more have begun.
+/// Chunks that are kept while nobody reads: those of a few readings at once, since a reading from the page cache is
+/// over before many more have begun.
 const KEPT: usize = 4;
 
 /// A file of less than this has memory of its own size.

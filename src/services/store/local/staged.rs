@@ -1,14 +1,14 @@
 //! The names of what is staged, whether its writer lives, and how it is removed.
 //!
-//! A staged name is `.batchpipe-<machine>-<random>`: eight digits that name this run of this machine's kernel, and a random
-//! number. The writer holds a lock (flock) on the staged file, or on the `data` of a staged directory, for as long as it has
-//! the file open. The kernel releases the lock when the process ends, however it ends, and keeps it for a process that is
-//! stopped or runs in another container. So the next run, and `batchpipe gc`, may try the lock:
+//! A staged name is `.batchpipe-<machine>-<random>`: eight digits that name this run of this machine's kernel, and a
+//! random number. The writer holds a lock (flock) on the staged file, or on the `data` of a staged directory, for as
+//! long as it has the file open. The kernel releases the lock when the process ends, however it ends, and keeps it for
+//! a process that is stopped or runs in another container. So the next run, and `batchpipe gc`, may try the lock:
 //!
 //! - it is taken: the writer lives, and nothing is touched;
 //! - it is free, and the name is of this run of the kernel: the writer is dead, and what it left is removed;
-//! - it is free, and the name is of another run: the machine was started anew since, or another machine shares the files.
-//!   On a local file system the writer is dead. On any other the lock may not reach us, and nobody can tell.
+//! - it is free, and the name is of another run: the machine was started anew since, or another machine shares the
+//!   files. On a local file system the writer is dead. On any other the lock may not reach us, and nobody can tell.
 //!
 //! Where nobody can tell, only `gc` removes it, by its age. The same holds for names without the first number: those of
 //! version 0.1, and of a writer on a file system that has no locks. A file of any other name is not ours.
@@ -37,12 +37,13 @@ pub(super) const TARGET: &str = "target";
 /// In a staged directory: the bytes, which become the object. Its lock tells whether the writer lives.
 pub(super) const DATA: &str = "data";
 
-/// How often a name is made anew: because it is in use, which is one in 2^64, or because somebody who cleans up saw the file
-/// in the moment before it was locked, and has removed it.
+/// How often a name is made anew: because it is in use, which is one in 2^64, or because somebody who cleans up saw the
+/// file in the moment before it was locked, and has removed it.
 const TRIES: u32 = 4;
 
-/// File systems of which no other machine has a part, as statfs(2) numbers them: ext2 to ext4, XFS, Btrfs, tmpfs, overlayfs,
-/// ZFS, F2FS, bcachefs, FAT, exFAT, NTFS (<https://man7.org/linux/man-pages/man2/statfs.2.html>, linux/magic.h).
+/// File systems of which no other machine has a part, as statfs(2) numbers them: ext2 to ext4, XFS, Btrfs, tmpfs,
+/// overlayfs, ZFS, F2FS, bcachefs, FAT, exFAT, NTFS (<https://man7.org/linux/man-pages/man2/statfs.2.html>,
+/// linux/magic.h).
 const LOCAL: [u64; 11] = [
     0xef53,
     0x5846_5342,
@@ -57,7 +58,8 @@ const LOCAL: [u64; 11] = [
     0x7366_746e,
 ];
 
-/// Whether a name is one that batchpipe keeps for itself. Case does not count: on some file systems it makes no difference.
+/// Whether a name is one that batchpipe keeps for itself. Case does not count: on some file systems it makes no
+/// difference.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.eq_ignore_ascii_case(STATE) || name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
@@ -92,7 +94,8 @@ fn fresh(directory: &Path, machine: &str) -> PathBuf {
     directory.join(format!("{PREFIX}{machine}{dash}{:016x}", fastrand::u64(..)))
 }
 
-/// Makes and locks a file of a new name in `directory`. Never through a link that somebody put there, never another's file.
+/// Makes and locks a file of a new name in `directory`. Never through a link that somebody put there, never another's
+/// file.
 pub(super) fn file(directory: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     lasting(directory, |path| create(path, mode), |path| drop(fs::remove_file(path)))
 }
@@ -138,8 +141,8 @@ fn lasting(
     }
 }
 
-/// Whether something that could not be made may be made the next time: its name was taken, or somebody who cleans up removed
-/// the directory before there was a file in it.
+/// Whether something that could not be made may be made the next time: its name was taken, or somebody who cleans up
+/// removed the directory before there was a file in it.
 fn is_race(error: &io::Error, directory: &Path) -> bool {
     error.kind() == ErrorKind::AlreadyExists || error.kind() == ErrorKind::NotFound && directory.is_dir()
 }
@@ -173,8 +176,8 @@ fn is_local(path: &Path) -> bool {
     rustix::fs::statfs(parent).is_ok_and(|found| LOCAL.contains(&(found.f_type as u64)))
 }
 
-/// Removes what is staged at `path`: a file, or a directory with the files in it that an upload makes. What else is in such a
-/// directory stays, and the directory with it, which is an error.
+/// Removes what is staged at `path`: a file, or a directory with the files in it that an upload makes. What else is in
+/// such a directory stays, and the directory with it, which is an error.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let found = match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -1,6 +1,7 @@
 //! Files that are not objects yet: written beside their destination, made durable, and moved into place in one step.
 //!
-//! A staged name is random and says nothing of the object's (`staged`). Listings skip such names and no location may use them.
+//! A staged name is random and says nothing of the object's (`staged`). Listings skip such names and no location may
+//! use them.
 //!
 //! Both the file and, after the move, its directory are synced: a message is deleted because its output is complete,
 //! and a power cut must not make that untrue. The price, measured with 10 kB objects on ext4: a lone put takes some
@@ -96,7 +97,8 @@ fn appear(from: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The same on file systems that know no links: FAT and exFAT, which have a rename for it, and many a network one, which has not.
+/// The same on file systems that know no links: FAT and exFAT, which have a rename for it, and many a network one,
+/// which has not.
 fn appear_without_links(from: &Path, to: &Path) -> std::io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(std::io::Error::from) {
         Err(error) if is_unknown(&error) || error.kind() == ErrorKind::InvalidInput => {}

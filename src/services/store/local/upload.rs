@@ -1,5 +1,5 @@
-//! An object written in parts: a staging directory beside its destination that only this user may open, with the name that it will have
-//! (`target`), the bytes where they will be (`data`), and parts that could not be put there yet.
+//! An object written in parts: a staging directory beside its destination that only this user may open, with the name
+//! that it will have (`target`), the bytes where they will be (`data`), and parts that could not be put there yet.
 //!
 //! Parts are written at the same time. Completing waits for the writes under way, moves the few misplaced
 //! parts, syncs, and renames. Everything is on the disk only then: a part alone is no promise.
@@ -132,8 +132,9 @@ impl Staging {
         Ok(())
     }
 
-    /// Notes how a sync ended. After one that failed, the kernel has forgotten what it could not write, and the next says that all
-    /// is well (<https://www.usenix.org/conference/atc20/presentation/rebello>): the upload can't become complete any more.
+    /// Notes how a sync ended. After one that failed, the kernel has forgotten what it could not write, and the next
+    /// says that all is well (<https://www.usenix.org/conference/atc20/presentation/rebello>): the upload can't become
+    /// complete any more.
     fn synced(&self, ended: &mut Option<Ended>, synced: std::io::Result<()>) -> Result<(), ServiceError> {
         synced.map_err(|error| {
             *ended = Some(Ended::Unwritten);
@@ -230,8 +231,8 @@ impl Upload for LocalUpload {
 }
 
 /// Everything staged whose object would be under `prefix`. A staged file without a directory is what is left of
-/// a put that was killed; nothing says what it was to become, so it is listed under its own name. Names that are not UTF-8 are
-/// nobody's objects, and passed over.
+/// a put that was killed; nothing says what it was to become, so it is listed under its own name. Names that are not
+/// UTF-8 are nobody's objects, and passed over.
 pub(super) fn unfinished(roots: &Roots, prefix: &Location) -> Result<Vec<Unfinished>, ServiceError> {
     let mut walk = Walk::new(roots, paths::text(prefix)?, true)?;
     let mut found = Vec::new();

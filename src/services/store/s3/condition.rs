@@ -1,16 +1,17 @@
 //! Conditions: `If-None-Match: *` and `If-Match`, on PutObject and CompleteMultipartUpload, and `If-Match` on reads.
 //!
-//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is not sent, and a
-//! write goes without a condition. Every read compares the ETag of its answer, for some servers ignore `If-Match`.
+//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is
+//! not sent, and a write goes without a condition. Every read compares the ETag of its answer, for some servers ignore
+//! `If-Match`.
 //!
-//! A server that does not know them says 501, and is written to without from then on; others ignore them in silence. Then
-//! an object that appears between the look and the write is replaced, as by any plain write.
+//! A server that does not know them says 501, and is written to without from then on; others ignore them in silence.
+//! Then an object that appears between the look and the write is replaced, as by any plain write.
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>)
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{opaque, proof};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::origin::DATED;
 use crate::services::store::{Condition, Version};
 
@@ -35,8 +36,9 @@ pub(super) fn matching(etag: &str) -> Option<String> {
     (!is_weak(etag)).then(|| format!("\"{etag}\""))
 }
 
-/// Whether an answer is of the version that was asked for. A server may ignore `If-Match`, and is not even sent it for a weak
-/// ETag, so the answer's own ETag decides. A proxy weakens the ETags of some answers and not of others: the object is the same.
+/// Whether an answer is of the version that was asked for. A server may ignore `If-Match`, and is not even sent it for
+/// a weak ETag, so the answer's own ETag decides. A proxy weakens the ETags of some answers and not of others: the
+/// object is the same.
 pub(super) fn still(pin: &Version, found: &Version, server: &str) -> Result<(), ServiceError> {
     let changed = |what: &str, seen: &str, asked: &str| {
         let message = format!("{server} answered with the {what} {seen:?}, not {asked:?}");
@@ -64,7 +66,7 @@ fn is_weak(etag: &str) -> bool {
 
 /// Whether the server does not know conditions, so that trying without tells.
 pub(super) fn is_refused(error: &ServiceError, condition: &Condition) -> bool {
-    *condition != Condition::Always && (error.code == "NotImplemented" || error.code == "HTTP 501")
+    *condition != Condition::Always && error.reason == Some(Reason::NotImplemented)
 }
 
 pub(super) fn go_on_without(unconditional: &AtomicBool) {
@@ -79,7 +81,7 @@ pub(super) fn go_on_without(unconditional: &AtomicBool) {
 /// The failure of a conditional write. An object that was to be replaced and is gone is a 404: another place than was
 /// seen, not an input that is missing.
 pub(super) fn unmet(error: ServiceError, condition: &Condition) -> ServiceError {
-    let gone = matches!(condition, Condition::Unchanged(_)) && error.code == "NoSuchKey";
+    let gone = matches!(condition, Condition::Unchanged(_)) && error.reason == Some(Reason::KeyMissing);
     if gone { ServiceError { kind: ServiceErrorKind::Exists, ..error } } else { error }
 }
 

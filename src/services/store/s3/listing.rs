@@ -1,6 +1,7 @@
 //! Listings: of objects, and of uploads that were begun and not ended. A page at a time.
 //!
-//! A page that does not tell what S3 always tells is an error, not a short listing: what it leaves out would be left out in silence.
+//! A page that does not tell what S3 always tells is an error, not a short listing: what it leaves out would be left
+//! out in silence.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,13 +14,14 @@ use percent_encoding::percent_decode_str;
 
 use super::read::{size, time, version};
 use super::{S3Store, place};
-use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
+use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::aws::classify::{Asked, service_error};
 use crate::services::retry::timed_out;
 use crate::services::store::{ObjectInfo, Unfinished, Writer};
 
-/// The longest that a page of a listing takes with all of its answer. S3 takes some 0.1 s, a slow server with a huge bucket some seconds.
+/// The longest that a page of a listing takes with all of its answer. S3 takes some 0.1 s, a slow server with a huge
+/// bucket some seconds.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl S3Store {
@@ -108,7 +110,7 @@ fn repeated() -> ServiceError {
 
 /// The failure of a listing that lacks what S3 always tells. What is not listed would be left out in silence.
 fn unclear(what: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Unavailable, NO_PROOF, format!("the listing {what}"))
+    ServiceError::no_proof(format!("the listing {what}"))
 }
 
 /// The answer of a listing, unless it is late.
@@ -117,10 +119,10 @@ async fn in_time<T, E>(
     right: &str,
 ) -> Result<T, ServiceError>
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     match tokio::time::timeout(PAGE_TIMEOUT, listing).await {
-        Ok(answer) => answer.map_err(|error| service_error(&error, Asked::Read, right)),
+        Ok(answer) => answer.map_err(|error| service_error(error, Asked::Read, right)),
         Err(_) => Err(timed_out(PAGE_TIMEOUT)),
     }
 }

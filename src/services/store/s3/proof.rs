@@ -1,9 +1,10 @@
 //! Whether an object was written: what counts as proof.
 //!
-//! S3 answers every write with the ETag of the object (or of the part). A success without an ETag may come from a proxy, a sign-on page
-//! or a server that broke off, and says nothing of the object. Then a HEAD decides: the object is there if it has the size of
-//! what was sent, and with that either the marks of this very job (`origin.rs`), or the checksum or the ETag that follows from the bytes.
-//! If neither can be seen, the write has failed, whatever the status was.
+//! S3 answers every write with the ETag of the object (or of the part). A success without an ETag may come from a
+//! proxy, a sign-on page or a server that broke off, and says nothing of the object. Then a HEAD decides: the object is
+//! there if it has the size of what was sent, and with that either the marks of this very job (`origin.rs`), or the
+//! checksum or the ETag that follows from the bytes. If neither can be seen, the write has failed, whatever the status
+//! was.
 //!
 //! Costs nothing with a server that answers as S3 does, and one HEAD for an answer that proves nothing.
 
@@ -14,9 +15,9 @@ use aws_sdk_s3::types::ChecksumMode;
 
 use super::read::size;
 use super::{object, opaque};
-use crate::error::{NO_PROOF, ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
-use crate::services::aws::classify::{Asked, UNREADABLE, service_error};
+use crate::services::aws::classify::{Asked, service_error};
 
 /// What is there if a write happened.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Written<'_> {
         let request = client.head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
         let found = match request.send().await {
             Ok(found) => found,
-            Err(error) => match service_error(&error, Asked::Read, "s3:GetObject") {
+            Err(error) => match service_error(error, Asked::Read, "s3:GetObject") {
                 error if error.kind == ServiceErrorKind::Missing => return Err("there is no such object".to_owned()),
                 error => return Err(format!("a HEAD of the object failed ({error})")),
             },
@@ -67,10 +68,10 @@ pub(super) fn is_named(etag: Option<&str>) -> bool {
 
 /// Whether an answer was a success that proves nothing: it could not be read.
 pub(super) fn is_unreadable(error: &ServiceError) -> bool {
-    error.kind == ServiceErrorKind::Unavailable && (error.code == UNREADABLE || error.code.starts_with("HTTP 2"))
+    error.kind == ServiceErrorKind::Unavailable && error.reason == Some(Reason::Unreadable)
 }
 
 /// The failure of a success without proof, of the server at `server`.
 pub(super) fn none(server: &str, why: impl std::fmt::Display) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Unavailable, NO_PROOF, format!("{server} answered with success, but {why}"))
+    ServiceError::no_proof(format!("{server} answered with success, but {why}"))
 }

@@ -50,7 +50,7 @@ impl S3Store {
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => {
                 return Box::pin(self.past_the_end(from, range.start, pin)).await;
             }
-            Err(error) => return Err(service_error(&error, Asked::Read, "s3:GetObject")),
+            Err(error) => return Err(service_error(error, Asked::Read, "s3:GetObject")),
         };
         let Some(window) = Window::find(&range, answer.content_range(), answer.content_length()) else {
             let message = format!("asked for {range:?}, got {:?}", answer.content_range());
@@ -104,7 +104,7 @@ impl S3Store {
                     metadata: found.metadata.unwrap_or_default().into_iter().collect(),
                 }))
             }
-            Err(error) => match service_error(&error, Asked::Read, "s3:GetObject") {
+            Err(error) => match service_error(error, Asked::Read, "s3:GetObject") {
                 error if error.kind == ServiceErrorKind::Missing => Ok(None),
                 error => Err(error),
             },
@@ -134,8 +134,8 @@ pub(super) fn version(etag: Option<&str>, version_id: Option<&str>) -> Version {
     Version { etag, version_id: version_id.filter(|id| *id != "null").map(str::to_owned) }
 }
 
-/// The same version, known by the time of its last change where the store tells no ETag: enough to notice that an object was replaced
-/// while it was read. It looks like a weak ETag, so it is never sent as a condition.
+/// The same version, known by the time of its last change where the store tells no ETag: enough to notice that an
+/// object was replaced while it was read. It looks like a weak ETag, so it is never sent as a condition.
 pub(super) fn dated(version: Version, modified: Option<&DateTime>) -> Version {
     let etag = version.etag.or_else(|| modified.map(|modified| format!("{DATED}{}", modified.secs())));
     Version { etag, ..version }

@@ -1,8 +1,8 @@
 //! A multipart upload to S3.
 //!
 //! Every part carries its checksum, and the completion that of the whole object, combined from the parts', with
-//! its length: S3 makes the object visible only if it is the one we read. An answer without the ETag of the object proves nothing
-//! (`proof.rs`).
+//! its length: S3 makes the object visible only if it is the one we read. An answer without the ETag of the object
+//! proves nothing (`proof.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use md5::{Digest, Md5};
 
 use super::proof::{self, Written};
 use super::{checksum, condition, opaque};
-use crate::error::{ServiceError, ServiceErrorKind};
+use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::ServiceFuture;
 use crate::services::aws::classify::{Asked, service_error};
@@ -56,7 +56,7 @@ impl std::fmt::Debug for S3Upload {
 /// Discards an upload; one that is gone counts as discarded.
 pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> Result<(), ServiceError> {
     let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
-    match aborted.map_err(|error| service_error(&error, Asked::Write, "s3:AbortMultipartUpload")) {
+    match aborted.map_err(|error| service_error(error, Asked::Write, "s3:AbortMultipartUpload")) {
         Err(error) if error.kind == ServiceErrorKind::Missing => Ok(()),
         other => other.map(|_| ()),
     }
@@ -80,7 +80,7 @@ impl S3Upload {
             true => request.customize().disable_payload_signing().send().await,
             false => request.send().await,
         };
-        let answer = sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))?;
+        let answer = sent.map_err(|error| service_error(error, Asked::Write, "s3:PutObject"))?;
         let etag = answer.e_tag.filter(|etag| proof::is_named(Some(etag)));
         let etag = etag.ok_or_else(|| proof::none(&self.server, format_args!("gave part {number} no ETag")))?;
         Ok(Part { number, etag, size, checksum: sum })
@@ -122,12 +122,12 @@ impl S3Upload {
             .set_mpu_object_size(i64::try_from(size).ok())
             .set_if_none_match(condition::if_none_match(condition))
             .set_if_match(condition::if_match(condition));
-        let sent = request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"));
+        let sent = request.send().await.map_err(|error| service_error(error, Asked::Write, "s3:PutObject"));
         match sent.map_err(|error| condition::unmet(error, condition)) {
             Ok(answer) if proof::is_named(answer.e_tag()) => Ok(()),
-            // Completed by an earlier call whose answer was lost, if the object there is the one these parts make. An older
-            // output of the same job has the same marks, so they count only after a success.
-            Err(error) if error.code == "NoSuchUpload" => {
+            // Completed by an earlier call whose answer was lost, if the object there is the one these parts make. An
+            // older output of the same job has the same marks, so they count only after a success.
+            Err(error) if error.reason == Some(Reason::UploadMissing) => {
                 self.look(parts, whole.as_deref(), &BTreeMap::new()).await.map_err(|_| error)
             }
             Err(error) if !proof::is_unreadable(&error) => Err(error),

@@ -1,7 +1,7 @@
 //! Writes of objects in S3: one request for a small object, and the begin of an upload in parts.
 //!
-//! A server that refuses the checksum or the condition is asked again without it, and not asked for it from then on. Holds
-//! nothing but the body that the caller has in hand.
+//! A server that refuses the checksum or the condition is asked again without it, and not asked for it from then on.
+//! Holds nothing but the body that the caller has in hand.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl S3Store {
             true => request.customize().disable_payload_signing().send().await,
             false => Box::pin(request.send()).await,
         };
-        match sent.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject")) {
+        match sent.map_err(|error| service_error(error, Asked::Write, "s3:PutObject")) {
             Ok(answer) if proof::is_named(answer.e_tag()) => Ok(()),
             Err(error) if !proof::is_unreadable(&error) => Err(condition::unmet(error, condition)),
             _ => Box::pin(self.prove_put(to, &body, how, sum)).await,
@@ -134,7 +134,7 @@ impl S3Store {
             .set_metadata(metadata(how))
             .set_checksum_algorithm(checked.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checked.then_some(ChecksumType::FullObject));
-        let created = request.send().await.map_err(|error| service_error(&error, Asked::Write, "s3:PutObject"))?;
+        let created = request.send().await.map_err(|error| service_error(error, Asked::Write, "s3:PutObject"))?;
         // Servers that know only sums of sums say so here, or say nothing.
         let whole = checked && (!self.elsewhere || created.checksum_type == Some(ChecksumType::FullObject));
         let id = created.upload_id.filter(|id| !id.is_empty());

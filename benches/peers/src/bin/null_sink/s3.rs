@@ -101,8 +101,8 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
         // Buckets exist, and list as empty.
         (Method::GET, _) if key.is_empty() => Ok(text(
             StatusCode::OK,
-            "<?xml \
-            version=\"1.0\"?><ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>",
+            "<?xml version=\"1.0\"?><ListBucketResult><KeyCount>0</KeyCount>\
+            <IsTruncated>false</IsTruncated></ListBucketResult>",
         )),
         (_, _) if key.is_empty() => Ok(text(StatusCode::OK, "")),
         (Method::GET, _) => objects.get(&key, &request, false),
@@ -114,13 +114,7 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
                     let number = query.get("partNumber").ok_or("no part number")?.parse()?;
                     lock(&objects.parts).entry(id).or_default().insert(number, sum);
                 }
-                None => {
-                    let mut contents = lock(&objects.contents);
-                    if content.len() as u64 == sum.size && contents.len() < KEPT {
-                        contents.entry(sum).or_insert(content);
-                    }
-                    lock(&objects.written).insert(key, sum);
-                }
+                None => objects.put(key, sum, content),
             }
             Ok(tagged(text(StatusCode::OK, "")))
         }
@@ -130,25 +124,19 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
             Ok(text(
                 StatusCode::OK,
                 &format!(
-                    "<?xml \
-                    version=\"1.0\"?><InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+                    "<?xml version=\"1.0\"?><InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key>\
+                    <UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
                 ),
             ))
         }
         (Method::POST, Some(id)) => {
             request.into_body().collect().await?;
-            let parts = lock(&objects.parts).remove(&id).ok_or("no such upload")?;
-            let sum =
-                parts.values().fold(Sum { size: 0, crc: crc_fast::checksum(Crc64Nvme, &[]) }, |whole, part| Sum {
-                    size: whole.size + part.size,
-                    crc: crc_fast::checksum_combine(Crc64Nvme, whole.crc, part.crc, part.size),
-                });
-            lock(&objects.written).insert(key.clone(), sum);
+            objects.complete(&id, &key)?;
             Ok(text(
                 StatusCode::OK,
                 &format!(
-                    "<?xml \
-                    version=\"1.0\"?><CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><ETag>&quot;null-sink&quot;</ETag></CompleteMultipartUploadResult>"
+                    "<?xml version=\"1.0\"?><CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key>\
+                    <ETag>&quot;null-sink&quot;</ETag></CompleteMultipartUploadResult>"
                 ),
             ))
         }
@@ -161,6 +149,25 @@ pub(crate) async fn answer(objects: &Objects, request: Request<Incoming>) -> Res
 }
 
 impl Objects {
+    fn put(&self, key: String, sum: Sum, content: Bytes) {
+        let mut contents = lock(&self.contents);
+        if content.len() as u64 == sum.size && contents.len() < KEPT {
+            contents.entry(sum).or_insert(content);
+        }
+        lock(&self.written).insert(key, sum);
+    }
+
+    /// Makes the object of an upload's parts.
+    fn complete(&self, id: &str, key: &str) -> Result<(), Failure> {
+        let parts = lock(&self.parts).remove(id).ok_or("no such upload")?;
+        let sum = parts.values().fold(Sum { size: 0, crc: crc_fast::checksum(Crc64Nvme, &[]) }, |whole, part| Sum {
+            size: whole.size + part.size,
+            crc: crc_fast::checksum_combine(Crc64Nvme, whole.crc, part.crc, part.size),
+        });
+        lock(&self.written).insert(key.to_owned(), sum);
+        Ok(())
+    }
+
     fn get(&self, key: &str, request: &Request<Incoming>, head: bool) -> Result<Response<Body>, Failure> {
         let written = lock(&self.written).get(key).and_then(|sum| lock(&self.contents).get(sum).cloned());
         let size = match &written {
