@@ -16,7 +16,7 @@ use crate::stages::acknowledge::dead_letter;
 /// The arguments of `list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// List at most so many
+    /// List at most this many letters
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     max: u64,
 }
@@ -24,10 +24,10 @@ pub(super) struct ListArgs {
 /// The arguments of `show`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
-    /// The letter's id, or the beginning of it
+    /// The letter's id, or the first characters of the id
     #[arg(value_name = "ID")]
     id: String,
-    /// Also put the job's input into a file of the working directory, for trying the program on it by hand
+    /// Also download the job's input into the current directory, to try the program on it by hand
     #[arg(long)]
     download: bool,
 }

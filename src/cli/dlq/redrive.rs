@@ -24,19 +24,19 @@ use crate::stages::acknowledge::dead_letter::redriven;
 /// The arguments of `redrive`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The queue to move them to, if not the one they came from
+    /// Move the letters to this queue instead of the job queue
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,
-    /// Move at most so many
+    /// Move at most this many letters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max: Option<u64>,
-    /// Move at most so many a second, such as 50/s
+    /// Move at most this many letters per second, such as 50/s
     #[arg(long, value_name = "N/s")]
     rate: Option<String>,
-    /// Move only those that failed so, such as code=BP303
+    /// Move only letters with this error code, such as code=BP303
     #[arg(long, value_name = "code=BPnnn")]
     filter: Option<String>,
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -44,7 +44,7 @@ pub(super) struct Args {
 /// The arguments of `purge`.
 #[derive(Debug, clap::Args)]
 pub(super) struct PurgeArgs {
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
