@@ -92,7 +92,8 @@ async fn sweep(
     } else {
         if !beside.is_empty() {
             say(&format!(
-                "note: {place:?} was read as that object and all under {:?} ; {} beside it, left alone: keys that only begin so",
+                "note: {place:?} means this object and everything under {:?} ; left {}, because their keys only begin with \
+                 this name",
                 place.as_folder(),
                 things(beside.len() as u64, "unfinished upload")
             ));

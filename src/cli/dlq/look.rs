@@ -58,7 +58,7 @@ pub(super) async fn list(args: &ListArgs, queues: &Queues, global: &Global) -> R
         _ => {
             let head = columns(["id", "attempts", "code", "age", "worker"]);
             let jobs = escaped(queues.jobs.name());
-            print(&format!("{head}{page}Try them again:  batchpipe dlq redrive --queue {jobs} --dry-run\n"))?;
+            print(&format!("{head}{page}Retry them:  batchpipe dlq redrive --queue {jobs} --dry-run\n"))?;
         }
     }
     Ok(Exit::Done)
@@ -149,7 +149,8 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> R
     let letter = found.ok_or_else(|| {
         let what = format!("no dead letter {:?} in \"{}\"", args.id, escaped(queues.dead.name()));
         let help = format!("see what there is:  batchpipe dlq list --queue {}", escaped(queues.jobs.name()));
-        UserError::usage(Code::QueueMissing, what, "no letter's id begins so", help).exit(Exit::Access)
+        UserError::usage(Code::QueueMissing, what, "no id of a dead letter begins with this text", help)
+            .exit(Exit::Access)
     })?;
     let saved = if args.download { Some(download::input(&letter, global).await?) } else { None };
     let mut understood = understand(&letter.body, &Rules::default());

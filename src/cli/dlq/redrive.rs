@@ -98,7 +98,8 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
     if came_back > 0 {
         let (letters, were) = (things(came_back, "letter"), if came_back == 1 { "was" } else { "were" });
         print(&format!(
-            "{letters} came back meanwhile, or {were} there twice, and {were} left: see  batchpipe dlq list\n"
+            "{letters} came back during the move or {were} in the queue twice, and {were} not moved: see  \
+             batchpipe dlq list\n"
         ))?;
     }
     Ok(Exit::Done)
@@ -206,8 +207,7 @@ async fn move_one(letter: &Message, from: &dyn JobQueue, to: &dyn JobQueue) -> R
 
 /// The outcome of a batch of one.
 fn only(outcomes: Result<Vec<Result<(), ServiceError>>, ServiceError>) -> Result<(), ServiceError> {
-    let none =
-        || ServiceError::new(ServiceErrorKind::Unavailable, "NoOutcome", "the queue did not say what became of it");
+    let none = || ServiceError::new(ServiceErrorKind::Unavailable, "NoOutcome", "the queue did not report an outcome");
     outcomes?.into_iter().next().unwrap_or_else(|| Err(none()))
 }
 

@@ -99,7 +99,7 @@ pub(super) fn refused(tripped: &Tripped, submitted: &Submitted, config: &SubmitC
         Code::SecretInAddress => "take the secret out of the endpoint named above",
         Code::QueueAnswerIncomplete => "check that the endpoint is SQS itself",
         Code::NoSpace => "make room there",
-        _ => "the role needs what ops/submit-role.json holds",
+        _ => "give the role the permissions in ops/submit-role.json",
     };
     let help = format!("{help}.  Sent {}; the same command goes on where it was", things(submitted.sent, "job"));
     UserError { code: tripped.code, what, cause: output::escaped(&tripped.cause), help, exit }
