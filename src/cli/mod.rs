@@ -41,7 +41,7 @@ const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usag
 
 const EXAMPLES: &str = "\
 Examples:
-  batchpipe map ./in ./out --process zstd        (on this machine, no account needed)
+  batchpipe map ./in ./out --process zstd      (local, no account needed)
   batchpipe submit ./photos --queue jobs \\
       --input s3://acme-in/ --output s3://acme-out/
   batchpipe run --queue jobs -- convert {input} -resize 800x {output}";
@@ -55,13 +55,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Configuration file to read instead of the usual ones
-    #[arg(long, global = true, value_name = "FILE|none", help_heading = "Everywhere", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "FILE|none", help_heading = "Global options", hide_short_help = true)]
     config: Option<String>,
     /// Log more (-vv: even more)
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere")]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
     /// Log less (-qq: errors only)
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere", hide_short_help = true)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options", hide_short_help = true)]
     quiet: u8,
 }
 

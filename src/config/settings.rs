@@ -97,13 +97,13 @@ impl Setting {
     }
 }
 
-const PLACES: &str = "Where from and where to";
-const PROCESSING: &str = "What is done to each object";
-const SPEED: &str = "How much at once";
+const PLACES: &str = "Input and output";
+const PROCESSING: &str = "Processing";
+const SPEED: &str = "Concurrency and memory";
 const SAFETY: &str = "Leases, failures and safety";
 const ENDING: &str = "When to stop";
 const METRICS: &str = "Metrics";
-const GLOBAL: &str = "Everywhere";
+const GLOBAL: &str = "Global options";
 
 const QUEUED: u16 = RUN | SUBMIT | STATUS | DLQ | DOCTOR;
 

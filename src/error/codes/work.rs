@@ -102,7 +102,7 @@ pub(super) const NEIGHBOUR_ENDED: Text = Text::new(
 pub(super) const HELD_TOO_LONG: Text = Text::new(
     "the message was held for 12 hours",
     "The job was stopped before it published anything, and the message returns to the queue.",
-    "SQS lets nobody hold a message for longer than 12 hours, however often its lease is extended.",
+    "A queue lets nobody hold a message for longer than 12 hours, however often its lease is extended.",
     "Split the work into smaller objects, or give the job more cores.",
     "batchpipe run --queue jobs --job-timeout 11h -- ./long",
 );
