@@ -28,17 +28,17 @@ Examples:
 /// The arguments of `gc`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The prefix or the directory under which unfinished uploads are looked for; without a slash, the object and the
+    /// The prefix or directory in which to look for unfinished uploads; without a slash at the end, the object and the
     /// folder of that name
     #[arg(value_name = "URI")]
     uri: String,
-    /// Leave younger ones alone: somebody may be at work on them
+    /// Keep uploads younger than this, because a worker may still be writing them
     ///
-    /// In a directory this counts only where nobody can tell whether their writer lives: what a killed process left
-    /// goes at once, and what a live one writes stays.
+    /// In a directory, the age counts only if batchpipe can't tell whether the writer is still running. Files of a killed
+    /// process are removed at once; files of a running process stay.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     older_than: String,
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -92,8 +92,8 @@ async fn sweep(
     } else {
         if !beside.is_empty() {
             say(&format!(
-                "note: {place:?} was read as that object and all under {:?} ; {} beside it, left alone: keys that only \
-                begin so",
+                "note: {place:?} means this object and everything under {:?} ; left {}, because their keys only begin with \
+                 this name",
                 place.as_folder(),
                 things(beside.len() as u64, "unfinished upload")
             ));

@@ -59,7 +59,7 @@ pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
         return Some(named(Stage::Process, "processors", "processor slots", hint, Some("--processors")));
     }
     if let Some(last) = last.filter(|last| last.busy >= SLOTS_FULL * load.settling && !load.is_calling()) {
-        let hint = "raise --concurrency: as many batches may be on their way";
+        let hint = "raise --concurrency: it also limits the batches in flight";
         return Some(named(last.stage, "slots", "queue calls", hint, Some("--concurrency")));
     }
     if load.is_starved() { Some(starved(load)) } else { Some(at_once(load)) }
@@ -77,7 +77,7 @@ fn named(
 
 fn of_cpu(load: &Load, cpu: &CpuLoad) -> Bottleneck {
     let hint = if cpu.is_shared() {
-        "other programs take the rest of this machine's CPU: more cores or more machines"
+        "other programs use the rest of this machine's CPU: more cores or more machines"
     } else {
         "more cores or more machines"
     };
@@ -89,8 +89,8 @@ fn throttled(load: &Load) -> Option<Bottleneck> {
     let stage = load.stages.iter().max_by(|one, other| one.throttled.total_cmp(&other.throttled))?;
     let counts = stage.throttled >= IDLE && stage.throttled >= THROTTLED * stage.busy;
     let hint = match stage.stage {
-        Stage::Receive | Stage::Acknowledge | Stage::Send => "nothing to raise: the queue throttles its callers",
-        _ => "nothing to raise: the store throttles; spread the keys over more prefixes",
+        Stage::Receive | Stage::Acknowledge | Stage::Send => "no setting helps: the queue throttles requests",
+        _ => "no setting helps: the store throttles requests; spread the keys over more prefixes",
     };
     counts.then(|| named(stage.stage, "throttled", "throttled", hint, None))
 }
@@ -164,9 +164,9 @@ fn of_latency(load: &Load, stage: Stage, knob: Option<&'static str>) -> Bottlene
     let (cause, hint) = match (knob, load.concurrency) {
         (Some("--memory"), _) => ("latency", "raise --memory: more jobs at once hide the wait"),
         (Some(_), _) => ("latency", "raise --concurrency: more jobs at once hide the wait"),
-        (None, Concurrency::Climbing) => ("latency", "nothing: --concurrency auto is looking for more"),
-        (None, Concurrency::Found) => ("line", "as fast as the line: more at once did no more; more machines"),
-        (None, Concurrency::Most) => ("latency", "more machines: --concurrency auto is at its most"),
+        (None, Concurrency::Climbing) => ("latency", "nothing to do: --concurrency auto is still trying more"),
+        (None, Concurrency::Found) => ("line", "more machines: the network is full, more jobs at once do not help"),
+        (None, Concurrency::Most) => ("latency", "more machines: --concurrency auto is at its maximum"),
         (None, Concurrency::Fixed) => ("latency", together(load)),
     };
     let reason = if cause == "line" { "network" } else { "store answers" };
@@ -185,10 +185,10 @@ fn starved(load: &Load) -> Bottleneck {
         // With more slots, each receive requests more messages; with a nearer queue, the existing slots would be full.
         let (larger, room) = (BATCH / load.asked, load.room_in_slots());
         let cause = if larger >= room && room < PLAIN { "slots" } else { "queue_calls" };
-        let hint = "raise --concurrency: a receive asks for as many messages as there are slots";
+        let hint = "raise --concurrency: a receive asks for no more messages than there are slots";
         return named(Stage::Receive, cause, "queue calls", hint, Some("--concurrency"));
     }
-    named(Stage::Receive, "queue_empty", "queue empty", "nothing to do: all messages are taken", None)
+    named(Stage::Receive, "queue_empty", "queue empty", "nothing to do: every message is taken", None)
 }
 
 /// The most messages that one receive returns, for all queues.

@@ -223,7 +223,7 @@ async fn converse(stream: TcpStream, shown: Shown) {
 
 fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     if !host::is_allowed(request, &shown.hosts) {
-        let told = "this page is not served under that name; ask for an address, or start with  --metrics-host NAME\n";
+        let told = "this page is not served under this host name; use an address, or start with  --metrics-host NAME\n";
         return text(StatusCode::MISDIRECTED_REQUEST, told);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {

@@ -38,9 +38,9 @@ pub struct Args {
 enum Command {
     /// List the dead letters: id, key, attempts, code, age
     List(look::ListArgs),
-    /// Show one dead letter whole
+    /// Show one dead letter in full
     Show(look::ShowArgs),
-    /// Move dead letters back to the queue, or to another
+    /// Move dead letters back to the queue, or to another queue
     Redrive(redrive::Args),
     /// Delete every dead letter
     Purge(redrive::PurgeArgs),

@@ -51,23 +51,24 @@ Examples:
   batchpipe submit s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
   find . -name '*.csv' -print0 |
       batchpipe submit - --null --input s3://acme-in/ --queue jobs
-On a FIFO queue each job is a group of its own, so that all are worked side by
-side, and a repeat of the same file within five minutes is dropped.";
+On a FIFO queue each job is a message group of its own, so that jobs run in
+parallel. SQS drops a repeat of the same file within five minutes.";
 
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A directory, a file, - (names on stdin), @FILE (names in a file), s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the
-    /// folder logs/, never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name.
+    /// An S3 place is read as if it ended with a slash: s3://bucket/logs means everything in the folder logs/, never
+    /// logs2/ or logs.txt. If the folder is empty, s3://bucket/logs means the object of that name.
     ///
-    /// Names are one a line (or with --null each ended by a NUL). A name that can't be submitted fails alone, by its
-    /// line number. A name that begins with s3:// is an object that is there already: a job is sent for it, whose
-    /// output is named by what follows --input in its key, or by the whole key if it lies elsewhere.
+    /// A list holds one name per line (with --null, each name ends in NUL). A name that can't be submitted is reported
+    /// with its line number; the other names are submitted. A name that begins with s3:// is an existing object: submit
+    /// sends a job for the object without an upload. The job's output is named after the part of the key that follows
+    /// --input, or after the whole key if the object is not under --input.
     ///
-    /// Links in a directory are followed as far as they stay in it; one that leaves it is not submitted, and told.
-    /// Links that are named one by one are followed.
+    /// Links inside a directory are followed. Links that lead outside the directory are skipped with a warning. Links
+    /// that a list names are followed wherever they lead.
     #[arg(value_name = "SOURCE")]
     pub source: String,
 }

@@ -1,4 +1,4 @@
-//! BP3xx: the object. Whoever made it, or keeps it, can act.
+//! BP3xx: the object. Its producer, or the owner of the store, can act.
 
 use super::Text;
 use crate::error::Exit;
@@ -7,10 +7,10 @@ pub(super) const OBJECT_MISSING: Text = Text::new(
     "the object, or its bucket, does not exist",
     Exit::Access,
     "check the name and the region; list the buckets there are:  aws s3 ls",
-    "The message moved to the dead letters. Trying again can't help.",
-    "The object was deleted after the message was sent, expired by a lifecycle rule, or never uploaded by the key \
-        that was named. Keys are exact: no slash is added and nothing is decoded.",
-    "Compare the key letter by letter, then redrive if the object is back.",
+    "The message moved to the dead-letter queue, because a retry can't help.",
+    "The object was deleted after the message was sent, expired by a lifecycle rule, or never uploaded under this key. \
+        Keys are exact: batchpipe adds no slash and decodes nothing.",
+    "Compare the key letter by letter. If the object exists again, redrive the message.",
     "aws s3api head-object --bucket acme-in --key raw/a.csv",
 );
 
@@ -18,10 +18,11 @@ pub(super) const OBJECT_CHANGED: Text = Text::new(
     "the object changed",
     Exit::SomeFailed,
     "submit the object again if no newer message exists",
-    "The message moved to the dead letters and nothing was published: an output of two halves would be worse.",
-    "The object is not the one the message means (its ETag differs), or it was replaced while it was read. The \
-        newer object sends a message of its own where events feed the queue.",
-    "Submit the object again if no newer message exists.",
+    "The message moved to the dead-letter queue and nothing was published, because the output would have mixed two \
+        versions of the object.",
+    "The object is not the version that the message means (its ETag differs), or the object was replaced while it was \
+        read. If events feed the queue, the newer object sends a message of its own.",
+    "If there is no newer message, submit the object again.",
     "batchpipe dlq list --queue jobs",
 );
 
@@ -29,8 +30,9 @@ pub(super) const DATA_DAMAGED: Text = Text::new(
     "the data is damaged or ends early",
     Exit::SomeFailed,
     "test the file with the codec's own tool, and upload it again",
-    "The message moved to the dead letters and nothing was published. The cause names the codec and the byte.",
-    "The upload of the input was cut short, the file is not what its name says, or bytes follow its end.",
+    "The message moved to the dead-letter queue and nothing was published. The cause names the codec and the byte.",
+    "The upload of the input was cut short, the file has another format than its name says, or bytes follow the end of \
+        the compressed data.",
     "Test the file with the codec's own tool, and upload it again.",
     "aws s3 cp s3://acme-in/a.csv.gz - | gzip -t",
 );
@@ -39,11 +41,11 @@ pub(super) const EXPANDS_TOO_FAR: Text = Text::new(
     "the data expands beyond the limit",
     Exit::SomeFailed,
     "if the file is to be trusted, raise the limit that the cause names",
-    "The message moved to the dead letters; expanding was stopped as the limit was passed.",
-    "A small file of many repeats, or one that was made to fill disks.",
-    "If the file is to be trusted, raise the limit that the cause names, --max-ratio or --max-expanded-bytes, and \
-        redrive. An image of a disk is mostly zeros, and zstd makes it 30,000 times smaller. Otherwise ask where the \
-        file came from.",
+    "The message moved to the dead-letter queue. Decompression stopped when the limit was reached.",
+    "The input is a small file with many repetitions, or a file that was made to fill disks (a decompression bomb).",
+    "If you trust the file, raise the limit that the cause names, --max-ratio or --max-expanded-bytes, and redrive. \
+        For example, a disk image is mostly zeros, and zstd makes it 30,000 times smaller. Otherwise find out where \
+        the file came from.",
     "batchpipe run --queue jobs --max-ratio none --output s3://acme-out/ --process decompress",
 );
 
@@ -51,10 +53,10 @@ pub(super) const CHECKSUM_MISMATCH: Text = Text::new(
     "bytes arrived that do not match their checksum or length",
     Exit::Failed,
     "repeat the command; if it fails again, read the object on another machine",
-    "They were not used. The job is tried again, and nothing was published.",
-    "A fault on the way: a network card, a proxy, memory. If the same object always fails, it is damaged where it \
-        is stored.",
-    "Nothing, if it passes. If it repeats on one machine, replace the machine.",
+    "The bytes were not used and nothing was published. The job is retried.",
+    "A network card, a proxy or memory damaged the bytes on the way. If the same object always fails, it is damaged in \
+        the store.",
+    "If the error goes away, do nothing. If it repeats on one machine, replace the machine.",
     "aws s3api get-object-attributes --bucket acme-in --key a.csv --object-attributes Checksum",
 );
 
@@ -62,9 +64,9 @@ pub(super) const NOT_COMPRESSED: Text = Text::new(
     "the data is in no compressed format that is known",
     Exit::SomeFailed,
     "leave such objects out, or name the format:  --process decompress:gzip",
-    "The message moved to the dead letters and nothing was published. The cause shows the first bytes.",
-    "The worker decompresses, and the object is not compressed, or in another format than its name says.",
-    "Leave such objects out when submitting, or name the format: decompress:gzip.",
+    "The message moved to the dead-letter queue and nothing was published. The cause shows the first bytes.",
+    "The worker decompresses, but the object is not compressed, or has another format than its name says.",
+    "Exclude such objects when you submit, or name the format: decompress:gzip.",
     "aws s3api get-object --bucket acme-in --key a.csv.gz --range bytes=0-15 /dev/stdout",
 );
 
@@ -72,11 +74,12 @@ pub(super) const OUTPUT_EXISTS: Text = Text::new(
     "there is another output already",
     Exit::SomeFailed,
     "choose what becomes of outputs that are there:  --if-exists",
-    "The message moved to the dead letters, and the output is as it was.",
-    "The worker runs with --if-exists fail, and the output there is not this job's: it was made from another version \
-        of the input, by another processor or another tool, or it lost its marks (the metadata batchpipe-source and \
-        batchpipe-processor) in a copy. What the same job has made before is no failure.",
-    "Use skip to make such outputs again, or overwrite.",
+    "The message moved to the dead-letter queue, and the existing output is unchanged.",
+    "The worker runs with --if-exists fail, and the existing output was not made by this job. It was made from another \
+        version of the input, by another processor or by another tool, or it lost its marks (the metadata \
+        batchpipe-source and batchpipe-processor) when it was copied. An output that the same job made before is no \
+        error.",
+    "Use --if-exists skip to make such outputs again, or --if-exists overwrite.",
     "aws s3api head-object --bucket acme-out --key gz/a.csv.gz --query Metadata",
 );
 
@@ -84,9 +87,10 @@ pub(super) const THROTTLED: Text = Text::new(
     "the service asked for fewer requests",
     Exit::Failed,
     "wait a moment, and repeat the command",
-    "The request is tried again with growing pauses; the job is not failed by it.",
-    "S3 serves some 3500 writes and 5500 reads a second for each prefix, and grows that only while the load lasts.",
-    "Nothing, if it passes. Otherwise lower --concurrency, or spread the keys over prefixes.",
+    "The request is retried after growing pauses. Throttling does not fail the job.",
+    "S3 serves about 3500 writes and 5500 reads per second for each prefix. S3 raises these limits only while the load \
+        lasts.",
+    "If it goes away, do nothing. Otherwise lower --concurrency, or spread the keys over several prefixes.",
     "batchpipe run --queue jobs --concurrency 32 --output s3://acme-out/gz/ --process gzip",
 );
 
@@ -94,9 +98,10 @@ pub(super) const REQUEST_INVALID: Text = Text::new(
     "the service refused the request as invalid",
     Exit::Failed,
     "check the names: the service does not take this request",
-    "The message moved to the dead letters: the same request would be refused again.",
-    "The object is archived in Glacier and must be restored first; or a limit of the service or a rule of the \
-        bucket: a required encryption, a key it does not take, an object encrypted with the customer's own key.",
+    "The message moved to the dead-letter queue, because the service would refuse the same request again.",
+    "The object is archived in Glacier and must be restored first. Or the request breaks a limit of the service or a \
+        rule of the bucket: a required encryption, a key that the bucket does not take, or an object that is encrypted \
+        with a key of the customer's own.",
     "Read the service's own words in the cause.",
     "batchpipe dlq list --queue jobs",
 );
@@ -106,9 +111,9 @@ pub(super) const TOO_MANY_PARTS: Text = Text::new(
     Exit::SomeFailed,
     "raise --part-size",
     "The job was rejected and its upload aborted.",
-    "An object has at most 10,000 parts. The parts of an output of unknown length grow as it grows, but only while \
-    memory is free.",
-    "Begin with larger parts, and give the worker the memory for two of them.",
+    "An S3 object has at most 10,000 parts. If the length of the output is not known in advance, batchpipe makes the \
+        parts larger as the output grows, but only while memory is free.",
+    "Start with a larger --part-size, and give the worker enough --memory for two parts.",
     "batchpipe run --queue jobs --part-size 64MiB --memory 1GiB -- cat",
 );
 
@@ -116,9 +121,9 @@ pub(super) const UPLOAD_VANISHED: Text = Text::new(
     "the upload vanished before it was complete",
     Exit::Failed,
     "nothing, if it passes: the job is tried again",
-    "The job is tried again. Nothing was published.",
-    "Something aborted the unfinished upload: a lifecycle rule that is too quick, or gc with a short --older-than \
-    while the worker was at it.",
+    "Nothing was published. The job is retried.",
+    "Something aborted the unfinished upload: a lifecycle rule with too short a time, or gc with a short --older-than \
+        while the worker was still uploading.",
     "Let lifecycle rules and gc wait a day.",
     "batchpipe gc s3://acme-out/ --older-than 24h --dry-run",
 );
@@ -127,10 +132,10 @@ pub(super) const DESTINATION_CHANGED: Text = Text::new(
     "the place of the output changed while the output was made",
     Exit::Failed,
     "nothing, if it passes: the job is tried again",
-    "The job is tried again at once, and looks at what is there then. What appeared was not replaced.",
-    "With --if-exists skip or fail an output appears only where nothing is, or over the object that was seen. Another \
-        worker or another tool wrote there, or removed what was there, in the meantime.",
-    "Nothing, if it passes. If it repeats, two programs write to the same keys: give each a prefix of its own.",
+    "The job is retried at once, and looks again at what exists at the output's key. The new object was not replaced.",
+    "With --if-exists skip or fail, batchpipe writes an output only if the key is free or still holds the object that \
+        batchpipe saw before. Meanwhile another worker or another tool wrote to this key, or removed the object.",
+    "If it goes away, do nothing. If it repeats, two programs write to the same keys: give each its own prefix.",
     "batchpipe status --queue jobs",
 );
 
@@ -138,12 +143,12 @@ pub(super) const OBJECT_REFUSED: Text = Text::new(
     "the object is refused, though others beside it are not",
     Exit::SomeFailed,
     "check whether the object exists, and who owns it",
-    "The job is tried again, and in the end moved to the dead letters. The worker goes on: it can read what lies \
-        beside the object.",
-    "The object is missing, and S3 says \"denied\" of a missing object to whoever may not list the bucket; or it has \
-        another owner, a key of its own or a policy for its name. A file has rights of its own.",
-    "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is told at once, as BP301; make a \
-    file readable for the worker's user, or leave it out.",
+    "The job is retried, and moves to the dead-letter queue after the last attempt. The worker goes on, because it can \
+        read other objects next to this one.",
+    "The object may be missing: S3 answers \"denied\" for a missing object if the caller may not list the bucket. Or \
+        the object has another owner, its own KMS key, or a policy for its name. A file has its own permissions.",
+    "Give the role s3:ListBucket (ops/role.json has it), so that a missing object is reported at once, as BP301. Make \
+        a file readable for the worker's user, or leave the file out.",
     "batchpipe doctor --queue jobs --read s3://acme-in/raw/",
 );
 
@@ -151,13 +156,13 @@ pub(super) const DECOMPRESSION_MEMORY: Text = Text::new(
     "the data needs more memory to be decompressed than there is",
     Exit::SomeFailed,
     "raise --memory",
-    "The message moved to the dead letters and nothing was published. Nothing of the size that was asked for was \
-    taken.",
-    "zstd, xz and brotli write into a file how much memory its reader must have, and a file of a few bytes may ask for \
-        gigabytes. A decompressing step may have its share of --memory, at most 129 MiB: what zstd takes without \
+    "The message moved to the dead-letter queue and nothing was published. batchpipe did not allocate the memory that \
+        the file asks for.",
+    "A zstd, xz or brotli file states how much memory a reader needs, and a file of a few bytes may ask for gigabytes. \
+        A decompressing step may use its share of --memory, and at most 129 MiB: as much as zstd allows without \
         --long=31, and twice what xz -9 needs.",
-    "If the file is to be trusted, give the worker more --memory or fewer --processors and redrive; beyond 129 MiB, \
-    use the format's own tool.",
+    "If you trust the file, give the worker more --memory or fewer --processors, and redrive. Beyond 129 MiB, use the \
+        format's own tool.",
     "batchpipe run --queue jobs --memory 1GiB -- zstd -dc --long=31",
 );
 
@@ -165,11 +170,12 @@ pub(super) const OUTPUT_OF_ANOTHER_INPUT: Text = Text::new(
     "another input has the same output",
     Exit::SomeFailed,
     "give the two inputs outputs of different names",
-    "The message moved to the dead letters, and the output is as it was. The reason names both inputs.",
-    "The worker runs with --if-exists skip or fail, and the output there was made from another input, which for skip \
-    is still there: steps that decompress make a.csv of a.csv.gz and of a.csv.zst, or two messages name one output.",
-    "Give one of the two another name or another prefix, keep the endings of names with --output-suffix, or let the \
-    last one win with --if-exists overwrite; then redrive.",
+    "The message moved to the dead-letter queue, and the existing output is unchanged. The reason names both inputs.",
+    "The worker runs with --if-exists skip or fail, and the existing output was made from another input (for skip: an \
+        input that still exists). For example, decompressing makes a.csv from both a.csv.gz and a.csv.zst, or two \
+        messages name the same output.",
+    "Give one of the two inputs another name or another prefix, keep the suffixes of names with --output-suffix, or \
+        let the last input win with --if-exists overwrite. Then redrive.",
     "batchpipe dlq list --queue jobs",
 );
 
@@ -177,14 +183,14 @@ pub(super) const STORE_PROVES_NOTHING: Text = Text::new(
     "the store says success, and its answer proves nothing",
     Exit::Failed,
     "check that the endpoint is the store itself, and no proxy or sign-on page",
-    "The job is not done and its message is kept: it is tried again, and in the end moved to the dead letters. The \
-    cause names the server and what its answer lacks.",
-    "S3 gives every object that it writes an ETag. An answer without an ETag comes from a proxy, a sign-on page, or a \
-        server that broke off. The object was then looked for, and has neither the marks of this job nor the right \
-        checksum. The same holds for a listing that was cut, for a read that does not tell what was read, and for an \
-        upload without an id.",
-    "Check that the endpoint is the store itself, and ask it for the object. Redrive the dead letters when the store \
-        answers again.",
+    "The job does not count as done and its message is kept. The job is retried, and moves to the dead-letter queue \
+        after the last attempt. The cause names the server and what is missing in its response.",
+    "S3 gives every object that it writes an ETag. A response without an ETag comes from a proxy, a sign-on page, or a \
+        server that broke off. batchpipe then looked for the object, and found neither this job's marks nor the right \
+        checksum. BP316 also covers a listing that was cut short, a read whose response does not state what was read, \
+        and an upload without an id.",
+    "Check that the endpoint is the store itself, and ask the store for the object. When the store works again, \
+        redrive the dead letters.",
     "curl -sI http://127.0.0.1:9000/acme-out/gz/a.csv.gz",
 );
 
@@ -192,10 +198,11 @@ pub(super) const QUEUE_ANSWER_INCOMPLETE: Text = Text::new(
     "the queue's answer lacks what was asked for",
     Exit::Failed,
     "check that the endpoint is SQS itself, and no proxy or sign-on page",
-    "Nothing was taken as done, and a queue that does not tell its counts is not taken for an empty one. The call is \
-    made again; a message that may have been sent is sent once more.",
-    "SQS names every entry of a batch, gives every message an id and a receipt, and tells the attributes that were \
-    asked for. An answer without them comes from a proxy, a sign-on page, or a server that is not quite SQS.",
+    "Nothing counts as done, and a queue without counts does not count as empty. batchpipe makes the call again. A \
+        message that may already have been sent is sent once more.",
+    "SQS names every entry of a batch, gives every message an id and a receipt, and returns the attributes that were \
+        asked for. A response without them comes from a proxy, a sign-on page, or a server that is not fully \
+        compatible with SQS.",
     "Check that the endpoint is SQS itself.",
     "aws sqs get-queue-attributes --queue-url http://127.0.0.1:9324/0/jobs --attribute-names All",
 );
@@ -204,10 +211,11 @@ pub(super) const ALREADY_COMPRESSED: Text = Text::new(
     "an input is compressed already",
     Exit::Done,
     "to decompress such data first:  --process decompress:any",
-    "It was compressed once more, and its job is done. This is told for the first such input, and counted.",
-    "--process begins with a step that compresses, and the input is in a compressed format. The result is no smaller, \
-        and has to be decompressed twice.",
-    "Decompress such inputs first; decompress:any lets the others through. Or leave them out where they are listed, \
-        with --exclude.",
+    "The input was compressed a second time, and its job is done. batchpipe warns about the first such input, and \
+        counts the others.",
+    "--process begins with a step that compresses, and the input is already compressed. The result is no smaller, and \
+        must be decompressed twice.",
+    "Decompress such inputs first; decompress:any passes the other inputs through. Or exclude such inputs with \
+        --exclude.",
     "batchpipe map ./in ./out --process decompress:any,zstd",
 );
