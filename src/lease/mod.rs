@@ -221,7 +221,7 @@ impl Leases {
 }
 
 impl Lease {
-    /// The newest receipt, to settle with.
+    /// The newest receipt, needed to settle the message.
     pub fn receipt(&self) -> Option<Receipt> {
         lock(&self.leases.held).get(&self.id).map(|entry| entry.receipt.clone())
     }

@@ -67,9 +67,9 @@ pub struct StageMeter {
 /// How an item leaves a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
-    /// Passed on, whole and right.
+    /// Passed on after success.
     Out,
-    /// It failed here.
+    /// Failed in this stage.
     Failed,
     /// Given up.
     Dropped,
