@@ -4,6 +4,7 @@
 //! nothing fits into: files of 3 to 15 MiB under `--memory 256MiB` took up to 358 MiB in `map`, but at most 277 MiB
 //! with mappings (16 and 256 at once, copied and in zstd:1). A mapping returns to the kernel at once when it is
 //! dropped, and its untouched pages take no memory.
+//!
 //! Bounded by its length, which never changes.
 
 use std::io::{self, Read};
