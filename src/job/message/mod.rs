@@ -60,7 +60,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// The job, if it is one.
+    /// The job, if the record is one.
     pub fn job(self) -> Option<Request> {
         match self {
             Self::Job(request) => Some(request),
