@@ -46,9 +46,9 @@ struct Counts {
 /// What a limit has observed so far. All numbers only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Of the requests, those which show that a higher limit would be used.
+    /// Of `asked`, what shows that a higher limit would be used: messages that came, or calls that had to wait.
     pub pressed: u64,
-    /// Requests for a permit.
+    /// What was asked for: messages by receives, or permits by calls.
     pub asked: u64,
     /// Calls that succeeded.
     pub answered: u64,

@@ -136,7 +136,7 @@ impl Circuit {
         }
     }
 
-    /// Records how the queue answered a batch of jobs; a batch without an answer may have been accepted.
+    /// Records how the queue answered a batch of jobs, of which it may have accepted all, some or none.
     pub fn sent(&self, outcomes: &[Result<(), ServiceError>]) {
         if outcomes.iter().any(Result::is_ok) {
             self.unsent.store(0, SeqCst);

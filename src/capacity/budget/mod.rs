@@ -18,8 +18,7 @@
 //! A job that waits for a processor waits for other jobs, and those must not wait for it. So a job at its processor
 //! is [lent](Room::try_lend) its full write room; if that is not free, the next job goes first. So a job that has a
 //! processor never waits for memory, and of the jobs that wait for a processor, the one with the most room can
-//! always go. A loan ends when the upload has used up the processor's last chunk, and the upload then waits for no
-//! other job.
+//! always go. A loan ends when the upload has used up the processor's last chunk, which depends on no other job.
 //!
 //! Long buffers are mappings outside the heap and its gaps (`buffer.rs`), and no buffer is longer than the memory
 //! granted for it. Buffers are reused instead of freed, both those of a whole part and shorter ones of the same
