@@ -1,8 +1,8 @@
-//! What is done to an object: bytes in, bytes out.
+//! The work on an object: bytes in, bytes out.
 //!
-//! A [`Processor`] runs on a blocking thread and may use as much CPU as it likes. The codec chain
-//! ([`codec`]) is one. An external program ([`program`]) is not: its pipes are driven by the async
-//! runtime, so that it can be killed with its whole process group the moment its job is cut.
+//! A [`Processor`] runs on a blocking thread and may use as much CPU as it likes. The codec chain ([`codec`]) is a
+//! processor. An external program ([`program`]) is not: the async runtime drives its pipes, so that it can be killed
+//! with its whole process group as soon as its job is cut.
 
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
@@ -23,10 +23,10 @@ mod slots;
 pub use codec::work_from_steps;
 pub use slots::Slots;
 
-/// A blocking filter over one job, in the manner of a Unix filter.
+/// A blocking filter over one job, like a Unix filter.
 ///
-/// Reading waits for the download and writing for the upload. Only `Ok` publishes the output, and a
-/// processor may return it before it has read all of its input.
+/// Reading waits for the download and writing waits for the upload. The output is published only on `Ok`, which a
+/// processor may return before it has read all of its input.
 ///
 /// ```
 /// use std::io::{BufRead, Write};
@@ -49,16 +49,17 @@ pub trait Processor: Send + Sync + 'static {
     /// Reads `input` to produce `output`.
     fn process(&self, job: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError>;
 
-    /// What names this work: the same text for what makes the same output of the same input, another after any change
-    /// that counts, as `"thumbnails:800:v2"`. Outputs are marked with it, and
-    /// [`IfExists::Skip`](crate::stages::IfExists::Skip) recognises them by it. Without a name nothing is recognised
-    /// and everything made again: nobody but its author knows what a type's code and fields amount to.
+    /// Identifies this work: the same text for work that makes the same output from the same input, and a different
+    /// text after any relevant change, such as `"thumbnails:800:v2"`. Outputs are marked with this text, and
+    /// [`IfExists::Skip`](crate::stages::IfExists::Skip) recognises them by it. Without an id no output is recognised
+    /// and every output is made again, because only the author knows what a type's code and fields do.
     fn id(&self) -> Option<String> {
         None
     }
 
-    /// The most bytes that one run holds beside the chunk it reads and the chunk it writes. So much is set aside of the
-    /// worker's memory for each processor that may run at once; what is not told here comes on top of it.
+    /// The most bytes that one run holds beside the chunk it reads and the chunk it writes. This memory is set aside
+    /// from the worker's memory for each processor that may run at once; memory that is not stated here is used in
+    /// addition to `--memory`.
     fn memory(&self) -> u64 {
         0
     }
@@ -76,19 +77,19 @@ where
 /// Why a processor did not produce its output.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It may work another time: the message is given back, after `after` if that is known.
+    /// The job may succeed another time: the message is given back, and delivered again after `after` if that is known.
     #[error("{reason}")]
     Retry {
         /// One line for the log.
         reason: String,
-        /// How long to wait; `None` leaves it to the pipeline. No more than twelve hours from the receive on, as on
+        /// How long to wait; `None` leaves the choice to the pipeline. At most twelve hours after the receive, as on
         /// SQS.
         after: Option<Duration>,
     },
-    /// It will never work with this input: the message goes to the dead letters.
+    /// The job will never succeed with this input: the message goes to the dead-letter queue.
     #[error("{reason}")]
     Reject {
-        /// The failure's number (`BPnnn`); processors of others use 400.
+        /// The failure's number (`BPnnn`); a library user's processors use 400.
         code: Code,
         /// One line for the log and the dead letter.
         reason: String,
@@ -96,18 +97,18 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
-    /// This input can never be processed.
+    /// Rejects: this input can never be processed.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self::Reject { code: Code::ProcessorFailed, reason: reason.into() }
     }
 
-    /// This may work another time.
+    /// Retries: this may succeed another time.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { reason: reason.into(), after: None }
     }
 }
 
-/// Data that is wrong or ends early is wrong every time; any other failure of reading or writing may pass.
+/// Invalid or truncated data fails every time; any other failure of reading or writing may pass.
 impl From<io::Error> for ProcessError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -117,10 +118,10 @@ impl From<io::Error> for ProcessError {
     }
 }
 
-/// A filter that waits without a thread, for tests in simulated time: that stands still while a blocking thread works.
-/// Everything else about it is as with a [`Processor`].
+/// A filter that waits without a thread, for tests in simulated time, because simulated time stops while a blocking
+/// thread works. In all other respects it behaves like a [`Processor`].
 pub trait Script: Send + Sync + 'static {
-    /// Reads `input` to produce `output`; a link that breaks ends it.
+    /// Reads `input` to produce `output`; a broken link ends it.
     fn run<'a>(
         &'a self,
         job: &'a Job,
@@ -129,21 +130,21 @@ pub trait Script: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Result<(), ProcessError>, Disconnected>>;
 }
 
-/// What runs in the process stage.
+/// The work of the process stage.
 #[derive(Clone)]
 pub enum Work {
-    /// Nothing: bytes go from the download to the upload as they are.
+    /// No work: bytes go from the download to the upload unchanged.
     Copy,
     /// A filter in this process, on a blocking thread.
     Filter(Arc<dyn Processor>),
     /// A program in a process of its own.
     Program(Arc<program::Program>),
-    /// A filter of a test in simulated time.
+    /// A filter for tests in simulated time.
     Script(Arc<dyn Script>),
 }
 
 impl Work {
-    /// What names the work: the same text for the same work, `None` if that is not known.
+    /// Identifies the work: the same text for the same work, `None` if that is not known.
     pub fn id(&self) -> Option<String> {
         match self {
             Self::Copy => Some("copy".to_owned()),

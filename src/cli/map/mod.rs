@@ -52,17 +52,17 @@ Examples:
 pub struct Args {
     /// A directory, a file, s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// A place in S3 is read with a slash at its end, whether or not it was typed: s3://bucket/logs is all in the
-    /// folder logs/, never logs2/ or logs.txt. If the folder holds nothing, it is the object of that name. Links in a
-    /// directory are followed as far as they stay in it; one that leaves it is not worked, and told.
+    /// An S3 place is read as if it ended with a slash: s3://bucket/logs means everything in the folder logs/, never
+    /// logs2/ or logs.txt. If the folder is empty, s3://bucket/logs means the object of that name. Links inside a
+    /// directory are followed. Links that lead outside the directory are skipped with a warning.
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// A directory or s3://bucket/prefix/
     ///
-    /// If two inputs would have one output, nothing is done (BP125).
+    /// If two inputs would have the same output, nothing is done (BP125).
     #[arg(value_name = "DEST")]
     pub dest: String,
-    /// A program and its arguments: {input} and {output} become scratch files, else stdin and stdout are used
+    /// A program and its arguments. {input} and {output} name scratch files; without them, stdin and stdout are used
     #[arg(last = true, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
     pub program: Vec<String>,
 }

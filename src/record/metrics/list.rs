@@ -1,7 +1,7 @@
-//! The one list of every metric: name, kind, unit, help and labels. `docs/metrics.md` is made from it, and a test
-//! runs everything that records and requires that the two agree.
+//! The one list of every metric: name, kind, unit, help and labels. `docs/metrics.md` is made from it. A test runs
+//! everything that records a metric and requires that the list and the recorded metrics agree.
 //!
-//! Bounded: every label has a small fixed set of values; a key, a bucket or a message id is never one.
+//! Bounded: every label has a small fixed set of values. A key, a bucket or a message id is never a label.
 
 use std::fmt::Write;
 
@@ -21,13 +21,13 @@ pub enum Kind {
 /// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Its name; `batchpipe_` comes first, but for the process metrics whose names are a convention of Prometheus.
+    /// Its name. It starts with `batchpipe_`, except for the process metrics, whose names are a Prometheus convention.
     pub name: &'static str,
     /// Its kind.
     pub kind: Kind,
     /// Its unit, always a base unit.
     pub unit: Unit,
-    /// What it says, in one line.
+    /// What it means, in one line.
     pub help: &'static str,
     /// Its labels.
     pub labels: &'static [&'static str],
@@ -47,7 +47,7 @@ const fn histogram(name: &'static str, unit: Unit, labels: &'static [&'static st
 
 use Unit::{Bytes, Count, Seconds};
 
-/// Every metric there is.
+/// All metrics.
 pub const ALL: &[Metric] = &[
     counter(
         "batchpipe_stage_time_seconds_total",
