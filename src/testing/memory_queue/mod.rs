@@ -50,15 +50,15 @@ impl MemoryQueue {
         Self { dead_letters: Some(dead_letters), ..self }
     }
 
-    /// The same queue, writing down what happens to it.
+    /// The same queue, which logs its operations.
     #[must_use]
     pub fn with_log(self, log: Log) -> Self {
         Self { log: Some(log), ..self }
     }
 
-    /// This queue as whoever settles with it sees it: what is given back comes again after `longest` at the latest,
-    /// since nobody wants to wait for back-off in a test. The log has what was asked for. Receives, and the extensions
-    /// of whoever keeps leases on the queue itself, are for as long as they say.
+    /// This queue for the code that settles messages: a message that is given back is delivered again after at most
+    /// `longest`, so that a test need not wait for the back-off. The log has the requested delay. Receives, and
+    /// extensions through the queue itself, use the requested times.
     pub fn with_longest_back_off(self: &Arc<Self>, longest: Duration) -> Arc<dyn JobQueue> {
         Arc::new(Hasty { queue: Arc::clone(self), longest })
     }
