@@ -2,18 +2,16 @@
 //!
 //! Whoever owns the [`Lease`] owns the message. Its visibility timeout is extended in the background, in batches,
 //! from the moment of the receive *request* until the message is settled or its lease is dropped: while it waits,
-//! while it is worked on, while its delete is not flushed yet, and during the drain. A job that dies drops its
-//! lease, and the message becomes visible again by itself.
+//! while it is worked on, until its delete is flushed, and during the drain. A job that dies drops its lease, and then
+//! the message becomes visible again by itself.
 //!
 //! The keeper (`keeper.rs`) has its own thread and runtime, and should get its own connections: with four blocking
 //! jobs on the runtime that does the work, the worst gap between two heartbeats was 6 s instead of 0.1 s (measured).
-//! Only simulated time needs the keeper on the runtime that does the work, because that runtime has the only clock
-//! ([`Leases::here`]).
+//! Only simulated time needs the keeper on the runtime that does the work, which has the only clock ([`Leases::here`]).
 //!
 //! A message that is delivered again while we hold it (normal on SQS) never runs twice here at the same time: its
-//! newest receipt replaces the old receipt, which may no longer work. The queue's receive count tells which receipt
-//! is newest, because several receivers' answers can arrive in a different order than the deliveries, and a long
-//! poll that was sent first can be answered last.
+//! newest receipt replaces the old one, which may no longer work. The queue's receive count tells which receipt is
+//! newest, because answers can arrive in another order than the deliveries: a long poll sent first may answer last.
 //!
 //! Bounded by the messages in flight. Time is monotonic, so a jump of the wall clock loses no lease.
 
@@ -108,8 +106,7 @@ pub struct Health {
 }
 
 impl Leases {
-    /// Keeps leases on messages of `queue`, hiding each message for `visibility` at a time. Pass a queue client with
-    /// connections of its own if possible.
+    /// Keeps leases on messages of `queue`, each hidden for `visibility` at a time. Best with connections of its own.
     pub fn new(queue: Arc<dyn JobQueue>, visibility: Duration, meters: Arc<Meters>) -> std::io::Result<Arc<Self>> {
         Self::limited(queue, visibility, LONGEST, meters)
     }
@@ -188,8 +185,7 @@ impl Leases {
         self.visibility
     }
 
-    /// Grants a lease on a message requested at `asked`. `None` if the message is already held here; its lease then
-    /// takes the newer receipt.
+    /// A lease on a message requested at `asked`. `None` if it is held here already: that lease gets the newer receipt.
     pub fn grant(self: &Arc<Self>, message: &Message, asked: Instant) -> Option<Lease> {
         let deadline = asked + self.visibility;
         let mut held = lock(&self.held);
