@@ -14,7 +14,7 @@ pub enum Code {
     CredentialsMissing = 101,
     /// No region.
     RegionMissing = 102,
-    /// The queue does not exist or its name can't be one.
+    /// The queue does not exist, or its name can't be the name of a queue.
     QueueMissing = 103,
     /// Not allowed to use the queue.
     QueueDenied = 104,
@@ -30,7 +30,7 @@ pub enum Code {
     ClockOff = 109,
     /// The command line can't be right.
     CommandLine = 110,
-    /// The program is not told where its input is.
+    /// The program does not get the name of its input file.
     ProgramWithoutInput = 111,
     /// The program was not found or can't be run.
     ProgramNotFound = 112,
@@ -50,15 +50,15 @@ pub enum Code {
     SystemLimit = 119,
     /// A place, a queue or a step of --process can't be read.
     BadPlaceOrStep = 120,
-    /// --memory does not fit one job, or not the machine.
+    /// --memory is too small for one job, or too large for the machine.
     Memory = 121,
     /// Cannot write to stdout.
     StdoutFailed = 122,
-    /// This needs a yes.
+    /// The command needs confirmation.
     NeedsYes = 123,
-    /// The journal is no journal, or that of another command.
+    /// The file is not a journal, or the journal belongs to another command.
     WrongJournal = 124,
-    /// Two inputs would have one output.
+    /// Two inputs would have the same output.
     OutputCollision = 125,
     /// An address holds a user name, a password or a query.
     SecretInAddress = 126,
@@ -72,23 +72,23 @@ pub enum Code {
     RepeatedField = 203,
     /// A field of the message is missing or of the wrong type.
     BadField = 204,
-    /// The message is of a newer version.
+    /// The message has a newer version.
     NewerVersion = 205,
     /// A key is empty, too long or not UTF-8.
     BadKey = 206,
     /// The message names a place that is not in the allow-list.
     PlaceNotAllowed = 207,
-    /// The event is of no supported kind.
+    /// This kind of event is not supported.
     UnsupportedEvent = 208,
     /// The input's key does not begin with the input prefix.
     OutsideInputPrefix = 209,
-    /// Nothing says where the output goes.
+    /// Neither the message nor the worker names an output.
     NoOutputNamed = 210,
     /// The message arrived damaged.
     MessageDamaged = 211,
-    /// The event is of an unknown kind.
+    /// The kind of the event is unknown.
     UnknownEvent = 212,
-    /// The message is a pointer to a message that is stored in S3.
+    /// The message only points to a message that is stored in S3.
     PointerMessage = 213,
     /// The object, or its bucket, does not exist.
     ObjectMissing = 301,
@@ -98,11 +98,11 @@ pub enum Code {
     DataDamaged = 303,
     /// The data expands beyond the limit.
     ExpandsTooFar = 304,
-    /// Bytes arrived that do not match their checksum or length.
+    /// The bytes that arrived do not match their checksum or length.
     ChecksumMismatch = 305,
-    /// The data is in no compressed format that is known.
+    /// The data is in no known compressed format.
     NotCompressed = 306,
-    /// There is another output already.
+    /// Another output already exists.
     OutputExists = 307,
     /// The service asked for fewer requests.
     Throttled = 308,
@@ -112,21 +112,21 @@ pub enum Code {
     TooManyParts = 310,
     /// The upload vanished before it was complete.
     UploadVanished = 311,
-    /// The place of the output changed while the output was made.
+    /// The destination changed while the output was made.
     DestinationChanged = 312,
-    /// The object is refused, though others beside it are not.
+    /// Access to this object is denied, though others beside it can be read.
     ObjectRefused = 313,
-    /// The data needs more memory to be decompressed than there is.
+    /// Decompressing the data needs more memory than is available.
     DecompressionMemory = 314,
     /// Another input has the same output.
     OutputOfAnotherInput = 315,
-    /// The store says success, and its answer proves nothing.
+    /// The store reports success, but its response proves nothing.
     StoreProvesNothing = 316,
-    /// The queue's answer lacks what was asked for.
+    /// The queue's response is incomplete.
     QueueAnswerIncomplete = 317,
-    /// An input is compressed already.
+    /// An input is already compressed.
     AlreadyCompressed = 318,
-    /// A processor of the library refused or failed.
+    /// A library user's processor rejected the input or failed.
     ProcessorFailed = 400,
     /// The program failed.
     ProgramFailed = 401,
@@ -136,7 +136,7 @@ pub enum Code {
     ProcessorPanicked = 403,
     /// The job took too long.
     JobTimedOut = 404,
-    /// No space left in the work directory, or where the outputs go.
+    /// No space left in the work directory or in the output directory.
     NoSpace = 501,
     /// The work directory can't be used.
     WorkDirectory = 502,
@@ -144,19 +144,19 @@ pub enum Code {
     OwnFile = 504,
     /// The lease of a message was lost.
     LeaseLost = 601,
-    /// A stage ended because its neighbour did.
+    /// A stage ended because the stage next to it ended.
     NeighbourEnded = 602,
     /// The message was held for 12 hours.
     HeldTooLong = 603,
     /// The worker is stopping.
     Stopping = 604,
-    /// A message waits for another of its group.
+    /// A message waits for another message of its group.
     GroupWaits = 605,
     /// A message could not be deleted.
     DeleteFailed = 606,
     /// A rejected message holds up its FIFO group.
     GroupHeldUp = 607,
-    /// Nothing moves any more.
+    /// The worker makes no progress any more.
     Stuck = 701,
     /// A part of batchpipe panicked.
     InternalPanic = 702,

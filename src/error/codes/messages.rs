@@ -48,7 +48,7 @@ pub(super) const BAD_FIELD: Text = Text::new(
 );
 
 pub(super) const NEWER_VERSION: Text = Text::new(
-    "the message is of a newer version",
+    "the message has a newer version",
     Exit::SomeFailed,
     "upgrade the workers, then redrive",
     "The message moved to the dead-letter queue, because an old worker must not do only half of what a newer message \
@@ -84,7 +84,7 @@ pub(super) const PLACE_NOT_ALLOWED: Text = Text::new(
 );
 
 pub(super) const UNSUPPORTED_EVENT: Text = Text::new(
-    "the event is of no supported kind",
+    "this kind of event is not supported",
     Exit::SomeFailed,
     "send only events of objects that were created",
     "The message moved to the dead-letter queue, because batchpipe does not guess what an event means.",
@@ -107,7 +107,7 @@ pub(super) const OUTSIDE_INPUT_PREFIX: Text = Text::new(
 );
 
 pub(super) const NO_OUTPUT_NAMED: Text = Text::new(
-    "nothing says where the output goes",
+    "neither the message nor the worker names an output",
     Exit::Usage,
     "say where outputs go:  --output s3://bucket/prefix/",
     "The message names no output and the worker has no --output. If the worker has already done other jobs, the \
@@ -130,7 +130,7 @@ pub(super) const MESSAGE_DAMAGED: Text = Text::new(
 );
 
 pub(super) const UNKNOWN_EVENT: Text = Text::new(
-    "the event is of an unknown kind",
+    "the kind of the event is unknown",
     Exit::SomeFailed,
     "send only events of objects that were created",
     "The message moved to the dead-letter queue. The message was not deleted, because it may announce an object that \
@@ -144,7 +144,7 @@ pub(super) const UNKNOWN_EVENT: Text = Text::new(
 );
 
 pub(super) const POINTER_MESSAGE: Text = Text::new(
-    "the message is a pointer to a message that is stored in S3",
+    "the message only points to a message that is stored in S3",
     Exit::SomeFailed,
     "send the job itself, which is small enough for a message",
     "The message moved to the dead-letter queue. batchpipe did not follow the pointer, because a message must not \

@@ -50,7 +50,7 @@ pub(super) const EXPANDS_TOO_FAR: Text = Text::new(
 );
 
 pub(super) const CHECKSUM_MISMATCH: Text = Text::new(
-    "bytes arrived that do not match their checksum or length",
+    "the bytes that arrived do not match their checksum or length",
     Exit::Failed,
     "repeat the command; if it fails again, read the object on another machine",
     "The bytes were not used and nothing was published. The job is retried.",
@@ -61,7 +61,7 @@ pub(super) const CHECKSUM_MISMATCH: Text = Text::new(
 );
 
 pub(super) const NOT_COMPRESSED: Text = Text::new(
-    "the data is in no compressed format that is known",
+    "the data is in no known compressed format",
     Exit::SomeFailed,
     "leave such objects out, or name the format:  --process decompress:gzip",
     "The message moved to the dead-letter queue and nothing was published. The cause shows the first bytes.",
@@ -71,7 +71,7 @@ pub(super) const NOT_COMPRESSED: Text = Text::new(
 );
 
 pub(super) const OUTPUT_EXISTS: Text = Text::new(
-    "there is another output already",
+    "another output already exists",
     Exit::SomeFailed,
     "choose what becomes of outputs that are there:  --if-exists",
     "The message moved to the dead-letter queue, and the existing output is unchanged.",
@@ -129,7 +129,7 @@ pub(super) const UPLOAD_VANISHED: Text = Text::new(
 );
 
 pub(super) const DESTINATION_CHANGED: Text = Text::new(
-    "the place of the output changed while the output was made",
+    "the destination changed while the output was made",
     Exit::Failed,
     "nothing, if it passes: the job is tried again",
     "The job is retried at once, and looks again at what exists at the output's key. The new object was not replaced.",
@@ -140,7 +140,7 @@ pub(super) const DESTINATION_CHANGED: Text = Text::new(
 );
 
 pub(super) const OBJECT_REFUSED: Text = Text::new(
-    "the object is refused, though others beside it are not",
+    "access to this object is denied, though others beside it can be read",
     Exit::SomeFailed,
     "check whether the object exists, and who owns it",
     "The job is retried, and moves to the dead-letter queue after the last attempt. The worker goes on, because it can \
@@ -153,7 +153,7 @@ pub(super) const OBJECT_REFUSED: Text = Text::new(
 );
 
 pub(super) const DECOMPRESSION_MEMORY: Text = Text::new(
-    "the data needs more memory to be decompressed than there is",
+    "decompressing the data needs more memory than is available",
     Exit::SomeFailed,
     "raise --memory",
     "The message moved to the dead-letter queue and nothing was published. batchpipe did not allocate the memory that \
@@ -180,7 +180,7 @@ pub(super) const OUTPUT_OF_ANOTHER_INPUT: Text = Text::new(
 );
 
 pub(super) const STORE_PROVES_NOTHING: Text = Text::new(
-    "the store says success, and its answer proves nothing",
+    "the store reports success, but its response proves nothing",
     Exit::Failed,
     "check that the endpoint is the store itself, and no proxy or sign-on page",
     "The job does not count as done and its message is kept. The job is retried, and moves to the dead-letter queue \
@@ -195,7 +195,7 @@ pub(super) const STORE_PROVES_NOTHING: Text = Text::new(
 );
 
 pub(super) const QUEUE_ANSWER_INCOMPLETE: Text = Text::new(
-    "the queue's answer lacks what was asked for",
+    "the queue's response is incomplete",
     Exit::Failed,
     "check that the endpoint is SQS itself, and no proxy or sign-on page",
     "Nothing counts as done, and a queue without counts does not count as empty. batchpipe makes the call again. A \
@@ -208,7 +208,7 @@ pub(super) const QUEUE_ANSWER_INCOMPLETE: Text = Text::new(
 );
 
 pub(super) const ALREADY_COMPRESSED: Text = Text::new(
-    "an input is compressed already",
+    "an input is already compressed",
     Exit::Done,
     "to decompress such data first:  --process decompress:any",
     "The input was compressed a second time, and its job is done. batchpipe warns about the first such input, and \

@@ -29,7 +29,7 @@ pub(super) const REGION_MISSING: Text = Text::new(
 );
 
 pub(super) const QUEUE_MISSING: Text = Text::new(
-    "the queue does not exist or its name can't be one",
+    "the queue does not exist, or its name can't be the name of a queue",
     Exit::Access,
     "check the name and the region; list the queues there are:  aws sqs list-queues",
     "Nothing was received. If the queue was deleted while a worker ran, the worker stopped.",
@@ -121,7 +121,7 @@ pub(super) const COMMAND_LINE: Text = Text::new(
 );
 
 pub(super) const PROGRAM_WITHOUT_INPUT: Text = Text::new(
-    "the program is not told where its input is",
+    "the program does not get the name of its input file",
     Exit::Usage,
     "name {input} among the program's arguments, or let it read stdin",
     "Nothing was started, because every object would be sent to a program that does not read it.",
@@ -230,7 +230,7 @@ pub(super) const BAD_PLACE_OR_STEP: Text = Text::new(
 );
 
 pub(super) const MEMORY: Text = Text::new(
-    "--memory does not fit one job, or not the machine",
+    "--memory is too small for one job, or too large for the machine",
     Exit::Usage,
     "give another  --memory , or a smaller --part-size",
     "Nothing was started, because batchpipe could not keep this limit.",
@@ -252,7 +252,7 @@ pub(super) const STDOUT_FAILED: Text = Text::new(
 );
 
 pub(super) const NEEDS_YES: Text = Text::new(
-    "this needs a yes",
+    "the command needs confirmation",
     Exit::Usage,
     "add  --yes  if this is what you want",
     "Nothing was changed.",
@@ -263,7 +263,7 @@ pub(super) const NEEDS_YES: Text = Text::new(
 );
 
 pub(super) const WRONG_JOURNAL: Text = Text::new(
-    "the journal is no journal, or that of another command",
+    "the file is not a journal, or the journal belongs to another command",
     Exit::Usage,
     "name another with  --journal FILE , or do without:  --journal none",
     "Nothing was started, and the file is unchanged.",
@@ -276,7 +276,7 @@ pub(super) const WRONG_JOURNAL: Text = Text::new(
 );
 
 pub(super) const OUTPUT_COLLISION: Text = Text::new(
-    "two inputs would have one output",
+    "two inputs would have the same output",
     Exit::Usage,
     "rename one of the inputs, or process them apart",
     "Nothing was started. The second output would have replaced the first, and both jobs would have been reported as \

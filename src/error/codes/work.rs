@@ -4,7 +4,7 @@ use super::Text;
 use crate::error::Exit;
 
 pub(super) const PROCESSOR_FAILED: Text = Text::new(
-    "a processor of the library refused or failed",
+    "a library user's processor rejected the input or failed",
     Exit::SomeFailed,
     "read what the processor said, and try the object by hand",
     "Nothing was published. If the processor rejected the job, the message moved to the dead-letter queue; otherwise \
@@ -63,7 +63,7 @@ pub(super) const JOB_TIMED_OUT: Text = Text::new(
 );
 
 pub(super) const NO_SPACE: Text = Text::new(
-    "no space left in the work directory, or where the outputs go",
+    "no space left in the work directory or in the output directory",
     Exit::Failed,
     "make room there, and repeat the command",
     "The job was given back to the queue without counting as failed, and is retried when there is space. If the DEST \
@@ -111,7 +111,7 @@ pub(super) const LEASE_LOST: Text = Text::new(
 );
 
 pub(super) const NEIGHBOUR_ENDED: Text = Text::new(
-    "a stage ended because its neighbour did",
+    "a stage ended because the stage next to it ended",
     Exit::Failed,
     "see the other failure of the job",
     "The job is retried. This error only follows from another failure of the same job: look for that failure.",
@@ -141,7 +141,7 @@ pub(super) const STOPPING: Text = Text::new(
 );
 
 pub(super) const GROUP_WAITS: Text = Text::new(
-    "a message waits for another of its group",
+    "a message waits for another message of its group",
     Exit::Failed,
     "nothing: the message comes again",
     "The job was given back to the queue without an attempt, and did not fail. The queue delivers its message again \
@@ -180,7 +180,7 @@ pub(super) const GROUP_HELD_UP: Text = Text::new(
 );
 
 pub(super) const STUCK: Text = Text::new(
-    "nothing moves any more",
+    "the worker makes no progress any more",
     Exit::Watchdog,
     "start it again, and report this with what was written above",
     "The worker ended with exit code 7 and reported what every stage waited for. Its messages return to the queue \
