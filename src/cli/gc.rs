@@ -34,8 +34,8 @@ pub struct Args {
     uri: String,
     /// Keep uploads younger than this, because a worker may still be writing them
     ///
-    /// In a directory, the age counts only if batchpipe can't tell whether the writer is still running. Files of a killed
-    /// process are removed at once; files of a running process stay.
+    /// In a directory, the age counts only if batchpipe can't tell whether the writer is still running. Files of a
+    /// killed process are removed at once; files of a running process stay.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     older_than: String,
     /// Print what would be done, and do nothing
@@ -92,8 +92,8 @@ async fn sweep(
     } else {
         if !beside.is_empty() {
             say(&format!(
-                "note: {place:?} means this object and everything under {:?} ; left {}, because their keys only begin with \
-                 this name",
+                "note: {place:?} means this object and everything under {:?} ; left {}, because their keys only begin \
+                with this name",
                 place.as_folder(),
                 things(beside.len() as u64, "unfinished upload")
             ));

@@ -62,7 +62,14 @@ struct Cli {
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
     /// Log less (-qq: errors only)
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options", hide_short_help = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Count,
+        help_heading = "Global options",
+        hide_short_help = true
+    )]
     quiet: u8,
 }
 

@@ -268,7 +268,8 @@ fn table(now: &Snapshot) -> String {
 fn page() -> Response<Full<Bytes>> {
     let mut response = reply(StatusCode::OK, "text/html; charset=utf-8", PAGE);
     // The page is one file: it loads nothing from elsewhere, and sends requests only to this process.
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+        frame-ancestors 'none'";
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }

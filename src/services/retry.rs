@@ -65,7 +65,8 @@ pub const SLOWEST: u64 = 64 * 1024;
 
 impl Default for Retry {
     /// Five attempts over at most about 15 s of waiting: longer than a connection reset or a short 503 storm, and far
-    /// shorter than the time for which leases are extended. Ten seconds for a first byte is 100 times what S3 usually takes.
+    /// shorter than the time for which leases are extended. Ten seconds for a first byte is 100 times what S3 usually
+    /// takes.
     fn default() -> Self {
         Self {
             attempts: 5,

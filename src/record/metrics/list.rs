@@ -243,9 +243,9 @@ pub fn reference() -> String {
         debug_assert!(written.is_ok(), "a String takes every write");
     }
     page.push_str(
-        "\nCounters of seconds hold whole seconds, because counters of the `metrics` crate are integers. In one scrape\n\
-         interval a series is at most one second off, and the errors do not add up. The status page and the panel show\n\
-         exact times.\n\n\
+        "\nCounters of seconds hold whole seconds, because counters of the `metrics` crate are integers. In one\n\
+         scrape interval a series is at most one second off, and the errors do not add up. The status page and the\n\
+         panel show exact times.\n\n\
          Look first at the share of time that each stage is busy:\n\n\
          ```promql\n\
          sum by (stage, state) (rate(batchpipe_stage_time_seconds_total[1m]))\n\

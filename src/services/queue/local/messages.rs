@@ -235,8 +235,7 @@ pub(super) fn delete(connections: &mut Connections, which: Which, receipts: &[Re
     Ok(deleted)
 }
 
-/// Deletes the message that the two parts of a receipt name; returns whether a message that waited for its group can be
-/// received now.
+/// Deletes the message that a receipt names; returns whether a message that waited for its group can be received now.
 fn delete_one(
     transaction: &Transaction<'_>,
     which: Which,
