@@ -1,11 +1,12 @@
-//! Limits on what is in flight, which can move: job slots, reads and writes.
+//! Movable limits on what is in flight: job slots, reads and writes.
 //!
-//! A semaphore that can shrink. Permits above a lowered limit are taken out as they come back, so nothing under way is
-//! disturbed, and nothing new begins until the limit is met. A [`Lane`] is a limit for service calls that also counts
-//! what the [tuner](crate::capacity::tuner) decides by; the lane of a fixed `--concurrency` is open and costs nothing.
+//! A [`Limit`] is a semaphore that can shrink. Permits above a lowered limit are removed when they are returned, so
+//! nothing under way is disturbed, and nothing new begins until the limit is met. A [`Lane`] is a limit for service
+//! calls that also counts what the [tuner](crate::capacity::tuner) needs for its decisions. With a fixed
+//! `--concurrency` a lane is open and costs nothing.
 //!
-//! A call holds its place only while the service has it: not while it waits for its next attempt, and not while its
-//! bytes wait for another stage. So places always come back, and waiting for one can't deadlock.
+//! A call holds its permit only while the service works on it: not while it waits for its next attempt, and not
+//! while its bytes wait for another stage. So permits always return, and waiting for a permit can't deadlock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
@@ -22,12 +23,12 @@ use crate::runtime::sync::{AtomicUsize, Mutex, MutexGuard};
 pub struct Limit {
     gate: Arc<Semaphore>,
     now: AtomicUsize,
-    /// Permits to be taken out when they come back.
+    /// Permits to be removed when they are returned.
     debt: AtomicUsize,
     ceiling: usize,
-    /// The limit summed over time, up to an instant.
+    /// Integral of the limit over time (slot-seconds), and when it was last updated.
     area: Mutex<(Instant, Duration)>,
-    /// What has been seen, ever growing.
+    /// What has been observed; the numbers only grow.
     seen: Counts,
 }
 
@@ -42,32 +43,32 @@ struct Counts {
     throttled: AtomicU64,
 }
 
-/// What a limit has seen so far. All numbers only grow.
+/// What a limit has observed so far. All numbers only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Of what was asked for, what shows that a higher limit would be used.
+    /// Of `asked`, what shows that a higher limit would be used: messages that came, or calls that had to wait.
     pub pressed: u64,
-    /// What was asked for.
+    /// What was asked for: messages by receives, or permits by calls.
     pub asked: u64,
     /// Calls that succeeded.
     pub answered: u64,
-    /// Bytes that they moved.
+    /// Bytes that those calls moved.
     pub bytes: u64,
     /// Time that calls took, summed.
     pub busy: Duration,
-    /// Time that calls waited for a place, summed.
+    /// Time that calls waited for a permit, summed.
     pub waited: Duration,
     /// Calls that were throttled.
     pub throttled: u64,
 }
 
 impl Limit {
-    /// A limit that stays.
+    /// A limit that never moves.
     pub fn fixed(number: usize) -> Arc<Self> {
         Self::moving(number, number)
     }
 
-    /// A limit that begins with `start` and never exceeds `ceiling`.
+    /// A limit that begins at `start` and never exceeds `ceiling`.
     pub fn moving(start: usize, ceiling: usize) -> Arc<Self> {
         let start = start.clamp(1, Semaphore::MAX_PERMITS);
         Arc::new(Self {
@@ -80,12 +81,12 @@ impl Limit {
         })
     }
 
-    /// The limit as it is now.
+    /// The current limit.
     pub fn now(&self) -> usize {
         self.now.load(Relaxed)
     }
 
-    /// What the limit never exceeds.
+    /// The highest value that the limit may take.
     pub fn ceiling(&self) -> usize {
         self.ceiling
     }
@@ -95,7 +96,7 @@ impl Limit {
         (self.now() + self.debt.load(Relaxed)).saturating_sub(self.gate.available_permits())
     }
 
-    /// The limit summed over the time since it was made.
+    /// Integral of the limit over the time since it was made.
     pub fn area(&self) -> Duration {
         self.integrate().1
     }
@@ -109,7 +110,7 @@ impl Limit {
         area
     }
 
-    /// Moves the limit, within 1 and its ceiling. One task does so.
+    /// Moves the limit, between 1 and its ceiling. Only one task may call this.
     pub fn set(&self, to: usize) {
         let to = to.clamp(1, self.ceiling);
         let area = self.integrate();
@@ -117,7 +118,7 @@ impl Limit {
         drop(area);
         if to > from {
             let mut more = to - from;
-            // What was still to be taken out stays in.
+            // Permits that were still to be removed stay instead.
             let kept = self.debt.fetch_update(Relaxed, Relaxed, |debt| Some(debt.saturating_sub(more))).unwrap_or(0);
             more -= kept.min(more);
             self.gate.add_permits(more);
@@ -127,7 +128,7 @@ impl Limit {
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a permit.
     pub async fn acquire(self: &Arc<Self>) -> Permit {
         match Arc::clone(&self.gate).acquire_owned().await {
             Ok(permit) => Permit { limit: Arc::clone(self), permit: Some(permit) },
@@ -135,19 +136,19 @@ impl Limit {
         }
     }
 
-    /// A place, if one is free.
+    /// A permit, if one is free.
     pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         let permit = Arc::clone(&self.gate).try_acquire_owned().ok()?;
         Some(Permit { limit: Arc::clone(self), permit: Some(permit) })
     }
 
-    /// Notes that of `asked`, `pressed` show that a higher limit would be used.
+    /// Records that of `asked` requests, `pressed` show that a higher limit would be used.
     pub fn press(&self, pressed: usize, asked: usize) {
         self.seen.pressed.fetch_add(pressed as u64, Relaxed);
         self.seen.asked.fetch_add(asked as u64, Relaxed);
     }
 
-    /// What has been seen so far.
+    /// What has been observed so far.
     pub fn seen(&self) -> Seen {
         let get = |number: &AtomicU64| number.load(Relaxed);
         let Counts { pressed, asked, answered, bytes, busy, waited, throttled } = &self.seen;
@@ -163,7 +164,7 @@ impl Limit {
     }
 }
 
-/// A place. Dropping it gives the place to the next.
+/// A place among those in flight. Dropping it gives the place to the next in line.
 #[derive(Debug)]
 pub struct Permit {
     limit: Arc<Limit>,
@@ -173,7 +174,8 @@ pub struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let debt = &self.limit.debt;
-        // Looked at first: there is hardly ever any, and a load is cheaper than a failed exchange on every call.
+        // Checked first, because the debt is almost always zero, and a load is cheaper than a failed exchange on every
+        // call.
         if debt.load(Relaxed) > 0
             && debt.fetch_update(Relaxed, Relaxed, |debt| debt.checked_sub(1)).is_ok()
             && let Some(permit) = self.permit.take()
@@ -183,7 +185,7 @@ impl Drop for Permit {
     }
 }
 
-/// Where the calls of one kind pass: through a limit, or freely.
+/// The way of all calls of one kind: through a limit, or without a limit.
 #[derive(Clone, Debug, Default)]
 pub struct Lane(Option<Arc<Limit>>);
 
@@ -213,12 +215,12 @@ impl Lane {
     }
 }
 
-/// A call under way. One that is dropped before its [end](Self::ended) counts as none.
+/// A call under way. A call that is dropped before it [ends](Self::ended) is not counted.
 #[derive(Debug)]
 pub struct Passing(Option<(Permit, Instant)>);
 
 impl Passing {
-    /// The call has ended well, having moved `bytes`, or not.
+    /// Counts the end of the call: a success that moved `bytes`, or a failure.
     pub fn ended<T>(self, answer: &Result<T, ServiceError>, bytes: u64) {
         let Some((permit, since)) = self.0 else { return };
         let seen = &permit.limit.seen;

@@ -1,4 +1,4 @@
-//! How a limit hands out its places while it is moved.
+//! How a limit hands out its permits while it is moved.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! How much may be in flight: bytes (`budget`), jobs, reads and writes (`limit`), and what changes those limits
+//! How much may be in flight: bytes (`budget`), jobs, reads and writes (`limit`), and what moves those limits
 //! (`tuner`).
 //!
 //! Uses `runtime`, `error`, `record` and `link`.

@@ -22,7 +22,7 @@ pub struct Args {
 /// The arguments of `man`.
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {
-    /// The command whose page to print; without it, the page of batchpipe itself
+    /// The command to print the page of; without a command, the page of batchpipe itself
     #[arg(value_name = "COMMAND")]
     pub command: Option<String>,
 }

@@ -73,7 +73,7 @@ fn default(name: &'static str, resolved: &RunConfig, layers: &Layers) -> (String
     let working = &resolved.working;
     let value = match name {
         "concurrency" if working.most > working.concurrency => {
-            format!("auto: {} to begin with, at most {}", working.concurrency, working.most)
+            format!("auto: starts at {}, at most {}", working.concurrency, working.most)
         }
         "concurrency" => working.concurrency.to_string(),
         "processors" => working.processors.to_string(),

@@ -28,17 +28,17 @@ Examples:
 /// The arguments of `gc`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The prefix or directory to search for unfinished uploads; without a slash at the end, the object and the folder
-    /// of that name
+    /// The prefix or directory in which to look for unfinished uploads; without a slash at the end, the object and the
+    /// folder of that name
     #[arg(value_name = "URI")]
     uri: String,
     /// Keep uploads younger than this, because a worker may still be writing them
     ///
-    /// In a directory, the age matters only if batchpipe can't tell whether the writer is alive: files of a killed
-    /// process are deleted at once, and files of a live process are kept.
+    /// In a directory, the age counts only if batchpipe can't tell whether the writer is still running. Files of a
+    /// killed process are removed at once; files of a running process stay.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     older_than: String,
-    /// Say what would be done, but change nothing
+    /// Print what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -92,8 +92,8 @@ async fn sweep(
     } else {
         if !beside.is_empty() {
             say(&format!(
-                "note: {place:?} was read as that object and all under {:?} ; {} beside it, left alone: keys that only \
-                begin so",
+                "note: {place:?} means this object and everything under {:?} ; left {}, because their keys only begin \
+                with this name",
                 place.as_folder(),
                 things(beside.len() as u64, "unfinished upload")
             ));

@@ -41,7 +41,7 @@ const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usag
 
 const EXAMPLES: &str = "\
 Examples:
-  batchpipe map ./in ./out --process zstd        (on this machine, without AWS)
+  batchpipe map ./in ./out --process zstd      (local, no account needed)
   batchpipe submit ./photos --queue jobs \\
       --input s3://acme-in/ --output s3://acme-out/
   batchpipe run --queue jobs -- convert {input} -resize 800x {output}";
@@ -56,13 +56,20 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Configuration file to read instead of the usual ones
-    #[arg(long, global = true, value_name = "FILE|none", help_heading = "Everywhere", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "FILE|none", help_heading = "Global options", hide_short_help = true)]
     config: Option<String>,
     /// Log more (-vv: even more)
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere")]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
     /// Log less (-qq: errors only)
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere", hide_short_help = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Count,
+        help_heading = "Global options",
+        hide_short_help = true
+    )]
     quiet: u8,
 }
 
@@ -75,22 +82,22 @@ pub enum Command {
     /// Upload files and queue a job for each of them
     #[command(before_help = submit::EXAMPLES, help_template = TEMPLATE)]
     Submit(submit::Args),
-    /// Process every file of a directory now, on this machine, without a queue service
+    /// Process every file of a directory on this machine, without a queue service
     #[command(before_help = map::EXAMPLES, help_template = TEMPLATE)]
     Map(map::Args),
-    /// Show what a queue holds, or the progress of a batch
+    /// Show the counts of a queue, or the progress of a batch
     #[command(before_help = status::EXAMPLES, help_template = TEMPLATE)]
     Status(status::Args),
-    /// List, show, redrive or delete the jobs that failed for good
+    /// List, show, move back or delete the jobs that failed for good (dead letters)
     #[command(before_help = dlq::EXAMPLES, help_template = TEMPLATE)]
     Dlq(dlq::Args),
-    /// Check credentials, queue, inputs, outputs and machine, and say how to fix what is wrong
+    /// Check credentials, queue, places and machine, and print how to repair them
     #[command(before_help = doctor::EXAMPLES, help_template = TEMPLATE)]
     Doctor(doctor::Args),
     /// Explain an error code, or what a message means
     #[command(before_help = explain::EXAMPLES, help_template = TEMPLATE)]
     Explain(explain::Args),
-    /// Delete multipart uploads that were never completed
+    /// Discard unfinished multipart uploads
     #[command(before_help = gc::EXAMPLES, help_template = TEMPLATE)]
     Gc(gc::Args),
     /// Show each setting and where its value comes from
@@ -177,7 +184,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, UserEr
         return Err(UserError::usage(
             Code::CommandLine,
             "the program after -- is missing",
-            "-- separates our options from a program and its arguments",
+            "-- separates the options of batchpipe from a program and its arguments",
             "for example  -- gzip -9",
         ));
     }

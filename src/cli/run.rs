@@ -30,7 +30,7 @@ Examples:
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A program and its arguments: {input} and {output} become scratch files; without them, stdin and stdout are used
+    /// A program and its arguments. {input} and {output} name scratch files; without them, stdin and stdout are used
     #[arg(last = true, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
     pub program: Vec<String>,
 }

@@ -60,19 +60,14 @@ pub async fn run(_args: Args, context: &Context) -> Result<Exit, UserError> {
                     page.push_str(&format!("See them:  batchpipe dlq list --queue {}\n", escaped(queue.name())));
                 }
             }
-            None => page.push_str("dead  none: a job that always fails comes back until it expires\n"),
+            None => page.push_str("dead  none: a job that always fails comes back until its message expires\n"),
         }
         print(&page)?;
     }
     if let Some(batch) = find("batch") {
         let output = find("output").ok_or_else(|| {
-            let cause = "a batch's progress is seen in its outputs";
-            UserError::usage(
-                Code::CommandLine,
-                "--output is missing",
-                cause,
-                "add  --output  as it was given to submit",
-            )
+            let cause = "the progress of a batch is counted by its outputs";
+            UserError::usage(Code::CommandLine, "--output is missing", cause, "add the  --output  that submit had")
         })?;
         let place = values::prefix(output.text(), &context.machine.directory)
             .map_err(|wrong| output.error(output.text(), wrong))?;
@@ -120,9 +115,7 @@ async fn batch(batch: &str, place: Location, left: u64, failed: u64, context: &C
     }
     let of = match sent {
         Some(sent) => format!("{outputs} of {sent} outputs, {} to come", sent.saturating_sub(outputs)),
-        None => format!(
-            "{outputs} outputs (this machine has no journal of the batch, so how many there will be is not known)"
-        ),
+        None => format!("{outputs} outputs (this machine has no journal of the batch, so the total is unknown)"),
     };
     let size = values::show_size(bytes);
     print(&format!(

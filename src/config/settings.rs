@@ -98,13 +98,13 @@ impl Setting {
     }
 }
 
-const PLACES: &str = "Inputs and outputs";
+const PLACES: &str = "Input and output";
 const PROCESSING: &str = "Processing";
-const SPEED: &str = "Parallelism and memory";
+const SPEED: &str = "Concurrency and memory";
 const SAFETY: &str = "Leases, failures and safety";
 const ENDING: &str = "When to stop";
 const METRICS: &str = "Metrics";
-const GLOBAL: &str = "Everywhere";
+const GLOBAL: &str = "Global options";
 
 const QUEUED: u16 = RUN | SUBMIT | STATUS | DLQ | DOCTOR;
 
@@ -117,22 +117,17 @@ pub const SETTINGS: &[Setting] = &[
         "URI",
         PLACES,
         SUBMIT,
-        "Where the files are uploaded for the workers to read: s3://bucket/prefix/ or a directory",
+        "Where submit puts the objects to process: s3://bucket/prefix/ or a directory",
     )
     .common(),
-    Setting::switch(
-        "null",
-        PLACES,
-        SUBMIT,
-        "Each name in a list (- or @FILE) ends with a NUL byte, as find -print0 writes them",
-    )
-    .flag_only(),
+    Setting::switch("null", PLACES, SUBMIT, "Each name in a list (- or @FILE) ends in NUL, as find -print0 writes it")
+        .flag_only(),
     Setting::one(
         "output",
         "URI",
         PLACES,
         RUN | SUBMIT | STATUS | DOCTOR,
-        "Where results go. A worker's --output applies to messages that name no output",
+        "Where results go. A worker uses it only for messages that name no output",
     )
     .common(),
     Setting::one(
@@ -140,33 +135,24 @@ pub const SETTINGS: &[Setting] = &[
         "TEXT",
         PLACES,
         RUN,
-        "The folder removed from the input's key before the rest is appended to --output; inputs outside it are \
-            rejected",
+        "Folder to remove from the input's key before appending the key to --output; rejects inputs outside it",
     ),
     Setting::one(
         "output-suffix",
         "TEXT",
         PLACES,
         WORK | SUBMIT,
-        "Appended to every output's key instead of the suffix the steps imply. For submit: the suffix the workers will \
-            use",
+        "Suffix of every output's key, in place of the suffix of the steps. For submit: the suffix of the workers",
     ),
-    Setting::many(
-        "include",
-        "GLOB",
-        PLACES,
-        SUBMIT | MAP,
-        "Take only names that match, such as '**/*.csv' (repeatable)",
-    )
-    .common(),
+    Setting::many("include", "GLOB", PLACES, SUBMIT | MAP, "Take only matching names, such as '**/*.csv' (repeatable)")
+        .common(),
     Setting::many("exclude", "GLOB", PLACES, SUBMIT | MAP, "Leave out names that match (repeatable)").common(),
     Setting::many(
         "allow",
         "URI",
         PLACES,
         RUN,
-        "Allow messages to name only this object or objects in the folder of this name (repeatable; required for file: \
-            places)",
+        "Let messages name only this object, or objects in the folder of this name (repeatable; needed for files)",
     ),
     Setting::one(
         "if-exists",
@@ -174,15 +160,15 @@ pub const SETTINGS: &[Setting] = &[
         PLACES,
         WORK,
         "What to do if the output already exists. skip keeps an output that the same process made from the same \
-            version of the input, and makes any other output again; fail rejects the job in that case. Both reject a \
-            job whose output was made from another input",
+        version of the input, and makes any other output again. fail keeps the same outputs as skip, and rejects the \
+        job for any other. skip and fail reject a job whose output was made from another input",
     )
     .default("overwrite"),
     Setting::switch(
         "allow-nested-output",
         PLACES,
         RUN | SUBMIT | MAP,
-        "Allow an output inside the input, although each result might become a new job",
+        "Allow --output inside the input, although each result might then become a new job",
     ),
     Setting::one("batch", "ID", PLACES, SUBMIT | STATUS, "The name of the batch, which is all jobs of one submit")
         .flag_only()
@@ -192,7 +178,7 @@ pub const SETTINGS: &[Setting] = &[
         "own|sample2013",
         PLACES,
         SUBMIT,
-        "The format of the messages; workers of the 2013 sample read sample2013",
+        "Message format; sample2013 is the format that workers of the 2013 sample read",
     )
     .default("own"),
     Setting::one(
@@ -200,7 +186,7 @@ pub const SETTINGS: &[Setting] = &[
         "FILE|none",
         PLACES,
         SUBMIT | STATUS,
-        "Where submit records which files are queued, so that it can continue after it was killed",
+        "File where submit records what was acknowledged, so that it can resume after being killed",
     )
     .default("under $XDG_STATE_HOME/batchpipe"),
     Setting::one(
@@ -209,8 +195,8 @@ pub const SETTINGS: &[Setting] = &[
         PROCESSING,
         WORK | SUBMIT,
         "Comma-separated steps: copy, gzip, zstd, bzip2, xz, brotli, lz4 (each with :level), decompress, \
-            decompress:any (passes uncompressed data through), sha256. For submit: the steps the workers will use, to \
-            refuse inputs that would share an output",
+        decompress:any (passes uncompressed input through), sha256. For submit: the steps of the workers, so that \
+        submit refuses two inputs with the same output",
     )
     .default("copy for map, none for run")
     .common(),
@@ -219,7 +205,7 @@ pub const SETTINGS: &[Setting] = &[
         "SIZE|none",
         PROCESSING,
         WORK,
-        "Fail a job whose decompressed input grows beyond this",
+        "Fail a job whose decompressed input is larger than this",
     )
     .default("1TiB"),
     Setting::one(
@@ -227,7 +213,7 @@ pub const SETTINGS: &[Setting] = &[
         "N|none",
         PROCESSING,
         WORK,
-        "Fail a job whose decompressed input is more than N times as long as the input, beyond its first 64MiB",
+        "Fail a job whose decompressed input is over N times as long as the input; the first 64MiB are exempt",
     )
     .default("1000"),
     Setting::many(
@@ -235,42 +221,36 @@ pub const SETTINGS: &[Setting] = &[
         "CODE",
         PROCESSING,
         WORK,
-        "Exit codes of the program that reject the job, in addition to 64-78 except 75 (repeatable)",
+        "More exit statuses of the program that reject the job; 64-78 except 75 always do (repeatable)",
     ),
-    Setting::switch("pass-credentials", PROCESSING, WORK, "Let the program see the AWS credentials in its environment"),
-    Setting::one("work-dir", "DIR", PROCESSING, WORK, "Directory for the programs' scratch files")
+    Setting::switch("pass-credentials", PROCESSING, WORK, "Leave the AWS credentials in the program's environment"),
+    Setting::one("work-dir", "DIR", PROCESSING, WORK, "Directory for the scratch files of programs")
         .default("the system's temporary directory"),
     Setting::one("concurrency", "N|auto", SPEED, RUN | SUBMIT | MAP, "Jobs (for submit: files) in flight")
-        .default("auto: adapts, starting at 4 x cores, at least 16")
+        .default("auto: starts at 4 x cores, at least 16, and adapts")
         .common(),
     Setting::one("processors", "N", SPEED, WORK, "Processors running at once")
-        .default("the number of cores; a quarter more for --process"),
-    Setting::one("memory", "SIZE|N%", SPEED, RUN | SUBMIT | MAP, "Limit on the bytes of objects held in memory")
+        .default("number of cores; a quarter more for --process"),
+    Setting::one("memory", "SIZE|N%", SPEED, RUN | SUBMIT | MAP, "Most memory for the contents of objects")
         .default("a quarter of the machine's or cgroup's memory")
         .common(),
     Setting::one("part-size", "SIZE", SPEED, RUN | SUBMIT | MAP, "Size of ranged reads and of uploaded parts")
         .default("8MiB"),
     Setting::one("receivers", "N", SPEED, RUN, "Long polls in flight")
-        .default("as many as keep --concurrency jobs in flight; 1 while the queue is empty"),
+        .default("enough to fill the jobs in flight; 1 while the queue is empty"),
     Setting::one(
         "visibility-timeout",
         "TIME",
         SAFETY,
         WORK,
-        "How long the queue hides a received message; extended at half of this time while its job runs",
+        "How long the queue hides a received message; batchpipe extends the time when half of it has passed",
     )
     .default("60s"),
-    Setting::one("wait-time", "TIME", SAFETY, RUN, "How long a receive waits for a message").default("20s"),
-    Setting::one(
-        "job-timeout",
-        "TIME|none",
-        SAFETY,
-        WORK,
-        "Cancel a job that takes longer than this, and try it again",
-    )
-    .default("none"),
-    Setting::one("max-receives", "N", SAFETY, WORK, "Move a job to the dead letters after this many receives")
-        .default("the queue's redrive policy; map sets its own"),
+    Setting::one("wait-time", "TIME", SAFETY, RUN, "How long a receive request waits for a message").default("20s"),
+    Setting::one("job-timeout", "TIME|none", SAFETY, WORK, "Stop a job that takes longer than this, and retry it")
+        .default("none"),
+    Setting::one("max-receives", "N", SAFETY, WORK, "Move a job to the dead-letter queue after this many receives")
+        .default("the queue's redrive policy; map has its own limit"),
     Setting::one("dead-letter", "QUEUE", SAFETY, RUN | DLQ, "Where rejected messages go")
         .default("the queue's redrive policy"),
     Setting::one("drain-timeout", "TIME", SAFETY, WORK, "How long a stopping worker lets its jobs finish")
@@ -280,31 +260,31 @@ pub const SETTINGS: &[Setting] = &[
         "TIME|none",
         SAFETY,
         WORK,
-        "Exit with code 7 if jobs are in hand but nothing has progressed for this long after the last deadline",
+        "Exit with code 7 if there are jobs but nothing has progressed for this long beyond every deadline",
     )
     .default("10m"),
     Setting::switch("until-empty", ENDING, RUN, "Stop when the queue is empty").common(),
     Setting::one("max-jobs", "N", ENDING, RUN, "Stop after this many jobs"),
     Setting::one("idle-exit", "TIME", ENDING, RUN, "Stop after this long without a message (exit code 10)"),
-    Setting::switch("fail-if-empty", ENDING, RUN | MAP, "Exit with code 9 if there was nothing to do"),
+    Setting::switch("fail-if-empty", ENDING, RUN | MAP, "Exit with code 9 if there was no job to do"),
     Setting::switch("wait", ENDING, SUBMIT, "Wait until every output exists (exit code 8 if some jobs failed)"),
-    Setting::one("metrics-addr", "ADDR|none", METRICS, WORK, "Where the status page and Prometheus metrics are served")
+    Setting::one("metrics-addr", "ADDR|none", METRICS, WORK, "Address of the status page and the Prometheus metrics")
         .default("127.0.0.1:9464 (map: none)"),
     Setting::many(
         "metrics-host",
         "NAME",
         METRICS,
         WORK,
-        "A host name to accept in requests for the status page, besides localhost and IP addresses (repeatable)",
+        "A host name that requests to the status page may use, besides localhost and IP addresses (repeatable)",
     ),
     Setting::switch("metrics-allow", METRICS, WORK, "Allow a --metrics-addr that other machines can reach"),
-    Setting::switch("dry-run", GLOBAL, SUBMIT | MAP, "Say what would be done, but change nothing").flag_only().common(),
+    Setting::switch("dry-run", GLOBAL, SUBMIT | MAP, "Print what would be done, and do nothing").flag_only().common(),
     Setting::one("profile", "NAME", GLOBAL, ALL, "AWS profile").common(),
     Setting::one("region", "REGION", GLOBAL, ALL, "AWS region").common(),
-    Setting::one("endpoint-url", "URL", GLOBAL, ALL, "An S3- and SQS-compatible server to use instead of AWS"),
-    Setting::one("log-format", "auto|text|json", GLOBAL, ALL, "The format of the log").default("auto: text"),
+    Setting::one("endpoint-url", "URL", GLOBAL, ALL, "A server compatible with S3 and SQS, to use instead of AWS"),
+    Setting::one("log-format", "auto|text|json", GLOBAL, ALL, "Format of the log").default("auto: text"),
     Setting::one("log-file", "FILE", GLOBAL, ALL, "Append the log to this file instead of writing it to stderr"),
-    Setting::one("color", "auto|always|never", GLOBAL, ALL, "Whether stderr is coloured").default("auto"),
+    Setting::one("color", "auto|always|never", GLOBAL, ALL, "Colours on stderr").default("auto"),
     Setting::switch("json", GLOBAL, ALL, "Print results as JSON, one event per line").common(),
     Setting::one("progress", "auto|panel|lines|json|none", GLOBAL, ALL, "How progress is shown on stderr")
         .default("auto"),

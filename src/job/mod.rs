@@ -1,4 +1,4 @@
-//! A job: one input object, one output object; and the places they live in.
+//! A job: one input object and one output object, and their locations.
 
 pub mod message;
 pub mod origin;
@@ -11,14 +11,14 @@ use crate::error::FailedJob;
 
 /// Where an object, or a prefix of objects, lives.
 ///
-/// A key is taken as it stands: nothing is percent-decoded, and `//`, `..` and spaces mean themselves.
+/// A key is literal: nothing is percent-decoded, and `//`, `..` and spaces have no special meaning.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
     /// An object of an S3 bucket.
     S3 {
         /// The bucket's name.
         bucket: String,
-        /// The key, without a leading slash of ours. May be empty for a prefix.
+        /// The key, without a leading slash added by us. May be empty for a prefix.
         key: String,
     },
     /// A local file.
@@ -28,8 +28,7 @@ pub enum Location {
     },
 }
 
-/// The longest key S3 takes, in bytes of UTF-8
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+/// The longest key in S3, in bytes of UTF-8 (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 pub const MAX_KEY_BYTES: usize = 1024;
 
 impl Location {
@@ -43,7 +42,7 @@ impl Location {
         Self::File { path: path.into() }
     }
 
-    /// Reads `s3://bucket/key` or `file:///path`; anything else is `None`, and so is a bucket or path that can't exist.
+    /// Parses `s3://bucket/key` or `file:///path`. `None` for anything else, and for a bucket or path that can't exist.
     pub fn parse(uri: &str) -> Option<Self> {
         if let Some(rest) = uri.strip_prefix("s3://") {
             let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -61,7 +60,7 @@ impl Location {
         }
     }
 
-    /// The location whose key is this one's with `suffix` appended, nothing added between them.
+    /// The location whose key is this key with `suffix` appended directly.
     #[must_use]
     pub fn join(&self, suffix: &str) -> Self {
         match self {
@@ -70,7 +69,7 @@ impl Location {
         }
     }
 
-    /// The location up to the last slash of its key: what it shares with those beside it.
+    /// The location up to the last slash of its key, which all objects beside it share.
     #[must_use]
     pub fn folder(&self) -> Self {
         let key = self.key();
@@ -81,16 +80,16 @@ impl Location {
         }
     }
 
-    /// The location as a folder: with a slash at its end, so that `logs` is no beginning of `logs2`. A whole bucket has
-    /// no slash.
+    /// The location as a folder: with a slash at its end, so that `logs` does not match `logs2`. A whole bucket gets no
+    /// slash.
     #[must_use]
     pub fn as_folder(&self) -> Self {
         if self.key().is_empty() || self.key().ends_with('/') { self.clone() } else { self.join("/") }
     }
 
-    /// Whether this location is what a place that a person has named means: the object or file of that name, or
-    /// anything below the folder of that name. What only begins with the same letters is neither: `logs2/a` is not in
-    /// `logs`.
+    /// Whether this location belongs to a place that a user has named: it is the object or file of that name, or
+    /// anything below the folder of that name. A name that only begins with the same letters does not belong: `logs2/a`
+    /// is not in `logs`.
     ///
     /// ```
     /// use batchpipe::Location;
@@ -115,8 +114,8 @@ impl Location {
     }
 }
 
-/// S3's rules for a bucket name, the ones that keep a name from being read as something else; an ARN of an
-/// access point is refused here because a message must not choose how we reach S3.
+/// S3's rules for a bucket name, as far as they keep a name from being read as something else. An ARN of an access
+/// point is refused here because a message must not choose how we reach S3.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>)
 fn is_bucket_name(name: &str) -> bool {
     (3..=63).contains(&name.len())
@@ -150,15 +149,15 @@ impl fmt::Debug for Location {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Job {
-    /// The submitter's name for the job, else the message's id. Only a name: nothing is looked up by it.
+    /// The submitter's name for the job, otherwise the message's id. It is only a name: nothing is looked up by it.
     pub id: String,
     /// The object to read.
     pub input: Location,
     /// The object to write. Writing it again with the same bytes is harmless.
     pub output: Location,
-    /// The submit it came with.
+    /// The submit that it belongs to.
     pub batch: Option<String>,
-    /// The input's size in bytes, where the message tells; a processor is always told.
+    /// The input's size in bytes, if the message tells; a processor always gets the size.
     pub size: Option<u64>,
     /// The input's ETag without its quotes. A message that tells the ETag means this version, and a changed input is
     /// refused.
@@ -181,8 +180,7 @@ impl From<Job> for FailedJob {
 }
 
 impl Job {
-    /// A job with its places and nothing else told, received for the first time: what a test of a processor begins
-    /// with.
+    /// A job with only its places, received for the first time: a start for a processor's test.
     ///
     /// ```
     /// use batchpipe::{Job, Location};

@@ -1,20 +1,21 @@
-//! What an output was made from, and by what: two marks in the output's metadata.
+//! What an output was made from, and what made it: two marks in the output's metadata.
 //!
-//! With them a later job tells whether the output in its place is the one that it would make (`--if-exists`). The marks
-//! are written by every job, in the request that writes the object.
+//! By these marks a later job recognises whether an existing output is the one that it would make (`--if-exists`).
+//! Every job writes the marks, in the request that writes the object.
 //!
-//! The *source* is a digest of the input's location, ETag and size. Its location, because a processor sees the name (so
-//! does `decompress`): a renamed object is another source, though its bytes are the same. Not its version id: two
-//! versions under one key with one ETag and one size hold the same bytes. A digest, because whoever reads an output
-//! need not learn the names of the inputs, and S3 takes 2 KiB of ASCII where a key is 1 KiB of anything.
+//! The *source* is a digest of the input's location, ETag and size. The location is included because a processor
+//! sees the name (and so does `decompress`): a renamed object is another source, although its bytes are the same.
+//! The version id is left out, because two versions under one key with the same ETag and size hold the same bytes.
+//! It is a digest because readers of an output need not learn the names of the inputs, and because S3 accepts 2 KiB
+//! of ASCII, while a key is 1 KiB of any characters.
 //!
-//! Under `--if-exists skip` and `fail` a third mark, the *input*, tells where the source is, so that a job whose output
-//! is another input's can say whose. No output is recognised by it. Without those settings it is not written, for the
-//! reason above.
+//! Under `--if-exists skip` and `fail` a third mark, the *input*, records where the source is, so that a job whose
+//! output belongs to another input can name that input. No output is recognised by it. Under other settings it is
+//! not written, because readers of an output need not learn the names of the inputs.
 //!
-//! The *processor* is what [`Work::id`](crate::processor::Work::id) calls the work, and the job's own arguments. Where
-//! one of the two is not known (a [`Processor`](crate::Processor) without an id, a store without ETags or metadata),
-//! nothing is recognised.
+//! The *processor* is the work's id ([`Work::id`](crate::processor::Work::id)) and the job's own arguments. If the
+//! source or the processor is unknown (a [`Processor`](crate::Processor) without an id, a store without ETags or
+//! metadata), nothing is recognised.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -24,30 +25,32 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use crate::job::{Job, Location};
 use crate::runtime::digest::digest;
 
-/// The metadata that holds what the output was made from.
+/// The metadata field for what the output was made from.
 pub const SOURCE: &str = "batchpipe-source";
 
-/// The metadata that holds what made it.
+/// The metadata field for what made the output.
 pub const PROCESSOR: &str = "batchpipe-processor";
 
-/// The metadata that holds where its input is, in ASCII: anything else is percent-encoded, and so is `%`.
+/// The metadata field for where the input is, in ASCII: other characters are percent-encoded, and so is `%`.
 pub const INPUT: &str = "batchpipe-input";
 
-/// The longest of these marks. S3 takes 2 KiB of metadata with its names; the two other marks and the names take under
-/// 300 bytes. A longer location is cut.
+/// The longest input mark. S3 accepts 2 KiB of metadata including the names; the two other marks and the names take
+/// less than 300 bytes. A longer location is cut.
 const LONGEST_INPUT: usize = 1536;
 
-/// What stands at the end of a location that was cut.
+/// The end of a location that was cut.
 const CUT: char = '…';
 
-/// What is encoded in a location beside all that is not ASCII: a space at an end of it would be lost in a header.
+/// Characters that are encoded in a location in addition to those outside ASCII: a header would lose a space at either
+/// end.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
 
-/// A processor's name is kept as it is up to this length, so that people can read it; a digest stands for a longer one.
+/// A processor's name up to this length is kept as it is, so that people can read it; a longer name is replaced by a
+/// digest.
 const LONGEST: usize = 128;
 
-/// How the ETag begins that stands for the time of the last change, where a store tells no ETag. It has the resolution
-/// of a second: it holds the ranges of one read together, and tells no two versions apart for longer.
+/// The beginning of an ETag that is made from the time of the last change, if a store sends no ETag. Its resolution is
+/// one second: it connects the ranges of one read, and must not be used to distinguish versions for longer.
 pub(crate) const DATED: &str = "W/modified-";
 
 /// What one output is made from.
@@ -61,27 +64,27 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of what the work of this name makes of the input of `job`.
+    /// The origin of an output that the work with this id makes from the input of `job`.
     pub fn new(job: &Job, work: Option<String>) -> Self {
         let processor = work.map(|id| processor(&id, &job.args));
         Self { from: job.input.clone(), processor, source: OnceLock::new(), tells_input: false }
     }
 
-    /// The same, with the input's location among the marks if `tells` says so.
+    /// The same origin, with the input's location among the marks if `tells` is set.
     #[must_use]
     pub fn telling_input(self, tells: bool) -> Self {
         Self { tells_input: tells, ..self }
     }
 
-    /// Notes which version of the input it is. An input without an ETag stays unknown.
+    /// Records which version of the input it is. An input without an ETag stays unknown.
     pub fn found(&self, etag: Option<&str>, size: u64) {
         if let Some(etag) = etag.filter(|etag| !etag.starts_with(DATED)) {
-            // What can hold a line break comes last, so that no two sources read the same.
+            // The part that can contain a line break comes last, so that no two sources give the same text.
             self.source.get_or_init(|| digest(format!("{size}\n{etag}\n{}", self.from)));
         }
     }
 
-    /// What the output is marked with; nothing while the half of it is not known.
+    /// The marks for the output; empty unless both source and processor are known.
     pub fn marks(&self) -> BTreeMap<String, String> {
         match (self.source.get(), &self.processor) {
             (Some(source), Some(processor)) => {
@@ -93,30 +96,30 @@ impl Origin {
         }
     }
 
-    /// The input that an output with this metadata was made from, if the output tells and it is another one.
+    /// The input from which an output with this metadata was made, if the output tells and it is a different input.
     pub fn other_input(&self, metadata: &BTreeMap<String, String>) -> Option<OtherInput> {
         let mark = metadata.get(INPUT).filter(|mark| **mark != encoded(&self.from))?;
         let text = percent_decode_str(mark).decode_utf8().ok()?.into_owned();
         Some(OtherInput { location: Location::parse(&text).filter(|_| !text.ends_with(CUT)), text })
     }
 
-    /// Whether an output with this metadata was made by the same processor, of whatever source.
+    /// Whether an output with this metadata was made by the same processor, from any source.
     pub fn is_by_same(&self, metadata: &BTreeMap<String, String>) -> bool {
         self.processor.is_some() && metadata.get(PROCESSOR) == self.processor.as_ref()
     }
 
-    /// Whether an output with this metadata is the one that would be made.
+    /// Whether an output with this metadata is the one that this job would make.
     pub fn is_same(&self, metadata: &BTreeMap<String, String>) -> bool {
         self.is_by_same(metadata) && self.source.get().is_some() && metadata.get(SOURCE) == self.source.get()
     }
 }
 
-/// The input of another job with the same output. Its text comes from an object: show it escaped.
+/// The input of another job with the same output. Its text comes from an object, so show it escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherInput {
-    /// Where it is, as the output says.
+    /// Its location, as recorded in the output.
     pub text: String,
-    /// The same, if it is whole.
+    /// The parsed location, unless the text was cut.
     pub location: Option<Location>,
 }
 
@@ -143,7 +146,7 @@ fn processor(id: &str, args: &[String]) -> String {
     let id = if plain { id.to_owned() } else { format!("sha256:{}", digest(id)) };
     match args {
         [] => id,
-        // No argument of a program holds a NUL.
+        // No argument of a program contains a NUL.
         args => format!("{id};args:{}", digest(args.join("\0"))),
     }
 }
@@ -197,7 +200,7 @@ mod tests {
         assert!(origin.marks().is_empty() && !origin.is_same(&BTreeMap::new()));
     }
 
-    /// A job whose input is in a bucket that there may be.
+    /// A job whose input is in a bucket with a valid name.
     fn in_bucket(key: &str) -> Job {
         Job::new("1", Location::s3("bucket", key), Location::s3("out", key))
     }

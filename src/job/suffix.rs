@@ -1,9 +1,9 @@
-//! What becomes of the end of a name, and which formats it tells: the endings of compressed files come off, others go
-//! on.
+//! How the end of a name changes, and which format it indicates: endings of compressed files are removed, others are
+//! appended.
 //!
-//! Made by a [`Chain`](crate::processor::codec::Chain) from its steps, or by `--output-suffix`; used by the operator's
-//! [`Rules`](crate::job::message::Rules). Pure, so that every delivery of a message, on any worker, writes the same
-//! key.
+//! A [`Chain`](crate::processor::codec::Chain) makes a suffix from its steps, or `--output-suffix` gives it; the
+//! operator's [`Rules`](crate::job::message::Rules) use it. It is pure, so that every delivery of a message, on any
+//! worker, writes the same key.
 
 /// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,16 +14,16 @@ pub enum Codec {
     Zstd,
     /// bzip2.
     Bzip2,
-    /// xz, and on reading the older `.lzma`.
+    /// xz, and when reading also the older `.lzma`.
     Xz,
-    /// RFC 7932. It has no magic bytes: only a name tells it.
+    /// RFC 7932. It has no magic bytes, so only a name indicates it.
     Brotli,
     /// The LZ4 frame format.
     Lz4,
 }
 
 impl Codec {
-    /// Every format.
+    /// All formats.
     pub const ALL: [Self; 6] = [Self::Gzip, Self::Zstd, Self::Bzip2, Self::Xz, Self::Brotli, Self::Lz4];
 
     /// The word in a chain.
@@ -38,7 +38,7 @@ impl Codec {
         }
     }
 
-    /// What the name of a file in this format ends in.
+    /// The ending of the name of a file in this format.
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Gzip => ".gz",
@@ -63,9 +63,9 @@ impl Codec {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suffix {
-    /// For each ending to take off, the format it must be of, if that is known.
+    /// For each ending to remove, the format that it must belong to, if that is known.
     pub strip: Vec<Option<Codec>>,
-    /// What is appended then.
+    /// What is appended afterwards.
     pub append: String,
 }
 
@@ -80,24 +80,24 @@ const SHORT_TAR: [(&str, Codec); 6] = [
 ];
 
 impl Suffix {
-    /// The suffix that `--output-suffix TEXT` asks for.
+    /// The suffix for `--output-suffix TEXT`.
     pub fn of(text: &str) -> Self {
         Self { strip: Vec::new(), append: text.to_owned() }
     }
 
-    /// Takes off one ending of a compressed file, of whatever format.
+    /// Removes one ending of a compressed file, of any format.
     pub fn strip_one() -> Self {
         Self { strip: vec![None], append: String::new() }
     }
 
-    /// The key of the output of `key`. A key without an ending to take off keeps its name.
+    /// The key of the output for `key`. A key without an ending to remove keeps its name.
     pub fn apply(&self, key: &str) -> String {
         let stripped = self.strip.iter().fold(key.to_owned(), |key, codec| strip(&key, *codec).unwrap_or(key));
         stripped + &self.append
     }
 }
 
-/// Whether a name says that its file is compressed.
+/// Whether a name indicates that its file is compressed.
 pub(crate) fn is_of_compressed(key: &str) -> bool {
     strip(key, None).is_some()
 }
@@ -109,7 +109,7 @@ fn strip(key: &str, only: Option<Codec>) -> Option<String> {
         |(ending, _, instead)| {
             let at = key.len().checked_sub(ending.len())?;
             let fits = key.is_char_boundary(at) && key[at..].eq_ignore_ascii_case(ending);
-            // A key that is nothing but the ending would become a folder, or nothing.
+            // A key that consists only of the ending would become a folder, or empty.
             let stem = fits.then(|| &key[..at]).filter(|stem| !stem.is_empty() && !stem.ends_with('/'))?;
             Some(format!("{stem}{instead}"))
         },

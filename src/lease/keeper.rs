@@ -1,12 +1,13 @@
-//! The keeper extends what is held, in batches, in the second half of each visibility timeout.
+//! The keeper extends held leases, in batches, in the second half of each visibility timeout.
 //!
-//! It knows nothing but the list of what is held, so it can begin anew after a panic. Half a timeout is left when it
-//! first asks: a call that fails or is slow is repeated at a later look, eight of which fit into one. What is being
-//! settled is left alone, and an answer about a receipt that a newer one has replaced changes nothing. The last
-//! extension before the queue's longest is as long as is left: so a message is held as long with a timeout of hours as
-//! with one of a minute.
+//! The keeper's only state is the list of held messages, so it can restart after a panic. It first asks when half a
+//! timeout is left. A call that fails or is slow is repeated at a later look, and a timeout has eight looks.
+//! Messages that are being settled are left alone, and an answer about a receipt that has been replaced by a newer
+//! one changes nothing. The last extension before the queue's limit asks for only the time that is left, so a
+//! message can be held equally long with a timeout of hours and with a timeout of a minute.
 //!
-//! Bounded by the messages in flight and by calls under way at once; each call by a quarter of the timeout.
+//! Bounded by the messages in flight and by the number of concurrent calls; each call is bounded by a quarter of the
+//! timeout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,23 +21,23 @@ use crate::record::Meters;
 use crate::runtime::{failpoint, task};
 use crate::services::queue::{JobQueue, Receipt};
 
-/// How much earlier than the queue's longest we stop, so that giving back still works.
+/// How long before the queue's limit we stop, so that giving the message back still works.
 pub(super) const MARGIN: Duration = Duration::from_secs(30);
 
-/// Batches of extensions under way at once: 32 × 10 extensions in one round trip keep 120,000 messages in flight.
+/// Concurrent batches of extensions: 32 × 10 extensions per round trip keep 120,000 messages in flight.
 const CALLS: usize = 32;
 
-/// Pause after a panic of the keeper: far below an eighth of any visibility timeout, and no hot loop.
+/// Pause after a panic of the keeper: far below an eighth of any visibility timeout, but no hot loop.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
 
-/// The longest between two looks, however long the timeout is: the last one may come so much before a message can be
-/// held no more.
+/// The longest time between two looks, however long the timeout is. The last extension may come this long before a
+/// message can no longer be held.
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
-/// A lease to be extended, and for how long from now.
+/// A lease to extend, and for how long from now.
 type Due = (String, Receipt, Duration);
 
-/// What the keeper works with.
+/// What the keeper needs for its work.
 #[derive(Clone)]
 pub(super) struct Keeper {
     pub(super) queue: Arc<dyn JobQueue>,
@@ -46,8 +47,8 @@ pub(super) struct Keeper {
     pub(super) visibility: Duration,
 }
 
-/// Keeps leases whatever happens: a panic here would let every job in hand be done by others as well, so it begins
-/// anew. All it knows is in the list of what is held.
+/// Keeps leases whatever happens. If the keeper ended after a panic, other workers would repeat every job in hand, so
+/// it restarts. All its state is in the list of held messages.
 pub(super) async fn keep_on(keeper: Keeper, longest: Duration) {
     loop {
         let Err(panic) = task::spawn(keep(keeper.clone(), longest)).await else { return };
@@ -59,7 +60,7 @@ pub(super) async fn keep_on(keeper: Keeper, longest: Duration) {
 /// Extends every lease in the second half of its life, in batches.
 async fn keep(keeper: Keeper, longest: Duration) {
     let visibility = keeper.visibility;
-    // Eight looks a visibility timeout at least: a lease that is due at half time is extended before 5/8 of it.
+    // At least eight looks in each visibility timeout: a lease that is due at half time is extended before 5/8 of it.
     let look = (visibility / 8).clamp(Duration::from_millis(20), LONGEST_LOOK);
     let mut ticks = tokio::time::interval(look);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,8 +68,8 @@ async fn keep(keeper: Keeper, longest: Duration) {
         ticks.tick().await;
         failpoint::point("leases");
         let due = due(&keeper.held, visibility, longest, look);
-        // A call extends all it carries for as long; what is left of the longest differs, and is asked for once a
-        // message.
+        // One call extends all its messages by the same time. The time left until the limit differs, so those messages
+        // get a call each.
         let (usual, last): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|(.., timeout)| *timeout == visibility);
         let batches: Vec<Vec<Due>> =
             usual.chunks(keeper.queue.max_batch().max(1)).chain(last.chunks(1)).map(<[_]>::to_vec).collect();
@@ -77,10 +78,10 @@ async fn keep(keeper: Keeper, longest: Duration) {
     }
 }
 
-/// Extends leases, all for as long.
+/// Extends leases, all by the same time.
 async fn extend(keeper: Keeper, batch: Vec<Due>) {
     let Keeper { queue, held, meters, refused, visibility } = keeper;
-    // This batch may have waited for its turn, and some of its messages been settled or delivered again meanwhile.
+    // This batch may have waited for its turn; meanwhile some of its messages may have been settled or delivered again.
     let batch: Vec<_> = {
         let held = lock(&held);
         let stands = |entry: &Entry, receipt: &Receipt| !entry.settling && entry.receipt == *receipt;
@@ -107,7 +108,7 @@ async fn extend(keeper: Keeper, batch: Vec<Due>) {
     };
     let mut held = lock(&held);
     for ((id, receipt, _), outcome) in batch.iter().zip(outcomes) {
-        // A newer receipt means that this answer is about a delivery of the past.
+        // If the receipt has changed, this answer is about an earlier delivery.
         let Some(entry) = held.get_mut(id).filter(|entry| entry.receipt == *receipt) else { continue };
         match outcome {
             Ok(()) => {
@@ -123,7 +124,8 @@ async fn extend(keeper: Keeper, batch: Vec<Due>) {
     }
 }
 
-/// What is to be extended now, where the next look comes after `look`. Marks what can't be held until then as lost.
+/// Lists the leases to extend now; the next look comes after `look`. Marks leases that can't be held until then as
+/// lost.
 fn due(held: &Held, visibility: Duration, longest: Duration, look: Duration) -> Vec<Due> {
     let now = Instant::now();
     let mut due = Vec::new();

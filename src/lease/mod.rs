@@ -1,20 +1,19 @@
 //! Leases keep received messages ours for as long as we work on them.
 //!
-//! Owning a [`Lease`] is owning the message. Its visibility timeout is extended in the background, in batches,
-//! from the moment of the receive *request* until it is settled or dropped: through waiting, work, a delete that is
-//! not flushed yet, and the drain. A job that dies drops its lease, and the message comes back by itself.
+//! Whoever owns the [`Lease`] owns the message. Its visibility timeout is extended in the background, in batches,
+//! from the moment of the receive *request* until the message is settled or its lease is dropped: while it waits,
+//! while it is worked on, until its delete is flushed, and during the drain. A job that dies drops its lease, and then
+//! the message becomes visible again by itself.
 //!
-//! The keeper (`keeper.rs`) runs on a thread and runtime of its own, and should be given connections of its own: with
-//! four blocking jobs on the runtime of the work, the worst gap between two heartbeats was 6 s instead of 0.1 s
-//! (measured). Only simulated time needs it on the runtime of the work, which has the one clock there is
-//! ([`Leases::here`]).
+//! The keeper (`keeper.rs`) has its own thread and runtime, and should get its own connections: with four blocking
+//! jobs on the runtime that does the work, the worst gap between two heartbeats was 6 s instead of 0.1 s (measured).
+//! Only simulated time needs the keeper on the runtime that does the work, which has the only clock ([`Leases::here`]).
 //!
-//! A message that is delivered again while we hold it (normal on SQS) never runs twice here at once: its newest
-//! receipt takes the place of the old one, which may no longer work. Which is the newest tells the queue's count of
-//! receives: with several receivers an earlier delivery's answer may be the later one, and a long poll that was asked
-//! first the last.
+//! A message that is delivered again while we hold it (normal on SQS) never runs twice here at the same time: its
+//! newest receipt replaces the old one, which may no longer work. The queue's receive count tells which receipt is
+//! newest, because answers can arrive in another order than the deliveries: a long poll sent first may answer last.
 //!
-//! Bounded by the messages in flight. Time is monotonic; a wall clock that jumps costs no lease.
+//! Bounded by the messages in flight. Time is monotonic, so a jump of the wall clock loses no lease.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -34,14 +33,14 @@ use crate::services::queue::{JobQueue, Message, Receipt};
 
 mod keeper;
 
-/// The longest a message can be held, counted from its receive; extending beyond is an error, not a clamp
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
+/// The longest time that a message can be held, counted from its receive. Extending beyond it is an error; SQS does not
+/// clamp (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
 pub const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Why a lease was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// The queue says that the receipt is no longer good: somebody else may have the message.
+    /// The queue says that the receipt is no longer valid: another worker may have the message.
     Taken,
     /// The message has been held as long as the queue allows.
     TooLong,
@@ -65,26 +64,26 @@ pub struct Leases {
     visibility: Duration,
     meters: Arc<Meters>,
     refused: Refused,
-    /// Counted up each second by the keeper's runtime, while it lives.
+    /// Incremented each second by the keeper's runtime while it lives.
     beats: Arc<AtomicU64>,
     /// Dropping it ends the keeper.
     _keeper: oneshot::Sender<()>,
 }
 
-/// In order, so that what is extended together does not depend on chance: a failure in simulated time can be repeated.
+/// Sorted, so that the batches do not depend on chance and a failure in simulated time can be repeated.
 type Held = Arc<Mutex<BTreeMap<String, Entry>>>;
 
-/// What the queue said when it would not let us extend at all.
+/// The queue's error when it refused to let us extend at all.
 type Refused = Arc<OnceLock<ServiceError>>;
 
 #[derive(Debug)]
 struct Entry {
     receipt: Receipt,
-    /// The receive that the receipt is of.
+    /// The receive count of the delivery that the receipt belongs to.
     attempt: u32,
     received: Instant,
     deadline: Instant,
-    /// A delete is under way: no extension may follow it.
+    /// A delete is under way, and no extension may follow it.
     settling: bool,
     lost: watch::Sender<Option<Loss>>,
 }
@@ -97,23 +96,22 @@ pub struct Lease {
     lost: watch::Receiver<Option<Loss>>,
 }
 
-/// How the leases are doing.
+/// The state of the leases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Messages held.
     pub held: usize,
-    /// The least time that is left on one of them.
+    /// The shortest time left on any held message.
     pub shortest: Option<Duration>,
 }
 
 impl Leases {
-    /// Keeps leases on messages of `queue`, each hidden for `visibility` at a time. The queue is best one with
-    /// connections of its own.
+    /// Keeps leases on messages of `queue`, each hidden for `visibility` at a time. Best with connections of its own.
     pub fn new(queue: Arc<dyn JobQueue>, visibility: Duration, meters: Arc<Meters>) -> std::io::Result<Arc<Self>> {
         Self::limited(queue, visibility, LONGEST, meters)
     }
 
-    /// Like [`new`](Self::new), for queues that let a message be held for `longest`.
+    /// Like [`new`](Self::new), for queues that let a message be held for at most `longest`.
     pub fn limited(
         queue: Arc<dyn JobQueue>,
         visibility: Duration,
@@ -126,14 +124,14 @@ impl Leases {
         Ok(leases)
     }
 
-    /// Like [`limited`](Self::limited), with the keeper on the runtime that this is called on: for simulated time.
+    /// Like [`limited`](Self::limited), with the keeper on the caller's runtime: for simulated time.
     pub fn here(queue: Arc<dyn JobQueue>, visibility: Duration, longest: Duration, meters: Arc<Meters>) -> Arc<Self> {
         let (leases, keeping) = Self::kept(queue, visibility, longest, meters);
         tokio::spawn(keeping);
         leases
     }
 
-    /// Leases, and the work of keeping them, which ends when they are gone.
+    /// The leases, and the future that keeps them, which ends when the leases are dropped.
     pub(crate) fn kept(
         queue: Arc<dyn JobQueue>,
         visibility: Duration,
@@ -163,7 +161,7 @@ impl Leases {
         (Arc::new(Self { held, queue, visibility, meters, refused, beats, _keeper: keeper }), keeping)
     }
 
-    /// What the queue said, if it has refused to extend: no right to, or no credentials any more.
+    /// The queue's error if it refused to extend: missing permission, or credentials that are no longer valid.
     pub fn refused(&self) -> Option<ServiceError> {
         self.refused.get().cloned()
     }
@@ -173,7 +171,7 @@ impl Leases {
         self.beats.load(Relaxed)
     }
 
-    /// How many messages are held, without ever waiting: `None` if somebody is at the list.
+    /// How many messages are held. Never waits: `None` if the list is locked.
     pub fn held(&self) -> Option<usize> {
         match self.held.try_lock() {
             Ok(held) => Some(held.len()),
@@ -187,13 +185,13 @@ impl Leases {
         self.visibility
     }
 
-    /// A lease on a message asked for at `asked`; `None` if it is held here already, by the newer receipt then.
+    /// A lease on a message requested at `asked`. `None` if it is held here already: that lease gets the newer receipt.
     pub fn grant(self: &Arc<Self>, message: &Message, asked: Instant) -> Option<Lease> {
         let deadline = asked + self.visibility;
         let mut held = lock(&self.held);
         if let Some(entry) = held.get_mut(&message.id) {
             self.meters.duplicates.fetch_add(1, Relaxed);
-            // The count is approximate on SQS: where it does not tell them apart, the answer that came last is taken.
+            // The count is approximate on SQS: if it is the same for both, the answer that arrived last wins.
             if message.attempt >= entry.attempt {
                 (entry.receipt, entry.attempt) = (message.receipt.clone(), message.attempt);
                 entry.deadline = deadline;
@@ -209,7 +207,7 @@ impl Leases {
         Some(Lease { id: message.id.clone(), leases: Arc::clone(self), lost })
     }
 
-    /// How the leases are doing.
+    /// The state of the leases.
     pub fn health(&self) -> Health {
         let now = Instant::now();
         let held = lock(&self.held);
@@ -219,31 +217,31 @@ impl Leases {
 }
 
 impl Lease {
-    /// The newest receipt, to settle with.
+    /// The newest receipt, needed to settle the message.
     pub fn receipt(&self) -> Option<Receipt> {
         lock(&self.leases.held).get(&self.id).map(|entry| entry.receipt.clone())
     }
 
-    /// For how long from now the queue lets the message be hidden at the most.
+    /// The longest time from now for which the queue can still hide the message.
     pub fn hidable(&self) -> Duration {
         let held = lock(&self.leases.held).get(&self.id).map_or(Duration::ZERO, |entry| entry.received.elapsed());
         LONGEST.saturating_sub(held + keeper::MARGIN)
     }
 
-    /// Whether the message is known to be somebody else's.
+    /// Whether the message is known to be no longer ours.
     pub fn is_lost(&self) -> bool {
         self.lost.borrow().is_some()
     }
 
-    /// Resolves when the message is no longer ours, with the error that is for its job.
+    /// Resolves when the message is no longer ours, with the error for its job.
     pub async fn lost(&self) -> JobError {
         let mut lost = self.lost.clone();
         let loss = lost.wait_for(Option::is_some).await.map_or(None, |loss| *loss);
         loss.unwrap_or(Loss::Taken).error()
     }
 
-    /// Makes sure that the message is ours right now, the last thing before its output is published: a worker that
-    /// was stopped for a minute must not overwrite what another has done meanwhile.
+    /// Makes sure that the message is ours right now. This is the last step before its output is published, because a
+    /// worker that was stopped for a minute must not overwrite what another worker has written meanwhile.
     pub async fn confirm(&self) -> Result<(), JobError> {
         if let Some(loss) = *self.lost.borrow() {
             return Err(loss.error());
@@ -257,7 +255,7 @@ impl Lease {
         if deadline > asked {
             return Ok(());
         }
-        // A queue that does not answer can't say that the message is ours.
+        // If the queue does not answer, we don't know that the message is ours.
         let visibility = self.leases.visibility;
         let call = self.leases.queue.extend(std::slice::from_ref(&receipt), visibility);
         match tokio::time::timeout(visibility, call).await.map(|answer| answer.map(|mut outcomes| outcomes.pop())) {
@@ -271,8 +269,8 @@ impl Lease {
         }
     }
 
-    /// Ends the lease and yields the newest receipt to give the message back with. The message may be delivered to us
-    /// again in the same moment, and that is a new lease.
+    /// Ends the lease and returns the newest receipt, with which to give the message back. If the same message was
+    /// delivered to us again in the meantime, its new lease stays.
     pub fn release(&self) -> Option<Receipt> {
         let mut held = lock(&self.leases.held);
         let entry = held.remove(&self.id)?;
@@ -283,7 +281,7 @@ impl Lease {
         None
     }
 
-    /// From now on the lease is not extended, because a delete is about to be sent; `false` goes back.
+    /// `true` stops extending the lease, because a delete is about to be sent; `false` resumes it.
     pub fn settle(&self, settling: bool) {
         if let Some(entry) = lock(&self.leases.held).get_mut(&self.id) {
             entry.settling = settling;

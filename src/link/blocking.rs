@@ -1,7 +1,7 @@
-//! The two ends of a link for threads that may block: what a processor reads from and writes to.
+//! The two ends of a link for threads that may block: a processor reads from one and writes to the other.
 //!
-//! The same waits are counted as on the async side, and a link breaks in the same way: as an error of kind
-//! `BrokenPipe`. A writer gathers what is written in chunks of [`WRITE_CHUNK`] bytes, and holds no more than one.
+//! Waits are counted as on the async side, and a broken link is an error here too, of kind `BrokenPipe`. A writer
+//! gathers its data in chunks of [`WRITE_CHUNK`] bytes, and holds at most one chunk.
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::atomic::Ordering::Relaxed;
@@ -91,7 +91,8 @@ impl BufRead for Reader {
     fn consume(&mut self, amount: usize) {
         self.chunk.advance(amount);
         if self.chunk.is_empty() {
-            // Even an empty slice keeps its bytes, and these may be in the room that the next chunk is waiting for.
+            // Even an empty slice keeps its bytes alive, and they may occupy the memory that the next chunk is waiting
+            // for.
             self.chunk = Bytes::new();
         }
     }
@@ -116,7 +117,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Whether the reader went away.
+    /// Whether the reader has gone away.
     pub fn broken(&self) -> bool {
         self.broken
     }
@@ -126,7 +127,7 @@ impl Writer {
         self.flush()?;
         let Outlet { frames, whole, .. } = self.outlet;
         frames.blocking_send(Frame::End).map_err(|_| Disconnected)?;
-        // A reader that is gone by now has taken the end, or wants none.
+        // If the reader is gone by now, it has received the end or no longer needs it.
         whole.send(()).unwrap_or_default();
         Ok(())
     }
@@ -137,7 +138,7 @@ impl Write for Writer {
         let amount = data.len().min(WRITE_CHUNK - self.buffer.len());
         let needed = self.buffer.len() + amount;
         if needed > self.buffer.capacity() {
-            // Twice as long, as any buffer grows, but no longer than a chunk: no more is counted.
+            // Doubles like any growing buffer, but never beyond a chunk, because the budget counts no more than that.
             let mut longer = BytesMut::with_capacity((2 * self.buffer.capacity()).clamp(needed, WRITE_CHUNK));
             longer.extend_from_slice(&self.buffer);
             self.buffer = longer;
@@ -156,7 +157,7 @@ impl Write for Writer {
         let full = self.buffer.len() == WRITE_CHUNK;
         let chunk = std::mem::take(&mut self.buffer).freeze();
         if full {
-            // A stream that filled one chunk will fill the next; a small output never pays for a whole chunk.
+            // A stream that filled one chunk will fill the next; a small output never allocates a whole chunk.
             self.buffer.reserve(WRITE_CHUNK);
         }
         let sent = self.outlet.blocking_send(chunk);

@@ -1,15 +1,15 @@
 //! Bounded links between the stages of one job.
 //!
-//! A link is a Unix pipe for [`Bytes`]. It makes its writer wait when it is full: that wait *is* the
-//! pipeline's backpressure. It ends only when the writer calls [`finish`](Outlet::finish), so a stage
-//! that fails or is dropped midway can never be mistaken for the end of the data: its reader sees
-//! [`Disconnected`] instead. And when the reader goes away first, the writer sees the same. Failure
-//! therefore spreads along a job exactly as end-of-file does, and no stage needs to know the others.
+//! A link is a Unix pipe for [`Bytes`]. It makes its writer wait when it is full: that wait *is* the pipeline's
+//! backpressure. It ends only when the writer calls [`finish`](Outlet::finish), so a stage that fails or is dropped
+//! midway can never be mistaken for the end of the data: its reader sees [`Disconnected`] instead. If the reader
+//! goes away first, the writer sees the same error. So a failure spreads along a job just as end-of-file does, and
+//! no stage needs to know the others.
 //!
-//! Links count the bytes and the waiting of the stages they join, so stages need no counters of their own.
-//! A link holds at most [`DEPTH`] chunks, of at most [`WRITE_CHUNK`] bytes where a blocking writer (`blocking.rs`)
-//! makes them. Chunks that hold no room of their own lie in the room that their writer was given, and the link
-//! [keeps](Outlet::keep) that until they are used up.
+//! Links count the bytes and the waiting of the stages they join, so stages need no counters of their own. A link
+//! holds at most [`DEPTH`] chunks, each of at most [`WRITE_CHUNK`] bytes if a blocking writer (`blocking.rs`) made
+//! it. Chunks without a claim of their own use the memory that was given to their writer, and the link
+//! [keeps](Outlet::keep) that claim until the chunks are used up.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -29,15 +29,15 @@ mod waiting;
 pub use blocking::{Reader, Writer};
 pub use waiting::{AsyncInput, AsyncOutput};
 
-/// The size of the chunks a blocking writer sends: 64 KiB costs twice the CPU of 256 KiB, 1 MiB is no better
-/// than noise (measured, bridging a copy).
+/// The size of the chunks that a blocking writer sends. 64 KiB costs twice the CPU of 256 KiB, and 1 MiB is not
+/// measurably better (measured by bridging a copy).
 pub const WRITE_CHUNK: usize = 256 * 1024;
 
-/// Chunks a link holds. Depths of 1 to 8 measured alike; this decouples two stages and no more, prefetching is the
-/// download's business. Each costs every job a chunk of its memory.
+/// Chunks that a link holds. Depths of 1 to 8 measured alike. The link only decouples two stages; prefetching is up to
+/// the download. Each chunk of depth costs every job a chunk of memory.
 pub const DEPTH: usize = 2;
 
-/// What lives as long as a chunk that is in it: the writer's room.
+/// What lives as long as any chunk in the link: the writer's claim on memory.
 pub type Kept = Arc<dyn Any + Send + Sync>;
 
 /// The other end of a link went away before the stream was finished.
@@ -45,7 +45,7 @@ pub type Kept = Arc<dyn Any + Send + Sync>;
 pub struct Disconnected;
 
 impl Disconnected {
-    /// The echo this is in `stage`.
+    /// The echo that this error is in `stage`.
     pub fn at(self, stage: Stage) -> JobError {
         JobError::disconnected(stage)
     }
@@ -69,7 +69,7 @@ enum Frame {
 #[derive(Debug)]
 struct Chunk {
     bytes: Bytes,
-    /// The bytes hold their room in the budget themselves.
+    /// Whether the bytes hold their own claim on the budget.
     counted: bool,
 }
 
@@ -88,7 +88,7 @@ pub struct Announced {
 #[derive(Debug)]
 pub struct Outlet {
     frames: mpsc::Sender<Frame>,
-    /// Told when the stream is finished; dropped before, the link is broken.
+    /// Signals that the stream is finished. If this is dropped before, the link is broken.
     whole: oneshot::Sender<()>,
     turn: Arc<Turn>,
 }
@@ -98,19 +98,19 @@ pub struct Outlet {
 pub struct Inlet {
     frames: mpsc::Receiver<Frame>,
     whole: Option<oneshot::Receiver<()>>,
-    /// A chunk looked at by [`ready`](Inlet::ready) and not yet taken.
+    /// A chunk that [`ready`](Inlet::ready) has received and nobody has taken yet.
     peeked: Option<Bytes>,
     total: Option<u64>,
     object: Option<Arc<Announced>>,
     /// What the chunks lie in.
     kept: Option<Kept>,
-    /// The chunk received last holds its room.
+    /// Whether the chunk received last holds its own claim.
     counted: bool,
     ended: bool,
     turn: Arc<Turn>,
 }
 
-/// Joins the stages of two turns.
+/// Joins the stages of two turns with a link.
 pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
     let (tx, rx) = mpsc::channel(DEPTH);
     let (finished, whole) = oneshot::channel();
@@ -129,7 +129,7 @@ pub fn link(from: &Arc<Turn>, to: &Arc<Turn>) -> (Outlet, Inlet) {
 }
 
 impl Outlet {
-    /// Says, before the first chunk, how many bytes there will be.
+    /// Announces, before the first chunk, how many bytes will follow.
     pub async fn announce(&self, total: u64) -> Result<(), Disconnected> {
         self.frames.send(Frame::Total(total, None)).await.map_err(|_| Disconnected)
     }
@@ -139,18 +139,18 @@ impl Outlet {
         self.frames.send(Frame::Total(total, Some(Arc::new(object)))).await.map_err(|_| Disconnected)
     }
 
-    /// Keeps what the chunks that follow lie in until the reader has [used them up](Inlet::used_up), or is gone: the
-    /// writer may end long before.
+    /// Keeps the claim on the memory of the chunks that follow until the reader has [used them up](Inlet::used_up) or
+    /// is gone, because the writer may end long before.
     pub async fn keep(&self, kept: Kept) -> Result<(), Disconnected> {
         self.frames.send(Frame::Keep(kept)).await.map_err(|_| Disconnected)
     }
 
-    /// Sends one chunk, waiting while the link is full. It lies in the link's own room, and in none beyond it.
+    /// Sends one chunk, and waits while the link is full. The chunk has no claim of its own: it uses the link's memory.
     pub async fn send(&self, chunk: Bytes) -> Result<(), Disconnected> {
         self.transmit(Chunk { bytes: chunk, counted: false }).await
     }
 
-    /// The same for a chunk that [holds](crate::capacity::budget::Claim::hold) its room wherever it goes.
+    /// Sends a chunk that [holds](crate::capacity::budget::Claim::hold) its own claim wherever it goes.
     pub async fn send_counted(&self, chunk: Bytes) -> Result<(), Disconnected> {
         self.transmit(Chunk { bytes: chunk, counted: true }).await
     }
@@ -172,7 +172,7 @@ impl Outlet {
     /// Declares the stream complete. An outlet dropped without this breaks the link.
     pub async fn finish(self) -> Result<(), Disconnected> {
         self.frames.send(Frame::End).await.map_err(|_| Disconnected)?;
-        // A reader that is gone by now has taken the end, or wants none.
+        // If the reader is gone by now, it has received the end or no longer needs it.
         self.whole.send(()).unwrap_or_default();
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Outlet {
 }
 
 impl Inlet {
-    /// The next chunk, never empty, or `None` once the writer has finished.
+    /// Returns the next chunk, which is never empty, or `None` once the writer has finished.
     pub async fn recv(&mut self) -> Result<Option<Bytes>, Disconnected> {
         if let Some(chunk) = self.peeked.take() {
             return Ok(Some(chunk));
@@ -209,13 +209,13 @@ impl Inlet {
         Ok(None)
     }
 
-    /// Whether the chunk that came last holds its room wherever it goes; another is in the link's own, for as long as
-    /// it takes to use it up.
+    /// Whether the chunk received last holds its own claim wherever it goes. Otherwise the chunk uses the link's memory
+    /// until it is used up.
     pub fn counted(&self) -> bool {
         self.counted
     }
 
-    /// How many bytes there will be in all, if the writer has said it before what was received so far.
+    /// The total number of bytes, if the writer announced it before what was received so far.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
@@ -238,7 +238,7 @@ impl Inlet {
         }
     }
 
-    /// The stream has ended and nothing of its chunks is left: what they lay in goes.
+    /// Drops the claim on the memory of the chunks: the stream has ended and all chunks are used up.
     pub fn used_up(&mut self) {
         self.kept = None;
     }
@@ -249,7 +249,7 @@ impl Inlet {
         Ok(())
     }
 
-    /// The same, and whether there is a chunk.
+    /// Waits like [`ready`](Inlet::ready), and returns whether there is a chunk.
     pub async fn has_some(&mut self) -> Result<bool, Disconnected> {
         self.ready().await?;
         Ok(self.peeked.is_some())
@@ -260,7 +260,7 @@ impl Inlet {
         &self.turn
     }
 
-    /// `None` for an empty chunk, the total or the end; `ended` tells the last.
+    /// `None` for an empty chunk, the total, a claim, or the end; only the end sets `ended`.
     fn accept(&mut self, frame: Option<Frame>) -> Result<Option<Bytes>, Disconnected> {
         match frame {
             Some(Frame::Data(Chunk { bytes, counted })) => {

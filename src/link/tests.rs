@@ -1,4 +1,4 @@
-//! A link ends as its writer ends, and a full link makes the writer wait.
+//! A link ends only as its writer ends, and a full link makes its writer wait.
 
 use futures::FutureExt;
 

@@ -1,47 +1,47 @@
-//! Names what holds the work up, and the setting that lets more of it through.
+//! Names the bottleneck of the work, and the setting that relieves it.
 //!
-//! **Something is the bottleneck when it is used up**: a stage, a setting or a service that could do no more than it
-//! does, while the others could. That is not the same as being busy. A single delete that is always under way is busy
-//! all the time, and could be one of dozens. So each thing is measured against what it could do: the CPU against the
-//! cores, the processors against `--processors`, jobs at work against their slots, deletes against as many as may be
-//! under way at once, messages against what was asked for.
+//! **A resource is the bottleneck when it is exhausted**: a stage, a setting or a service that can't do more than it
+//! does, while the others could. Exhausted is not the same as busy: if one delete is always in progress, deleting is
+//! busy all the time, but there could be dozens of deletes. So each resource is measured against its capacity: the CPU
+//! against the cores, the processors against `--processors`, running jobs against their slots, deletes against the
+//! number allowed at once, received messages against requested messages.
 //!
-//! Where several are used up at once, the first in the order of [`bottleneck`] decides about the others. A store that
-//! throttles takes no more whatever we have, and calls that it refuses cost CPU, too; a full CPU makes jobs wait for a
-//! processor, a busy processor keeps the slots full, and full slots leave messages in the queue; none of this holds the
-//! other way round. What is left is latency: so many jobs at once, and so much time for each. More at once helps as far
-//! as slots *and* memory allow, an answer that comes sooner helps as far as jobs spend their time on it, and both no
-//! further than the processors and the CPU. What promises the most is named, and the setting that lets more be at once.
+//! If several resources are exhausted at once, the first in the order of [`bottleneck`] is named, because it causes the
+//! others. A throttling store accepts no more whatever we have, and its refused calls cost CPU, too; a full CPU makes
+//! jobs wait for a processor, a busy processor keeps the slots full, and full slots leave messages in the queue; the
+//! reverse is not true. What remains is latency: throughput is the number of concurrent jobs divided by the time of
+//! each. More jobs at once help as far as slots *and* memory allow, faster responses help as far as jobs spend their
+//! time waiting for them, and both help only as far as the processors and the CPU allow. The resource with the largest
+//! expected gain is named, and the setting that allows more jobs at once.
 //!
-//! A setting is named only where raising it was, or can be expected to be, of use. `tests/simulation/oracle` runs
-//! hundreds of pipelines with each thing free in turn, and each named setting turned, and compares.
+//! A setting is named only if raising it helped or can be expected to help. `tests/simulation/oracle` runs hundreds of
+//! pipelines, makes each resource free in turn, raises each named setting, and compares.
 
 use super::Bottleneck;
 use super::load::{CLOSE, CpuLoad, FULL, IDLE, Load};
 use crate::capacity::tuner::Concurrency;
 use crate::error::Stage;
 
-/// The part of the batches that may be under way at once from which no more may.
+/// From this share of the batches allowed at once, batches count as exhausted.
 const SLOTS_FULL: f64 = 0.85;
 
-/// Room for so many times as many jobs is room for twice the slots. Objects of many parts take more than they must
-/// where there is more, and with too many at once each of them gets too little.
+/// If there is room for this many times as many jobs, there is room for twice the slots. Objects of many parts use
+/// spare room that they do not need, and with too many at once each of them gets too little.
 const ROOMY: f64 = 2.0;
 
-/// Gains beyond this are alike: what is expected is no more exact.
+/// Gains above this count as equal, because the estimate is not more exact.
 const PLAIN: f64 = 3.0;
 
-/// The part of the largest gain from which another is as good: then the one with a setting is named.
+/// From this share of the largest gain, another gain counts as equally good: then the one with a setting is named.
 const TIE: f64 = 0.88;
 
-/// The part of a stage's busy time that its calls spend waiting after a throttle from which the throttle is what
-/// counts.
+/// If a stage's calls spend this share of its busy time waiting after throttling, throttling is the bottleneck.
 const THROTTLED: f64 = 0.25;
 
-/// The part of a whole batch that the receives ask for, from which more of them, and not larger ones, bring more.
+/// If receives request this share of a whole batch, more receives help, but larger ones do not.
 const WHOLE: f64 = 0.75;
 
-/// What holds the work up. `None` where nothing goes on, or it can't be told.
+/// The bottleneck. `None` if nothing is going on, or the bottleneck is unclear.
 pub fn bottleneck(load: &Load) -> Option<Bottleneck> {
     let last = load.stages.iter().find(|stage| matches!(stage.stage, Stage::Acknowledge | Stage::Send));
     let settling = last.map_or(0.0, |stage| stage.busy);
@@ -77,30 +77,30 @@ fn named(
 
 fn of_cpu(load: &Load, cpu: &CpuLoad) -> Bottleneck {
     let hint = if cpu.is_shared() {
-        "other programs take the rest of this machine's CPU: more cores or more machines"
+        "other programs use the rest of this machine's CPU: more cores or more machines"
     } else {
         "more cores or more machines"
     };
     named(load.heaviest(), "cpu", "CPU", hint, None)
 }
 
-/// The stage whose calls spend their time waiting after throttles, if one does.
+/// The stage whose calls spend their time waiting after throttling, if any.
 fn throttled(load: &Load) -> Option<Bottleneck> {
     let stage = load.stages.iter().max_by(|one, other| one.throttled.total_cmp(&other.throttled))?;
     let counts = stage.throttled >= IDLE && stage.throttled >= THROTTLED * stage.busy;
     let hint = match stage.stage {
-        Stage::Receive | Stage::Acknowledge | Stage::Send => "nothing to raise: the queue throttles its callers",
-        _ => "nothing to raise: the store throttles; spread the keys over more prefixes",
+        Stage::Receive | Stage::Acknowledge | Stage::Send => "no setting helps: the queue throttles requests",
+        _ => "no setting helps: the store throttles requests; spread the keys over more prefixes",
     };
     counts.then(|| named(stage.stage, "throttled", "throttled", hint, None))
 }
 
-/// As many jobs are at work as may be, and none of what they need is used up: more at once would do more, and so would
-/// jobs that take less time. Of these, what can be expected to bring the most.
+/// All job slots are in use, and no other resource is exhausted: more jobs at once would help, and so would faster
+/// jobs. Chooses the one with the largest expected gain.
 fn at_once(load: &Load) -> Bottleneck {
     let (slots, memory) = (load.room_in_slots(), load.room_in_memory());
     let (by_memory, by_slots) = (memory <= CLOSE && slots > CLOSE, slots <= CLOSE && memory > CLOSE);
-    // How many times as fast, if one thing were free and the others stayed.
+    // The expected speed-up if one resource were free and the others stayed as they are.
     let more_memory = if by_memory { slots.min(load.room_for_jobs()) } else { 1.0 };
     let more_slots = if by_slots { memory.min(load.room_for_jobs()) } else { 1.0 };
     let present = load.at_work + load.on_call;
@@ -112,7 +112,7 @@ fn at_once(load: &Load) -> Bottleneck {
         () => None,
     };
     let best = [more_memory, more_slots, nearer_store, nearer_queue].into_iter().fold(1.0, f64::max).min(PLAIN);
-    // A setting is as good an answer as a service that is nearer, and it is at hand.
+    // If a setting helps as much as a nearer service, the setting is named, because it is easier to change.
     let is_best = |gain: f64| gain >= if knob.is_some() { TIE * best } else { best };
     match () {
         () if knob == Some("--memory") && is_best(more_memory) => {
@@ -133,7 +133,7 @@ fn at_once(load: &Load) -> Bottleneck {
     }
 }
 
-/// What to raise where more slots alone would only wait for something else.
+/// What to raise together with the slots, if more slots alone would only wait for something else.
 fn together(load: &Load) -> &'static str {
     if load.room_in_memory() < ROOMY {
         "raise --concurrency and --memory together: either one alone helps little"
@@ -142,7 +142,7 @@ fn together(load: &Load) -> &'static str {
     }
 }
 
-/// All slots have jobs, and there are no more slots.
+/// All slots have jobs, so slots are exhausted.
 fn of_slots(load: &Load, knob: Option<&'static str>) -> Bottleneck {
     let stage = load.heaviest();
     let reason = match stage {
@@ -159,16 +159,14 @@ fn of_slots(load: &Load, knob: Option<&'static str>) -> Bottleneck {
     }
 }
 
-/// The time is spent waiting for the store. `knob` lets more jobs wait at once.
+/// The jobs wait for the store. `knob` allows more jobs to wait at once.
 fn of_latency(load: &Load, stage: Stage, knob: Option<&'static str>) -> Bottleneck {
     let (cause, hint) = match (knob, load.concurrency) {
         (Some("--memory"), _) => ("latency", "raise --memory: more jobs at once hide the wait"),
         (Some(_), _) => ("latency", "raise --concurrency: more jobs at once hide the wait"),
-        (None, Concurrency::Climbing) => ("latency", "nothing to do: --concurrency auto is still raising the limit"),
-        (None, Concurrency::Found) => {
-            ("line", "the network is the limit: more jobs at once did not help; use more machines")
-        }
-        (None, Concurrency::Most) => ("latency", "use more machines: --concurrency auto has reached its maximum"),
+        (None, Concurrency::Climbing) => ("latency", "nothing to do: --concurrency auto is still trying more"),
+        (None, Concurrency::Found) => ("line", "more machines: the network is full, more jobs at once do not help"),
+        (None, Concurrency::Most) => ("latency", "more machines: --concurrency auto is at its maximum"),
         (None, Concurrency::Fixed) => ("latency", together(load)),
     };
     let reason = if cause == "line" { "network" } else { "store answers" };
@@ -184,14 +182,14 @@ fn starved(load: &Load) -> Bottleneck {
         if load.asked >= WHOLE * BATCH {
             return named(Stage::Receive, "queue_calls", "queue calls", "raise --receivers", Some("--receivers"));
         }
-        // With more slots each receive asks for more; with a nearer queue the slots that there are would be full.
+        // With more slots, each receive requests more messages; with a nearer queue, the existing slots would be full.
         let (larger, room) = (BATCH / load.asked, load.room_in_slots());
         let cause = if larger >= room && room < PLAIN { "slots" } else { "queue_calls" };
-        let hint = "raise --concurrency: a receive requests at most one message per free slot";
+        let hint = "raise --concurrency: a receive asks for no more messages than there are slots";
         return named(Stage::Receive, cause, "queue calls", hint, Some("--concurrency"));
     }
-    named(Stage::Receive, "queue_empty", "queue empty", "nothing to do: all messages are taken", None)
+    named(Stage::Receive, "queue_empty", "queue empty", "nothing to do: every message is taken", None)
 }
 
-/// Messages that one receive may bring, of any queue that there is.
+/// The most messages that one receive returns, for all queues.
 const BATCH: f64 = 10.0;

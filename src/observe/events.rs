@@ -1,4 +1,4 @@
-//! Newline-delimited JSON on stdout for `--json`. Every event has `schema`, `type` and `time`; the last one of a
+//! Newline-delimited JSON on stdout for `--json`. Every event has `schema`, `type` and `time`; the last event of a
 //! command has the type `summary`. The schema is a contract: fields are added, never renamed.
 
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Snapshot;
 
-/// The name of the contract.
+/// The name and version of the schema.
 pub const SCHEMA: &str = "batchpipe.event/1";
 
 #[derive(Serialize)]
@@ -33,13 +33,13 @@ pub struct Summary<'a> {
     pub snapshot: &'a Snapshot,
 }
 
-/// One event as a line, without its end.
+/// One event as a line, without the newline.
 pub fn line<T: Serialize>(kind: &str, body: &T, time: SystemTime) -> serde_json::Result<String> {
     let time = humantime::format_rfc3339_millis(time).to_string();
     serde_json::to_string(&Event { schema: SCHEMA, kind, time, body })
 }
 
-/// Writes one event to stdout. An error means that nobody listens any more.
+/// Writes one event to stdout. An error means that the reader is gone.
 pub fn write<T: Serialize>(kind: &str, body: &T) -> io::Result<()> {
     let mut line = line(kind, body, SystemTime::now())?;
     line.push('\n');

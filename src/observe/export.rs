@@ -27,7 +27,7 @@ pub use super::prometheus::{export_each_second, install, recorder};
 /// and often enough that a fast pipeline holds few unfolded observations.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells the recorder what every metric means.
+/// Gives the recorder the description of every metric.
 pub fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -74,7 +74,7 @@ fn copy(sources: &Sources) {
     counter!("batchpipe_messages_received_total").absolute(meters.messages.load(Relaxed));
     counter!("batchpipe_messages_duplicate_total").absolute(meters.duplicates.load(Relaxed));
     counter!("batchpipe_lease_renewals_total").absolute(meters.renewals.load(Relaxed));
-    // Alerts compare this with its past; it must be there before the first loss.
+    // Alerts compare this counter with its earlier value, so it must exist before the first loss.
     counter!("batchpipe_lease_lost_total").increment(0);
     counter!("batchpipe_multipart_abort_failures_total").absolute(meters.abort_failures.load(Relaxed));
     gauge!("batchpipe_multipart_unaborted").set(meters.unaborted.load(Relaxed) as f64);
@@ -87,7 +87,7 @@ fn copy(sources: &Sources) {
     let leases = (sources.leases)();
     gauge!("batchpipe_leases_held").set(leases.held as f64);
     gauge!("batchpipe_messages_ahead").set(meters.ahead.load(Relaxed) as f64);
-    // NaN is how Prometheus is told "no value now"; zero would look like a lease about to be lost.
+    // NaN means "no value now" in Prometheus; zero would look like a lease that is about to be lost.
     gauge!("batchpipe_lease_remaining_seconds")
         .set(leases.shortest_remaining.map_or(f64::NAN, |left| left.as_secs_f64()));
     if let Some(counts) = sources.queue.latest() {
@@ -112,7 +112,7 @@ fn export_stage(sources: &Sources, stage: Stage, offered: Duration) {
     let meter = sources.meters.stage(stage);
     let name = stage.as_str();
     let mut times = meter.time();
-    // A place that was empty waited for the stage before it.
+    // Time of an empty slot counts as waiting for the stage before.
     times[State::WaitUpstream as usize] += offered.saturating_sub(times.iter().sum());
     for (state, time) in State::ALL.into_iter().zip(times) {
         counter!("batchpipe_stage_time_seconds_total", "stage" => name, "state" => state.as_str())

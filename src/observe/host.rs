@@ -1,19 +1,20 @@
-//! Whether a request to the status page names this machine, or a name that the operator allows.
+//! Checks that a request to the status page names this machine, or a name that the operator allows.
 //!
-//! A page of a stranger, open in the browser of somebody who can reach this listener, may give its own name this
-//! machine's address (DNS rebinding) and then read the answers as its own. The browser still sends the stranger's name
-//! as `Host`, so a request is answered only if it names an address, `localhost`, or a name that was allowed. Probes and
-//! scrapers use addresses. A request without any `Host` (HTTP/1.0) is not from a browser and is answered.
+//! If a user who can reach this listener opens a malicious page in a browser, the page's owner may point the page's own
+//! host name to this machine's address (DNS rebinding), and the page could then read the responses as its own. The
+//! browser still sends the page's host name as `Host`, so a request is answered only if it names an address,
+//! `localhost`, or an allowed name. Probes and scrapers use addresses. A request without `Host` (HTTP/1.0) does not
+//! come from a browser and is answered.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::Request;
 use hyper::header::HOST;
 
-/// Whether a request may be answered; `allowed` are the names beside `localhost`.
+/// Whether a request may be answered; `allowed` are the names allowed in addition to `localhost`.
 pub(super) fn is_allowed<B>(request: &Request<B>, allowed: &[String]) -> bool {
     let headers = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
-    // A request as to a proxy names the host in its line, too.
+    // A request in the form for a proxy also names the host in its request line.
     let line = request.uri().authority().map(|authority| authority.as_str());
     let mut named = headers.chain(line).peekable();
     named.peek().is_none() || named.all(|host| is_ours(host, allowed))

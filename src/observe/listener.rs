@@ -1,10 +1,10 @@
-//! The status page, the metrics and the health of this process over HTTP, for a person, Prometheus and a load
-//! balancer.
+//! Serves the status page, the metrics and the health of this process over HTTP, for users, Prometheus and load
+//! balancers.
 //!
-//! Read-only and small: it shows no keys, no buckets and no programs, reads no body, and is on loopback unless
-//! the operator says otherwise; and it answers only to names that are its own (`host.rs`). It serves what a task
-//! samples once a second, so that clients cost no more than their own bytes; the newest connection is always served, at
-//! the price of the oldest.
+//! Read-only and small: it shows no keys, no buckets and no programs, reads no body, and is on loopback unless the
+//! operator says otherwise; and it answers only requests for its own names (`host.rs`). It serves what a task samples
+//! once a second, so that clients cost only their own bytes. The newest connection is always served, if necessary by
+//! closing the oldest.
 //!
 //! Bounded: [`CONNECTIONS`] connections, each with limits on header size, header time and lifetime.
 
@@ -33,36 +33,37 @@ use super::{About, Running, Sampler, Snapshot, Sources, export, host, panel, por
 use crate::error::{Code, UserError};
 use crate::runtime::task;
 
-/// Connections at once. A few people with pages (a browser opens up to 6 each) and a few scrapers need no more.
+/// Concurrent connections. A few users (a browser opens up to 6 connections per page) and a few scrapers need no more.
 pub const CONNECTIONS: usize = 64;
 
-/// A header takes one round trip; a client that needs longer holds a place for nothing. Idle connections end so, too.
+/// A header takes one round trip; a client that needs longer only occupies a connection. This also ends idle
+/// connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// hyper's smallest: a header of 8 KiB is more than a browser sends.
+/// hyper's minimum; a browser sends less than 8 KiB of headers.
 const HEADER_BYTES: usize = 8192;
 
-/// A connection is closed after its current answer when it is this old, so that a slow reader can't stay.
+/// A connection of this age is closed after its current response, so that a slow reader can't stay.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// And cut when that answer has not been read by then.
+/// The connection is cut if that response has not been read after this time.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
-/// When accepting fails, files are used up: a pause leaves the CPU to those who will free some.
+/// Accepting fails when no file descriptors are left; a pause leaves the CPU to tasks that will close some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The page asks each second.
+/// The page requests the state each second.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Shares and rates are about the last 3 seconds, as on the panel.
+/// Shares and rates cover the last 3 seconds, as on the panel.
 const WINDOW: Duration = Duration::from_secs(3);
 
-/// The table without a terminal to fit in.
+/// The width of the table, which need not fit a terminal here.
 const TEXT_WIDTH: usize = 120;
 
 const PAGE: &str = include_str!("page.html");
 
-/// Refuses an address that others can reach, unless the operator allowed it.
+/// Refuses an address that other machines can reach, unless the operator allowed it.
 pub fn check_addr(addr: SocketAddr, allow: bool) -> Result<(), UserError> {
     if allow || addr.ip().to_canonical().is_loopback() {
         return Ok(());
@@ -80,7 +81,7 @@ pub fn check_addr(addr: SocketAddr, allow: bool) -> Result<(), UserError> {
 pub struct Place {
     /// The address and the port.
     pub addr: SocketAddr,
-    /// The names that requests may ask for, beside addresses and `localhost`.
+    /// The host names that requests may use, besides addresses and `localhost`.
     pub hosts: Vec<String>,
 }
 
@@ -92,13 +93,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The address it got.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 }
 
-/// What an answer is made of.
+/// The data that responses are made from.
 #[derive(Clone)]
 struct Shown {
     sources: Sources,
@@ -106,12 +107,12 @@ struct Shown {
     ready: watch::Receiver<bool>,
     prometheus: Option<PrometheusHandle>,
     hosts: Arc<[String]>,
-    /// The metrics as they were written last, and when.
+    /// The last rendered metrics, and when they were rendered.
     written: Arc<Mutex<Option<(Instant, Bytes)>>>,
 }
 
 impl Shown {
-    /// The metrics, written anew if they are older than a second: many scrapers cost no more than one.
+    /// The metrics, rendered again if they are older than a second, so that many scrapers cost no more than one.
     fn metrics(&self, prometheus: &PrometheusHandle) -> Bytes {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         match &*written {
@@ -126,7 +127,7 @@ impl Shown {
     }
 }
 
-/// Listens on `addr`, and answers to addresses and `localhost` only. The rest is as in [`serve_at`].
+/// Listens on `addr`, and answers only requests for addresses and `localhost`. Otherwise like [`serve_at`].
 pub async fn serve(
     addr: SocketAddr,
     sources: Sources,
@@ -213,7 +214,7 @@ async fn converse(stream: TcpStream, shown: Shown) {
             .max_buf_size(HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service)
     );
-    // How a client's connection ends is the client's affair.
+    // It does not matter how a client's connection ends.
     if tokio::time::timeout(LIFETIME, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         drop(tokio::time::timeout(LAST_ANSWER, connection).await);
@@ -222,8 +223,7 @@ async fn converse(stream: TcpStream, shown: Shown) {
 
 fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     if !host::is_allowed(request, &shown.hosts) {
-        let told = "this page is not served under this host name; use an IP address, or start the worker with  \
-            --metrics-host NAME\n";
+        let told = "this page is not served under this host name; use an address, or start with  --metrics-host NAME\n";
         return text(StatusCode::MISDIRECTED_REQUEST, told);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -267,7 +267,7 @@ fn table(now: &Snapshot) -> String {
 
 fn page() -> Response<Full<Bytes>> {
     let mut response = reply(StatusCode::OK, "text/html; charset=utf-8", PAGE);
-    // The page is one file: nothing is loaded from elsewhere, and only this process is asked.
+    // The page is one file: it loads nothing from elsewhere, and sends requests only to this process.
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
         frame-ancestors 'none'";
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

@@ -1,7 +1,7 @@
 //! Shows what the pipeline does: a live panel, a line each ten seconds, events for scripts, and a status page.
 //!
-//! All of them read one [`Snapshot`], computed from the meters when it is shown; nothing here is called by a
-//! stage, and a slow terminal or client delays nobody but itself.
+//! All of them read one [`Snapshot`], computed from the meters when it is shown. No stage calls anything here, so a
+//! slow terminal or client delays only itself.
 //!
 //! Bounded: the panel is drawn at most 4 times a second, lines and events come every 10 seconds, the listener
 //! keeps at most [`listener::CONNECTIONS`] connections.
@@ -52,7 +52,7 @@ pub use sources::{About, Leases, Limits, Memory, QueueCounts, Sources, Totals, a
 pub struct Running(pub(crate) Task<()>);
 
 impl Running {
-    /// Waits until it has ended by itself.
+    /// Waits until the task has ended by itself.
     pub async fn finished(self) {
         if let Err(error) = self.0.await {
             tracing::debug!(target: "batchpipe::status", error = ?error, "a display ended early");

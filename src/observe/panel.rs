@@ -175,7 +175,7 @@ fn facts(now: &Snapshot) -> Vec<String> {
 
 fn jobs(now: &Snapshot) -> String {
     let jobs = &now.jobs;
-    let retried = if jobs.retried > 0 { format!(" · {} tried again", count(jobs.retried)) } else { String::new() };
+    let retried = if jobs.retried > 0 { format!(" · {} retried", count(jobs.retried)) } else { String::new() };
     let skipped = if jobs.skipped > 0 { format!(" · {} skipped", count(jobs.skipped)) } else { String::new() };
     format!(
         "{} done{skipped} · {} failed{retried} · {} delivered twice · {} lost",

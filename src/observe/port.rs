@@ -1,15 +1,17 @@
-//! Finds out who holds a port, to say so instead of "address in use". Linux only; elsewhere nobody is found.
+//! Finds the process that uses a port, for a better error than "address in use". Linux only; on other systems nothing
+//! is found.
 //!
-//! A worker lets nobody look into it (`config::machine::conceal`), so it is found by what is left: the socket is of its
-//! user, and no process that can be looked into has it. Where several hide, it is one of them.
+//! A worker hides its `/proc` entries from other processes (`runtime::machine::conceal`), so it is found by
+//! elimination: the socket belongs to its user, and no readable process has the socket. If several processes are
+//! hidden, it is one of them.
 //!
 //! Bounded: one pass over `/proc`, only when listening has failed.
 
 use std::fs;
 use std::path::Path;
 
-/// The process of the same program as this one that listens on `port`, as `batchpipe (pid 4711)`, or those of which it
-/// is one.
+/// The process that listens on `port`, as `batchpipe (pid 4711)`, or the hidden processes of this program of which it
+/// must be one.
 pub(super) fn holder(port: u16) -> Option<String> {
     let own = fs::read_to_string("/proc/self/comm").ok()?;
     let (sockets, users) = listening(port);
@@ -28,13 +30,13 @@ pub(super) fn holder(port: u16) -> Option<String> {
     (!hidden.is_empty()).then(|| hidden.join(" or "))
 }
 
-/// The user that a process runs as: its files in `/proc` are root's where it hides.
+/// The user that a process runs as. If the process is hidden, its files in `/proc` belong to root.
 fn user(process: &Path) -> Option<String> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     Some(status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.to_owned())
 }
 
-/// How `/proc/PID/fd` names the sockets that listen on `port`, and whose they are. In
+/// The names in `/proc/PID/fd` of the sockets that listen on `port`, and their users. In
 /// <https://man7.org/linux/man-pages/man5/proc_pid_net.5.html>'s table, field 1 is the local address in hex, 3 the
 /// state (0A is LISTEN), 7 the user and 9 the inode.
 fn listening(port: u16) -> (Vec<String>, Vec<String>) {
@@ -50,7 +52,7 @@ fn listening(port: u16) -> (Vec<String>, Vec<String>) {
         .unzip()
 }
 
-/// Whether a process has one of the sockets, if it lets us look.
+/// Whether a process has one of the sockets, if we may read its files.
 fn holds(process: &Path, sockets: &[String]) -> Option<bool> {
     let files = fs::read_dir(process.join("fd")).ok()?;
     Some(files.flatten().any(|file| {

@@ -1,4 +1,4 @@
-//! One sample of the meters: the growing numbers of one moment.
+//! One sample of the meters: the values of the growing counters at one moment.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::error::Stage;
 use crate::record::{Ended, State};
 use crate::runtime::cpu::CpuTime;
 
-/// The growing numbers of one moment.
+/// The values of the growing counters at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) at: Instant,
@@ -47,7 +47,7 @@ pub(super) fn sample(sources: &Sources) -> Sample {
     let meters = &sources.meters;
     let bytes = |stage| {
         let meter = meters.stage(stage);
-        // A source counts what it passes on; the others count what they take.
+        // A source counts the bytes that it passes on; the other stages count the bytes that they take in.
         if matches!(stage, Stage::Read | Stage::Download) { get(&meter.bytes_out) } else { get(&meter.bytes_in) }
     };
     let first = if sources.about.command == "submit" { Stage::Read } else { Stage::Download };
@@ -82,7 +82,7 @@ pub(super) fn sample(sources: &Sources) -> Sample {
 
 pub(super) fn ledger(sources: &Sources) -> Ledger {
     let meters = &sources.meters;
-    // The ends are read before the beginnings, so that a job which passes between the two is in progress.
+    // Ended jobs are read before begun jobs, so that a job that ends between the two reads counts as in progress.
     let retried = get(&meters.retried);
     let [done, attempts, released, lease_lost, skipped] = Ended::ALL.map(|how| meters.jobs(how));
     let received = get(&meters.jobs_received);
@@ -93,10 +93,10 @@ pub(super) fn ledger(sources: &Sources) -> Ledger {
     Ledger { received, done, failed, retried, released, lease_lost, skipped, in_progress, lost: 0, duplicates }
 }
 
-/// How the time of a stage's places was spent, as shares that sum to 1 in the order of [`State::ALL`].
+/// How the time of a stage's slots was spent, as shares that sum to 1, in the order of [`State::ALL`].
 pub(super) fn shares(then: &StageSample, now: &StageSample) -> [f64; 4] {
     let mut times: [Duration; 4] = std::array::from_fn(|state| now.time[state].saturating_sub(then.time[state]));
-    // A place that was empty waited for the stage before it.
+    // Time of an empty slot counts as waiting for the stage before.
     let spent = times.iter().sum();
     times[State::WaitUpstream as usize] += now.offered.saturating_sub(then.offered).saturating_sub(spent);
     let total: Duration = times.iter().sum();

@@ -1,9 +1,9 @@
 //! Makes snapshots: the difference between two samples of the meters.
 //!
-//! Time is the measure. Of the time its places had, a stage was busy, waited for the stage before (an empty place
-//! counts as that), waited for the one after, or waited for a permit; the four shares sum to 1.
+//! The time of a stage's slots is divided into four shares that sum to 1: busy, waiting for the stage before (which
+//! includes empty slots), waiting for the stage after, and waiting for a permit.
 //!
-//! Bounded: a [`Sampler`] keeps the samples of its window and no others.
+//! Bounded: a [`Sampler`] keeps only the samples of its window.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::error::Stage;
 use crate::record::State;
 use crate::services::queue::Counts;
 
-/// Less than one redraw of the panel says nothing about where the time goes.
+/// A shorter period, less than one redraw of the panel, does not show where the time goes.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Makes snapshots whose rates are about the last `window`.
+/// Makes snapshots whose rates cover the last `window`.
 #[derive(Debug)]
 pub struct Sampler {
     sources: Sources,
@@ -29,7 +29,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler that knows of nothing before now.
+    /// A sampler that begins now.
     pub fn new(sources: Sources, window: Duration) -> Self {
         let first = sample(&sources);
         Self { sources, window, samples: VecDeque::from([first]), load: None }
@@ -55,7 +55,7 @@ impl Sampler {
         snapshot
     }
 
-    /// What the bottleneck of the last snapshot was judged by.
+    /// The load from which the bottleneck of the last snapshot was determined.
     pub fn load(&self) -> Option<&Load> {
         self.load.as_ref()
     }
@@ -85,7 +85,8 @@ fn between(sources: &Sources, load: &Load, then: &Sample, last: &Sample, now: &S
         reads_limit: limits.reads,
         writes_limit: limits.writes,
         bottleneck: (interval >= SHORTEST).then(|| bottleneck(load)).flatten(),
-        // A message between the queue's answer and its lease is nobody's for a moment: lost is what is so twice.
+        // Between the queue's response and its lease, a message is unheld for a moment: count it as lost only if two
+        // consecutive samples agree.
         jobs: Ledger { lost: now.unheld.min(last.unheld), ..ledger(sources) },
         jobs_per_second,
         bytes_in: now.bytes_in,
@@ -138,7 +139,7 @@ fn stage_now(
     }
 }
 
-/// What was used of what there is, between two samples.
+/// How much of each resource was used between two samples.
 fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
     let seconds = now.at.saturating_duration_since(then.at).as_secs_f64().max(f64::MIN_POSITIVE);
     let average = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / seconds;
@@ -180,7 +181,7 @@ fn load(sources: &Sources, then: &Sample, now: &Sample) -> Load {
 fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {
     let counts = sources.queue.latest()?;
     let drained = sources.queue.drain_rate();
-    // Other workers drain the queue too; this worker alone is the least there is.
+    // Other workers drain the queue too, so this worker's rate is the minimum.
     let rate = drained.unwrap_or(0.0).max(jobs_per_second);
     Some(QueueNow {
         waiting: counts.visible,
@@ -192,8 +193,8 @@ fn queue_now(sources: &Sources, jobs_per_second: f64) -> Option<QueueNow> {
     })
 }
 
-/// Bytes written. Those of uploads on their way count as they go, so that large ones show; when none is, what failed
-/// does not.
+/// Bytes written. Bytes of running uploads count at once, so that large uploads show progress; when no upload is
+/// running, bytes of failed uploads no longer count.
 fn written(sources: &Sources, now: &Sample) -> u64 {
     let uploads = sources.meters.stage(Stage::Upload);
     if uploads.in_progress() == 0 { get(&uploads.bytes_out) } else { now.bytes_out }
@@ -209,12 +210,12 @@ fn progress(
     let totals = sources.totals?;
     let submitting = sources.about.command == "submit";
     let (files, bytes, files_per_second) = if submitting {
-        // What is in the store already is not uploaded, and is a part of the total.
+        // Objects that exist in the store are not uploaded, but are part of the total.
         let there = [&sources.meters.there, &sources.meters.bytes_there].map(get);
         let files = get(&sources.meters.stage(Stage::Upload).items_out) + there[0];
         (files, bytes_out + there[1], files as f64 / sources.started.elapsed().as_secs_f64().max(0.001))
     } else {
-        // What an earlier run has done is a part of the total.
+        // Jobs that an earlier run has done are part of the total.
         let before = [&sources.meters.before, &sources.meters.bytes_before].map(get);
         (now.ended + before[0], now.bytes_in + before[1], jobs_per_second)
     };
@@ -222,7 +223,7 @@ fn progress(
         let left = total.saturating_sub(done);
         if left == 0 { Some(0.0) } else { (rate > 0.0).then(|| left as f64 / rate) }
     };
-    // Many small files are bound by their number, few large ones by their bytes: whichever takes longer.
+    // Many small files are limited by their number, few large files by their bytes: take the longer estimate.
     let by_files = left(totals.files, files, files_per_second);
     let by_bytes = left(totals.bytes, bytes, bytes_per_second);
     let eta = by_files.zip(by_bytes).map(|(files, bytes)| files.max(bytes));

@@ -25,7 +25,7 @@ impl Screen {
         // If the width can't be read, indicatif itself assumes 80, too.
         let width = terminal_width().unwrap_or(80);
         let foot = match about.page {
-            Some(_) => "Ctrl-C drains · details on the page",
+            Some(_) => "Ctrl-C drains · details are on the page",
             None => "Ctrl-C drains",
         };
         bar.set_message(panel::render(now, &panel::head(about, now.slots), foot, width, colour));

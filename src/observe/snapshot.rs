@@ -1,5 +1,5 @@
-//! What the pipeline is doing now, as it is shown: panel, lines, events and page all read this one type. Its JSON
-//! is a contract: fields are added, never renamed.
+//! What the pipeline is doing now: panel, lines, events and page all show this type. Its JSON is a contract: fields are
+//! added, never renamed.
 
 use serde::Serialize;
 
@@ -12,35 +12,35 @@ pub struct Snapshot {
     pub queue_name: String,
     /// Seconds since the start.
     pub elapsed: f64,
-    /// Seconds that the rates and shares are about.
+    /// The length of the period for rates and shares, in seconds.
     pub interval: f64,
     /// Jobs at once.
     pub slots: usize,
-    /// Reads at once, of all jobs together.
+    /// The limit of concurrent reads, of all jobs together.
     pub reads_limit: usize,
-    /// Writes at once, of all jobs together.
+    /// The limit of concurrent writes, of all jobs together.
     pub writes_limit: usize,
     /// The stages, in the order of the flow.
     pub stages: Vec<StageNow>,
-    /// What holds the work up, if anything goes on.
+    /// The bottleneck, if anything is going on.
     pub bottleneck: Option<Bottleneck>,
-    /// What became of what was received.
+    /// What happened to the received jobs.
     pub jobs: Ledger,
-    /// Jobs done or failed a second.
+    /// Jobs done or failed per second.
     pub jobs_per_second: f64,
     /// Bytes read so far.
     pub bytes_in: u64,
     /// Bytes written so far.
     pub bytes_out: u64,
-    /// Bytes read a second.
+    /// Bytes read per second.
     pub bytes_in_per_second: f64,
-    /// Bytes written a second.
+    /// Bytes written per second.
     pub bytes_out_per_second: f64,
-    /// What the queue holds, if it was asked.
+    /// The counts of the queue, if they were requested.
     pub queue: Option<QueueNow>,
-    /// The part of the CPU in use of what this process and its programs could have, if it is known.
+    /// CPU time used, as a share of the CPU time that this process and its programs could have used, if known.
     pub cpu: Option<f64>,
-    /// The part of the processors that is taken.
+    /// The share of the processors in use.
     pub processors_taken: f64,
     /// Bytes reserved.
     pub memory_reserved: u64,
@@ -48,15 +48,15 @@ pub struct Snapshot {
     pub memory_budget: u64,
     /// Leases held.
     pub leases_held: usize,
-    /// Seconds left on the one that ends first.
+    /// Seconds left on the lease that ends first.
     pub lease_remaining: Option<f64>,
     /// Bytes in the work directory.
     pub temp_bytes: u64,
-    /// The most it may hold, if known.
+    /// The most bytes it may hold, if known.
     pub temp_budget: Option<u64>,
     /// What went wrong with services, so far.
     pub errors: Errors,
-    /// How far a known amount of work has got.
+    /// Progress, if the amount of work is known.
     pub progress: Option<Progress>,
 }
 
@@ -65,9 +65,9 @@ pub struct Snapshot {
 pub struct StageNow {
     /// Its name.
     pub stage: &'static str,
-    /// Share of its time at work.
+    /// Share of its time busy.
     pub busy: f64,
-    /// Share waiting for the stage before, empty places included.
+    /// Share waiting for the stage before, including empty slots.
     pub wait_upstream: f64,
     /// Share waiting for the stage after.
     pub wait_downstream: f64,
@@ -77,9 +77,9 @@ pub struct StageNow {
     pub in_progress: u32,
     /// Items passed on so far.
     pub items: u64,
-    /// Items passed on a second.
+    /// Items passed on per second.
     pub items_per_second: f64,
-    /// Bytes a second, where it handles bytes.
+    /// Bytes per second, if the stage handles bytes.
     pub bytes_per_second: Option<f64>,
     /// Half of the items took no longer, in seconds.
     pub p50: Option<f64>,
@@ -90,22 +90,22 @@ pub struct StageNow {
 }
 
 impl StageNow {
-    /// The share of its time that it does not wait for its neighbours.
+    /// The share of its time in which it does not wait for other stages.
     pub fn load(&self) -> f64 {
         self.busy + self.wait_permit
     }
 }
 
-/// What holds the work up, and what to do about it.
+/// The bottleneck, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Bottleneck {
     /// The stage in which it shows.
     pub stage: &'static str,
-    /// What is used up, in words.
+    /// A text that names the exhausted resource.
     pub reason: &'static str,
-    /// What to do about it, in words.
+    /// A text that says what to do about it.
     pub hint: &'static str,
-    /// What is used up, as one of a few fixed words: `cpu`, `processors`, `memory`, `slots`, `queue_calls`,
+    /// The exhausted resource, as one of a few fixed words: `cpu`, `processors`, `memory`, `slots`, `queue_calls`,
     /// `throttled`, `latency`, `line`, `disk`, `queue_empty`.
     pub cause: &'static str,
     /// The setting to raise, if there is one that helps.
@@ -115,42 +115,43 @@ pub struct Bottleneck {
 /// Received = done + failed + retried + released + lease_lost + skipped + in_progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
-    /// Jobs that the received messages asked for.
+    /// Jobs in the received messages.
     pub received: u64,
     /// Done.
     pub done: u64,
     /// Rejected: failed for good.
     pub failed: u64,
-    /// Attempts that failed; the job comes again.
+    /// Failed attempts of jobs that will be tried again.
     pub retried: u64,
     /// Given back.
     pub released: u64,
-    /// Went to somebody else.
+    /// Went to another worker.
     pub lease_lost: u64,
     /// Had nothing to do.
     pub skipped: u64,
-    /// Under way.
+    /// In progress.
     pub in_progress: u64,
     /// Neither ended nor held: always 0, or there is a bug.
     pub lost: u64,
-    /// Messages delivered while an earlier delivery was still worked on here.
+    /// Messages delivered while this worker was still processing an earlier delivery.
     pub duplicates: u64,
 }
 
 /// What the queue holds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct QueueNow {
-    /// Can be received.
+    /// Messages that can be received.
     pub waiting: u64,
-    /// Received by somebody.
+    /// Messages that a worker has received.
     pub in_flight: u64,
-    /// Can be received later.
+    /// Messages that can be received later.
     pub delayed: u64,
-    /// Whether there are fewer than there were.
+    /// Whether the number is falling.
     pub falling: bool,
-    /// Seconds since the message received last was sent; about the oldest one's age. None in an empty queue.
+    /// Seconds since the last received message was sent, which is about the age of the oldest message. `None` if the
+    /// queue is empty.
     pub oldest: Option<u64>,
-    /// Seconds until none waits, at this rate. None where none does.
+    /// Seconds until no message waits, at this rate. `None` if no message waits.
     pub eta: Option<f64>,
 }
 
@@ -167,7 +168,7 @@ pub struct Errors {
     pub ack_failures: u64,
 }
 
-/// How far a known amount of work has got.
+/// Progress, if the amount of work is known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Progress {
     /// Files done.

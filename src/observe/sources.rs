@@ -1,5 +1,5 @@
-//! Where the numbers that are shown come from: the meters of the pipeline, and a few closures for what only its
-//! owner can tell. Cheap to clone; everything is read when it is shown, nothing is pushed.
+//! The sources of the displayed numbers: the meters of the pipeline, and a few closures for numbers that only its owner
+//! knows. Cheap to clone; everything is read when it is shown, and nothing is pushed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,31 +18,31 @@ use crate::services::queue::{Counts, JobQueue};
 use crate::stages::Receive;
 use crate::stop::watchdog::Stall;
 
-/// How often the queue is asked what it holds. SQS's counts settle within a minute or so, asking is a paid call:
-/// every 10 seconds is one call a line of `--progress lines`.
+/// How often the queue's counts are requested. SQS's counts settle within about a minute, and each request is paid:
+/// every 10 seconds makes one request per line of `--progress lines`.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
-/// How soon it is asked again at first, twice as long each time: a `map` has just begun to fill its queue, and whoever
-/// looks on sees what the first answer said.
+/// The first pause between two requests, which doubles each time: a `map` has just begun to fill its queue, and without
+/// this the display would show the first counts for 10 seconds.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Bytes that are and that may be reserved.
+/// Bytes that are reserved and bytes that may be reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Reserved by jobs.
     pub reserved: u64,
     /// The most they may reserve.
     pub budget: u64,
-    /// Bytes that have been reserved so far, summed over the time: a byte for two seconds are two.
+    /// Integral of the reserved bytes over time: one byte for two seconds counts two.
     pub held: f64,
-    /// For how long something has waited for memory to begin, or to go on, so far.
+    /// How long at least one job has waited for memory so far, to begin or to go on.
     pub waited: Duration,
-    /// For how long jobs have had less in flight than they may, for want of memory; summed over the jobs.
+    /// How long jobs have had less in flight than allowed because memory was short; summed over the jobs.
     pub cramped: Duration,
 }
 
 impl Memory {
-    /// What a budget says.
+    /// The figures of a budget.
     pub fn of(budget: &Budget) -> Self {
         let (reserved, waited, cramped) = (budget.reserved(), budget.waited(), budget.cramped());
         Self { reserved, budget: budget.total(), held: budget.held(), waited, cramped }
@@ -54,7 +54,7 @@ impl Memory {
 pub struct Leases {
     /// How many.
     pub held: usize,
-    /// What is left of the one that ends first.
+    /// The remaining time of the lease that ends first.
     pub shortest_remaining: Option<Duration>,
 }
 
@@ -69,11 +69,11 @@ pub struct Limits {
     pub writes: usize,
     /// Long polls.
     pub receivers: usize,
-    /// The jobs' slots summed over the time since the start.
+    /// Integral of the number of job slots over the time since the start.
     pub slot_time: Duration,
     /// Batches that may be settled at once.
     pub settling: usize,
-    /// How the number of jobs is set.
+    /// How the number of concurrent jobs is set.
     pub concurrency: Concurrency,
 }
 
@@ -86,7 +86,7 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-/// The words of the first line. The output and the program's arguments stay on the operator's terminal; the
+/// The texts of the first line. The output and the program's arguments are shown only on the operator's terminal; the
 /// status listener shows only the command and the queue's name.
 #[derive(Clone, Debug, Default)]
 pub struct About {
@@ -94,17 +94,17 @@ pub struct About {
     pub command: &'static str,
     /// The queue's name, and in parentheses its region if it has one.
     pub queue: String,
-    /// What is done to each object.
+    /// The processing of each object.
     pub process: String,
     /// Where the outputs go.
     pub output: String,
-    /// Where the status page is, if it is served.
+    /// The address of the status page, if it is served.
     pub page: Option<String>,
-    /// How long a drain may take, for the words on Ctrl-C.
+    /// How long a drain may take, for the line printed on Ctrl-C.
     pub drain: Duration,
 }
 
-/// What the queue said, at most two answers: the last one and the one before.
+/// The queue's last two counts.
 #[derive(Clone, Debug, Default)]
 pub struct QueueCounts(Arc<Mutex<Answers>>);
 
@@ -115,18 +115,18 @@ struct Answers {
 }
 
 impl QueueCounts {
-    /// Takes an answer.
+    /// Adds new counts.
     pub fn set(&self, counts: Counts) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.before = answers.latest.replace((Instant::now(), counts));
     }
 
-    /// The last answer.
+    /// The last counts.
     pub fn latest(&self) -> Option<Counts> {
         Some(self.0.lock().unwrap_or_else(PoisonError::into_inner).latest?.1)
     }
 
-    /// How many messages a second the queue loses on balance, all workers and senders together, if it does.
+    /// By how many messages per second the queue shrinks, with all workers and senders together, if it shrinks.
     pub fn drain_rate(&self) -> Option<f64> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ((at, latest), (then, before)) = (answers.latest?, answers.before?);
@@ -136,7 +136,7 @@ impl QueueCounts {
     }
 }
 
-/// Asks `queue` what it holds, soon every 10 seconds, until dropped. A failed call leaves the last answer.
+/// Requests the counts of `queue`, soon every 10 seconds, until dropped. A failed call keeps the last counts.
 pub fn ask_queue(queue: Arc<dyn JobQueue>, into: QueueCounts) -> Running {
     Running(task::spawn(async move {
         let mut pause = ASK_AGAIN;
@@ -158,15 +158,16 @@ pub struct Sources {
     pub meters: Arc<Meters>,
     /// The words of the first line.
     pub about: About,
-    /// Jobs at once (`--concurrency`); in `submit`, files at once. What they were at the start, if the `limits` move.
+    /// Concurrent jobs (`--concurrency`); for `submit`, concurrent files. The number at the start, if the `limits`
+    /// change.
     pub slots: usize,
-    /// Where limits move (`--concurrency auto`): what they are.
+    /// The current limits, if they change (`--concurrency auto`).
     pub limits: Option<Arc<dyn Fn() -> Limits + Send + Sync>>,
-    /// Processors at once (`--processors`).
+    /// Concurrent processors (`--processors`).
     pub processors: usize,
     /// Long polls in flight (`--receivers`).
     pub receivers: usize,
-    /// What the CPU has done so far, if that is known.
+    /// The CPU time so far, if known.
     pub cpu: Arc<dyn Fn() -> Option<CpuTime> + Send + Sync>,
     /// When the work started.
     pub started: Instant,
@@ -176,11 +177,11 @@ pub struct Sources {
     pub leases: Arc<dyn Fn() -> Leases + Send + Sync>,
     /// What the queue holds.
     pub queue: QueueCounts,
-    /// What is known beforehand.
+    /// The totals known beforehand.
     pub totals: Option<Totals>,
-    /// The most the work directory may hold, if that is known.
+    /// The most bytes that the work directory may hold, if known.
     pub temp_budget: Option<u64>,
-    /// For how long nothing has moved that should.
+    /// How long nothing has progressed although something should.
     pub stall: Stall,
 }
 
@@ -205,7 +206,7 @@ impl Sources {
         }
     }
 
-    /// The sources of a pipeline that receives as `how` says.
+    /// The sources of a pipeline that receives according to `how`.
     pub fn of(pipeline: &Pipeline, how: Receive, about: About) -> Self {
         let intake = &pipeline.intake;
         let mut sources = Self::new(Arc::clone(&intake.meters), about);
@@ -244,7 +245,7 @@ impl Sources {
         }
     }
 
-    /// The limits now. Reads and writes that nothing bounds are bounded by the jobs.
+    /// The current limits. Reads and writes without a limit are limited by the jobs.
     pub fn limits_now(&self) -> Limits {
         let (jobs, receivers) = (self.slots, self.receivers);
         let fixed = || {
@@ -255,13 +256,13 @@ impl Sources {
         self.limits.as_ref().map_or_else(fixed, |limits| limits())
     }
 
-    /// Of the time since the start, that in which a stage could have had items, summed over its places: `limits` are
-    /// those of now.
+    /// The time since the start in which a stage could have had items, summed over its slots. `limits` are the current
+    /// limits.
     pub fn offered(&self, stage: Stage, limits: &Limits) -> Duration {
         match stage {
-            // A receiver is there while it is wanted, and counts that itself.
+            // A receiver exists only while it is needed, and counts that time itself.
             Stage::Receive => Duration::ZERO,
-            // As many batches may be on their way as there are slots.
+            // As many batches may be in flight as there are slots.
             _ => limits.slot_time,
         }
     }

@@ -1,4 +1,4 @@
-//! What is done to an object: bytes in, bytes out.
+//! The work on an object: bytes in, bytes out.
 //!
 //! A [`Processor`] runs on a blocking thread and may use as much CPU as it likes; an [`AsyncProcessor`] runs on the
 //! runtime. The steps of `--process` are a [`Processor`]. An external program is not: its pipes are driven by the async
@@ -28,10 +28,10 @@ pub use codec::work_from_steps;
 #[doc(hidden)]
 pub use slots::Slots;
 
-/// A blocking filter over one job, in the manner of a Unix filter.
+/// A blocking filter over one job, like a Unix filter.
 ///
-/// Reading waits for the download and writing for the upload. Only `Ok` publishes the output, and a
-/// processor may return it before it has read all of its input.
+/// Reading waits for the download and writing waits for the upload. The output is published only on `Ok`, which a
+/// processor may return before it has read all of its input.
 ///
 /// ```
 /// use std::io::{BufRead, Write};
@@ -62,8 +62,9 @@ pub trait Processor: Send + Sync + 'static {
         None
     }
 
-    /// The most bytes that one run holds beside the chunk it reads and the chunk it writes. So much is set aside of the
-    /// worker's memory for each processor that may run at once; what is not told here comes on top of it.
+    /// The most bytes that one run holds beside the chunk it reads and the chunk it writes. This memory is set aside
+    /// from the worker's memory for each processor that may run at once; memory that is not stated here is used in
+    /// addition to `--memory`.
     fn memory(&self) -> u64 {
         0
     }
@@ -168,19 +169,19 @@ impl<P: AsyncProcessor> AnyAsyncProcessor for P {
 /// Why a processor did not produce its output.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It may work another time: the message is given back, after `after` if that is known.
+    /// The job may succeed another time: the message is given back, and delivered again after `after` if that is known.
     #[error("{reason}")]
     Retry {
         /// One line for the log.
         reason: String,
-        /// How long to wait; `None` leaves it to the pipeline. No more than twelve hours from the receive on, as on
+        /// How long to wait; `None` leaves the choice to the pipeline. At most twelve hours after the receive, as on
         /// SQS.
         after: Option<Duration>,
     },
-    /// It will never work with this input: the message goes to the dead letters.
+    /// The job will never succeed with this input: the message goes to the dead-letter queue.
     #[error("{reason}")]
     Reject {
-        /// The failure's number (`BPnnn`); processors of others use 400.
+        /// The failure's number (`BPnnn`); a library user's processors use 400.
         code: Code,
         /// One line for the log and the dead letter.
         reason: String,
@@ -188,7 +189,7 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
-    /// This input can never be processed.
+    /// Rejects: this input can never be processed.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self::Reject { code: Code::ProcessorFailed, reason: reason.into() }
     }
@@ -204,7 +205,7 @@ impl ProcessError {
     }
 }
 
-/// Data that is wrong or ends early is wrong every time; any other failure of reading or writing may pass.
+/// Invalid or truncated data fails every time; any other failure of reading or writing may pass.
 impl From<io::Error> for ProcessError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -218,7 +219,7 @@ impl From<io::Error> for ProcessError {
 /// Everything else about it is as with a [`Processor`].
 #[doc(hidden)]
 pub trait Script: Send + Sync + 'static {
-    /// Reads `input` to produce `output`; a link that breaks ends it.
+    /// Reads `input` to produce `output`; a broken link ends it.
     fn run<'a>(
         &'a self,
         job: &'a Job,
@@ -231,7 +232,7 @@ pub trait Script: Send + Sync + 'static {
 #[doc(hidden)]
 #[derive(Clone)]
 pub enum Work {
-    /// Nothing: bytes go from the download to the upload as they are.
+    /// No work: bytes go from the download to the upload unchanged.
     Copy,
     /// A filter in this process, on a blocking thread.
     Filter(Arc<dyn Processor>),
@@ -239,12 +240,12 @@ pub enum Work {
     Async(Arc<dyn AnyAsyncProcessor>),
     /// A program in a process of its own.
     Program(Arc<program::Program>),
-    /// A filter of a test in simulated time.
+    /// A filter for tests in simulated time.
     Script(Arc<dyn Script>),
 }
 
 impl Work {
-    /// What names the work: the same text for the same work, `None` if that is not known.
+    /// Identifies the work: the same text for the same work, `None` if that is not known.
     pub fn id(&self) -> Option<String> {
         match self {
             Self::Copy => Some("copy".to_owned()),

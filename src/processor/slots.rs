@@ -1,7 +1,8 @@
-//! Processors in turn: a job waits for one, and for the memory to work there without waiting for more.
+//! Hands out processors: a job waits for a processor and for the memory to work there without waiting for more.
 //!
-//! Whoever has a processor never waits for memory, and whoever waits for memory has no processor (`budget`): so they
-//! can't wait for each other. A file of its own, since `tests/schedules` explores its orders.
+//! A job that has a processor never waits for memory, and a job that waits for memory has no processor (`budget`),
+//! so they can't wait for each other. This is a file of its own because `tests/schedules` explores the orders of its
+//! tasks.
 
 use std::sync::Arc;
 
@@ -12,15 +13,15 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::link::{Kept, Outlet};
 use crate::record::{Present, State, Turn};
 
-/// The `--processors`, as a job comes to them.
+/// The `--processors`, as one job sees them.
 #[derive(Clone, Debug)]
 pub struct Slots {
     free: Arc<Semaphore>,
     room: Option<Room>,
 }
 
-/// One of the processors, and the memory to work there without waiting for more. The one goes with it, the other when
-/// the output is used up, too.
+/// A processor, and the memory to work there without waiting for more. The processor is released with this; the memory
+/// is released when the output is used up, too.
 #[derive(Debug)]
 pub(crate) struct Slot {
     _room: Option<Arc<Lent>>,
@@ -34,8 +35,8 @@ impl Slots {
         Self { free: Arc::clone(free), room: Some(room.clone()) }
     }
 
-    /// Waits for one, for work that goes to `output`. A job for which there is no memory lets the next go first: it may
-    /// be one that holds it.
+    /// Waits for a processor, for work that writes to `output`. If there is no memory for the job, the next job goes
+    /// first, because the next job may hold that memory.
     pub(crate) async fn take(&self, turn: &Turn, output: &Outlet) -> Result<Slot, JobError> {
         let (mut waiting, mut growing) = (None, None);
         loop {
@@ -68,7 +69,7 @@ impl Slots {
     }
 }
 
-/// Processors for a job whose memory nobody counts.
+/// Processors for a job whose memory is not counted.
 impl From<Arc<Semaphore>> for Slots {
     fn from(free: Arc<Semaphore>) -> Self {
         Self { free, room: None }

@@ -1,10 +1,10 @@
-//! How long things took, for quantiles that are read while it goes on.
+//! How long things took, with quantiles that can be read while recording continues.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How long things took, in buckets that are a quarter of a power of two wide: a quantile read from them is
-/// at most 25 % too high. Bounded: one number a bucket.
+/// Durations, counted in buckets that are a quarter of a power of two wide: a quantile read from them is at most 25 %
+/// too high. Bounded: one number for each bucket.
 #[derive(Debug)]
 pub struct Durations([AtomicU64; Self::BUCKETS]);
 
@@ -15,10 +15,11 @@ impl Default for Durations {
 }
 
 impl Durations {
-    /// 4 a power of two, from 1 µs to 2^36 µs = 19 hours, longer than the 12 hours an SQS message can be kept.
+    /// Four for each power of two, from 1 µs to 2^36 µs = 19 hours, longer than the 12 hours for which an SQS message
+    /// can be held.
     const BUCKETS: usize = 4 * 36;
 
-    /// Counts one.
+    /// Counts one duration.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let octave = micros.ilog2() as usize;
@@ -26,7 +27,7 @@ impl Durations {
         self.0[(4 * octave + quarter).min(Self::BUCKETS - 1)].fetch_add(1, Relaxed);
     }
 
-    /// The time that `quantile` (0 to 1) of them did not exceed; `None` while there are none.
+    /// The time that the `quantile` (0 to 1) of the durations did not exceed; `None` while there are none.
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
         let counts: Vec<u64> = self.0.iter().map(|count| count.load(Relaxed)).collect();
         let wanted = (counts.iter().sum::<u64>() as f64 * quantile).ceil() as u64;

@@ -1,15 +1,15 @@
-//! How many of something there are, and for how long: the number summed over time.
+//! How many of something there are, summed over time.
 //!
-//! A share such as "half of the processors were taken" is a sum over time, and a look now and then at a number that
-//! changes a thousand times a second does not give it. Read while things go on: what lasts for an hour is in the sum
-//! from its first second. Bounded: four numbers. The lock is held for a few additions.
+//! A share such as "half of the processors were taken" is a sum over time. Looking now and then at a number that
+//! changes a thousand times a second does not give that share. The sum is current at any time: something that lasts
+//! for an hour counts from its first second. Bounded: four numbers. The lock is held for a few additions.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many of something there are, and for how long.
+/// How many of something there are, summed over time.
 #[derive(Debug, Default)]
 pub struct Level(Mutex<Inside>);
 
@@ -22,7 +22,7 @@ struct Inside {
 }
 
 impl Level {
-    /// One more, until the result is dropped.
+    /// Counts one more, until the result is dropped.
     pub fn enter(self: &Arc<Self>) -> Present {
         self.advanced().now += 1;
         Present(Arc::clone(self))
@@ -33,7 +33,7 @@ impl Level {
         self.advanced().sum
     }
 
-    /// For how long there was at least one.
+    /// How long there was at least one.
     pub fn any(&self) -> Duration {
         self.advanced().any
     }
@@ -51,7 +51,7 @@ impl Level {
     }
 }
 
-/// One of those that are counted.
+/// One counted thing; dropping it ends the count.
 #[derive(Debug)]
 pub struct Present(Arc<Level>);
 

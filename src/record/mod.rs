@@ -1,11 +1,11 @@
-//! Counts what each stage does and where its time goes, in plain numbers that the panel, the status
-//! page and the Prometheus exporter all read.
+//! Counts what each stage does and where its time goes, in plain numbers that the panel, the status page and the
+//! Prometheus exporter all read.
 //!
-//! A stage that works on a job takes a [`Turn`]. The turn is busy until a link makes it wait; links
-//! and permits switch it, so stages contain no metric calls. Time is counted as it passes, not when a
-//! job ends: a stage that has been stuck for an hour shows that hour now.
+//! A stage that works on a job takes a [`Turn`]. The turn counts as busy until a link makes it wait; links and
+//! permits switch its state, so stages contain no metric calls. Time is counted as it passes, not when a job ends,
+//! so a stage that has been stuck for an hour shows that hour now.
 //!
-//! Bounded: a fixed set of numbers a stage. The lock is held for a few additions.
+//! Bounded: a fixed set of numbers for each stage. The lock is held for a few additions.
 
 mod durations;
 mod event;
@@ -39,84 +39,84 @@ pub struct Meters {
     stages: [StageMeter; Stage::ALL.len()],
     /// Messages received.
     pub messages: AtomicU64,
-    /// Jobs that the received messages asked for; a record that asks for nothing counts as one.
+    /// Jobs that the received messages asked for; an event record that asks for no job counts as one.
     pub jobs_received: AtomicU64,
-    /// The age in seconds of the message received last: about the oldest one the queue holds.
+    /// The age in seconds of the message received last, which is about the age of the oldest message in the queue.
     pub message_age: AtomicU64,
     /// Messages received again while an earlier delivery was still being worked on here.
     pub duplicates: AtomicU64,
     /// Jobs by how they ended, in the order of [`Ended::ALL`].
     ended: [AtomicU64; Ended::ALL.len()],
-    /// Attempts among those that failed: the job comes again.
+    /// Of `Ended::Failed`, the attempts that will be retried.
     pub retried: AtomicU64,
-    /// Jobs of a `map` that an earlier run of it has done.
+    /// Jobs of a `map` that an earlier run of the same `map` completed.
     pub before: AtomicU64,
-    /// The bytes of their inputs.
+    /// The bytes of the inputs of those jobs.
     pub bytes_before: AtomicU64,
-    /// Objects of a `submit` that were in the store already, whose jobs it has sent.
+    /// Objects of a `submit` that were in the store already, and whose jobs have been sent.
     pub there: AtomicU64,
-    /// Their bytes.
+    /// The bytes of those objects.
     pub bytes_there: AtomicU64,
-    /// Messages here that wait for a slot.
+    /// Prefetched messages that wait for a slot.
     pub ahead: AtomicU64,
     /// Leases extended.
     pub renewals: AtomicU64,
-    /// Calls to a service that were tried again.
+    /// Calls to a service that were retried.
     pub retries: AtomicU64,
     /// Calls that a service throttled.
     pub throttles: AtomicU64,
-    /// Multipart uploads begun and not ended.
+    /// Multipart uploads that were begun and have not ended.
     pub multipart_open: AtomicU64,
     /// Multipart uploads that could not be aborted when their jobs failed.
     pub abort_failures: AtomicU64,
-    /// Those that could not be aborted since.
+    /// Of those, the uploads that still have not been aborted.
     pub unaborted: AtomicU64,
     /// Entries of batch deletes that failed.
     pub ack_failures: AtomicU64,
     /// Messages rejected and kept, because there is no dead-letter queue.
     pub kept: AtomicU64,
-    /// Those of them that hold up the messages behind them in a FIFO group.
+    /// Of those, the messages that block the messages behind them in their FIFO group.
     pub holding_up: AtomicU64,
-    /// Jobs that have a slot and are at work.
+    /// Jobs that have a slot and are being worked on.
     pub at_work: Arc<Level>,
-    /// Slots that are held for messages that a receive is to bring.
+    /// Slots reserved for messages that a receive is to bring.
     pub on_call: Arc<Level>,
-    /// Processors that are taken.
+    /// Processors in use.
     pub processors: Arc<Level>,
     /// Jobs that wait for a processor.
     pub short_of_processors: Arc<Level>,
-    /// Messages that the receives so far asked for.
+    /// Messages that all receives so far asked for.
     pub asked_for: AtomicU64,
-    /// Messages that they brought.
+    /// Messages that these receives brought.
     pub brought: AtomicU64,
     /// Bytes in the work directory.
     pub temp_bytes: AtomicU64,
-    /// The kinds of events of which one was skipped.
+    /// The kinds of events of which at least one was skipped.
     skipped_kinds: Mutex<BTreeSet<&'static str>>,
-    /// The longest deadline that a call has been given, in seconds.
+    /// The longest deadline of any call so far, in seconds.
     longest_call: AtomicU64,
-    /// What is no failure and should be told.
+    /// Conditions that are no failures but that the user should know.
     pub notices: Arc<Notices>,
 }
 
-/// How a job ended, as counted. The names are metric labels.
+/// How a job ended, for counting. The names are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its output is complete, and its message deleted or kept for another record's sake alone.
+    /// Its output is complete, and its message was deleted, or kept only because of another record in it.
     Ok,
-    /// It was rejected, or failed and will be tried again (`Meters::retried`); or its message could not be deleted, and
-    /// it may be done again.
+    /// It was rejected, or failed and will be retried (`Meters::retried`), or its message could not be deleted, so that
+    /// the job may be repeated.
     Failed,
-    /// It was given back, not failed.
+    /// It was given back without having failed.
     Released,
-    /// Its message went to somebody else.
+    /// Its message went to another worker.
     LeaseLost,
-    /// There was nothing to do: a test event, a deletion, an output that was there already.
+    /// There was nothing to do: a test event, a deletion, or an output that existed already.
     Skipped,
 }
 
 impl Ended {
-    /// Every way.
+    /// All of them.
     pub const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Released, Self::LeaseLost, Self::Skipped];
 
     /// The label used in metrics.
@@ -181,8 +181,8 @@ impl Meters {
         &self.stages[stage as usize]
     }
 
-    /// Counts a message, sent at `sent` where the queue tells, delivered for the `attempt`th time, which asks
-    /// for `jobs` jobs.
+    /// Counts a message that asks for `jobs` jobs. The message was sent at `sent`, if the queue tells, and has been
+    /// delivered `attempt` times.
     pub fn received(&self, sent: Option<SystemTime>, attempt: u32, jobs: usize) {
         self.messages.fetch_add(1, Relaxed);
         self.jobs_received.fetch_add(jobs as u64, Relaxed);
@@ -194,12 +194,12 @@ impl Meters {
         }
     }
 
-    /// Counts the further `jobs` of a message that turned out to ask for more than one.
+    /// Counts the additional `jobs` of a message that turned out to ask for more than one.
     pub fn more_jobs(&self, jobs: usize) {
         self.jobs_received.fetch_add(jobs as u64, Relaxed);
     }
 
-    /// Whether this is the first event of its kind that is skipped; the kinds are a fixed list.
+    /// Whether this is the first skipped event of its kind. The kinds are a fixed list.
     pub fn is_first_of_kind(&self, kind: &'static str) -> bool {
         self.skipped_kinds.lock().unwrap_or_else(PoisonError::into_inner).insert(kind)
     }
@@ -220,12 +220,12 @@ impl Meters {
         self.recording(|| metrics::retry(service, op, reason));
     }
 
-    /// Notes that a call may take as long as `deadline`.
+    /// Records that a call may take as long as `deadline`.
     pub fn allowed(&self, deadline: Duration) {
         self.longest_call.fetch_max(deadline.as_secs().saturating_add(1), Relaxed);
     }
 
-    /// The longest that a call may have been under way without being tried again or given up.
+    /// The longest time for which a call may run before it is retried or given up.
     pub fn longest_call(&self) -> Duration {
         Duration::from_secs(self.longest_call.load(Relaxed))
     }
@@ -236,13 +236,13 @@ impl Meters {
         self.recording(|| metrics::throttle(service));
     }
 
-    /// Counts a receive that asked for `asked` messages and was answered with `brought`.
+    /// Counts a receive that asked for `asked` messages and brought `brought`.
     pub fn answered(&self, asked: usize, brought: usize) {
         self.asked_for.fetch_add(asked as u64, Relaxed);
         self.brought.fetch_add(brought as u64, Relaxed);
     }
 
-    /// Counts a `limit` that was moved for `reason`, each one of a few fixed words.
+    /// Counts a move of `limit` for `reason`; both are from a few fixed words.
     pub fn concurrency_changed(&self, limit: &'static str, reason: &'static str) {
         self.recording(|| metrics::concurrency_changed(limit, reason));
     }
@@ -253,7 +253,7 @@ impl Meters {
         self.recording(|| metrics::ack_failure(fault));
     }
 
-    /// Counts a call that deletes a batch of `messages`.
+    /// Counts a call that deletes a batch of `messages` messages.
     pub fn ack_batch(&self, messages: usize) {
         self.recording(|| metrics::ack_batch(messages));
     }
@@ -264,12 +264,12 @@ impl Meters {
         self.recording(|| metrics::renewal_lag(lag));
     }
 
-    /// Counts a job rejected for the reason that `code` is.
+    /// Counts a job rejected with `code`.
     pub fn rejected(&self, code: Code) {
         self.recording(|| metrics::bad_input(code));
     }
 
-    /// Counts the sizes of a job's input and output, in bytes. An input that was not read to its end has none.
+    /// Counts the sizes of a job's input and output, in bytes. `input` is `None` if the input was not read to its end.
     pub fn sizes(&self, input: Option<u64>, output: u64) {
         if let Some(input) = input {
             self.recording(|| metrics::input_size(input));
@@ -285,7 +285,7 @@ impl Meters {
         self.ended[how as usize].fetch_add(1, Relaxed);
     }
 
-    /// How many jobs ended so.
+    /// How many jobs ended in this way.
     pub fn jobs(&self, how: Ended) -> u64 {
         self.ended[how as usize].load(Relaxed)
     }

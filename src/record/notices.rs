@@ -1,8 +1,8 @@
-//! What goes well and is still not what somebody wanted, most likely: counted, and told once.
+//! Successes that are probably not what the user wanted: counted, and reported once.
 //!
-//! A job that compresses what is compressed already, or whose program writes nothing, succeeds. Nobody looks at such a
-//! job, so the first of a kind is told when it happens (a worker may run for months), and their number at the end.
-//! Bounded: three numbers.
+//! A job succeeds even if it compresses data that is already compressed, or if its program writes nothing. Nobody
+//! looks at such a job, so the first of each kind is reported when it happens (a worker may run for months), and the
+//! total at the end. Bounded: a few numbers.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::error::Code;
 use crate::job::Location;
 
-/// Counts of what is no failure.
+/// Counts of these successes.
 #[derive(Debug, Default)]
 pub struct Notices {
     compressed: AtomicU64,
@@ -20,7 +20,7 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// An input that `steps` compress is in a compressed format.
+    /// Records that an input that `steps` compress is already in a compressed format.
     pub fn already_compressed(&self, input: &Location, steps: &dyn fmt::Display) {
         if self.compressed.fetch_add(1, Relaxed) == 0 {
             let (code, help) =
@@ -32,7 +32,7 @@ impl Notices {
         }
     }
 
-    /// A program ended well and wrote nothing, though its input is not empty.
+    /// Records that a program succeeded and wrote nothing although its input is not empty.
     pub fn wrote_nothing(&self, input: &Location) {
         if self.silent.fetch_add(1, Relaxed) == 0 {
             let (code, help) =
@@ -44,12 +44,12 @@ impl Notices {
         }
     }
 
-    /// A job's output lies where the worker's own `--output` says.
+    /// Records that a job's output goes where the worker's own `--output` says.
     pub fn used_output(&self) {
         self.outputs.fetch_add(1, Relaxed);
     }
 
-    /// A job's output lies where its message says.
+    /// Records that a job's output goes where its message says.
     pub fn named_output(&self) {
         self.named.fetch_add(1, Relaxed);
     }
@@ -59,22 +59,22 @@ impl Notices {
         self.named.load(Relaxed) > 0 && !self.has_used_output()
     }
 
-    /// Whether any job's output lies where the worker's own `--output` says.
+    /// Whether any job's output went where the worker's own `--output` says.
     fn has_used_output(&self) -> bool {
         self.outputs.load(Relaxed) > 0
     }
 
-    /// How many inputs were compressed already.
+    /// How many inputs were already compressed.
     pub fn compressed(&self) -> u64 {
         self.compressed.load(Relaxed)
     }
 
-    /// How many jobs' programs wrote nothing.
+    /// How many jobs had a program that wrote nothing.
     pub fn silent(&self) -> u64 {
         self.silent.load(Relaxed)
     }
 
-    /// Tells the numbers, at the end, of what was told only once.
+    /// Reports the totals at the end, because only the first of each kind was reported during the run.
     pub fn tell(&self) {
         let (compressed, silent) = (self.compressed(), self.silent());
         if compressed > 1 {
@@ -93,7 +93,7 @@ impl Notices {
     }
 }
 
-/// What was counted makes no two things different.
+/// All values are equal: the counts do not distinguish what contains them.
 impl PartialEq for Notices {
     fn eq(&self, _: &Self) -> bool {
         true

@@ -1,4 +1,4 @@
-//! The numbers of one stage, and how its time passes into the states it is in.
+//! The numbers of one stage, and the time that it spends in each state.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 use super::{Durations, Level};
 
-/// What a stage is doing with its time. The names are metric labels.
+/// What a stage spends its time on. The names are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
     /// Working.
     Busy,
-    /// Nothing has come from the stage before.
+    /// Waiting for data from the stage before.
     WaitUpstream,
-    /// The stage after has no room.
+    /// Waiting because the stage after has no room.
     WaitDownstream,
     /// Waiting for a processor slot or for memory.
     WaitPermit,
@@ -37,39 +37,39 @@ impl State {
     }
 }
 
-/// The numbers of one stage. All only grow, but for those in progress.
+/// The numbers of one stage. All of them only grow, except those for items in progress.
 #[derive(Debug, Default)]
 pub struct StageMeter {
     clock: Mutex<Clock>,
-    /// How often a turn began, ended, or changed its state.
+    /// How often a turn ended or changed its state.
     changes: AtomicU64,
     /// Items taken.
     pub items_in: AtomicU64,
-    /// Items passed on, whole and right.
+    /// Items passed on after success.
     pub items_out: AtomicU64,
     /// Items that failed here.
     pub failed: AtomicU64,
-    /// Items that ended neither well nor ill: given up since another stage of the job failed, or since nobody wants
-    /// them.
+    /// Items that were given up, neither succeeded nor failed: another stage of their job failed, or nobody needs them
+    /// any more.
     pub dropped: AtomicU64,
     /// Bytes taken.
     pub bytes_in: AtomicU64,
     /// Bytes passed on.
     pub bytes_out: AtomicU64,
-    /// The wall clock, in seconds since 1970, when an item last left.
+    /// When an item last succeeded, by the wall clock, in seconds since 1970.
     pub last_success: AtomicU64,
-    /// How long items took, whole and right ones.
+    /// How long successful items took.
     pub durations: Durations,
-    /// Calls that wait to be made again because the service throttled them.
+    /// Calls that wait before their retry because the service throttled them.
     pub throttled: Arc<Level>,
 }
 
 /// How an item leaves a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
-    /// Passed on, whole and right.
+    /// Passed on after success.
     Out,
-    /// It failed here.
+    /// Failed in this stage.
     Failed,
     /// Given up.
     Dropped,
@@ -105,13 +105,13 @@ impl StageMeter {
         self.clock().in_state
     }
 
-    /// Like [`in_state`](Self::in_state), without ever waiting: `None` if somebody is at it.
+    /// Like [`in_state`](Self::in_state), but never waits: `None` if the clock is locked.
     pub fn glance(&self) -> Option<[u32; State::ALL.len()]> {
         self.clock.try_lock().ok().map(|clock| clock.in_state)
     }
 
     /// A number that changes whenever the stage does anything: takes or passes on bytes, begins or ends an item or a
-    /// wait. It waits for nothing, and may be a little old.
+    /// wait. Reading it never waits, and the number may be slightly out of date.
     pub fn moved(&self) -> u64 {
         let changes = self.changes.load(Relaxed);
         [&self.items_in, &self.items_out, &self.failed, &self.bytes_in, &self.bytes_out]
@@ -119,18 +119,18 @@ impl StageMeter {
             .fold(changes, |sum, number| sum.wrapping_add(number.load(Relaxed)))
     }
 
-    /// What has become of the items that were taken: passed on, failed, given up, still here. Their sum is `items_in`.
+    /// How many of the items taken were passed on, failed, were given up, or are still here. Their sum is `items_in`.
     pub fn left(&self) -> [u64; 4] {
         let [out, failed, dropped] = [&self.items_out, &self.failed, &self.dropped].map(|number| number.load(Relaxed));
         [out, failed, dropped, u64::from(self.in_progress())]
     }
 
-    /// How many turns are taken.
+    /// How many turns have not ended.
     pub fn in_progress(&self) -> u32 {
         self.in_state().iter().sum()
     }
 
-    /// A turn begins: it is busy.
+    /// Begins a turn, in the busy state.
     pub(super) fn begin(&self) {
         self.items_in.fetch_add(1, Relaxed);
         let mut clock = self.clock();
@@ -138,7 +138,7 @@ impl StageMeter {
         clock.in_state[State::Busy as usize] += 1;
     }
 
-    /// A turn goes from one state to another.
+    /// Moves a turn from one state to another.
     pub(super) fn switch(&self, from: State, to: State) {
         self.changes.fetch_add(1, Relaxed);
         let mut clock = self.clock();
@@ -147,7 +147,7 @@ impl StageMeter {
         clock.in_state[to as usize] += 1;
     }
 
-    /// A turn is over, in `state`.
+    /// Ends a turn that was in `state`.
     pub(super) fn end(&self, state: State, how: Leaving) {
         self.changes.fetch_add(1, Relaxed);
         let number = match how {

@@ -1,4 +1,4 @@
-//! A stage's work on one item, and what the stage waits for in the meantime.
+//! A stage's work on one item, and what it waits for.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +10,13 @@ use super::stage::Leaving;
 use super::{Meters, StageMeter, State};
 use crate::error::{ErrorKind, JobError, Stage};
 
-/// One stage at work on one item, shared by the stage and the ends of its links.
+/// One stage's work on one item, shared by the stage and the ends of its links.
 #[derive(Debug)]
 pub struct Turn {
     meters: Arc<Meters>,
     stage: Stage,
     began: Instant,
-    /// None when the turn is over: what then still runs, on a thread that can't be stopped, counts no more.
+    /// None after the turn has ended. Work that still runs, on a thread that can't be stopped, no longer counts.
     state: Mutex<Option<State>>,
 }
 
@@ -27,7 +27,7 @@ impl Turn {
         Arc::new(Self { meters, stage, began: Instant::now(), state: Mutex::new(Some(State::Busy)) })
     }
 
-    /// The stage whose turn it is.
+    /// The stage that this turn belongs to.
     pub fn stage(&self) -> Stage {
         self.stage
     }
@@ -42,17 +42,17 @@ impl Turn {
         &self.meters
     }
 
-    /// From now on the time is spent in `state`, until the guard is dropped: then the stage is busy again.
+    /// Counts the time as spent in `state` until the guard is dropped; then the stage is busy again.
     pub fn waits(&self, state: State) -> Waiting<'_> {
         self.switch(state);
         Waiting(self)
     }
 
-    /// Drives the stage's work on the item and counts how it ends. The turn is over with it: a stage that is done does
-    /// not look busy while its neighbours still work.
+    /// Drives the stage's work on the item and counts how it ends. The turn ends with the work, so a stage that has
+    /// finished does not look busy while its neighbours still work.
     pub async fn through<T>(self: Arc<Self>, work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
         let result = work.await;
-        // An echo of a neighbour's failure is no failure of this stage.
+        // An echo of a neighbour's failure is not a failure of this stage.
         if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Disconnected) {
             self.over(Leaving::Dropped);
         } else {
@@ -61,13 +61,13 @@ impl Turn {
         result
     }
 
-    /// The turn is over. Counts how the item ended, and how long it took since the turn began.
+    /// Ends the turn. Counts how the item ended, and how long it took since the turn began.
     pub fn ended(&self, well: bool) {
         self.ended_after(Some(self.began.elapsed()), well);
     }
 
-    /// The turn is over. Counts how the item ended, and how long the item took, which may be less than the turn: a
-    /// receiver waits for places before it makes its call. `None` where the time says nothing about the stage.
+    /// Ends the turn. Counts how the item ended, and how long the item took, which may be less than the turn: a
+    /// receiver waits for slots before it makes its call. `None` if the time says nothing about the stage.
     pub fn ended_after(&self, took: Option<Duration>, well: bool) {
         if !self.over(if well { Leaving::Out } else { Leaving::Failed }) {
             return;
@@ -85,7 +85,7 @@ impl Turn {
         }
     }
 
-    /// Ends the turn, unless it is over already.
+    /// Ends the turn unless it has ended already; returns whether it ended now.
     fn over(&self, how: Leaving) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(state) = state {

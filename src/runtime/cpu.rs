@@ -1,12 +1,13 @@
-//! How much CPU time this process and its programs use, and how much the machine would have had for them.
+//! How much CPU time this process and its programs use, and how much the machine had for them.
 //!
-//! "The CPU is full" is a claim about what is left. So there are three numbers: what we used, what the machine's cores
-//! idled, and how many cores we may use at all. Where the machine is full of other programs' work, a small use of ours
-//! may be all we get.
+//! "The CPU is full" is a statement about what is left. So there are three numbers: what we used, how long the
+//! machine's cores were idle, and how many cores we may use. If the machine is full of other programs' work, a small
+//! use may be all that we get.
 //!
-//! What programs use is known when they have ended and been waited for. Until then it is read from their
-//! `/proc/PID/stat`, since a program may run for an hour; what a program's own children use counts when that program
-//! has waited for them. Bounded: one short file for each program at work. Linux only, but for our own time.
+//! The CPU time of programs is known after they have ended and been waited for. Until then it is read from their
+//! `/proc/PID/stat`, because a program may run for an hour; the time of a program's own children counts once that
+//! program has waited for them. Bounded: one short file for each running program. Linux only, except for our own
+//! time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,15 +18,15 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 
 use super::process::TICKS_A_SECOND;
 
-/// CPU time so far. The difference of two of these is what happened between.
+/// CPU time so far. The difference between two of these is the use in between.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CpuTime {
     /// Seconds that this process and its programs have used.
     pub used: f64,
-    /// Seconds that the cores of the machine had nothing to do, summed over the cores, if that is known. What runs at a
-    /// lower priority (`nice`) makes room for us, and counts as nothing.
+    /// Seconds that the machine's cores were idle, summed over the cores, if known. Processes with a lower priority
+    /// (`nice`) make room for us, so their time counts as idle.
     pub idle: Option<f64>,
-    /// Cores that we may use: a part of one where the quota says so.
+    /// Cores that we may use; a fraction if the quota is one.
     pub cores: f64,
 }
 
@@ -36,7 +37,8 @@ pub fn cpu_seconds() -> Option<f64> {
 
 /// What this process and its programs have used so far, and what was left.
 pub fn cpu_time() -> Option<CpuTime> {
-    // The programs at work come first: one that ends between the two is counted twice for a moment, not missed.
+    // The running programs come first: a program that ends between the two reads is counted twice for a moment, instead
+    // of being missed.
     let at_work: f64 = programs().iter().filter_map(|pid| used_by(&read(&format!("/proc/{pid}/stat")))).sum();
     let ended = getrusage(UsageWho::RUSAGE_CHILDREN).ok().map_or(0.0, |usage| seconds(&usage));
     Some(CpuTime { used: cpu_seconds()? + ended + at_work, idle: idle(&read("/proc/stat")), cores: cores() })
@@ -51,7 +53,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Affinity and a quota in whole cores are in what the standard library says; a part of a core is not.
+/// The standard library's number includes affinity and a quota of whole cores, but not a fraction of a core.
 fn cores() -> f64 {
     static CORES: OnceLock<f64> = OnceLock::new();
     *CORES.get_or_init(|| {
@@ -62,13 +64,13 @@ fn cores() -> f64 {
 
 /// The CPU seconds in a `/proc/PID/stat`: of the process, and of those of its children that it has waited for.
 fn used_by(stat: &str) -> Option<f64> {
-    // The second field is the name in parentheses and may hold spaces; fields 14 to 17 are utime, stime, cutime and
+    // The second field is the name in parentheses and may contain spaces; fields 14 to 17 are utime, stime, cutime and
     // cstime.
     let fields: Vec<f64> = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4).flat_map(str::parse).collect();
     (fields.len() == 4).then(|| fields.iter().sum::<f64>() / TICKS_A_SECOND)
 }
 
-/// The idle seconds in a `/proc/stat`, those of `nice` and of waiting for a disk among them.
+/// The idle seconds in a `/proc/stat`, including those of `nice` and of waiting for a disk.
 fn idle(stat: &str) -> Option<f64> {
     let cpu = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<f64> = cpu.split_whitespace().take(5).flat_map(str::parse).collect();
@@ -82,7 +84,7 @@ fn programs() -> MutexGuard<'static, BTreeSet<u32>> {
     PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A program at work, whose CPU time counts as ours until it ends.
+/// A running program, whose CPU time counts as ours until it ends.
 #[derive(Debug)]
 pub struct Program(u32);
 

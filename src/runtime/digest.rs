@@ -3,10 +3,10 @@
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-/// Bytes of a digest that are kept. With 16, two of 10^15 texts are taken for each other with a chance of 10^-9.
+/// Bytes of a digest that are kept. With 16 bytes, the chance that two of 10^15 texts get the same digest is 10^-9.
 pub const BYTES: usize = 16;
 
-/// Bytes of a [`short`] name. It tells apart what one user has at one time, and nothing is decided by it alone.
+/// Bytes of a [`short`] name. It distinguishes what one user has at one time, and nothing is decided by it alone.
 const SHORT_BYTES: usize = 8;
 
 /// A digest that stands for the text.
@@ -14,7 +14,7 @@ pub fn digest(text: impl AsRef<[u8]>) -> String {
     hex::encode(&Sha256::digest(text)[..BYTES])
 }
 
-/// A short name for a text, in file names and ids of jobs. The same text has the same name in every version.
+/// A short name for a text, for file names and job ids. The same text has the same name in every version.
 pub fn short(text: &str) -> String {
     hex::encode(&Md5::digest(text)[..SHORT_BYTES])
 }

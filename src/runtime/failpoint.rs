@@ -1,22 +1,23 @@
-//! The moments at which a worker is killed, or worse, by the proof that it loses no job.
+//! The points at which a worker is killed, or worse, to prove that it loses no job.
 //!
-//! With the feature `crash-points`, `BATCHPIPE_CRASH_AT=NAME[:NTH[:HOW]]` strikes when the process comes to the point
-//! NAME for the NTH time (1 if not said). HOW says what happens: `kill`, the usual, sends SIGKILL, so that no
-//! destructor runs and no buffer is flushed, as after a power cut; `panic` panics there, once; `block` holds the thread
-//! for ever, and each that comes after it; `hang` never lets the work go on, while its thread does other things.
-//! Without the feature, which no release has, the calls are empty.
+//! With the feature `crash-points`, `BATCHPIPE_CRASH_AT=NAME[:NTH[:HOW]]` takes effect when the process reaches the
+//! point NAME for the NTH time (default 1). HOW says what happens: `kill`, the default, sends SIGKILL, so that no
+//! destructor runs and no buffer is flushed, as after a power cut; `panic` panics there, once; `block` blocks the
+//! thread forever, and each thread that comes after it; `hang` never lets the work continue, while its thread does
+//! other things. Without the feature, which no release has, the calls are empty.
 //!
-//! The points, in the order of a job: CP1 received, no lease yet · CP2 in the middle of a download · CP3 downloaded ·
-//! CP4 in the middle of the processing · CP5 upload begun · CP6 a part sent · CP7 about to put or complete · CP8 put or
-//! complete sent, no answer yet · CP9 committed, not yet queued for the delete · CP10 in a batch to delete · CP11
-//! delete sent, no answer yet · CP12 drain or abort begun. And beside them `leases`, each look of the keeper.
+//! The points, in the order of a job: CP1 received, no lease yet · CP2 in the middle of a download · CP3 downloaded
+//! · CP4 in the middle of the processing · CP5 upload begun · CP6 a part sent · CP7 about to put or complete · CP8
+//! put or complete sent, no answer yet · CP9 committed, not yet queued for the delete · CP10 in a batch to delete ·
+//! CP11 delete sent, no answer yet · CP12 drain or abort begun. In addition there is `leases`, at each look of the
+//! keeper.
 
-/// Strikes here if that is what was asked for.
+/// Takes effect here if this point was requested.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
 pub fn point(_name: &str) {}
 
-/// Strikes while `work` is under way if that is what was asked for.
+/// Takes effect while `work` is under way if this point was requested.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
 pub fn during<F: Future>(_name: &str, work: F) -> F {
@@ -35,11 +36,11 @@ mod armed {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
-    /// The variable that says where to strike.
+    /// The variable that names the point.
     const VARIABLE: &str = "BATCHPIPE_CRASH_AT";
 
-    /// The longest a call has been under way when it is cut: on the loopback some are answered by then and some not, so
-    /// both are tried.
+    /// The longest time that a call is under way when it is cut: on the loopback some calls are answered by then and
+    /// some are not, so both cases are tested.
     const UNDER_WAY: Duration = Duration::from_millis(8);
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
@@ -52,7 +53,7 @@ mod armed {
         Hang,
     }
 
-    /// Strikes here if that is what was asked for.
+    /// Takes effect here if this point was requested.
     pub fn point(name: &str) {
         match due(name) {
             Some(How::Kill) => die(name),
@@ -62,12 +63,12 @@ mod armed {
         }
     }
 
-    /// Strikes while `work` is under way, or has only just ended, if that is what was asked for.
+    /// Takes effect while `work` is under way, or has only just ended, if this point was requested.
     pub async fn during<F: Future>(name: &str, work: F) -> F::Output {
         match due(name) {
             None => work.await,
             Some(How::Kill) => {
-                // What the work gave is lost with the process.
+                // The result of the work is lost with the process.
                 drop(tokio::time::timeout(UNDER_WAY.mul_f64(fastrand::f64()), work).await);
                 die(name)
             }

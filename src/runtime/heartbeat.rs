@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// Time between two beats, and between two looks of the watchdog: short beside any bound that makes sense.
+/// Time between two beats, and between two looks of the watchdog: short compared with any sensible bound.
 pub(crate) const EVERY: Duration = Duration::from_secs(1);
 
 /// Counts in `beats` once a second for as long as the runtime runs it.

@@ -1,5 +1,5 @@
-//! What the machine has: cores, memory, open files. Measured once, and handed to the pure part as numbers. And what
-//! this process lets others of the machine see of it.
+//! What the machine has: cores, memory, open files. Measured once, and passed to pure functions as numbers. Also
+//! hides this process from other processes of the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub struct Machine {
     /// Cores this process may use: affinity and cgroup quota count.
     pub cores: usize,
-    /// Bytes of memory: the machine's, or the cgroup's limit where that is less.
+    /// Bytes of memory: the machine's, or the cgroup's limit if that is lower.
     pub memory: u64,
     /// Open files this process may have, after [`prepare`].
     pub open_files: u64,
-    /// The working directory, from which relative paths are taken.
+    /// The working directory, to which relative paths refer.
     pub directory: PathBuf,
     /// Where temporary files go by default.
     pub temporary: PathBuf,
 }
 
-/// What is assumed where /proc tells nothing: the smallest machine worth renting has so much.
+/// Assumed if /proc tells nothing: the smallest machine worth renting has this much.
 const UNKNOWN_MEMORY: u64 = 512 << 20;
 
 impl Machine {
@@ -32,36 +32,37 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory: memory(Path::new("/")),
             open_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(256, |(soft, _)| soft),
-            // A deleted working directory is no reason to stop; only relative paths would go wrong, and say so.
+            // A deleted working directory is no reason to stop; only relative paths would fail, with an error.
             directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             temporary: std::env::temp_dir(),
         }
     }
 }
 
-/// Keeps what this process holds, keys among it, from every other process of the same user: above all from the programs
-/// that it runs, whose own environment has none. They could read `/proc/PID/environ` and `/proc/PID/mem`, or attach as
-/// a debugger does; Linux refuses all of that, and any core, of a process that is not dumpable. What a process may read
-/// of itself stays as it was. Only whoever has `CAP_SYS_PTRACE` still may: root outside a container
+/// Hides what this process holds, including keys, from every other process of the same user, above all from the
+/// programs that it runs, whose own environment has no keys. They could read `/proc/PID/environ` and `/proc/PID/mem`,
+/// or attach like a debugger; Linux refuses all of these, and core dumps, for a process that is not dumpable. A process
+/// can still read its own files. Only processes with `CAP_SYS_PTRACE` keep access: root outside a container
 /// (<https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html>).
 ///
-/// Programs inherit the limit of core files, and lose the rest of it with their exec.
+/// Programs inherit the limit on core files; the rest of the protection ends with their exec.
 pub fn conceal() -> nix::Result<()> {
     set_dumpable(false)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
 }
 
-/// Raises the limit of open files as far as we may.
+/// Raises the limit on open files as far as we may.
 pub fn prepare() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
-        // Refused only where the kernel's own maximum is lower; then the soft limit stays as it was, and is counted.
+        // Refused only if the kernel's own maximum is lower; then the soft limit stays unchanged, and is the number
+        // that counts.
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap_or(());
     }
 }
 
-/// The least of what the machine has and what the cgroups above this process allow. `root` is `/` but in tests.
+/// The smaller of what the machine has and what the cgroups above this process allow. `root` is `/` except in tests.
 pub fn memory(root: &Path) -> u64 {
     let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
     let total = read(&root.join("proc/meminfo")).lines().find_map(|line| {
@@ -78,7 +79,7 @@ pub fn memory(root: &Path) -> u64 {
             names if names.split(',').any(|name| name == "memory") => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             _ => return Vec::new(),
         };
-        // A limit may be set on any level; in a container the path may not exist and only the mount's top does.
+        // A limit may be set on any level. In a container the path may not exist, but only the top of the mount.
         let relative = Path::new(path.trim_start_matches('/'));
         relative.ancestors().map(|level| root.join(mount).join(level).join(file)).collect()
     });
@@ -86,7 +87,7 @@ pub fn memory(root: &Path) -> u64 {
     limits.chain(total).filter(|bytes| *bytes > 0).min().unwrap_or(UNKNOWN_MEMORY)
 }
 
-/// The cores that the cgroups above this process allow, if they set a limit. `root` is `/` but in tests.
+/// The cores that the cgroups above this process allow, if they set a limit. `root` is `/` except in tests.
 pub fn cpu_quota(root: &Path) -> Option<f64> {
     let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
     let groups = read(root.join("proc/self/cgroup"));
@@ -104,7 +105,7 @@ pub fn cpu_quota(root: &Path) -> Option<f64> {
         };
         relative.ancestors().map(of_level).collect::<Vec<_>>()
     });
-    // `max 100000` and `-1 100000` are no limit.
+    // `max 100000` and `-1 100000` mean no limit.
     let cores = quotas.filter_map(|text| {
         let mut numbers = text.split_whitespace().map(str::parse::<f64>);
         let (quota, period) = (numbers.next()?.ok()?, numbers.next()?.ok()?);

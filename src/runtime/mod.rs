@@ -1,7 +1,7 @@
-//! The ground floor: small tools that know nothing of jobs.
+//! The ground floor: small tools that know nothing about jobs.
 //!
-//! Tasks that end with their owner, batching, locks, the machine's size and mounts, and the points at which tests kill
-//! the program. Uses no other room.
+//! Tasks that end with their owner, batching, locks, the machine's size and mounts, and the points at which tests
+//! kill the program. Uses no other room.
 
 pub(crate) mod batched;
 pub mod cpu;

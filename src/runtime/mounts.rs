@@ -1,14 +1,15 @@
-//! Where a path really is: on which file system, and where in it.
+//! Where a path really is: on which file system, and at which path in it.
 //!
-//! A bind mount shows a folder under a second path. No link tells of it, and the folders above the two paths have
-//! nothing in common; only the kernel's table of mounts does (`/proc/self/mountinfo`,
-//! <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>). It gives each mount a number, a device, the
-//! folder of the device that is shown, and the path at which it is shown. A path without links is then the folder of
-//! its mount and the rest of the path, on the mount's device: the same for every path of one folder.
+//! A bind mount shows a folder under a second path. No link indicates this, and the folders above the two paths have
+//! nothing in common; only the kernel's table of mounts tells (`/proc/self/mountinfo`,
+//! <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>). For each mount, the table has a number, a
+//! device, the folder of the device that is shown, and the path at which it is shown. So a path without links
+//! corresponds to the folder of its mount plus the rest of the path, on the mount's device, and this is the same for
+//! every path of one folder.
 //!
-//! Where there is no such table (macOS), nothing is known, and [`Mounts::place`] is always `None`.
+//! On systems without such a table (macOS), nothing is known, and [`Mounts::place`] is always `None`.
 //!
-//! One line of the table for each mount of the machine: some dozens, or thousands where many containers run.
+//! Bounded by one line for each mount of the machine: some dozens, or thousands on machines with many containers.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,15 +23,16 @@ pub(crate) struct Mounts(Vec<Mount>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
     number: u64,
-    /// "major:minor", as the table has it. Not what `stat` tells: Btrfs gives each subvolume a device of its own there.
+    /// "major:minor", as in the table. This differs from `stat`: on Btrfs, `stat` gives each subvolume a device of its
+    /// own.
     device: String,
     /// The folder of the device that is shown.
     folder: PathBuf,
-    /// Where it is shown.
+    /// The path at which it is shown.
     at: PathBuf,
 }
 
-/// A path on a file system, whatever path it is reached by.
+/// A path on a file system, independent of the path by which it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     device: String,
@@ -38,35 +40,35 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The way from `outer` down to this place; empty if they are one, `None` if this place is not in `outer`.
+    /// The path from `outer` down to this place; empty if they are the same, `None` if this place is not in `outer`.
     pub(crate) fn below(&self, outer: &Self) -> Option<&Path> {
         if self.device == outer.device { self.path.strip_prefix(&outer.path).ok() } else { None }
     }
 
-    /// How many folders deep it is.
+    /// How many folders deep this place is.
     pub(crate) fn depth(&self) -> usize {
         self.path.components().count()
     }
 }
 
 impl Mounts {
-    /// The mounts as they are now.
+    /// The current mounts.
     pub(crate) fn now() -> Self {
         Self::parse(&fs::read("/proc/self/mountinfo").unwrap_or_default())
     }
 
-    /// Reads the table. A line of another form is left out.
+    /// Parses the table. Lines of another form are skipped.
     fn parse(table: &[u8]) -> Self {
         Self(table.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }
 
-    /// Where a path that exists and holds no link is.
+    /// The place of a path that exists and contains no link.
     pub(crate) fn place(&self, real: &Path) -> Option<Place> {
         self.place_on(real, if self.0.is_empty() { None } else { number_of_mount(real) })
     }
 
-    /// Where a path is that is on the mount of this number. Without a number it is the newest of the deepest mounts
-    /// above it, which is right wherever no mount was hidden by a later one above it.
+    /// The place of a path on the mount with this number. Without a number, the newest of the deepest mounts above the
+    /// path is taken, which is right unless a later mount above it has hidden it.
     fn place_on(&self, real: &Path, number: Option<u64>) -> Option<Place> {
         let above = self.0.iter().filter(|mount| real.starts_with(&mount.at));
         let mount = match number {
@@ -85,7 +87,7 @@ impl Mounts {
     }
 }
 
-/// The mount of a line: `36 35 98:0 /folder /at rw,noatime master:1 - ext3 /dev/root rw`.
+/// Parses the mount in a line: `36 35 98:0 /folder /at rw,noatime master:1 - ext3 /dev/root rw`.
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let number = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
@@ -94,7 +96,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
     (folder.is_absolute() && at.is_absolute()).then_some(Mount { number, device, folder, at })
 }
 
-/// A path in which a space, a tab, a line's end and a backslash are written as three octal digits behind a backslash.
+/// Decodes a path in which spaces, tabs, line ends and backslashes are written as a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -115,7 +117,7 @@ fn unescaped(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// The number of the mount that a path is on, from Linux 5.8 on.
+/// The number of the mount that a path is on; needs Linux 5.8 or later.
 #[cfg(target_os = "linux")]
 fn number_of_mount(real: &Path) -> Option<u64> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -161,7 +163,7 @@ nonsense
             ("/", None, on("254:0", "/")),
             ("/proc/1", None, on("0:25", "/1")),
             ("/mnt/x", None, on("254:32", "/x")),
-            // What a later mount hides, only the number can tell.
+            // Only the number can identify a mount that a later mount hides.
             ("/mnt/home/a", Some(44), on("254:32", "/home/a")),
             ("/mnt/home/a", Some(43), on("254:0", "/home/a")),
             ("/mnt/home/a", Some(9), None),

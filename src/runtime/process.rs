@@ -1,9 +1,9 @@
-//! What the machine says about this process, from `/proc/self`. A number that can't be read is left out.
+//! What the kernel says about this process in `/proc/self`. A number that can't be read is left out.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The unit of times in `/proc/self/stat`: Linux fixes it at 100 a second for programs on every architecture that
-/// Rust's std runs on (`USER_HZ`, <https://man7.org/linux/man-pages/man7/time.7.html>).
+/// The unit of times in `/proc/self/stat`: Linux fixes it for programs at 100 per second on every architecture that
+/// Rust's std supports (`USER_HZ`, <https://man7.org/linux/man-pages/man7/time.7.html>).
 pub(crate) const TICKS_A_SECOND: f64 = 100.0;
 
 /// Resident memory in bytes.
@@ -13,7 +13,7 @@ pub(crate) fn resident_bytes() -> Option<f64> {
     Some(kibibytes.parse::<f64>().ok()? * 1024.0)
 }
 
-/// Open file descriptors; the one that counts them is not counted.
+/// Open file descriptors, without the one that is used to count them.
 pub(crate) fn open_fds() -> Option<f64> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
 }
@@ -21,10 +21,10 @@ pub(crate) fn open_fds() -> Option<f64> {
 /// When this process started, in seconds since 1970.
 pub(crate) fn start_time() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the name in parentheses and may hold spaces; the start time is the 22nd.
+    // The second field is the name in parentheses and may contain spaces; the start time is field 22.
     let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?.parse().ok()?;
     let uptime: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
-    // Rounded, because "now" and the uptime are not read at the same instant and a start time does not move.
+    // Rounded, because "now" and the uptime are not read at the same instant and the start time must not change.
     Some((now - uptime + ticks / TICKS_A_SECOND).round())
 }

@@ -1,8 +1,9 @@
-//! Takes user names and passwords out of addresses before they are shown.
+//! Removes user names and passwords from addresses before they are shown.
 //!
-//! An address may hold them before its host (`http://user:password@host`). batchpipe refuses such addresses where it is
-//! to use them, but the refusal shows the address, and the SDK may log one that it found in the environment. So errors,
-//! the log and `config explain` pass here. What others own (messages, keys, letters) is shown as it is.
+//! An address may contain them before its host (`http://user:password@host`). batchpipe refuses to use such
+//! addresses, but the refusal shows the address, and the SDK may log an address that it found in the environment. So
+//! errors, the log and `config explain` use this file. Data of others (messages, keys, dead letters) is shown
+//! unchanged.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -10,24 +11,24 @@ use std::io::{self, Write};
 #[cfg(feature = "cli")]
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What stands in their place.
+/// The replacement for a secret.
 const HIDDEN: &str = "***";
 
-/// Why an address with a user name or a password before its host is refused. Requests are signed with the keys of AWS,
-/// and HTTP has one header for both.
+/// Why an address with a user name or a password before its host is refused. Requests are signed with AWS keys, and
+/// HTTP has only one header for both.
 pub const REFUSED: &str = "it holds a user name or a password, which S3 and SQS have no use for";
 
 /// What to do about it.
 pub const INSTEAD: &str = "leave out what stands before the @; keys belong in AWS_ACCESS_KEY_ID and \
      AWS_SECRET_ACCESS_KEY, or in a profile";
 
-/// Why an address of a server with a query or a fragment is refused. The SDK leaves both out, and logs them.
+/// Why a server's address with a query or a fragment is refused. The SDK ignores both, and logs them.
 const QUERY: &str = "it has a query or a fragment, which S3 and SQS have no use for, and which may be secret";
 
 /// What to do about it.
 const WITHOUT: &str = "leave out the ? or the # and all that stands behind it";
 
-/// Why the address of a server is refused, and what to do about it, if it holds what is or may be secret.
+/// Why a server's address is refused, and what to do about it, if it contains something that is or may be secret.
 pub fn refused(url: &str) -> Option<(&'static str, &'static str)> {
     match () {
         () if has_secret(url) => Some((REFUSED, INSTEAD)),
@@ -36,7 +37,7 @@ pub fn refused(url: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Where the host begins, with the @ before it. The @ may be percent-encoded by mistake.
+/// Where the host begins, including the @ before it. The @ may be percent-encoded by mistake.
 fn end_of_user(text: &str) -> Option<usize> {
     text.rfind('@').max(text.rfind("%40"))
 }
@@ -53,7 +54,7 @@ pub fn concealed(text: &str) -> Cow<'_, str> {
         out.push_str(before);
         rest = after;
         let secret = &after[..end_of_secret(before, after)];
-        // Behind the host %40 belongs to a key.
+        // After the host, %40 belongs to a key.
         let host = &secret[..secret.find(['/', '?', '#']).unwrap_or(secret.len())];
         if let Some(at) = secret.rfind('@').max(host.rfind("%40")) {
             out.push_str(HIDDEN);
@@ -64,9 +65,9 @@ pub fn concealed(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// How far a password may reach. It should end before the first slash, but people forget to escape a slash in a
-/// password, and there is no @ after the host of an http address that we use. A key, as in `s3://bucket/a@b`, is no
-/// password.
+/// How far a password may extend. It should end before the first slash, but people forget to escape slashes in
+/// passwords, and the http addresses that we use have no @ after the host. An @ in a key, as in `s3://bucket/a@b`, does
+/// not mark a password.
 fn end_of_secret(before: &str, after: &str) -> usize {
     let is_http = before.ends_with("http://") || before.ends_with("https://");
     let ends = |letter: char| {
@@ -75,12 +76,12 @@ fn end_of_secret(before: &str, after: &str) -> usize {
     after.find(ends).unwrap_or(after.len())
 }
 
-/// The value of a setting that names a server, without what stands before its host and in a query or a fragment; the
-/// scheme may be missing.
+/// The value of a setting that names a server, without user name, password, query and fragment; the scheme may be
+/// missing.
 pub fn concealed_address(text: &str) -> Cow<'_, str> {
     let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
     let (user, rest) = end_of_user(rest).map_or(("", rest), |at| (HIDDEN, &rest[at..]));
-    // The path of an embedded queue is no address, and may hold either sign.
+    // The path of an embedded queue is not an address, and may contain either character.
     let query = rest.find(['?', '#']).filter(|_| !text.starts_with("sqlite:"));
     let (place, query) = query.map_or((rest, ""), |at| (&rest[..=at], HIDDEN));
     if user.is_empty() && query.is_empty() {
@@ -89,12 +90,12 @@ pub fn concealed_address(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{scheme}{user}{place}{query}"))
 }
 
-/// Whether a URL holds a user name or a password.
+/// Whether a URL contains a user name or a password.
 pub fn has_secret(url: &str) -> bool {
     end_of_user(url.split_once("://").map_or(url, |(_, rest)| rest)).is_some()
 }
 
-/// A writer of log lines that shows no passwords. Each line comes in one piece.
+/// A log writer that shows no passwords. Each line must be written in one call.
 #[derive(Debug)]
 pub struct Concealing<W>(pub W);
 

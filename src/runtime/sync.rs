@@ -1,6 +1,6 @@
-//! The locks and counters whose orders `tests/schedules` explores: the standard library's here, and there those of a
-//! scheduler that tries one order of the tasks after the other. Only the files that are compiled there as well name
-//! this module.
+//! The locks and counters whose orders `tests/schedules` explores: here those of the standard library, and in
+//! `tests/schedules` those of a scheduler that tries many orders of the tasks. Only files that are also compiled
+//! there use this module.
 
 pub(crate) use std::sync::atomic::AtomicUsize;
 pub(crate) use std::sync::{Mutex, MutexGuard};

@@ -1,6 +1,6 @@
-//! Words of sentences that more than one room says.
+//! Words for sentences that several rooms use.
 
-/// `1 job`, `12 jobs`: a number of things in a sentence; the word is given as it is for one.
+/// `1 job`, `12 jobs`: a number of things in a sentence; `one` is the word in the singular.
 pub fn things(count: u64, one: &str) -> String {
     let ending = match one {
         _ if count == 1 => "",

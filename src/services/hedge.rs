@@ -1,14 +1,14 @@
-//! Asks a second time for a read that is much later than reads usually are, and takes the answer that comes first.
+//! Sends a read a second time if it is much later than reads usually are, and takes the first answer.
 //!
-//! A service answers a few of its reads far later than the rest, and the same read asked again is most often as quick
-//! as any ([Dean and Barroso, The Tail at Scale](https://research.google/pubs/the-tail-at-scale/)). Meanwhile a late
-//! read keeps a job's slot, and a large object's window, from moving. Only the wait for the head of an answer is
-//! hedged: a body that falls silent or crawls is resumed by `stages/download.rs`.
+//! A service answers a few of its reads far later than the rest, and the same read sent again is usually as fast as
+//! any other ([Dean and Barroso, The Tail at Scale](https://research.google/pubs/the-tail-at-scale/)). Meanwhile a
+//! late read blocks a job's slot and a large object's window. Only the wait for the head of an answer is hedged: a
+//! body that stops or crawls is resumed by `stages/download.rs`.
 //!
-//! What late means follows from the answers: when more than a few come late, that is how the store is now, and asking
-//! more of it would make it worse. Bounded: one hedge a read, in a place of its own in the read lane, and a twentieth
-//! of all reads. The slower of the two is dropped before any of its body is read, so a hedge holds no memory but a
-//! request's.
+//! The answers themselves decide what late means: if more than a few come late, the store is slow as a whole, and
+//! more requests would make it worse. Bounded: one hedge for each read, with its own permit in the read lane, and a
+//! twentieth of all reads. The slower of the two calls is dropped before any of its body is read, so a hedge needs
+//! only the memory of a request.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,38 +19,40 @@ use crate::capacity::limit::Lane;
 use crate::error::ServiceError;
 use crate::record::Meters;
 
-/// How many reads pay for one hedge: requests are billed, and 5 % is what hedging after the 95th percentile, as
-/// the paper proposes, costs at the most.
+/// How many reads pay for one hedge. Requests are billed, and 5 % is the most that hedging after the 95th percentile
+/// costs, as the paper proposes.
 const PRICE: u32 = 20;
 
-/// The most hedges saved up: what a store that gets slow after a quick hour is asked at once beyond its share.
+/// The most hedges that can be saved up: how many a store that gets slow after a fast hour receives at once beyond its
+/// share.
 const SAVED: u32 = 10;
 
-/// The shortest wait before a hedge. S3's own usual time to a first byte is 100-200 ms.
+/// The shortest wait before a hedge. S3 usually takes 100-200 ms to a first byte.
 const SOONEST: Duration = Duration::from_millis(100);
 
-/// The wait while too little is known: after this, says S3's guide, a small read is best tried again.
+/// The wait while too little is known: S3's guide recommends retrying a small read after this time.
 const UNKNOWN: Duration = Duration::from_secs(2);
 
 /// Powers of two of a millisecond, up to 16 s: beyond every deadline of a first byte.
 const STEPS: usize = 15;
 
-/// After so many answers the older ones count half. Chosen, not measured: a hundred times what a first estimate needs.
+/// After this many answers, the older ones count half. Chosen, not measured: a hundred times what a first estimate
+/// needs.
 const REMEMBERED: u32 = 2048;
 
-/// How long reads take, and how many more may be asked twice. Shared by all reads of a worker.
+/// How long reads take, and how many more hedges may be sent. Shared by all reads of a worker.
 #[derive(Debug, Default)]
 pub struct Hedge(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Answers by the power of two of a millisecond that they took less than.
+    /// The number of answers by power of two of a millisecond, each counted under the smallest power above its time.
     answers: [u32; STEPS],
     /// Their sum.
     all: u32,
-    /// After this a read is late, once enough is known.
+    /// The time after which a read is late, once enough is known.
     late: Option<Duration>,
-    /// Reads not yet spent on a hedge.
+    /// Reads that have not been spent on a hedge.
     credit: u32,
 }
 
@@ -68,7 +70,7 @@ impl Hedge {
             if waited >= late {
                 break late;
             }
-            // Not to the end at once: the first reads of a worker begin when nothing is known, and others answer
+            // Waits in short steps, because the first reads of a worker begin when nothing is known, and others answer
             // meanwhile.
             if let Ok(answer) = timeout((late - waited).min(SOONEST), first.as_mut()).await {
                 // A failure says nothing about how long reads take.
@@ -86,11 +88,11 @@ impl Hedge {
             answer = first.as_mut() => return answer,
             place = lane.enter() => place,
         };
-        // On the heap, for hardly any read needs it.
+        // On the heap, because hardly any read needs it.
         let mut second = Box::pin(call());
         let (answer, outcome) = tokio::select! {
             biased;
-            // Its failure, too: so a read takes no longer than it may without a hedge.
+            // A failure of the first call counts too, so that a read takes no longer than without a hedge.
             answer = first.as_mut() => (answer, "lost"),
             answer = second.as_mut() => match answer {
                 Ok(answer) => (Ok(answer), "won"),
@@ -110,7 +112,7 @@ impl Hedge {
 }
 
 impl Seen {
-    /// The wait after which a read is late.
+    /// The time after which a read is late.
     fn late(&self) -> Duration {
         self.late.unwrap_or(UNKNOWN)
     }
@@ -130,7 +132,7 @@ impl Seen {
         self.credit = (self.credit + 1).min(PRICE * SAVED);
     }
 
-    /// Two to four times what 95 % of the answers took at the most.
+    /// Two to four times the longest time of the fastest 95 % of the answers.
     fn much_later(&self) -> Duration {
         let mut quicker = 0;
         let usual = self.answers.iter().position(|answers| {
@@ -140,7 +142,7 @@ impl Seen {
         Duration::from_millis(2 << usual.unwrap_or(STEPS)).max(SOONEST)
     }
 
-    /// Notes a read that took longer than `late`, and pays for its hedge if there is enough.
+    /// Records a read that took longer than `late`, and pays for its hedge if the credit suffices.
     fn spend(&mut self, late: Duration) -> bool {
         self.learn(late);
         let left = self.credit.checked_sub(PRICE);
@@ -164,7 +166,7 @@ mod tests {
         ServiceError::new(ServiceErrorKind::Unavailable, "503", "busy")
     }
 
-    /// Calls of a store: how many were begun, and how many of them were let end.
+    /// Calls of a store: how many began, and how many of them ran to their end.
     #[derive(Default)]
     struct Calls {
         begun: Cell<u32>,
@@ -172,7 +174,8 @@ mod tests {
     }
 
     impl Calls {
-        /// One read. The first call takes and answers as the first of `calls` says, the second as the second.
+        /// One read. The first call takes the time and has the outcome of the first of `calls`, the second call those
+        /// of the second.
         async fn read(&self, hedge: &Hedge, calls: [(Duration, bool); 2]) -> Result<u32, ServiceError> {
             self.read_in(&Lane::default(), hedge, calls).await
         }
@@ -226,7 +229,7 @@ mod tests {
     async fn nothing_is_asked_twice_while_nothing_is_late() {
         let (hedge, calls) = (Hedge::default(), Calls::default());
         for number in 0..3000 {
-            // From a fast answer to one five times as slow, as loads of their own make them.
+            // Answers between a fast one and one five times as slow, as varying load causes.
             let takes = Duration::from_millis(15 + number * 7 % 75);
             calls.read(&hedge, [(takes, true), (takes, true)]).await.unwrap();
         }

@@ -1,5 +1,5 @@
 //! Queues and object stores, and how to call them: the traits, their implementations for AWS and for this machine,
-//! retries, hedged reads, and `open`, the one place that knows which implementation a URI names.
+//! retries, hedged reads, and `open`, the only place that knows which implementation a URI names.
 //!
 //! Uses everything up to `capacity`; knows nothing of stages.
 

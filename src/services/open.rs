@@ -1,4 +1,4 @@
-//! Opens the queue and the stores that a URI names: the one place that knows which backends there are.
+//! Opens the queue and the stores that a URI names: the only place that knows all backends.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -107,23 +107,23 @@ pub fn refuse_same(from: &dyn JobQueue, to: &dyn JobQueue, what: &str) -> Result
     Err(UserError::usage(Code::CommandLine, what, cause, "name another queue"))
 }
 
-/// The file of a queue, if the queue is one.
+/// The file of a queue, if the queue is a file.
 pub fn file_of_queue(queue: &str) -> Option<PathBuf> {
     queue.strip_prefix("sqlite:").map(PathBuf::from)
 }
 
-/// The region that a queue's ARN or URL names: the one to take where none is configured.
+/// The region in a queue's ARN or URL, to use if no region is configured.
 pub fn region_of_queue(queue: &str) -> Option<String> {
     QueueAddress::parse(queue)?.region
 }
 
-/// Opens the store that every location is read from and written to, `s3:` and `file:` alike. Local files
-/// are reached only under `roots`; S3 is connected to when it is first used.
+/// Opens the store for all locations, both `s3:` and `file:`. Local files are reached only under `roots`; the
+/// connection to S3 is made at its first use.
 pub fn open_store(aws: &AwsSettings, roots: &[PathBuf]) -> Result<Arc<dyn ObjectStore>, UserError> {
     open_store_at(aws, Places { write: roots.to_vec(), ..Places::default() })
 }
 
-/// The same, with what may only be read, and with files that no output may replace.
+/// The same, with places that may only be read, and with files that no output may replace.
 pub fn open_store_at(aws: &AwsSettings, places: Places) -> Result<Arc<dyn ObjectStore>, UserError> {
     Ok(open_stores(&AwsSource::Settings(aws.clone()), places, Stores::default()))
 }
@@ -167,7 +167,7 @@ impl AnyStore {
 }
 
 impl ObjectStore for AnyStore {
-    // A caller cuts its parts before it knows where they go, so they must suit every store.
+    // A caller cuts its parts before it knows their destination, so the parts must suit every store.
     fn part_bounds(&self) -> (u64, u64) {
         let s3 = self.s3.get().map_or(S3Store::PART_BOUNDS, |store| store.part_bounds());
         let files = self.files.part_bounds();
@@ -226,7 +226,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let store = open_store(&unreachable_aws(), std::slice::from_ref(&root)).unwrap();
-        // Files work though S3 can't be reached.
+        // Files work even if S3 can't be reached.
         let file = Location::file(format!("{}/a", root.display()));
         store.put(&file, Bytes::from_static(b"x"), &Writing::default()).await.unwrap();
         let listed: Vec<ObjectInfo> = store.list(&file).try_collect().await.unwrap();

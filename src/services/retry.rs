@@ -1,12 +1,12 @@
-//! Trying a service call again, with a deadline for each attempt.
+//! Retries service calls, with a deadline for each attempt.
 //!
 //! The SDK's own retry is switched off: it gives up on a throttled call after 0.75 s and three tries, shares one
-//! bucket of retry tokens among all jobs (300 failing calls got 89 retries between them), and waits for a silent
-//! server for ever (all measured). Here every attempt has a deadline, and between attempts we wait with full jitter,
-//! so that a thousand jobs that failed together do not come back together
+//! bucket of retry tokens among all jobs (300 failing calls got 89 retries between them), and waits forever for a
+//! silent server (all measured). Here every attempt has a deadline, and between attempts we wait with full jitter,
+//! so that a thousand jobs that failed together do not retry together
 //! (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 //!
-//! A call that still fails is not the end of the job: its message is given back and tried again later.
+//! A call that still fails does not end the job for good: its message is given back and retried later.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::record::Meters;
 pub struct Call {
     /// `store` or `queue`.
     pub service: &'static str,
-    /// The verb of the trait.
+    /// The method of the trait.
     pub op: &'static str,
 }
 
@@ -34,7 +34,7 @@ impl Call {
         Self { service: "queue", op }
     }
 
-    /// The stage that makes the call, for where its time goes.
+    /// The stage that makes the call, whose time it counts as.
     fn stage(&self) -> Stage {
         match (self.service, self.op) {
             ("store", "get" | "head") => Stage::Download,
@@ -46,26 +46,27 @@ impl Call {
     }
 }
 
-/// How patiently a call is made.
+/// How long and how often a call is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
     /// Attempts before the failure is reported.
     pub attempts: u32,
-    /// The longest first wait; each further one may be twice as long.
+    /// The longest first wait; each later wait may be twice as long as the one before.
     pub base: Duration,
     /// The longest wait.
     pub cap: Duration,
-    /// How long one attempt may take before it counts as failed, bytes of a body aside.
+    /// How long one attempt may take before it counts as failed, excluding the bytes of a body.
     pub deadline: Duration,
 }
 
-/// The slowest body that is not given up, in bytes a second. Below it a connection is dead or as good as dead:
-/// S3 gives 85-90 MB/s on one.
+/// The slowest body that is not given up, in bytes a second. A slower connection is practically dead: S3 gives 85-90
+/// MB/s on one connection.
 pub const SLOWEST: u64 = 64 * 1024;
 
 impl Default for Retry {
-    /// Five attempts over at most about 15 s of waiting: longer than a connection reset or a short 503 storm, far
-    /// shorter than a visibility timeout's worth of extensions. Ten seconds for a first byte are 100 times S3's usual.
+    /// Five attempts over at most about 15 s of waiting: longer than a connection reset or a short 503 storm, and far
+    /// shorter than the time for which leases are extended. Ten seconds for a first byte is 100 times what S3 usually
+    /// takes.
     fn default() -> Self {
         Self {
             attempts: 5,
@@ -77,25 +78,26 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The same patience with time for a request body of `bytes`.
+    /// The same settings, with time for a request body of `bytes`.
     #[must_use]
     pub fn carrying(self, bytes: usize) -> Self {
         self.longer(Duration::from_secs(bytes as u64 / SLOWEST))
     }
 
-    /// The same patience with so much more time for an attempt.
+    /// The same settings, with `more` time for each attempt.
     #[must_use]
     pub fn longer(self, more: Duration) -> Self {
         Self { deadline: self.deadline + more, ..self }
     }
 
-    /// How long to wait after failure number `failures`, counted from 1: anything from nothing to the doubled base.
+    /// How long to wait after failure number `failures`, counted from 1: a random time between zero and the doubled
+    /// base.
     pub fn delay(&self, failures: u32) -> Duration {
         let longest = self.base.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(self.cap);
         longest.mul_f64(fastrand::f64())
     }
 
-    /// One attempt, ended by the deadline and counted.
+    /// Makes one attempt, which ends at the deadline and is counted.
     pub async fn attempt<T>(
         &self,
         meters: &Meters,
@@ -111,7 +113,7 @@ impl Retry {
         answer
     }
 
-    /// Makes attempts until one succeeds, fails for good, or has failed too often.
+    /// Makes attempts until one succeeds, fails permanently, or too many have failed.
     pub async fn run<T, F>(&self, meters: &Meters, call: Call, attempt: impl FnMut() -> F) -> Result<T, ServiceError>
     where
         F: Future<Output = Result<T, ServiceError>>,
@@ -119,8 +121,8 @@ impl Retry {
         self.run_in(&Lane::default(), 0, meters, call, attempt).await
     }
 
-    /// The same in a lane, which counts a success as so many `bytes`. Time spent waiting for it is no part of a
-    /// deadline.
+    /// Like [`run`](Self::run), in a lane, which counts a success as `bytes` bytes. Waiting for the lane does not count
+    /// against the deadline.
     pub async fn run_in<T, F>(
         &self,
         lane: &Lane,
@@ -148,7 +150,7 @@ impl Retry {
         }
     }
 
-    /// Waits before the next attempt; gives the failure back when there is to be none.
+    /// Waits before the next attempt; returns the failure if there is to be no further attempt.
     pub async fn pause(
         &self,
         meters: &Meters,
@@ -174,7 +176,7 @@ impl Retry {
     }
 }
 
-/// How a call ends that nobody waits for any more: its read was overtaken, its job was cut.
+/// The outcome of a call whose result nobody awaits any more: its read was overtaken, or its job was cut.
 const DROPPED: &str = "dropped";
 
 /// A call under way, counted when it ends: a request that was sent costs, whatever became of it.
@@ -244,7 +246,7 @@ mod tests {
             codes.sort();
             codes
         };
-        // Not a guard: it would be held across an await.
+        // Not a guard, because a guard would be held across an await.
         let recorded = |future| metrics::with_local_recorder(&recorder, || futures::FutureExt::now_or_never(future));
         let retry = Retry::default();
         let attempt = |answer: Option<Result<(), ServiceError>>| async move {

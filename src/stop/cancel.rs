@@ -1,7 +1,7 @@
 //! What can end a job from outside: its lease is lost, it took too long, or the drain ran out of time.
 //!
-//! A cut ends every stage of the job before it publishes. The download and the process stage are dropped where
-//! they wait (which kills a program's process group); the upload stops reading and aborts what it began.
+//! A cut ends every stage of the job before it publishes. The download and the process stage are dropped where they
+//! wait (which kills a program's process group); the upload stops reading and aborts what it began.
 
 use tokio::time::Instant;
 
@@ -9,19 +9,19 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::lease::Lease;
 use crate::stop::shutdown::{Phase, Shutdown};
 
-/// Watches over one job.
+/// Watches one job for events that must end it.
 #[derive(Debug)]
 pub struct Cut<'a> {
-    /// The message of the job; none when submitting.
+    /// The lease on the job's message; none when submitting.
     pub lease: Option<&'a Lease>,
     /// The worker's stop.
     pub shutdown: &'a Shutdown,
-    /// When the job has taken too long, if it can.
+    /// When the job will have taken too long, if it has a time limit.
     pub deadline: Option<Instant>,
 }
 
 impl Cut<'_> {
-    /// Drives `work` for as long as the job may go on.
+    /// Drives `work` for as long as the job may continue.
     pub async fn or<T>(&self, work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
         tokio::select! {
             biased;
@@ -30,7 +30,7 @@ impl Cut<'_> {
         }
     }
 
-    /// Whether the job may publish now: the last thing asked before its output appears.
+    /// Whether the job may publish now: the last check before its output appears.
     pub async fn confirm(&self) -> Result<(), JobError> {
         match self.lease {
             Some(lease) => self.or(lease.confirm()).await,
@@ -51,7 +51,7 @@ impl Cut<'_> {
                 None => std::future::pending().await,
             }
         };
-        // In this order, so that what is told of two that come at once does not depend on chance.
+        // In this order, so that the reported reason does not depend on chance if two events come at once.
         tokio::select! {
             biased;
             lost = lost => lost,

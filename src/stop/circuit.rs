@@ -1,12 +1,12 @@
-//! Stops receiving when going on would only burn jobs.
+//! Stops receiving if continuing would only use up the receives of jobs.
 //!
 //! One refused job may be a message that names the wrong bucket. Several in a row, with no success between them,
-//! mean that this worker lacks a right or its credentials have expired: the queue's whole content would fail the
-//! same way and end in the dead letters. Then the worker drains, gives back what it holds and says why.
+//! mean that this worker lacks a permission or its credentials have expired: all messages of the queue would fail
+//! the same way and end in the dead-letter queue. So the worker drains, gives back its messages and says why.
 //!
-//! A store that is away or full is waited for, since a fleet has nothing better to do; but not by a `map`, at whose end
-//! somebody looks on, nor by a `submit`. What counts there as away is found out by `stop/refusal.rs`. A `submit` does
-//! not wait for its queue either.
+//! A worker normally waits for a store that is unreachable or full, because a fleet has nothing better to do. A
+//! `map` does not wait, because a user watches it, nor does a `submit`. `stop/refusal.rs` decides when a store
+//! counts as unreachable. A `submit` does not wait for its queue either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -14,26 +14,27 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::error::{Code, ErrorKind, JobError, ServiceError, ServiceErrorKind, Source, Stage, Subject, UserError};
 use crate::stop::shutdown::{Phase, Shutdown};
 
-/// Refusals in a row that stop the worker: enough that one wrong message can't, few enough that nothing is burned.
+/// Refusals in a row that stop the worker: more than one wrong message can cause, few enough that no message is lost to
+/// the dead-letter queue.
 const REFUSALS: u32 = 3;
 
-/// Failures of the store in a row that make an outage: a few jobs may meet one bad second.
+/// Failures of the store in a row that count as an outage: a few jobs may fail in one bad second.
 const OUTAGE: u32 = 4;
 
-/// Failures in a row for want of space where outputs go that stop a run which minds: jobs in flight at once may have
-/// filled what each alone would fit into, but of what is written there nothing goes away again.
+/// Failures in a row for lack of space for outputs that stop a run which stops on outages. Concurrent jobs may together
+/// have filled space that would suffice for each alone, but outputs stay, so the space does not become free again.
 const FULL: u32 = 3;
 
-/// Jobs in a row whose store could not even be asked about their object that stop a run which minds: as many as the
-/// other two. Each was tried for some seconds, and one more call found nobody there.
+/// Jobs in a row whose store did not answer a question about their object that stop a run which stops on outages: as
+/// many as for the other limits. Each job was tried for some seconds, and one more call got no answer.
 const AWAY: u32 = 3;
 
-/// Batches of jobs in a row that no queue answered to, or had room for, which stop a submit: as many as the others.
-/// Each was sent five times (but to a full disk), and unlike a store a queue has no part that answers while another
-/// does not.
+/// Batches of jobs in a row that the queue did not answer, or had no room for, that stop a submit: as many as for the
+/// other limits. Each batch was sent five times (once if the disk is full), and unlike a store, a queue has no parts
+/// that answer independently.
 const UNSENT: u32 = 3;
 
-/// Watches how jobs and receives end.
+/// Counts how jobs and receives end.
 #[derive(Debug)]
 pub struct Circuit {
     shutdown: Shutdown,
@@ -47,32 +48,32 @@ pub struct Circuit {
     ended: OnceLock<Why>,
 }
 
-/// How receiving ended by itself.
+/// Why receiving ended normally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The queue was empty.
     Empty,
-    /// Nothing came for as long as `idle_exit`.
+    /// No message came for as long as `idle_exit`.
     Idle,
-    /// As many messages came as were wanted.
+    /// The requested number of messages came.
     Enough,
 }
 
-/// Why the worker stopped by itself.
+/// Why the worker stopped itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tripped {
-    /// The number of the last failure.
+    /// The code of the last failure.
     pub code: Code,
-    /// What it said.
+    /// The cause of the last failure.
     pub cause: String,
-    /// Where it happened.
+    /// The stage in which it happened.
     pub stage: Stage,
-    /// What caused it.
+    /// The error that caused it.
     pub source: Source,
 }
 
 impl Tripped {
-    /// What a person reads of it; `subject` is what the run did in that stage.
+    /// The error that the user reads; `subject` is what the run did in that stage.
     pub fn told(&self, subject: &Subject) -> UserError {
         subject.stopped(self.code, &self.cause, self.source.find())
     }
@@ -94,18 +95,18 @@ impl Circuit {
         }
     }
 
-    /// Stops when there is no room for outputs, or no store any more, rather than wait until there is: for a run whose
-    /// end somebody waits for.
+    /// Makes this run stop on outages: it ends, instead of waiting, if outputs have no space or the store is
+    /// unreachable. For a run whose end a user waits for.
     pub fn stop_rather_than_wait(&self) {
         self.minds.store(true, SeqCst);
     }
 
-    /// Whether it does.
+    /// Whether this run stops on outages.
     pub fn stops_rather_than_waits(&self) -> bool {
         self.minds.load(SeqCst)
     }
 
-    /// Notes how a job ended.
+    /// Records how a job ended.
     pub fn note<T>(&self, result: &Result<T, JobError>) {
         match result {
             Ok(_) => {
@@ -114,7 +115,7 @@ impl Circuit {
                 self.full.store(0, SeqCst);
                 self.away.store(0, SeqCst);
             }
-            // Scratch space is another thing: that of other jobs is given back.
+            // Scratch space is different: other jobs give theirs back.
             Err(error) if error.kind == ErrorKind::NoSpace && error.stage == Stage::Upload => {
                 if self.full.fetch_add(1, SeqCst) + 1 >= FULL && self.stops_rather_than_waits() {
                     self.trip(error);
@@ -132,19 +133,19 @@ impl Circuit {
         }
     }
 
-    /// Whether the store seems to be away: job after job could not reach it, and none succeeded since.
+    /// Whether the store seems to be unreachable: job after job could not reach it, and none has succeeded since.
     pub fn is_outage(&self) -> bool {
         self.unavailable.load(SeqCst) >= OUTAGE
     }
 
-    /// Notes a job, or a file to submit, that failed because nobody answered, and nobody answers now; the run minds.
+    /// Records a job (or a file to submit) whose store is unreachable, in a run that stops on outages.
     pub fn unanswered(&self, error: &JobError) {
         if self.away.fetch_add(1, SeqCst) + 1 >= AWAY {
             self.trip(error);
         }
     }
 
-    /// Notes how the queue took a batch of jobs, all or none of which it may have taken.
+    /// Records how the queue answered a batch of jobs, of which it may have accepted all, some or none.
     pub fn sent(&self, outcomes: &[Result<(), ServiceError>]) {
         if outcomes.iter().any(Result::is_ok) {
             self.unsent.store(0, SeqCst);
@@ -159,7 +160,7 @@ impl Circuit {
         }
     }
 
-    /// Notes how often in a row the queue had no room to hand out a message; true if the run stops for that.
+    /// Records how often in a row the queue had no room to deliver a message; returns whether the run stops for that.
     pub fn queue_is_full(&self, failures: u32, error: &ServiceError) -> bool {
         let stops = error.kind == ServiceErrorKind::NoSpace && failures >= FULL && self.stops_rather_than_waits();
         if stops {
@@ -168,17 +169,18 @@ impl Circuit {
         stops
     }
 
-    /// Whether the queue was found to be away or full, so that what is not sent yet need not be tried.
+    /// Whether the queue was found to be unreachable or full, so that unsent batches need not be tried.
     pub fn queue_is_away(&self) -> bool {
         self.unsent.load(SeqCst) >= UNSENT
     }
 
-    /// Whether the run was stopped because nobody answers: what failed for that alone has had no chance.
+    /// Whether the run was stopped because the store does not answer; jobs that failed only for this reason had no fair
+    /// try.
     pub fn stopped_unanswered(&self) -> bool {
         self.away.load(SeqCst) >= AWAY && self.tripped().is_some()
     }
 
-    /// Stops the worker, or the submit: every further job would fail like this.
+    /// Stops the worker, or the submit, because every further job would fail in the same way.
     pub fn trip(&self, error: &JobError) {
         let JobError { code, cause, stage, source, .. } = error;
         let mut tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,17 +195,17 @@ impl Circuit {
         self.shutdown.advance(Phase::Draining);
     }
 
-    /// Notes that receiving ended because there was no more to do.
+    /// Records that receiving ended because there was nothing more to do.
     pub fn ended(&self, why: Why) {
         self.ended.get_or_init(|| why);
     }
 
-    /// Why receiving ended with no more to do, if it did.
+    /// Why receiving ended with nothing more to do, if it did.
     pub fn why(&self) -> Option<Why> {
         self.ended.get().copied()
     }
 
-    /// Why the worker stopped by itself, if it did.
+    /// Why the worker stopped itself, if it did.
     pub fn tripped(&self) -> Option<Tripped> {
         self.tripped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

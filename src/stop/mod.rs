@@ -1,7 +1,7 @@
-//! What ends a job or a run before its time: a shutdown, a cancelled job, a circuit that opens because every further
-//! job would fail the same way, and the watchdog of a worker in which nothing moves.
+//! What ends a job or a run early: a shutdown, a cut of a job, a circuit that opens because every further job would
+//! fail the same way, and the watchdog of a worker in which nothing progresses.
 //!
-//! Uses everything up to `processor`; knows nothing of stages.
+//! Uses everything up to `processor`, and no stages.
 
 pub mod cancel;
 pub mod circuit;

@@ -1,25 +1,27 @@
-//! Whether a failure is one job's matter or everybody's.
+//! Decides whether a failure concerns one job or all jobs.
 //!
-//! **A refused input.** S3 answers 403 for an object that is missing, to whoever may not list the bucket. A worker
-//! without that right must not stop because a few inputs in a row were deleted; and one that may not read at all must
-//! stop before it burns the queue. One answer can't tell the two apart, but another question can: an object beside it
-//! that was read before. If that can be read still, the refusal is about this object alone, and its job fails like any
-//! other, in the end to the dead letters with BP313. If not, or if nothing was ever read there, the refusal counts
-//! (`stop/circuit.rs`).
+//! **A refused input.** S3 answers 403 for a missing object to roles that may not list the bucket. A worker without
+//! that permission must not stop because a few inputs in a row were deleted, but a worker that may not read at all
+//! must stop before it uses up the receives of all messages. One answer can't tell these cases apart, but another
+//! question can: whether an object beside it that was read before can still be read. If so, the refusal concerns
+//! only this object, and its job fails like any other, and goes to the dead-letter queue with BP313 in the end. If
+//! not, or if nothing was ever read there, the refusal counts (`stop/circuit.rs`).
 //!
-//! Beside means in the same folder, for rights are given by prefix. Files have rights of their own, so there any file
-//! will do that was read; and before one was, those beside it are looked at, which costs nothing. Else the first three
-//! files of a tree that belong to somebody else would keep a `map` from all others, each time. Bounded: the last object
-//! of `FOLDERS` folders; one HEAD a refused input, and `LOOKED_AT` files.
+//! "Beside" means in the same folder, because permissions are given by prefix. Each file has its own permissions, so
+//! for files any file that was read will do; before a file was read, the files beside the refused one are tried,
+//! which costs little. Otherwise, if the first three files of a tree belonged to another user, a `map` would never
+//! process the others. Bounded: the last object of `FOLDERS` folders; one HEAD for each refused input, and
+//! `LOOKED_AT` files.
 //!
-//! **What a worker was not given.** A message without an output is the sender's mistake, or that of a worker without
-//! `--output`; one on files likewise, where there is no `--allow` at all. A worker that has done a job is well set up
-//! for this queue, and the message goes to the dead letters (BP210, BP207). Before that it counts as a refusal: three
-//! in a row stop the worker, which has burned nothing. Whoever may send can stop a fresh worker so, but could as well
-//! name a bucket that it may not read. A message that was received too often is not spared.
+//! **What a worker was not given.** A message without an output is either the sender's mistake, or the worker lacks
+//! `--output`; likewise a message about files, if the worker has no `--allow` at all. A worker that has completed a
+//! job is set up correctly for this queue, so the message goes to the dead-letter queue (BP210, BP207). Before that
+//! it counts as a refusal: three in a row stop the worker, and no message is lost. A sender can stop a fresh worker
+//! in this way, but could do the same by naming a bucket that the worker may not read. A message that was received
+//! too often is rejected all the same.
 //!
-//! **A store that does not answer** is waited for, or ends the run (`stop/circuit.rs`). Before it does, the object is
-//! asked about once more by a plain HEAD: a store that fails on one object alone still answers that.
+//! **A store that does not answer** is waited for, or ends the run (`stop/circuit.rs`). Before it ends the run, one
+//! more plain HEAD asks about the object: a store that fails on only one object still answers that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,19 +38,19 @@ use crate::services::store::{ObjectStore, Version};
 use crate::stop::cancel::Cut;
 use crate::stop::circuit::Circuit;
 
-/// Folders remembered: more than a batch that is split by day or by shard mixes at one time. With one more all are
-/// forgotten, and are known again from their next job on.
+/// Folders remembered: more than a batch that is split by day or by shard mixes at one time. If there is one more
+/// folder, all are forgotten, and each is learned again from its next job.
 const FOLDERS: usize = 64;
 
-/// Files beside a refused one that are tried: as many as one hop to the disk lists, at the most, and a few ms.
+/// Files beside a refused file that are tried: at most as many as one directory read lists, which takes a few ms.
 const LOOKED_AT: usize = 100;
 
-/// The inputs that were read lately, one a folder.
+/// The inputs that were read recently, one for each folder.
 #[derive(Debug, Default)]
 pub struct Readable(Mutex<HashMap<Location, Location>>);
 
 impl Readable {
-    /// Notes an input that was read.
+    /// Records an input that was read.
     pub fn note(&self, input: &Location) {
         let mut known = self.lock();
         let folder = input.folder();
@@ -78,7 +80,7 @@ impl Readable {
     }
 }
 
-/// What it takes to find out whose matter a failure is.
+/// What is needed to decide whom a failure concerns.
 #[derive(Clone, Copy)]
 pub(crate) struct Judge<'a> {
     pub(crate) store: &'a Arc<dyn ObjectStore>,
@@ -91,7 +93,8 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The error of a request that is no job here, as this worker's own matter if it may be.
+    /// The error of a request that can't become a job here, turned into this worker's refusal if the worker may be at
+    /// fault.
     pub(crate) fn judge_message(&self, message: &Message, request: &Request, error: JobError) -> JobError {
         let received_enough = self.max_receives.is_some_and(|most| message.attempt >= most);
         let lacking = match error.code {
@@ -105,13 +108,13 @@ impl Judge<'_> {
         error
     }
 
-    /// The error of a job, as one object's matter if it is.
+    /// The error of a job, turned into a failure of this one object if only the object is refused.
     pub(crate) async fn judge_job(&self, job: &Job, error: JobError, cut: &Cut<'_>) -> JobError {
         if error.code == Code::Unreachable && self.circuit.stops_rather_than_waits() {
             self.ask_once_more(job, &error, cut).await;
             return error;
         }
-        // 106 alone: expired credentials and a wrong region are everybody's matter.
+        // Only BP106, because expired credentials and a wrong region concern all jobs.
         let refused =
             error.kind == ErrorKind::Denied && error.code == Code::AccessDenied && error.stage == Stage::Download;
         if !refused || !cut.or(async { Ok(self.can_read_others(&job.input).await) }).await.is_ok_and(|can| can) {
@@ -128,7 +131,7 @@ impl Judge<'_> {
         JobError { kind: ErrorKind::Failed, code: Code::ObjectRefused, cause, ..error }
     }
 
-    /// Whether what lies beside a refused input can be read.
+    /// Whether the objects beside a refused input can be read.
     async fn can_read_others(&self, refused: &Location) -> bool {
         let known = self.readable.beside(refused);
         if !is_file(refused) {
@@ -158,7 +161,7 @@ impl Judge<'_> {
         self.retry.run(self.meters, Call::store("head"), asked).await.is_ok()
     }
 
-    /// Tells the circuit if the object that a job could not reach can't be asked about either.
+    /// Tells the circuit if the store does not answer a question about the object either.
     async fn ask_once_more(&self, job: &Job, error: &JobError, cut: &Cut<'_>) {
         let at = match error.stage {
             Stage::Download => &job.input,
@@ -176,7 +179,7 @@ fn is_file(place: &Location) -> bool {
     matches!(place, Location::File { .. })
 }
 
-/// Whether a job is to read or write files.
+/// Whether a job reads or writes files.
 fn is_on_files(request: &Request) -> bool {
     is_file(&request.input) || request.output.as_ref().is_some_and(is_file)
 }

@@ -1,12 +1,13 @@
-//! How far a stop has gone. One value, watched by `receive` (which stops asking) and by each job's cut.
+//! How far a stop has gone. One value, watched by `receive` (which stops receiving) and by each job's cut.
 //!
-//! `Running → Draining` on the first signal, `--max-jobs` or an idle exit: nothing more is received, what is in
-//! flight is finished. `→ Cutting` when the drain has taken too long or a second signal came: jobs are cut before
-//! they publish, and their messages given back.
+//! `Running → Draining` on the first signal, `--max-jobs` or an idle exit: no more messages are received, and jobs
+//! in flight are finished. `→ Cutting` when the drain has taken too long or a second signal came: jobs are cut
+//! before they publish, and their messages given back.
 //!
-//! A phase and a notify instead of a `watch` channel: that wakes those who wait in an order of chance (it spreads them
-//! over eight lists), and every job waits here. Messages of jobs that are cut together would be given back in another
-//! order each time, so that the same seed of a simulation would not be the same run.
+//! This is a phase and a notify instead of a `watch` channel, because a `watch` channel wakes its waiters in a
+//! random order (it spreads them over eight lists), and every job waits here. The messages of jobs that are cut
+//! together would be given back in a different order each time, and the same seed of a simulation would not give the
+//! same run.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -22,13 +23,13 @@ pub enum Phase {
     /// Working.
     #[default]
     Running,
-    /// Receiving has stopped; jobs are finished.
+    /// Receiving has stopped; jobs in flight are finished.
     Draining,
     /// Jobs are cut and given back.
     Cutting,
 }
 
-/// Tells everybody to stop; and tells everybody's wish to stop. Clones share one phase.
+/// Stops all parts of a run; also used to request a stop. Clones share one phase.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown(Arc<Shared>);
 
@@ -39,7 +40,7 @@ struct Shared {
 }
 
 impl Shutdown {
-    /// Goes on to `phase`; never back.
+    /// Advances to `phase`; never goes back.
     pub fn advance(&self, phase: Phase) {
         let mut current = self.0.lock();
         *current = phase.max(*current);
@@ -52,7 +53,7 @@ impl Shutdown {
         *self.0.lock()
     }
 
-    /// Resolves when the stop has gone as far as `phase`.
+    /// Resolves when the stop has reached `phase`.
     pub async fn reached(&self, phase: Phase) {
         loop {
             // Registered before looking, as in the budget.
@@ -64,7 +65,7 @@ impl Shutdown {
         }
     }
 
-    /// Drains; cuts what is still running after `patience`.
+    /// Drains; after `patience`, cuts what is still running.
     pub async fn drain(&self, patience: Duration) {
         self.advance(Phase::Draining);
         failpoint::point("CP12");

@@ -1,26 +1,27 @@
-//! Reports a worker in which nothing moves any more. The program ends with exit code 7 then, so that whoever started it
-//! starts another.
+//! Reports a worker in which nothing progresses any more. The program then ends with exit code 7, so that its
+//! supervisor starts another.
 //!
-//! Every wait in the flow has a bound: a call has a deadline, a retry a longest pause, a long poll its wait. A worker
-//! that has jobs in hand and in which nothing has moved for longer than all of them together is not slow, it is stuck:
-//! a deadlock, a thread that never returns, a wake-up that was lost. It would keep its leases for twelve hours, and a
-//! look at it from outside would find it alive. A worker that ends gives its messages back by their visibility timeout
-//! instead.
+//! Every wait in the flow has a bound: a call has a deadline, a retry has a longest pause, a long poll has its wait
+//! time. If a worker has jobs in hand and nothing has progressed for longer than all of these together, the worker
+//! is not slow but stuck: in a deadlock, in a thread that never returns, or by a lost wake-up. It would keep its
+//! leases for twelve hours, and look alive from outside. If the worker ends instead, its messages become visible
+//! after their visibility timeout.
 //!
-//! Four things are watched, from a thread that shares nothing with them and waits for no lock:
+//! Four things are watched, by a thread that shares nothing with them and waits for no lock:
 //!
-//! - the runtime of the work runs a task of ours each second;
-//! - so does the runtime of the lease keeper;
-//! - while there are jobs in hand, some stage of theirs takes, passes on, fails, begins to wait or ends a wait, or some
-//!   call is tried again;
-//! - while there are none, receiving goes on.
+//! - the runtime that does the work runs our heartbeat task each second;
+//! - the runtime of the lease keeper does the same;
+//! - while there are jobs in hand, some stage of a job takes or passes on something, fails, or begins or ends a
+//!   wait, or some call is retried;
+//! - while there are no jobs, receiving continues.
 //!
-//! What takes long and is right is not stuck. A processor that computes for hours counts as moving for as long as it
-//! works (`--job-timeout` bounds it), an idle worker receives, one that meets an outage tries again. A process that was
-//! stopped or a machine that slept has not looked either: a look counts for the time between two looks and no more.
+//! Long work that is legitimate does not count as stuck. A processor that computes for hours counts as progress for
+//! as long as it runs (`--job-timeout` bounds it), an idle worker receives, and a worker in an outage retries. While
+//! a process is stopped or its machine sleeps, the watchdog does not look either: a look counts only the time of one
+//! interval between looks.
 //!
-//! What to do about it is the caller's to say: only the program ends its process, a library must not end that of its
-//! host.
+//! The caller decides what to do about it: only the program ends its process, because a library must not end its
+//! host's process.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use crate::record::{Meters, State};
 use crate::runtime::heartbeat;
 use crate::runtime::task::{self, Task};
 
-/// For how long what should move has not moved. Shared with what shows it.
+/// How long nothing has progressed although something should. Shared with the display.
 #[derive(Clone, Debug, Default)]
 pub struct Stall(Arc<Shown>);
 
@@ -46,18 +47,18 @@ struct Shown {
 }
 
 impl Stall {
-    /// For how long nothing has moved, though something should.
+    /// How long nothing has progressed although something should.
     pub fn quiet(&self) -> Duration {
         Duration::from_secs(self.0.quiet.load(Relaxed))
     }
 
-    /// Whether that is half of what it may be: long enough to call the worker unwell.
+    /// Whether this is at least half of the limit: long enough to report the worker as unhealthy.
     pub fn is_unwell(&self) -> bool {
         let limit = self.0.limit.load(Relaxed);
         limit > 0 && self.0.quiet.load(Relaxed) >= limit.div_ceil(2)
     }
 
-    /// Notes that nothing has moved for `quiet`, of the `limit` that ends the worker.
+    /// Records that nothing has progressed for `quiet`; `limit` is the time that ends the worker.
     pub fn set(&self, quiet: Duration, limit: Duration) {
         self.0.quiet.store(quiet.as_secs(), Relaxed);
         self.0.limit.store(limit.as_secs(), Relaxed);
@@ -71,17 +72,16 @@ pub struct Watched {
     pub meters: Arc<Meters>,
     /// The leases, and their keeper.
     pub leases: Arc<Leases>,
-    /// How long nothing may move beyond what deadlines explain.
+    /// How long nothing may progress, in addition to what deadlines explain.
     pub patience: Duration,
-    /// The longest of all waits that are right, calls aside: a lease that is confirmed, a long poll, pauses between
-    /// calls.
+    /// The longest of all legitimate waits except calls: confirming a lease, a long poll, pauses between calls.
     pub waits: Duration,
 }
 
-/// A worker in which nothing moves.
+/// A worker in which nothing progresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stuck {
-    /// What does not move.
+    /// What does not progress.
     pub what: String,
     /// For how long.
     pub quiet: Duration,
@@ -89,15 +89,15 @@ pub struct Stuck {
     pub seen: String,
 }
 
-/// The thread that watches; ends with this.
+/// The watchdog's thread; dropping this ends it.
 #[derive(Debug)]
 pub struct Watchdog {
     _stop: Sender<()>,
     _heart: Task<()>,
 }
 
-/// Watches until dropped, or until nothing moves, which it reports once to `report`, on its own thread. Called on the
-/// runtime that is watched.
+/// Watches until dropped, or until nothing progresses, which it reports once to `report`, on its own thread. Must be
+/// called on the runtime that is to be watched.
 pub fn start(watched: Watched, stall: Stall, report: impl FnOnce(Stuck) + Send + 'static) -> std::io::Result<Watchdog> {
     let beats = Arc::new(AtomicU64::new(0));
     let heart = task::spawn(heartbeat::beat(Arc::clone(&beats)));
@@ -107,14 +107,14 @@ pub fn start(watched: Watched, stall: Stall, report: impl FnOnce(Stuck) + Send +
     Ok(Watchdog { _stop: stop, _heart: heart })
 }
 
-/// Looks once a second until stopped, or until something has been quiet for longer than it may be.
+/// Looks once a second until stopped, or until something has been quiet for longer than the limit.
 fn watch(watched: &Watched, beats: &AtomicU64, stall: &Stall, stopped: &Receiver<()>) -> Option<Stuck> {
     let mut quiet = Quiet::default();
     let mut last = Signs::default();
     while stopped.recv_timeout(heartbeat::EVERY) == Err(RecvTimeoutError::Timeout) {
         last = Signs::read(watched, beats, &last);
         let (for_how_long, what) = quiet.look(&last, heartbeat::EVERY);
-        // The deadline of a call grows with the part that it carries.
+        // The deadline of a call grows with the part that the call carries.
         let limit = watched.patience + watched.waits + watched.meters.longest_call();
         stall.set(for_how_long, limit);
         if for_how_long > limit {
@@ -125,12 +125,12 @@ fn watch(watched: &Watched, beats: &AtomicU64, stall: &Stall, stopped: &Receiver
     None
 }
 
-/// What moves and what is to do, at one moment.
+/// What has progressed and what there is to do, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Signs {
     runtime: u64,
     keeper: u64,
-    /// Whatever the stages of jobs have done, summed up.
+    /// Everything that the stages of jobs have done, summed up.
     jobs: u64,
     receive: u64,
     in_hand: bool,
@@ -141,7 +141,7 @@ struct Signs {
 }
 
 impl Signs {
-    /// What can't be read because somebody holds its lock for ever is as it was.
+    /// If a value can't be read because its lock is held, the previous value stays.
     fn read(watched: &Watched, beats: &AtomicU64, before: &Self) -> Self {
         let Watched { meters, leases, .. } = watched;
         let mut signs = Self {
@@ -171,7 +171,7 @@ impl Signs {
     }
 }
 
-/// What does not move.
+/// What does not progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Runtime,
@@ -191,7 +191,7 @@ impl fmt::Display for What {
     }
 }
 
-/// For how long each thing has been quiet.
+/// How long each thing has been quiet.
 #[derive(Debug, Default)]
 struct Quiet {
     last: Option<Signs>,
@@ -202,7 +202,8 @@ struct Quiet {
 }
 
 impl Quiet {
-    /// Takes a look, `passed` after the one before; says what has been quiet for the longest, and for how long.
+    /// Takes a look, `passed` after the previous one; returns what has been quiet for the longest time, and for how
+    /// long.
     fn look(&mut self, now: &Signs, passed: Duration) -> (Duration, What) {
         let before = self.last.replace(now.clone()).unwrap_or_default();
         let count = |quiet: &mut Duration, still: bool| *quiet = if still { *quiet + passed } else { Duration::ZERO };
@@ -216,12 +217,12 @@ impl Quiet {
             (self.jobs, What::Jobs),
             (self.receiving, What::Receiving),
         ];
-        // Of equals the first: a runtime that stands still explains the rest.
+        // If several are equal, the first, because a runtime that does not run explains the rest.
         all.into_iter().rev().max_by_key(|(quiet, _)| *quiet).unwrap_or((Duration::ZERO, What::Jobs))
     }
 }
 
-/// What every stage waits for, in a line.
+/// What every stage waits for, in one line.
 fn dump(signs: &Signs, held: Option<usize>) -> String {
     let mut text = held.map_or("leases locked".to_owned(), |held| format!("leases held: {held}"));
     for stage in Stage::ALL {

@@ -4,7 +4,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Looks once a second for an hour at signs made by `signs`; the longest quiet and what it was.
+/// Looks once a second for an hour at the signs from `signs`; returns the longest quiet time and its cause.
 fn hour(signs: impl Fn(u64) -> Signs) -> (Duration, What) {
     let mut quiet = Quiet::default();
     (0..3600).map(|second| quiet.look(&signs(second), SECOND)).max_by_key(|(quiet, _)| *quiet).unwrap()
@@ -61,7 +61,7 @@ fn what_moved_once_begins_to_count_anew() {
     assert_eq!(quiet.look(&Signs { in_hand: true, jobs: 1, ..alive(11) }, SECOND).0, Duration::ZERO);
 }
 
-/// A worker whose runtime never runs a task: nobody beats.
+/// A worker whose runtime never runs a task, so there is no heartbeat.
 fn stuck(patience: Duration, waits: Duration) -> Watched {
     let meters = Arc::new(Meters::default());
     let queue = Arc::new(crate::testing::MemoryQueue::new("jobs"));
@@ -73,7 +73,7 @@ fn stuck(patience: Duration, waits: Duration) -> Watched {
 fn a_worker_that_is_stuck_is_reported_after_its_limit_and_not_before() {
     let (_stop, stopped) = channel();
     let stuck = watch(&stuck(SECOND, SECOND), &AtomicU64::new(0), &Stall::default(), &stopped).unwrap();
-    // Looks are counted: the third is the first beyond a patience of one second and waits of another.
+    // Looks are counted: the third is the first beyond one second of patience and one second of waits.
     assert_eq!((stuck.what.as_str(), stuck.quiet), ("the runtime runs no task", 3 * SECOND));
     assert_eq!(stuck.seen, "leases held: 0");
 }
@@ -90,7 +90,7 @@ fn what_may_take_long_is_all_in_the_limit() {
     }
     drop(stop);
     watching.join().unwrap();
-    // A call of two seconds may be in its third.
+    // A call of two seconds may be in its third second.
     assert_eq!(stall.0.limit.load(Relaxed), 123);
 }
 

@@ -1,15 +1,16 @@
-//! What a submit has done so far, so that the same command typed again goes on where a kill left it.
+//! Records what a submit has done, so that the same command, typed again, continues after a kill.
 //!
 //! A file of lines, each appended in one write after the service has acknowledged: `up NAME` when an object is
-//! complete, `sent NAME` when its job is in the queue. A name stands with its size and time, so a file that changed is
-//! submitted again. A kill can tear only the last line, which is then not there; the page cache keeps the others (only
-//! a power failure can lose them, and then an upload or a message is repeated, which is harmless). A file that holds
-//! anything else is not a journal: it is refused, and left as it is. Only the end of a file whose first line is ours is
-//! ever cut.
+//! complete, `sent NAME` when its job is in the queue. Names include size and time, so a changed file is submitted
+//! again. A kill can tear only the last line, which is then ignored; the page cache keeps the others. Only a power
+//! failure can lose them; then an upload or a message is repeated, which is harmless. A file with any other content
+//! is not a journal: it is refused and left unchanged. A file is only ever truncated at its end, and only if its
+//! first line is ours.
 //!
-//! The second line says what the journal belongs to: the source, the destination and the queue. The journal of another
-//! command is refused, for it would take that command's files for done. A journal of version 0.1 has no such line; it
-//! goes on, and gets one. Who else is on the machine can't read it (0600): it holds the names of files.
+//! The second line names the owner of the journal: the source, the destination and the queue. The journal of another
+//! command is refused, because otherwise that command's files would count as done. A journal of version 0.1 has no
+//! such line; it is continued, and gets the line. Other users of the machine can't read the journal (0600), because
+//! it contains the names of files.
 //!
 //! Bounded by the number of files: one line and one entry in memory for each.
 
@@ -25,10 +26,10 @@ use rustix::fs::OFlags;
 
 use serde::{Deserialize, Serialize};
 
-/// The first line's kind; no other has it.
+/// The kind of the first line; no other line has it.
 const BEGIN: &str = "begin";
 
-/// The kind of the line that says what the journal belongs to.
+/// The kind of the line that names the owner.
 const OF: &str = "of";
 
 /// The kinds of lines.
@@ -39,23 +40,23 @@ const KINDS: [&str; 4] = [BEGIN, OF, "up", "sent"];
 struct Line {
     /// `begin`, `of`, `up` or `sent`.
     done: String,
-    /// The file's name and version, the batch in the first line, or the command that the journal belongs to.
+    /// The file's name and version, the batch in the first line, or the owner's command.
     name: String,
-    /// What the journal belongs to, in its own line.
+    /// The owner, in the line for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     of: Option<Owner>,
 }
 
-/// What a journal belongs to.
+/// The command that a journal belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// `submit` or `map`.
     pub command: String,
     /// Where the files are.
     pub source: String,
-    /// Where they are put; of a `map`, its outputs.
+    /// Where the files are put; for a `map`, where its outputs are put.
     pub destination: String,
-    /// Where the results of a `submit` go, if it says so.
+    /// Where the results of a `submit` go, if it names a place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// The queue, by its address.
@@ -63,8 +64,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whether a journal of `other` is ours. That of a `map` lies in its destination, which may have been moved as a
-    /// whole, and the queue with it.
+    /// Whether we may continue a journal of `other`. The journal of a `map` is in its destination, which may have been
+    /// moved as a whole, together with the queue.
     fn may_use(&self, other: &Self) -> bool {
         match (self.command.as_str(), other.command.as_str()) {
             ("map", "map") => self.source == other.source,
@@ -94,18 +95,18 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or begins one for `batch`. A journal remembers its own batch.
+    /// Opens the journal at `path`, or begins one for `batch`. An existing journal keeps its own batch.
     pub fn open(path: &Path, batch: &str) -> io::Result<Self> {
         Self::open_of(path, batch, None)
     }
 
-    /// The same for `owner`. The journal of another is refused, with both named, as `InvalidData`; so is a file that is
-    /// no journal.
+    /// Like [`open`](Self::open), for `owner`. The journal of another owner is refused as `InvalidData`, with both
+    /// named; so is a file that is not a journal.
     pub fn open_of(path: &Path, batch: &str, owner: Option<&Owner>) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
-        // Opening a named pipe would wait for its other end.
+        // Without the flag, opening a named pipe would wait for its other end.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let (known, torn) = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(file) => read_lines(file)?,
@@ -120,7 +121,7 @@ impl Journal {
         }
         let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         if let Some(whole) = torn {
-            // A torn last line would swallow the next one.
+            // The next line would be appended to a torn last line.
             file.set_len(whole)?;
         }
         if begun.is_none() {
@@ -135,12 +136,12 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file: Mutex::new(file), batch, uploaded, sent })
     }
 
-    /// The batch that was begun.
+    /// The batch of this journal.
     pub fn batch(&self) -> &str {
         &self.batch
     }
 
-    /// Where the journal is.
+    /// The path of the journal.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -160,12 +161,12 @@ impl Journal {
         self.sent.len()
     }
 
-    /// Notes that an object is complete.
+    /// Records that an object is complete.
     pub fn note_uploaded(&self, name: &str) -> io::Result<()> {
         self.write("up", name)
     }
 
-    /// Notes that a job is in the queue.
+    /// Records that a job is in the queue.
     pub fn note_sent(&self, name: &str) -> io::Result<()> {
         self.write("sent", name)
     }
@@ -182,16 +183,16 @@ fn write_line(file: &mut File, done: &str, name: &str, of: Option<Owner>) -> io:
     file.write_all(text.as_bytes())
 }
 
-/// What a journal says.
+/// The contents of a journal.
 #[derive(Debug, Default)]
 struct Known {
     batch: Option<String>,
     owner: Option<Owner>,
-    /// The names by what was done.
+    /// The names, by the kind of their lines.
     names: HashMap<String, HashSet<String>>,
 }
 
-/// What the whole lines say, and their length if something of a line that is not whole comes after them.
+/// The contents of the complete lines, and their length if a part of an incomplete line follows them.
 fn read_lines(file: File) -> io::Result<(Known, Option<u64>)> {
     if !file.metadata()?.is_file() {
         return Err(invalid("it is no regular file"));
@@ -222,12 +223,12 @@ fn read_lines(file: File) -> io::Result<(Known, Option<u64>)> {
     }
 }
 
-/// Whether this may be what a kill left of a line of ours, or zeros that a power failure left in place of one.
+/// Whether this may be the rest of one of our lines after a kill, or zeros in its place after a power failure.
 fn is_torn(line: &[u8]) -> bool {
     KINDS.iter().any(|kind| is_alike(line, kind)) || line.iter().all(|byte| *byte == 0)
 }
 
-/// Whether this may be what a kill left of the first line. A file of nothing but zeros is somebody's disk image rather.
+/// Whether this may be the rest of the first line after a kill. A file of only zeros is more likely a disk image.
 fn is_begun(line: &[u8]) -> bool {
     is_alike(line, BEGIN)
 }

@@ -1,7 +1,8 @@
 //! The other flow: (read → upload) × N → send.
 //!
-//! A job is announced only once its object is complete in the store. What the journal knows to be done is not done
-//! again. One file that fails does not stop the others; it is counted, named, and tried again by the same command.
+//! A job is announced only after its object is complete in the store. Work that the journal records as done is not
+//! repeated. If one file fails, the others continue; the failure is counted and named, and the same command tries
+//! the file again.
 
 pub mod discover;
 pub mod journal;
@@ -46,61 +47,61 @@ pub struct Item {
     pub input: Location,
     /// Its size in bytes.
     pub size: u64,
-    /// The name with the version, as the journal knows it.
+    /// The name with the version, as the journal records it.
     pub version: String,
     /// The message that announces it.
     pub message: Outgoing,
-    /// Its message is in the queue already, whether or not the journal knows.
+    /// Whether its message is in the queue already, regardless of the journal.
     pub queued: bool,
 }
 
 /// What submitting needs.
 #[derive(Clone, Debug)]
 pub struct Submit {
-    /// Where files go.
+    /// The store for files.
     pub store: Arc<dyn ObjectStore>,
-    /// Where jobs go.
+    /// The queue for jobs.
     pub queue: Arc<dyn JobQueue>,
-    /// What is done already.
+    /// The record of finished work.
     pub journal: Option<Arc<Journal>>,
-    /// What bounds bytes.
+    /// The limit on bytes in memory.
     pub budget: Arc<Budget>,
-    /// What counts.
+    /// The counters.
     pub meters: Arc<Meters>,
-    /// What takes charge of uploads that can't be aborted.
+    /// Takes over uploads that can't be aborted.
     pub leftovers: Arc<Leftovers>,
-    /// What stops us.
+    /// The stop that this submit obeys.
     pub shutdown: Shutdown,
-    /// What we stop when a service refuses us.
+    /// Stops this submit if a service refuses its requests.
     pub circuit: Arc<Circuit>,
-    /// How objects move.
+    /// How objects are transferred.
     pub transfer: Transfer,
     /// Files in flight.
     pub concurrency: usize,
-    /// How long an uploaded file waits for others to be announced with.
+    /// How long an uploaded file waits for others that can be announced in the same batch.
     pub linger: Duration,
 }
 
-/// What is named where no file can be.
+/// The name in failures that concern no file.
 const SOURCE: &str = "the source";
 
 /// How much was submitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Submitted {
-    /// Jobs in the queue now, those of an earlier run included.
+    /// Jobs in the queue now, including those of an earlier run.
     pub sent: u64,
-    /// Of these, sent by an earlier run.
+    /// Of these, the jobs sent by an earlier run.
     pub before: u64,
     /// Bytes uploaded by this run.
     pub bytes: u64,
-    /// Names and reasons of what failed, the first [`Submitted::NAMED`] of them.
+    /// Names and reasons of the first [`Submitted::NAMED`] failures.
     pub failures: Vec<(String, String)>,
     /// How many failed.
     pub failed: u64,
 }
 
 impl Submitted {
-    /// Failures that are named; more would scroll the first ones away.
+    /// Failures that are named; more would scroll the first ones off the screen.
     pub const NAMED: usize = 20;
 
     fn failure(name: String, reason: String) -> Self {
@@ -118,9 +119,9 @@ impl Submitted {
     }
 }
 
-/// An item on its way: its message is still to be sent, or its story is over.
+/// An item on its way: either its message must still be sent, or it is finished.
 enum Staged {
-    /// Whether this run has `uploaded` it.
+    /// `uploaded` tells whether this run has uploaded it.
     Ready {
         item: Item,
         uploaded: bool,
@@ -188,7 +189,7 @@ impl Submit {
         self.leftovers.while_running(flow).await
     }
 
-    /// One item, up to the moment when it may be announced.
+    /// Processes one item up to the moment when it may be announced.
     async fn stage(self, item: io::Result<Item>) -> Staged {
         let item = match item {
             Ok(item) => item,
@@ -218,8 +219,8 @@ impl Submit {
         }
     }
 
-    /// One file: two stages joined by a link. Nothing for an object that is there already; whether there was something
-    /// to do.
+    /// Uploads one file with two stages joined by a link; does nothing for an existing object. Returns whether there
+    /// was something to upload.
     async fn put(&self, item: &Item) -> Result<bool, JobError> {
         let Some(file) = item.file.clone() else { return Ok(false) };
         if self.journal.as_ref().is_some_and(|journal| journal.is_uploaded(&item.version)) {
@@ -245,7 +246,7 @@ impl Submit {
         match (read, uploaded) {
             (Ok(_), Ok(_)) => {}
             (Err(read), Ok(_)) => return Err(read),
-            // What broke the link is the reason, not its echo at the other end.
+            // Report what broke the link, not the echo at the other end.
             (read, Err(uploaded)) => return Err(root_cause(read.err(), None, uploaded)),
         }
         self.note(|journal| journal.note_uploaded(&item.version));
@@ -276,8 +277,9 @@ impl Submit {
         sum
     }
 
-    /// Sends a batch, unless nobody is there to take it. The end of a drain cuts off what is not answered: it may have
-    /// arrived, and is sent once more by the next run, which is better than to wait a minute for a queue that is away.
+    /// Sends a batch, unless the queue is known not to answer. The end of a drain drops batches without an answer. Such
+    /// a batch may have arrived, and the next run sends it again, which is better than waiting a minute for a queue
+    /// that does not answer.
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), ServiceError>> {
         let unsent = || ServiceError::new(ServiceErrorKind::Unavailable, "NotSent", "the queue does not answer");
         if !self.circuit.queue_is_away() {
@@ -309,7 +311,7 @@ impl Submit {
         }
     }
 
-    /// A journal that can't be written costs a repeat after a kill, not the submit.
+    /// If the journal can't be written, work may be repeated after a kill, but the submit continues.
     fn note(&self, write: impl FnOnce(&Journal) -> io::Result<()>) {
         if let Some(Err(error)) = self.journal.as_deref().map(write) {
             tracing::warn!(cause = ?error, "the journal could not be written");

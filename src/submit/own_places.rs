@@ -1,11 +1,11 @@
-//! Files and folders of our own that may lie in a source: they are no inputs.
+//! Our own files and folders that may be in a source: they are not inputs.
 //!
-//! A source may hold what a command itself writes while it reads: its outputs, the queue in a file, the journal, the
-//! log, scratch files. As inputs they would become outputs, which are inputs of the next run, and so on. They are
-//! recognised by what they are (device and inode) and not by their path, so a link or a mount leads nobody astray.
+//! A source may contain what a command itself writes while it reads: its outputs, the queue in a file, the journal,
+//! the log, scratch files. As inputs, they would become outputs, which would be inputs of the next run, and so on.
+//! They are recognised by device and inode and not by their path, so links and mounts don't matter.
 //!
-//! Names that batchpipe keeps for itself are no inputs either, in any folder. Where they may be files of somebody else,
-//! one line in the log says that they were left out.
+//! Names that batchpipe reserves are not inputs either, in any folder. If such a name may be another person's file,
+//! one line in the log says that it was left out.
 //!
 //! Bounded: a few places, looked up once for each walk; each folder of the source is looked at once.
 
@@ -19,31 +19,31 @@ use std::sync::{Mutex, PoisonError};
 use crate::runtime::mounts::Mounts;
 use crate::services::store::local::{both_names, is_beside_a_queue};
 
-/// What a command knows to be its own.
+/// The files and folders that a command knows to be its own.
 #[derive(Debug, Default)]
 pub struct OwnPlaces {
     folders: Vec<PathBuf>,
     files: Vec<PathBuf>,
-    /// Whether it was told that something was left out: a source is walked more than once.
+    /// Whether a skipped name was reported already, because a source is walked more than once.
     told: AtomicBool,
 }
 
 impl OwnPlaces {
-    /// Whatever is in this folder is ours.
+    /// Everything in this folder is ours.
     #[must_use]
     pub fn folder(mut self, path: impl Into<PathBuf>) -> Self {
         self.folders.push(absolute(path.into()));
         self
     }
 
-    /// This file is ours, and so is what a queue has beside it.
+    /// This file is ours, and so are the files that belong to a queue in it.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(absolute(path.into()));
         self
     }
 
-    /// The places as they are now, for a walk from `root`, which is never one of them.
+    /// The places at this moment, for a walk from `root`, which is never one of them.
     pub(crate) fn look(&self, root: &Path) -> Look<'_> {
         let shown = self.shown_in(root);
         let root = fs::metadata(root).ok().map(|found| id(&found));
@@ -61,7 +61,7 @@ impl OwnPlaces {
         }
     }
 
-    /// Mounts below `root` that show what lies in a folder of ours.
+    /// Mounts below `root` that show the contents of our folders.
     fn shown_in(&self, root: &Path) -> Vec<PathBuf> {
         let Ok(root) = root.canonicalize() else { return Vec::new() };
         let mounts = Mounts::now();
@@ -76,7 +76,7 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// What tells a file from all others: its device and its inode.
+/// Identifies a file: its device and its inode.
 type Id = (u64, u64);
 
 fn id(found: &Metadata) -> Id {
@@ -88,9 +88,9 @@ fn id(found: &Metadata) -> Id {
 pub(crate) struct Look<'a> {
     folders: Vec<Id>,
     files: Vec<Id>,
-    /// The folders that our files are in, and their names there.
+    /// The folders that contain our files, and the names of the files there.
     names: Vec<(Id, String)>,
-    /// How many names were left out that may be somebody else's, and the first.
+    /// How many reserved names were left out that may be other people's, and the first of them.
     left_out: Mutex<(u64, Option<PathBuf>)>,
     told: &'a AtomicBool,
 }
@@ -101,7 +101,7 @@ impl Look<'_> {
         self.folders.contains(&id(found))
     }
 
-    /// Whether a file is ours, or beside a queue of ours.
+    /// Whether a file is ours, or belongs to a queue of ours.
     pub(crate) fn has_file(&self, path: &Path, found: &Metadata) -> bool {
         if self.files.contains(&id(found)) {
             return true;
@@ -113,7 +113,7 @@ impl Look<'_> {
         })
     }
 
-    /// Notes that a name was left out because batchpipe keeps names like it for itself.
+    /// Records that a name was left out because batchpipe reserves such names.
     pub(crate) fn leave_out(&self, path: &Path) {
         let mut left = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         left.0 += 1;
@@ -136,25 +136,25 @@ impl Drop for Look<'_> {
     }
 }
 
-/// Whether `inner`, which need not exist yet, is `outer` or lies in it, wherever links and mounts lead.
+/// Whether `inner`, which need not exist yet, is `outer` or is inside it, after links and mounts are resolved.
 pub(crate) fn lies_in(inner: &Path, outer: &Path) -> bool {
     let Ok(outer_found) = fs::metadata(outer) else { return false };
-    // What does not exist lies where the part that does exist leads to.
+    // A path that does not exist is where its existing part leads.
     let Some(real) = inner.ancestors().find_map(|part| part.canonicalize().ok()) else { return false };
     let is_outer = |part: &Path| fs::metadata(part).is_ok_and(|found| id(&found) == id(&outer_found));
     real.ancestors().any(is_outer) || way_by_mounts(outer, &real).is_some()
 }
 
-/// The way from `outer` down to `inner` on the file system that both are on, where a bind mount hides it; empty if they
-/// are one.
+/// The path from `outer` down to `inner` on their common file system, if a bind mount hides it; empty if they are the
+/// same.
 fn way_by_mounts(outer: &Path, inner: &Path) -> Option<PathBuf> {
     let mounts = Mounts::now();
     let (outer, inner) = (mounts.place(&outer.canonicalize().ok()?)?, mounts.place(&inner.canonicalize().ok()?)?);
     inner.below(&outer).map(Path::to_owned)
 }
 
-/// The way from `outer` down to `inner`, both of which exist, with a slash at its end; `None` if `inner` does not lie
-/// in it.
+/// The path from `outer` down to `inner`, both of which exist, with a slash at its end; `None` if `inner` is not inside
+/// `outer`.
 pub(crate) fn way_down(outer: &Path, inner: &Path) -> Option<String> {
     let (outer, inner) = (outer.canonicalize().ok()?, inner.canonicalize().ok()?);
     let way = inner.strip_prefix(&outer).ok().map(Path::to_owned).or_else(|| way_by_mounts(&outer, &inner))?;

@@ -1,10 +1,11 @@
-//! What a place in S3 holds as a SOURCE: one object, or everything in a folder.
+//! What a SOURCE in S3 contains: one object, or everything in a folder.
 //!
-//! S3 knows no folders: a prefix is any beginning of a key, and `logs` is one of `logs/a`, of `logs2/b` and of
-//! `logs.txt`. People know folders, so a SOURCE is one whether or not its slash was typed. What only begins with the
-//! same letters is beside it: it is not taken, but counted, so that nobody believes that it was.
+//! S3 has no folders: a prefix is any beginning of a key, and `logs` is a prefix of `logs/a`, of `logs2/b` and of
+//! `logs.txt`. People think in folders, so a SOURCE is a folder with or without its slash. Objects that only begin
+//! with the same letters are beside the folder: they are not taken, but counted and reported, so that nobody assumes
+//! that they were taken.
 //!
-//! Bounded: at most `MOST_BESIDE` objects beside are looked at on each side of the folder.
+//! Bounded: at most `MOST_BESIDE` objects beside the folder are looked at, before it and after it.
 
 use std::io;
 use std::sync::Arc;
@@ -18,16 +19,16 @@ use crate::job::Location;
 use crate::services::store::{ObjectInfo, ObjectStore};
 use crate::submit::discover::{AHEAD, Found, Place, Select, Source};
 
-/// Objects beside a folder that are counted before it, and again behind it: ten pages of ListObjectsV2 each, so that a
-/// slash that was forgotten costs a second and not a listing of the bucket.
+/// Objects beside a folder that are counted before it, and again after it: ten pages of ListObjectsV2 each, so that a
+/// forgotten slash costs a second and not a listing of the bucket.
 const MOST_BESIDE: u64 = 10_000;
 
-/// Objects whose keys begin as a SOURCE without a slash does, and which are not in the folder of that name.
+/// Counts the objects whose keys begin like a SOURCE without a slash, but which are not in the folder of that name.
 #[derive(Debug, Default)]
 pub struct Beside(AtomicU64);
 
 impl Beside {
-    /// How many there are, in words; nothing if there are none.
+    /// A sentence with their number; `None` if there are none.
     pub fn told(&self, place: &Location) -> Option<String> {
         let (count, text) = (self.0.load(Relaxed), place.to_string());
         let (text, key) = (text.escape_debug(), place.key().escape_debug());
@@ -48,8 +49,8 @@ impl Beside {
     }
 }
 
-/// Finds out what a SOURCE in S3 without a slash is. A folder, if there is anything in it; else the object of that
-/// name, as a path is on a disk; and if there is neither, an empty folder.
+/// Finds out what a SOURCE in S3 without a slash is: a folder, if there is anything in it; otherwise the object of that
+/// name, as for a path on a disk; and if neither exists, an empty folder.
 pub async fn settle(source: Source, store: &Arc<dyn ObjectStore>) -> Result<Source, ServiceError> {
     let Source::Named(place) = source else { return Ok(source) };
     let folder = place.as_folder();
@@ -63,8 +64,8 @@ pub async fn settle(source: Source, store: &Arc<dyn ObjectStore>) -> Result<Sour
     })
 }
 
-/// What the folder of `place` holds, as [`find`](crate::submit::discover::find) finds it; counts what is beside the
-/// folder.
+/// The contents of the folder of `place`, as [`find`](crate::submit::discover::find) returns them; counts the objects
+/// beside the folder.
 pub fn find_beside(
     place: &Location,
     select: Select,
@@ -74,8 +75,8 @@ pub fn find_beside(
     list(place.as_folder(), select, Arc::clone(store), Some((place.clone(), beside)))
 }
 
-/// Objects in a folder and, where asked for, a count of those beside it. An empty object that ends in a slash is a
-/// console's folder, not an input.
+/// The objects in a folder and, on request, a count of those beside it. An empty object whose key ends in a slash is a
+/// folder made by a console, not an input.
 pub(crate) fn list(
     folder: Location,
     select: Select,
@@ -92,7 +93,7 @@ pub(crate) fn list(
                 Ok(object) if !object.location.is_under(&folder) => {
                     let count = counted.0.fetch_add(1, Relaxed) + 1;
                     if object.location > folder {
-                        // Nothing of the folder comes any more.
+                        // No more objects of the folder follow.
                         if count >= most {
                             return;
                         }
@@ -121,7 +122,7 @@ pub(crate) fn list(
     stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
 }
 
-/// One object, by the last part of its key.
+/// One object, named by the last part of its key.
 pub(crate) fn one(at: Location, select: Select, store: Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
     let name = at.key().rsplit('/').next().unwrap_or_default().to_owned();
     if !select.takes(&name) {

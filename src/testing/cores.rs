@@ -1,7 +1,7 @@
-//! Cores in simulated time: whoever has one keeps it for a while, and the others wait.
+//! Cores in simulated time: a task holds a core for a while, and the others wait.
 //!
-//! On a clock that jumps, real computation takes no time at all. Here a piece of work is so much time on one of a fixed
-//! number of cores, in turn, and [`time`](Cores::time) is what a real machine would tell of its CPU.
+//! On a simulated clock, real computation takes no time at all. Here a piece of work takes a given time on one of a
+//! fixed number of cores, in turn, and [`time`](Cores::time) is the CPU time that a real machine would report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::record::Level;
 use crate::runtime::cpu::CpuTime;
 
-/// Cores of a simulated machine. Clones are one machine.
+/// Cores of a simulated machine. Clones share one machine.
 #[derive(Clone, Debug)]
 pub struct Cores {
     number: usize,
@@ -20,23 +20,23 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// A machine with so many.
+    /// A machine with this number of cores.
     pub fn new(number: usize) -> Self {
         Self { number, free: Arc::new(Semaphore::new(number)), taken: Arc::default() }
     }
 
-    /// Computes for `time` on one core, when one is free.
+    /// Computes for `time` on one core, as soon as one is free.
     pub async fn compute(&self, time: Duration) {
         if time.is_zero() {
             return;
         }
-        // Never closed; without a core there would be nobody to wait for.
+        // The semaphore is never closed.
         let _core = self.free.acquire().await;
         let _taken = self.taken.enter();
         tokio::time::sleep(time).await;
     }
 
-    /// What such a machine tells of its CPU, all of whose work is ours.
+    /// The CPU time that such a machine reports; all of its work is ours.
     pub fn time(&self) -> CpuTime {
         CpuTime { used: self.taken.sum().as_secs_f64(), idle: None, cores: self.number as f64 }
     }

@@ -1,8 +1,8 @@
-//! What succeeded, in one order over all queues and stores that share the log.
+//! The successful operations, in one order over all queues and stores that share the log.
 //!
-//! The order is what proofs need: a delete after its output's completion, no extension after a delete, deletes in
-//! batches. Only what happened is written down, whatever was answered. Bounded by the run of a test; a twin without a
-//! log keeps none.
+//! Tests check the order: a delete comes after the completion of its output, no extension comes after a delete, deletes
+//! come in batches. The log records only what happened, whatever the response was. Bounded by the run of a test;
+//! without a log, the in-memory services record nothing.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::job::Location;
 
-/// One call that did something. Lists of message ids hold those that it succeeded for.
+/// One call that had an effect. Lists of message ids contain those for which it succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Messages were sent to the queue `to`.
@@ -21,12 +21,12 @@ pub enum Operation {
         to: String,
         /// The new messages.
         ids: Vec<String>,
-        /// The `batchpipe-message-id` of each, where it is a dead letter.
+        /// The `batchpipe-message-id` of each message that is a dead letter.
         letters: Vec<String>,
     },
-    /// A receive answered, perhaps with nothing.
+    /// A receive returned, perhaps without messages.
     Receive {
-        /// How many messages were asked for.
+        /// How many messages were requested.
         asked: usize,
         /// Those that came.
         ids: Vec<String>,
@@ -43,28 +43,28 @@ pub enum Operation {
         /// Which.
         ids: Vec<String>,
     },
-    /// A range was asked for and there is such an object.
+    /// A range of an existing object was requested.
     Get {
         /// The object.
         at: Location,
-        /// The range as asked for.
+        /// The requested range.
         range: Range<u64>,
-        /// The ETag it was pinned to.
+        /// The ETag in the request's condition.
         pinned: Option<String>,
     },
-    /// An object was written whole.
+    /// An object was written in one request.
     Put {
         /// The object.
         at: Location,
     },
     /// An upload was begun.
     Begin {
-        /// The object it will be.
+        /// The object that the upload will create.
         at: Location,
     },
     /// A part was written.
     Part {
-        /// The object it will belong to.
+        /// The object that the part will belong to.
         at: Location,
         /// Its number.
         number: u32,
@@ -78,7 +78,7 @@ pub enum Operation {
     },
     /// An upload was discarded.
     Abort {
-        /// The object it would have been.
+        /// The object that the upload would have created.
         at: Location,
     },
 }
@@ -88,22 +88,22 @@ pub enum Operation {
 pub struct Log(Arc<Mutex<Vec<(Instant, Operation)>>>);
 
 impl Log {
-    /// Adds what has just happened. Call it while holding the lock of what it happened to.
+    /// Adds an operation that has just happened. Call it while holding the lock of the queue or store.
     pub(super) fn note(&self, operation: Operation) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), operation));
     }
 
-    /// Everything so far.
+    /// All operations so far.
     pub fn operations(&self) -> Vec<Operation> {
         self.timed().into_iter().map(|(_, operation)| operation).collect()
     }
 
-    /// Everything so far, and when.
+    /// All operations so far, with their times.
     pub fn timed(&self) -> Vec<(Instant, Operation)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many operations are so.
+    /// How many operations satisfy the condition.
     pub fn count(&self, so: impl Fn(&Operation) -> bool) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|(_, operation)| so(operation)).count()
     }

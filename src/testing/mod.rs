@@ -1,10 +1,9 @@
-//! What a test of a processor, a backend or the pipeline itself needs: twins in memory, and faults.
+//! Tools to test a processor, a backend or the pipeline itself: in-memory services, and faults.
 //!
 //! [`run_one`] runs a [`Processor`](crate::Processor) on some bytes as the pipeline would. [`MemoryQueue`] and
-//! [`MemoryStore`] keep the conformance suites that every backend keeps, so a pipeline can't tell them from a cloud's.
-//! [`Faulty`] and
-//! [`FaultyQueue`] make any backend fail, by script or by dice. The pipeline's own tests add a wire, which puts time
-//! between a backend and the worker, and a rig, which puts them all together.
+//! [`MemoryStore`] pass the same conformance suites as every backend, so a pipeline can't distinguish them from cloud
+//! services. [`Faulty`] and [`FaultyQueue`] make any backend fail, by script or at random; a [`Wire`] adds delays
+//! between a backend and the worker, in simulated time. A [`Rig`] combines all of them.
 
 mod cores;
 mod faulty;

@@ -1,7 +1,7 @@
 //! One processor, one input, the real pipeline.
 //!
-//! The processor runs where it will run, on a blocking thread between two links, so that what it writes before it fails
-//! is published here as little as there. Needs no runtime, and may be called within one.
+//! The processor runs as in production, on a blocking thread between two links, so bytes written before a failure are
+//! not published here either. It needs no runtime, and may be called within one.
 
 use std::io::{BufRead, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,25 +17,25 @@ use crate::processor::{ProcessError, Processor, Work};
 pub enum Outcome {
     /// It succeeded, and its output was published.
     Done,
-    /// It asked to be tried again.
+    /// It requested another try.
     Retry {
-        /// Its words.
+        /// The reason that it gave.
         reason: String,
-        /// When, if it said.
+        /// The delay before the next try, if given.
         after: Option<Duration>,
     },
-    /// It refused the input.
+    /// It rejected the input.
     Reject {
-        /// The failure's number.
+        /// The code of the failure.
         code: Code,
-        /// Its words.
+        /// The reason that it gave.
         reason: String,
     },
     /// It panicked: its job would be tried again.
     Panicked,
 }
 
-/// What became of one input.
+/// The result for one input.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -80,7 +80,7 @@ pub fn run_one(processor: impl Processor, input: impl Into<Vec<u8>>) -> Report {
     rig.message("object");
     let work = Work::Filter(Arc::clone(&watched) as Arc<dyn Processor>);
     let store = rig.store.clone();
-    // A thread of its own, because a runtime can't wait for another.
+    // A separate thread, because a runtime can't wait for another runtime.
     let run = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(rig.run(work));
@@ -90,7 +90,7 @@ pub fn run_one(processor: impl Processor, input: impl Into<Vec<u8>>) -> Report {
     Report { outcome, output: store.contents(&Rig::output("object")).map(|bytes| bytes.to_vec()) }
 }
 
-/// A processor whose end is written down.
+/// A processor whose outcome is recorded.
 struct Watched<P> {
     processor: P,
     outcome: Mutex<Outcome>,

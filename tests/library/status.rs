@@ -155,7 +155,7 @@ fn the_panel_is_the_one_of_the_design() {
         ..About::default()
     };
     let head = panel::head(&about, 16);
-    assert_eq!(panel::render(&moment(), &head, "Ctrl-C drains · details on the page", 120, false), PANEL);
+    assert_eq!(panel::render(&moment(), &head, "Ctrl-C drains · details are on the page", 120, false), PANEL);
     assert_eq!(panel::render(&moment(), &head, "Ctrl-C drains", 80, false), PANEL_80);
     assert_eq!(panel::render(&moment(), &head, "Ctrl-C drains", 20, false), PANEL_20);
 }
@@ -174,7 +174,7 @@ batchpipe run · queue jobs (eu-west-1) · gzip → s3://acme-out/gz/ · 16 slot
   queue    18 204 waiting ▼   73 in flight   oldest 4m12s   empty in about 44 s
   memory   612 MiB of 1.0 GiB     leases: shortest 71 s left     temp 1.2 of 40 GiB
   jobs     1 204 118 done · 3 failed · 12 delivered twice · 0 lost
-  Ctrl-C drains · details on the page";
+  Ctrl-C drains · details are on the page";
 const PANEL_80: &str = "\
 batchpipe run · queue jobs (eu-west-1) · gzip → s3://acme-out/gz/ · 16 slots · h
 

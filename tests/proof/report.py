@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md from the results of a run of the proof and from the records of longer runs."""
+"""Writes docs/reliability.md from the results of one run of the proof and from the records of longer runs."""
 
 import collections
 import platform
@@ -8,30 +8,37 @@ import records
 from conservation import POINTS
 from lab import ROOT, machine
 
-# The fault matrix in words. The report also lists the faults that no check covers.
+# The fault matrix, in words. The report says "not shown" where no check shows a fault.
 FAULTS = {
-    1: "SIGKILL at twelve points and at random", 2: "SIGTERM while idle, polling or working", 3: "second interrupt",
-    4: "SIGSTOP longer than the visibility timeout", 5: "panics", 6: "killed by the kernel because memory ran out",
-    7: "a program that hangs, forks or ignores signals", 8: "a program that fails, is killed or leaves no output",
-    9: "starved of CPU", 10: "scale-in: little time left to live", 11: "work directory full", 12: "work directory can't be written",
-    13: "64 open files", 14: "leftover files of a dead worker", 15: "connection refused", 16: "connection accepted, then silence", 17: "a response body that arrives very slowly",
-    18: "a response body that stops", 19: "connection reset in every phase", 20: "truncated response bodies", 21: "bits flipped in a download",
-    22: "bits flipped in an upload", 23: "network partition", 24: "connections that a router forgot", 25: "latency",
-    26: "a server that reads slowly", 27: "a response before the request body is read", 28: "503 SlowDown", 29: "500, 502, 504, 429, RequestTimeout",
+    1: "SIGKILL at twelve points and at random", 2: "SIGTERM when idle, polling, working", 3: "second interrupt",
+    4: "stopped by SIGSTOP for longer than the visibility timeout", 5: "panics",
+    6: "killed by the kernel because memory ran out", 7: "a program that hangs, forks, ignores signals",
+    8: "a program that fails, is killed, writes no output", 9: "too little CPU time",
+    10: "scale-in: the machine ends soon", 11: "work directory full", 12: "work directory not writable",
+    13: "a limit of 64 open files", 14: "files left by a dead worker", 15: "connection refused",
+    16: "connection accepted, then no response", 17: "a body that arrives byte by byte",
+    18: "a body that stops in the middle", 19: "connection reset in every phase", 20: "truncated bodies",
+    21: "flipped bits in a download", 22: "flipped bits in an upload", 23: "network partition",
+    24: "idle connections dropped silently by a router", 25: "latency", 26: "a server that reads slowly",
+    27: "a response before the body is read", 28: "503 SlowDown", 29: "500, 502, 504, 429, RequestTimeout",
     30: "AccessDenied, NoSuchBucket", 31: "NoSuchKey", 32: "object replaced while it is read",
-    33: "completion done but not reported, or reported but not done", 34: "an abort that fails", 35: "sizes around a part size, empty objects",
-    36: "ETags that are not checksums", 37: "duplicates in one response, later, or after the delete", 38: "expired receipts",
+    33: "completion done but not confirmed, or confirmed but not done", 34: "abort of an upload fails",
+    35: "sizes close to the part size, empty objects", 36: "ETags that are no checksums",
+    37: "duplicate messages: in one response, later, after the delete", 38: "expired receipts",
     39: "deletes that fail partly or silently", 40: "OverLimit", 41: "endless empty responses", 42: "wrong MD5OfBody",
-    43: "queue deleted while running", 44: "throttled queue", 45: "one lease for twelve hours", 46: "poison messages",
-    47: "dead letters can't be sent", 48: "credentials expire", 49: "credentials rotate, IMDS slow", 50: "a clock that is wrong by an hour",
-    51: "permission to delete or extend revoked", 52: "one large object among many small (120 MiB here)", 53: "endless empty jobs",
-    54: "smallest and largest settings", 55: "a thousand idle clients of the metrics port", 56: "one of two workers killed again and again",
-    71: "a success without proof", 72: "a store that ignores If-Match", 73: "endless responses",
-    74: "listings and counts that are cut off or incomplete", 75: "a status page requested under a foreign host name",
-    76: "a message with several records, some of which fail",
+    43: "queue deleted while running", 44: "throttled queue", 45: "a lease held for twelve hours",
+    46: "poison messages", 47: "dead letters can't be sent", 48: "credentials expire",
+    49: "credentials rotate while IMDS is slow", 50: "clock off by an hour",
+    51: "permission to delete or extend removed", 52: "one large object among many small (120 MiB here)",
+    53: "an endless stream of empty jobs", 54: "smallest and largest settings",
+    55: "a thousand idle clients of the metrics port", 56: "one of two workers killed again and again",
+    71: "a success response without proof", 72: "a store that ignores If-Match", 73: "endless responses",
+    74: "listings and counts that are cut short or empty",
+    75: "a request to the status page under an unknown host name",
+    76: "several records in one message, of which some fail",
 }
 
-# Faults that need a simulated clock are tested within one process, by tests that `cargo test` runs and this program does not.
+# Faults that need a simulated clock or server are shown within one process, by tests that only `cargo test` runs.
 IN_PROCESS = {
     45: [("tests/library/lease.rs", "a_message_is_not_held_longer_than_the_queue_allows")],
     5: [("tests/library/pipeline/panics.rs", "a_panic_in_a_stage_is_its_jobs_failure_and_nobody_elses"),
@@ -64,11 +71,12 @@ def write(lines, about):
     count = collections.Counter(state for state, *_ in lines)
     every, seconds = about["settings"]["soak"][1], about["settings"]["soak"][0]
     return "\n".join([
-        "# What was tested, and when",
+        "# Reliability: what was tested, and when",
         "",
-        "`tests/proof/run` writes this page; run it to get your own. It runs the real program against a real server for S3",
-        "and SQS (ministack, on 127.0.0.1), kills workers with SIGKILL at twelve points of the flow and at random, and",
-        "breaks the connections between them. A proxy records the order of all requests and responses.",
+        "`tests/proof/run` writes this page; run it to get your own results. It drives the real program on a real server",
+        "that speaks S3 and SQS (ministack, on the loopback), kills workers with SIGKILL at twelve points of the flow and at",
+        "random, and breaks the connections between program and server. A proxy records the order of all requests and",
+        "responses.",
         "",
         f"- program: {about['program']}; a debug build with the feature `crash-points`",
         f"- machine: {machine()}, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, ministack {ministack()}",
@@ -79,29 +87,29 @@ def write(lines, about):
         "|---|---|",
         f"| jobs lost | **{'0' if safe and all(safe) else 'NOT PROVED'}** |",
         f"| jobs submitted (SQS and S3) | {sum(figures['jobs'] for figures in proxied)} |",
-        f"| messages processed (including jobs sent again to keep workers busy until they are killed) | {sum(figures['messages'] for figures in proxied)} |",
+        f"| messages processed (including jobs sent again to keep dying workers busy) | {sum(figures['messages'] for figures in proxied)} |",
         f"| jobs processed by `map` and SQLite | {sum(figures['jobs'] for figures in rounds.values() if 'messages' not in figures)} |",
         f"| SIGKILLs survived | {sum(kills.values()) + sum(seen['soak_kills'])} |",
         f"| outputs written more than once for a message | {sum(figures['repeated'] for figures in proxied)} |",
-        f"| unfinished uploads that `gc` deleted, and left over | {sum(figures['orphans'] for figures in proxied)}, 0 |",
-        f"| faults injected in those rounds | {sum(sum(figures['faults'].values()) for figures in proxied)} |",
-        f"| kinds of faults survived | {shown} of {len(FAULTS)} |",
-        f"| worst gap between heartbeats at full CPU | {worst(seen, 'heartbeat_gap')} s, with an interval of {worst(seen, 'heartbeat_interval')} s |",
+        f"| unfinished uploads: collected by `gc`, left over | {sum(figures['orphans'] for figures in proxied)}, 0 |",
+        f"| faults injected in the rounds on SQS and S3 | {sum(sum(figures['faults'].values()) for figures in proxied)} |",
+        f"| fault kinds survived | {shown} of {len(FAULTS)} |",
+        f"| longest gap between two lease extensions at full CPU | {worst(seen, 'heartbeat_gap')} s, with an interval of {worst(seen, 'heartbeat_interval')} s |",
         f"| longest drain | {worst(seen, 'drain')} s |",
         f"| longest recovery after an outage | {worst(seen, 'recovery')} s |",
-        f"| most receives of a message during 20 s of 503 | {worst(seen, 'receives')} |",
+        f"| most receives of one message during 20 s of 503 responses | {worst(seen, 'receives')} |",
         f"| peak memory with a budget of 256 MiB | {max((figures['peak'] for figures in proxied), default=0) >> 10} MiB |",
-        f"| peak memory with a budget of 64 MiB, one large object among small ones | {worst(seen, 'peak_mib')} MiB |",
-        f"| growth of memory in the last two thirds of {worst(seen, 'empty_jobs')} empty jobs | {worst(seen, 'empty_growth_kib')} KiB |",
-        f"| jobs of two workers, one of which is killed every {every} s, for {seconds} s | {worst(seen, 'soak_jobs')}, {worst(seen, 'soak_kills')} kills |",
-        f"| tested mistakes in flags and messages, each with its expected code and first line | {bad_inputs()} rows in tests/bad_inputs (run by `cargo test`) |",
+        f"| peak memory with a budget of 64 MiB, one large object among small objects | {worst(seen, 'peak_mib')} MiB |",
+        f"| memory growth during the last two thirds of {worst(seen, 'empty_jobs')} empty jobs | {worst(seen, 'empty_growth_kib')} KiB |",
+        f"| jobs of two workers, of which one is killed every {every} s, in {seconds} s | {worst(seen, 'soak_jobs')}, {worst(seen, 'soak_kills')} kills |",
+        f"| wrong flags and messages, each with the expected code and first line | {bad_inputs()} rows in tests/bad_inputs (run by `cargo test`) |",
         "",
         *recorded(),
         "## Kills",
         "",
-        "CP1 received, no lease yet · CP2 during a download · CP3 downloaded · CP4 during processing · CP5 upload begun · CP6 a part sent ·",
-        "CP7 about to commit · CP8 commit sent, no response yet · CP9 committed · CP10 in a batch to delete · CP11 delete sent, no response",
-        "yet · CP12 drain or abort begun.",
+        "A crash point is a place in the program where the test kills it: CP1 received, no lease yet · CP2 during a download ·",
+        "CP3 downloaded · CP4 during processing · CP5 upload begun · CP6 a part sent · CP7 about to commit · CP8 commit sent, no",
+        "response yet · CP9 committed · CP10 in a batch to delete · CP11 delete sent, no response yet · CP12 drain or abort begun.",
         "",
         "| point | kills |",
         "|---|---|",
@@ -109,9 +117,12 @@ def write(lines, about):
         f"| `submit`, at random | {kills.get('submit', 0)} |",
         f"| workers, at random | {kills.get('random', 0) + sum(seen['soak_kills'])} |",
         "",
-        "After the kills, the run checks: every submitted job has exactly its output, byte for byte, or its message is in the dead",
-        "letters with the reason; nothing else is under the output prefix; each message was deleted only after the response to the",
-        "write of its output; each output had the same bytes every time it was written; no lease was extended after the delete.",
+        "After the kills, the test checks that",
+        "- every submitted job has exactly its output, byte for byte, or its message is in the dead-letter queue with the reason;",
+        "- the output prefix holds no other object;",
+        "- each delete was sent after the response to the write that it depends on;",
+        "- an output that was written several times always had the same bytes;",
+        "- no lease was extended after its message was deleted.",
         "",
         "## Faults",
         "",
@@ -121,7 +132,7 @@ def write(lines, about):
         "",
         "## Checks",
         "",
-        "I17 is the watchdog: a worker that makes no progress ends by itself.",
+        "I17 is the watchdog: a worker without progress ends by itself.",
         "",
         "| check | faults | result |",
         "|---|---|---|",
@@ -131,7 +142,7 @@ def write(lines, about):
 
 
 def matrix(lines):
-    """For each fault: whether it is survived, and the check that shows it, or why no check does."""
+    """For each fault: whether it is survived, and which checks show this, or why no check does."""
     found = {}
     for number in FAULTS:
         checks = [(state, plain(name), words) for state, name, faults, _, words in lines if f"F{number}" in faults]
@@ -149,18 +160,18 @@ def matrix(lines):
 
 
 def is_there(path, test):
-    """Whether the test still exists under this name."""
+    """Whether the test still exists: a test that was renamed or removed shows nothing."""
     file = ROOT / path
     return file.exists() and f"fn {test}(" in file.read_text()
 
 
 def recorded():
-    """The records of runs that are too long to be part of this run."""
+    """The results of longer runs, which this run does not repeat."""
     known = records.read()
     if not known:
         return []
-    out = ["## Recorded", "", "Results of other, longer runs, each with the commit that was tested (`tests/proof/records.json`).", "",
-           "| run | figures | date | commit | command |", "|---|---|---|---|---|"]
+    out = ["## Recorded", "", "Results of longer runs, which this run did not repeat. Each has the commit that was tested (`tests/proof/records.json`).", "",
+           "| what | figures | when | commit | command |", "|---|---|---|---|---|"]
     for name, record in sorted(known.items()):
         figures = ", ".join(f"{number} {word}" for word, number in record["figures"].items())
         out.append(f"| {name} | {figures} | {record['date']} | {record['commit']} | `{record['command']}` |")
@@ -172,7 +183,7 @@ def bad_inputs():
 
 
 def ministack():
-    """The version that tests/lab installs."""
+    """The version of ministack that tests/lab installs."""
     pinned = re.search(r"ministack==([0-9.]+)", (ROOT / "tests/lab/setup.sh").read_text())
     return pinned.group(1) if pinned else ""
 

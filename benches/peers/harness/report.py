@@ -89,7 +89,7 @@ def about(result):
 def table(title, result):
     runs, size = result["runs"], result["size"]
     turns = max(len(each) for each in runs.values())
-    lines = [f"### {title}", "", f"{show(size)} a job. Server: {result['server']}. {turns} turns, {about(result)}", "",
+    lines = [f"### {title}", "", f"{show(size)} per job. Server: {result['server']}. {turns} turns, {about(result)}", "",
              "| | jobs | jobs/s | MiB/s | CPU-s per 1,000 jobs | CPU-s per GiB | server's CPU-s per 1,000 jobs | peak RSS, MiB |",
              "|---|--:|--:|--:|--:|--:|--:|--:|"]
     for name, each in runs.items():
@@ -105,7 +105,7 @@ def table(title, result):
 def grid(result):
     """Peak memory: budgets and concurrency down, sizes across."""
     rows = result["rows"]
-    lines = ["### Memory", "", f"Peak resident memory of `batchpipe run`, and of `map` on files, MiB; the promise is `--memory` and 64 MiB more. {about(result)}", "",
+    lines = ["### Memory", "", f"Peak resident memory of `batchpipe run`, and of `map` on files, in MiB; the promise is `--memory` plus 64 MiB. {about(result)}", "",
              "| --memory | promise | jobs | " + " | ".join(f"{n} at a time" for n in (1, 4, 16, 256, 1000)) + " |",
              "|---|--:|---|--:|--:|--:|--:|--:|"]
     groups = {}

@@ -66,43 +66,43 @@ def judge(results):
 
     verdicts = []
     if small := runs(SMALL):
-        verdicts.append(at_most(f"{SMALL}: CPU of a job beside the bare SDK loop's",
+        verdicts.append(at_most(f"{SMALL}: CPU per job, compared with the bare SDK loop",
                                 ratios(small["batchpipe"], small[BARE], cpu_per_job), 1.25))
         if peers_of(small):
             closest, ahead = least_ahead(small, "batchpipe", lambda run: 1 / cpu_per_job(run))
-            verdicts.append(at_least(f"{SMALL}: jobs per CPU-second beside every peer's", ahead, 2, f", `{escaped(closest)}` being the closest"))
+            verdicts.append(at_least(f"{SMALL}: jobs per CPU-second, compared with every peer", ahead, 2, f", `{escaped(closest)}` is closest"))
     for title in (SMALL, f"{SMALL}, 20 ms away", f"{SMALL} on fauxqs"):
         if "2013 loop" in runs(title):
-            verdicts.append(at_least(f"{title}: jobs/s beside the 2013 loop's",
+            verdicts.append(at_least(f"{title}: jobs/s, compared with the 2013 loop",
                                      ratios(runs(title)["batchpipe"], runs(title)["2013 loop"], rate), 10))
     if large := runs(LARGE):
-        verdicts.append(at_most(f"{LARGE}: CPU of a GiB beside the bare SDK loop's",
+        verdicts.append(at_most(f"{LARGE}: CPU per GiB, compared with the bare SDK loop",
                                 ratios(large["batchpipe"], large[BARE], cpu_per_gib), 1.15))
     for title in (LARGE, f"{LARGE} on fauxqs"):
         if peers_of(runs(title)):
             closest, ahead = least_ahead(runs(title), "batchpipe", speed)
-            verdicts.append(at_least(f"{title}: MiB/s beside every peer's", ahead, 1, f", `{escaped(closest)}` being the closest"))
+            verdicts.append(at_least(f"{title}: MiB/s, compared with every peer", ahead, 1, f", `{escaped(closest)}` is closest"))
     for level in (1, 9):
         if (packed := runs(f"1 MiB zstd:{level}")) and (alone := runs("zstd in memory")):
             cores = os.cpu_count()
             ours = packed[f"batchpipe --process zstd:{level}"]
             codec = ratios(ours, alone[f"zstd:{level}, 1 thread"], speed)
             at_once = ratios(ours, alone[f"zstd:{level}, {cores} threads"], speed)
-            detail = f"; {statistics.median(at_once):.2f} × of {cores} threads at once"
+            detail = f"; {statistics.median(at_once):.2f} × of {cores} threads in parallel"
             if copies := runs("1 MiB copies").get(BARE):
-                detail += f", where its parts leave {left(alone[f'zstd:{level}, {cores} threads'], copies):.2f} ×"
-            verdicts.append(at_least(f"1 MiB zstd:{level}: MiB/s beside {cores} cores × zstd in memory",
+                detail += f", where copies and server leave {left(alone[f'zstd:{level}, {cores} threads'], copies):.2f} ×"
+            verdicts.append(at_least(f"1 MiB zstd:{level}: MiB/s, compared with {cores} cores × zstd in memory",
                                      [each / cores for each in codec], 0.95, detail))
             if files := runs(f"1 MiB zstd:{level} on files"):
                 at_once = ratios(files["batchpipe map"], alone[f"zstd:{level}, {cores} threads"], speed)
                 bare = ratios(files["batchpipe map"], files.get(BARE_FILES, []), speed)
-                detail = f"; {statistics.median(bare):.2f} × of what only reads and writes them, too" if bare else ""
-                verdicts.append(at_least(f"1 MiB zstd:{level} on files: MiB/s beside {cores} threads of zstd in memory", at_once, 0.95, detail))
+                detail = f"; {statistics.median(bare):.2f} × of a program that only reads, compresses and writes" if bare else ""
+                verdicts.append(at_least(f"1 MiB zstd:{level} on files: MiB/s, compared with {cores} threads of zstd in memory", at_once, 0.95, detail))
     for title, result in results.items():
         if title.startswith("Submit") and "s5cmd cp" in result["runs"]:
             ours, theirs = result["runs"]["batchpipe submit"], result["runs"]["s5cmd cp"]
-            verdicts.append(at_most(f"{title}: time beside s5cmd's", ratios(ours, theirs, lambda run: run["wall"]), 1))
-            verdicts.append(at_most(f"{title}: CPU beside s5cmd's", ratios(ours, theirs, lambda run: run["cpu"]), 1))
+            verdicts.append(at_most(f"{title}: time, compared with s5cmd", ratios(ours, theirs, lambda run: run["wall"]), 1))
+            verdicts.append(at_most(f"{title}: CPU, compared with s5cmd", ratios(ours, theirs, lambda run: run["cpu"]), 1))
     verdicts += linear(results)
     if rows := results.get("Memory", {}).get("rows"):
         worst = max(rows, key=lambda row: row["rss"] - row["promise"])
@@ -125,4 +125,4 @@ def linear(results):
     return [Verdict(f"Jobs/s with {names} jobs queued", "within 10 %",
                     f"{spread([100 * each for each in apart], ' %', 0)} apart in one turn ("
                     + ", ".join(f"{each:,.0f}" for each in rates) + " jobs/s; " + ", ".join(f"{each:.0f}" for each in costs)
-                    + " µs of CPU a job)", statistics.median(apart) <= 0.10)]
+                    + " µs of CPU per job)", statistics.median(apart) <= 0.10)]

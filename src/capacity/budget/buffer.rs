@@ -1,9 +1,9 @@
 //! Memory for the bytes of a part.
 //!
-//! A long buffer is a mapping of its own. In the heap, buffers of all sizes that come and go leave gaps that nothing
-//! fits into any more: files of 3 to 15 MiB under `--memory 256MiB` took up to 358 MiB in `map`, and with mappings 277
-//! at the most (16 and 256 at once, copied and in zstd:1). A mapping goes back to the kernel at once, and what was
-//! never filled of it takes no memory at all.
+//! A long buffer is a memory mapping of its own. In the heap, buffers of all sizes that come and go leave gaps that
+//! nothing fits into: files of 3 to 15 MiB under `--memory 256MiB` took up to 358 MiB in `map`, but at most 277 MiB
+//! with mappings (16 and 256 at once, copied and in zstd:1). A mapping returns to the kernel at once when it is
+//! dropped, and its untouched pages take no memory.
 //!
 //! Bounded by its length, which never changes.
 
@@ -11,11 +11,12 @@ use std::io::{self, Read};
 
 use memmap2::MmapMut;
 
-/// Shorter ones lie in the heap, which has such at hand without asking the kernel: glibc maps by itself from here on,
-/// but only until the first is freed (<https://man7.org/linux/man-pages/man3/mallopt.3.html>, `M_MMAP_THRESHOLD`).
+/// Shorter buffers are in the heap, which can provide them without a system call. From this size on, glibc itself maps
+/// memory, but only until the first such block is freed (<https://man7.org/linux/man-pages/man3/mallopt.3.html>,
+/// `M_MMAP_THRESHOLD`).
 pub(super) const LEAST: u64 = 128 * 1024;
 
-/// Memory of a fixed length, of which the first bytes are filled.
+/// Memory of a fixed length, whose first bytes are filled.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Memory,
@@ -30,13 +31,13 @@ enum Memory {
 
 impl Buffer {
     pub(super) fn new(length: usize) -> Self {
-        // Where the kernel maps no more, the heap may still have some.
+        // If the kernel refuses a mapping, the heap may still have memory.
         let mapped = (length as u64 >= LEAST).then(|| MmapMut::map_anon(length).ok()).flatten();
         let memory = mapped.map_or_else(|| Memory::Heap(vec![0; length]), Memory::Mapped);
         Self { memory, filled: 0 }
     }
 
-    /// How many bytes it can hold.
+    /// How many bytes the buffer can hold.
     pub fn capacity(&self) -> usize {
         match &self.memory {
             Memory::Heap(memory) => memory.len(),
@@ -44,23 +45,23 @@ impl Buffer {
         }
     }
 
-    /// How many bytes are in it.
+    /// How many bytes are in the buffer.
     pub fn len(&self) -> usize {
         self.filled
     }
 
-    /// Whether nothing is in it.
+    /// Whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
-    /// Adds bytes. Panics if there is no place for them.
+    /// Appends bytes. Panics if they do not fit.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.unfilled()[..bytes.len()].copy_from_slice(bytes);
         self.filled += bytes.len();
     }
 
-    /// Reads until `most` more bytes are in it, or it is full, or the source ends.
+    /// Reads until `most` more bytes are in the buffer, or it is full, or the source ends.
     pub fn read_from(&mut self, mut source: impl Read, most: usize) -> io::Result<()> {
         let end = self.filled.saturating_add(most).min(self.capacity());
         while self.filled < end {
@@ -75,7 +76,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// Empties it.
+    /// Empties the buffer.
     pub fn clear(&mut self) {
         self.filled = 0;
     }
@@ -89,7 +90,7 @@ impl Buffer {
     }
 }
 
-/// Without any memory.
+/// A buffer without any memory.
 impl Default for Buffer {
     fn default() -> Self {
         Self::new(0)
@@ -125,7 +126,7 @@ mod tests {
         }
     }
 
-    /// Is interrupted once, gives a byte, and then fails.
+    /// A source that is interrupted once, gives a byte, and then fails.
     struct Shaky(u8);
 
     impl Read for Shaky {

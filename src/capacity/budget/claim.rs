@@ -1,7 +1,7 @@
-//! The right to hold the bytes of one part, and the bytes that hold it.
+//! The right to hold the bytes of one part, and the bytes that carry this right.
 //!
-//! A claim lives in the bytes themselves, so room comes back when the last slice of them has been dropped, wherever
-//! that is, and nobody has to say so. The buffer goes back with it, to be used again.
+//! A claim lives in the bytes themselves, so its memory returns to the budget when the last slice of them is
+//! dropped, wherever that happens, and nobody has to release it. The buffer returns with it for reuse.
 
 use std::sync::Arc;
 
@@ -19,18 +19,18 @@ pub struct Claim {
 
 #[derive(Debug)]
 enum Source {
-    /// The job's own room; the room lives as long as any bytes in it.
+    /// The job's own room, which lives as long as any bytes in it.
     Own(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit, Arc<Shared>),
-    /// Room that was free.
+    /// Memory that was free.
     Extra(Extra),
 }
 
-/// Room that was free, and is given back with the bytes in it.
+/// Memory that was free, and returns to the budget with its bytes.
 #[derive(Debug)]
 pub(super) struct Extra {
     budget: Arc<Budget>,
     bytes: u64,
-    /// An empty buffer in this room.
+    /// An empty buffer that uses this memory.
     buffer: Option<Buffer>,
 }
 
@@ -44,21 +44,21 @@ impl Claim {
         Self { source: Source::Extra(extra) }
     }
 
-    /// An empty buffer for `bytes` of them: one that was used before, if there is one.
+    /// An empty buffer for `bytes` bytes, reused if possible.
     pub fn buffer(&mut self, bytes: usize) -> Buffer {
         let (budget, used) = match &mut self.source {
             Source::Own(_, shared) => (&shared.budget, shared.lock().spare.pop()),
             Source::Extra(extra) => (&extra.budget, extra.buffer.take()),
         };
         let length = budget.length(bytes as u64);
-        // One that does not fit goes with what else was in the room.
+        // A spare buffer of another length is dropped.
         let used =
             used.filter(|buffer| buffer.capacity() as u64 == length).or_else(|| budget.lock().spare.take(length));
         used.unwrap_or_else(|| Buffer::new(length as usize))
     }
 
-    /// Keeps a buffer that has been used up for the next claim, of this job if it may have one of a part, or else of
-    /// any.
+    /// Keeps a used buffer for the next claim: of the same job if the buffer is a whole part and fits, otherwise of any
+    /// job.
     fn keep(&mut self, mut buffer: Buffer) {
         buffer.clear();
         match &mut self.source {
@@ -70,17 +70,17 @@ impl Claim {
                     shared.budget.lock().keep(buffer);
                 }
             }
-            // In room that is given back with it.
+            // The memory and its buffer return to the budget together.
             Source::Extra(extra) => extra.buffer = Some(buffer),
         }
     }
 
-    /// What is in the buffer, holding this claim for as long as any clone or slice of it lives.
+    /// Returns the bytes in the buffer, which hold this claim for as long as any clone or slice of them lives.
     pub fn hold_buffer(self, buffer: Buffer) -> Bytes {
         Bytes::from_owner(Filled { buffer, claim: self })
     }
 
-    /// The same for bytes that somebody else made.
+    /// Like [`hold_buffer`](Claim::hold_buffer), for bytes that were made elsewhere.
     pub fn hold(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Counted { bytes, _claim: self })
     }

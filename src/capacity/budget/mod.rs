@@ -1,30 +1,30 @@
-//! Bytes in flight: every byte the pipeline holds is counted here, and none is held that was not granted.
+//! Memory for bytes in flight: every byte that the pipeline holds is counted here, and none is held without a grant.
 //!
-//! A job is admitted with a minimum: room for one read part, or the object where that is smaller, and room for
-//! one write part, or an estimate where the object is small. The minimum is its own until it ends, so it can
-//! always go on. What a job may *need* beyond that is known in advance: a whole write part, if a small input
-//! turns out to have a large output. [`Budget`] grants such growth the way a banker does: nothing is granted
-//! that would leave no job able to reach its full write part, so some job can always finish, and its room lets
-//! the next one grow. What a job would merely *like*, a deeper read-ahead, more parts in flight, is granted
-//! only when it is free, and is never waited for; while a job waits for its minimum, no more than half of the budget.
+//! A job is admitted with a minimum: memory for one read part (or the whole object if that is smaller) and for one
+//! write part (or an estimate if the object is small). The minimum belongs to the job until it ends, so the job can
+//! always continue. What a job may *need* beyond that is known in advance: a whole write part, if a small input
+//! turns out to have a large output. [`Budget`] grants such growth by the banker's algorithm: it grants nothing that
+//! would leave no job able to reach its full write part, so some job can always finish, and its memory lets the next
+//! job grow. What a job would merely *like*, a deeper read-ahead or more parts in flight, is granted only from free
+//! memory and never waited for. While a job waits for its minimum, such extras get at most half of the budget.
 //!
-//! So no mix of sizes, order of failures or setting of `--memory` from two parts up can deadlock, thousands of
-//! small objects fly at once, and one huge object gets the whole budget.
+//! So no mix of sizes, order of failures or value of `--memory` from two parts upwards can deadlock, thousands of
+//! small objects can be in flight at once, and one huge object gets the whole budget.
 //!
 //! The invariant, with `w` a job's write room and `full` a whole write part: `free ≥ full − max(w)` while there is a
-//! job. Room that is reserved for a job still to come has no part in the maximum: a receiver may hold it through a long
+//! job. Rooms of jobs not yet received are excluded from `max(w)`: a receiver may hold such a room through a long
 //! poll, and a job that must grow would wait as long.
 //!
-//! A job that waits for a processor waits for others as well, and those must not wait for it: a job at its processor
-//! has its full write room [lent](Room::try_lend), and gives up the turn where that is not free. So whoever has a
-//! processor never waits for memory, and of those who wait for one, the job with the most room can always go. What is
-//! lent goes when the upload has used up the processor's last chunk, which waits for nobody.
+//! A job that waits for a processor waits for other jobs, and those must not wait for it. So a job at its processor
+//! is [lent](Room::try_lend) its full write room; if that is not free, the next job goes first. So a job that has a
+//! processor never waits for memory, and of the jobs that wait for a processor, the one with the most room can
+//! always go. A loan ends when the upload has used up the processor's last chunk, which depends on no other job.
 //!
-//! Long buffers are mappings of their own, outside the heap and its gaps (`buffer.rs`), and none is longer than the
-//! room granted for it. They are used again instead of being freed, those of a whole part and shorter ones of the same
-//! length (`spare.rs`): a fresh one costs a page fault for each 4 KiB (`-- cat` took 1.9 CPU-s/GiB before, measured). A
-//! buffer that waits for its next use lies in room that is free, or in its job's own, and goes when that room is given
-//! to something else.
+//! Long buffers are mappings outside the heap and its gaps (`buffer.rs`), and no buffer is longer than the memory
+//! granted for it. Buffers are reused instead of freed, both those of a whole part and shorter ones of the same
+//! length (`spare.rs`), because a fresh buffer costs a page fault for each 4 KiB (`-- cat` took 1.9 CPU-s/GiB
+//! without reuse, measured). A spare buffer uses free memory, or its job's own room, and is dropped when that memory
+//! is granted to something else.
 
 mod buffer;
 mod claim;
@@ -52,14 +52,14 @@ use spare::Spare;
 use state::State;
 use waiting::{Growing, Waiting};
 
-/// What there is between a processor and the parts of its output, counted as part of the write room: the chunk that the
-/// processor fills, those in the link, and two at the upload, which may look ahead by one.
+/// Memory between a processor and the parts of its output, counted as part of the write room: the chunk that the
+/// processor fills, the chunks in the link, and two chunks at the upload, which may look ahead by one.
 pub const LINK_BYTES: u64 = ((1 + link::DEPTH + 2) * link::WRITE_CHUNK) as u64;
 
-/// The write room of a job whose input is tiny: most outputs of tiny inputs fit, and a thousand such jobs take 64 MiB.
+/// The write room of a job whose input is tiny. Most outputs of tiny inputs fit, and a thousand such jobs take 64 MiB.
 const SMALLEST_WRITE: u64 = 64 * 1024;
 
-/// The bytes that all jobs together may hold.
+/// The limit on the bytes that all jobs together may hold.
 #[derive(Debug)]
 pub struct Budget {
     total: u64,
@@ -69,9 +69,9 @@ pub struct Budget {
     state: Mutex<State>,
     changed: Notify,
     began: Instant,
-    /// Whoever waits for a job's minimum, or for a job to grow.
+    /// The jobs that wait for their minimum or to grow.
     short: Arc<Level>,
-    /// Jobs that have less in flight than they may, for want of room.
+    /// The jobs that have less in flight than they may, because memory is short.
     cramped: Arc<Level>,
 }
 
@@ -94,17 +94,17 @@ impl Budget {
         Arc::new(Self { total, part, full, state: Mutex::new(state), changed: Notify::new(), began, short, cramped })
     }
 
-    /// All there is, in bytes.
+    /// The whole budget, in bytes.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// What is granted now, in bytes.
+    /// The bytes that are granted now.
     pub fn reserved(&self) -> u64 {
         self.total - self.lock().free
     }
 
-    /// What has been granted so far, summed over the time: a byte for two seconds are two.
+    /// The bytes granted so far, summed over time: one byte for two seconds counts two.
     pub fn held(&self) -> f64 {
         let mut state = self.lock();
         state.look();
@@ -112,17 +112,17 @@ impl Budget {
         (self.total as f64 * now.saturating_duration_since(self.began).as_secs_f64() - free).max(0.0)
     }
 
-    /// For how long somebody has waited for a job's minimum, or for a job to grow.
+    /// How long at least one job has waited for its minimum or to grow.
     pub fn waited(&self) -> Duration {
         self.short.any()
     }
 
-    /// For how long jobs have had less in flight than they may, for want of room; summed over the jobs.
+    /// How long jobs have had less in flight than they may because memory was short; summed over the jobs.
     pub fn cramped(&self) -> Duration {
         self.cramped.sum()
     }
 
-    /// Waits for the minimum of a job whose input has `size` bytes, if that is known. Holds nothing meanwhile.
+    /// Waits for the minimum of a job whose input has `size` bytes, if the size is known. Holds nothing while it waits.
     pub async fn admit(self: &Arc<Self>, size: Option<u64>) -> Room {
         self.room(size, true).await
     }
@@ -132,7 +132,7 @@ impl Budget {
         self.try_room(size, true)
     }
 
-    /// Waits for the minimum of a job that is still to come. [`Room::begin`] says that it has.
+    /// Waits for the minimum of a job that is not received yet. [`Room::begin`] marks the job as received.
     pub async fn reserve(self: &Arc<Self>) -> Room {
         self.room(None, false).await
     }
@@ -140,7 +140,7 @@ impl Budget {
     async fn room(self: &Arc<Self>, size: Option<u64>, begun: bool) -> Room {
         let mut waiting = None;
         loop {
-            // Registered before looking: a release between the look and the wait must not be missed.
+            // Registered before looking, so that a release between the look and the wait is not missed.
             let changed = self.changed.notified();
             if let Some(room) = self.try_room(size, begun) {
                 return room;
@@ -150,7 +150,7 @@ impl Budget {
         }
     }
 
-    /// The minimum of a job that is still to come, if it is free.
+    /// The minimum of a job that is not received yet, if it is free.
     pub fn try_reserve(self: &Arc<Self>) -> Option<Room> {
         self.try_room(None, false)
     }
@@ -172,9 +172,10 @@ impl Budget {
         Some(Room::new(Arc::clone(self), Held { read, write, begun, kept: false, lent: None, spare }))
     }
 
-    /// What must stay free so that some job can reach a whole write part, with one more that has `write`.
+    /// How much must stay free so that some job can reach a whole write part, if a job with write room `write` is
+    /// added.
     fn reachable(&self, state: &State, write: Option<u64>) -> u64 {
-        // Nobody works, nobody grows.
+        // Without jobs at work, no job can grow.
         let Some(largest) = state.largest_write().max(write) else { return 0 };
         self.full - largest
     }
@@ -187,8 +188,8 @@ impl Budget {
         (read, write)
     }
 
-    /// How much memory `bytes` take: the length of the buffer for them. For most of a part that is one of a whole part,
-    /// of which there always are some at hand; what is longer than a part is too rare to serve again.
+    /// How much memory `bytes` bytes take: the length of the buffer for them. Most of a part takes the buffer of a
+    /// whole part, because such buffers are always at hand. Buffers longer than a part are too rare to be reused.
     fn length(&self, bytes: u64) -> u64 {
         match bytes {
             _ if bytes > self.part => bytes,
@@ -203,8 +204,8 @@ impl Budget {
         if state.growing > 0 || state.free < bytes + self.reachable(&state, None) {
             return None;
         }
-        // One huge object may have all that nobody else wants. It gives half back as soon as somebody does, since it
-        // would take each part that it gives back at once again, and a whole minimum would never be free.
+        // One huge object may have all memory that no other job wants. It returns half of it as soon as another job
+        // waits. Otherwise it would take again each part that it returns, and a whole minimum would never be free.
         if state.waiting > 0 && state.extra + bytes > self.total / 2 {
             return None;
         }
@@ -215,7 +216,7 @@ impl Budget {
         Some(Extra::new(Arc::clone(self), bytes, buffer))
     }
 
-    /// Makes a job's write room a whole part, if that much is free.
+    /// Extends a job's write room to a whole part, if that much is free.
     fn try_fill(&self, held: &mut Held, state: &mut State) -> bool {
         let more = self.full - held.write;
         if state.free < more {
@@ -242,12 +243,12 @@ impl Budget {
         self.changed.notify_waiters();
     }
 
-    /// How many buffers of a part fit in a job's own room.
+    /// How many buffers of a part fit into a job's own room.
     fn parts(&self, read: u64, write: u64) -> usize {
         (read / self.part + write / self.part) as usize
     }
 
-    /// Whether a buffer is one for a part.
+    /// Whether a buffer has the length of a part.
     fn is_usual(&self, buffer: &Buffer) -> bool {
         buffer.capacity() as u64 == self.part
     }

@@ -1,8 +1,9 @@
-//! What one job holds: its minimum, which grows to a whole write part and shrinks to what the job turned out to need.
+//! The memory of one job: its minimum, which grows to a whole write part and shrinks to what the job turns out to
+//! need.
 //!
-//! The read and the write half each hold one part's bytes at a time (a permit says whose); whatever a job holds beyond
-//! that is an [extra claim](Claim). Bounded by what was granted; see the module above for why some job can always go
-//! on. Where both locks are taken, the room's own comes first and the budget's second.
+//! The read half and the write half each hold one part's bytes at a time (a permit tells whose); whatever a job
+//! holds beyond that is an [extra claim](Claim). Bounded by what was granted; the module above explains why some job
+//! can always continue. If both locks are taken, the room's lock comes first and the budget's second.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,22 +13,23 @@ use super::{Budget, Buffer, Claim, Growing};
 use crate::record::Present;
 use crate::runtime::sync::{Mutex, MutexGuard};
 
-/// What one job holds.
+/// The memory of one job.
 #[derive(Clone, Debug)]
 pub struct Room {
     shared: Arc<Shared>,
-    /// One permit: whose bytes are in the read room now.
+    /// One permit: its holder's bytes are in the read room.
     read: Arc<Semaphore>,
-    /// One permit: whose bytes are in the write room now.
+    /// One permit: its holder's bytes are in the write room.
     write: Arc<Semaphore>,
 }
 
-/// What all clones of a job's room share. The room goes back when the last of them, and the last byte in it, has gone.
+/// What all clones of a job's room share. The room returns to the budget when the last clone and the last byte in it
+/// are gone.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     held: Mutex<Held>,
-    /// A read waits for the bytes in the read room to be used up.
+    /// Notified when a read waits until the bytes in the read room are used up.
     starved: Notify,
 }
 
@@ -35,13 +37,13 @@ pub(super) struct Shared {
 pub(super) struct Held {
     pub(super) read: u64,
     pub(super) write: u64,
-    /// The job has come. Until then it does not count as one that can go on and end.
+    /// Whether the job was received. Until then it does not count as a job that can finish.
     pub(super) begun: bool,
-    /// Nothing is given back before the end.
+    /// Whether nothing is given back before the end.
     pub(super) kept: bool,
-    /// The write room is full for as long as the processor is at work, and this is its own size.
+    /// While the processor runs, the write room is full; this is its size without the loan.
     pub(super) lent: Option<u64>,
-    /// Buffers of a part, empty, in the job's own room.
+    /// Empty buffers of a part, in the job's own room.
     pub(super) spare: Vec<Buffer>,
 }
 impl Room {
@@ -50,7 +52,7 @@ impl Room {
         Self { shared, read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)) }
     }
 
-    /// The job of a [reserved](Budget::reserve) room has come.
+    /// Marks the job of a [reserved](Budget::reserve) room as received.
     pub fn begin(&self) {
         let mut held = self.shared.lock();
         if !std::mem::replace(&mut held.begun, true) {
@@ -58,8 +60,8 @@ impl Room {
         }
     }
 
-    /// From now on [`fit`](Self::fit) gives nothing back: several jobs use the room in turn, and the next may be
-    /// larger.
+    /// From now on [`fit`](Self::fit) gives nothing back, because several jobs use the room in turn and the next job
+    /// may be larger.
     pub fn keep(&self) {
         self.shared.lock().kept = true;
     }
@@ -90,7 +92,7 @@ impl Room {
         budget.changed.notify_waiters();
     }
 
-    /// Waits for room for `bytes` (at most a part) to read into: the job's own, or more if more is free.
+    /// Waits for memory to read `bytes` (at most a part) into: the job's own room, or free memory.
     pub async fn read(&self, bytes: u64) -> Claim {
         if let Some(claim) = self.try_read(bytes) {
             return claim;
@@ -99,18 +101,18 @@ impl Room {
         self.claim(&self.read, bytes).await
     }
 
-    /// Resolves when a read waits for room, so there is more to come and it comes when the bytes read before have been
+    /// Resolves when a read waits for memory: there is more to come, but only after the bytes read before have been
     /// used up. Whoever holds such bytes must not wait for the next ones without watching this.
     pub async fn starved(&self) {
         self.shared.starved.notified().await;
     }
 
-    /// Room to read ahead into, if it is free.
+    /// Memory to read ahead into, if it is free.
     pub fn try_read(&self, bytes: u64) -> Option<Claim> {
         self.try_claim(&self.read, bytes)
     }
 
-    /// Waits for room for one write part: the job's own, which may begin small, or a whole one if that is free.
+    /// Waits for memory for one write part: the job's own write room, which may begin small, or free memory.
     pub async fn write(&self, bytes: u64) -> Claim {
         self.claim(&self.write, bytes).await
     }
@@ -127,7 +129,8 @@ impl Room {
         if write == self.shared.budget.full { self.shared.budget.part } else { write / 2 }
     }
 
-    /// Whether `bytes` fit into the job's own write room, if nothing else is in it. What is lent goes before they do.
+    /// Whether `bytes` fit into the job's own write room if it holds nothing else. A loan is not counted, because it
+    /// ends before those bytes do.
     pub fn has(&self, bytes: u64) -> bool {
         let held = self.shared.lock();
         bytes <= held.lent.unwrap_or(held.write)
@@ -142,7 +145,7 @@ impl Room {
             {
                 let mut held = self.shared.lock();
                 let mut state = budget.lock();
-                // What was lent is used, and stays.
+                // The loan is in use now, so it becomes the job's own.
                 held.lent = None;
                 if budget.try_fill(&mut held, &mut state) {
                     return;
@@ -153,7 +156,7 @@ impl Room {
         }
     }
 
-    /// Fills the write room up to a whole part for as long as the result lives, or for good if [`grow`](Self::grow) is
+    /// Extends the write room to a whole part for as long as the result lives, or for good if [`grow`](Self::grow) is
     /// called meanwhile; `None` if that much is not free.
     pub fn try_lend(&self) -> Option<Lent> {
         let mut held = self.shared.lock();
@@ -165,22 +168,22 @@ impl Room {
         Some(Lent(Arc::clone(&self.shared)))
     }
 
-    /// Resolves when something has been given back since this was called.
+    /// Resolves when memory has been given back since this was called.
     pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.shared.budget.changed.notified()
     }
 
-    /// Counts as waiting to grow for as long as the result lives.
+    /// Counts the job as waiting to grow for as long as the result lives.
     pub(crate) fn growing(&self) -> Growing<'_> {
         Growing::new(&self.shared.budget)
     }
 
-    /// Room for `bytes` beyond what is this job's, if it is free: for a part that is larger than usual.
+    /// Memory for `bytes` beyond the job's own room, if it is free: for a part that is larger than usual.
     pub fn try_more(&self, bytes: u64) -> Option<Claim> {
         self.shared.budget.try_extra(bytes).map(Claim::extra)
     }
 
-    /// Notes, until it is dropped, that the job would have more in flight if there were more room.
+    /// Records, until the result is dropped, that the job would have more in flight if more memory were free.
     pub fn cramped(&self) -> Present {
         self.shared.budget.cramped.enter()
     }
@@ -197,8 +200,8 @@ impl Room {
             return claim;
         }
         let _cramped = self.cramped();
-        // The permit comes back when the bytes in the room have been used up, by a stage that waits for nothing of
-        // ours.
+        // The permit returns when the bytes in the room have been used up, by a stage that waits for nothing of this
+        // job.
         match Arc::clone(own).acquire_owned().await {
             Ok(permit) => Claim::own(permit, &self.shared),
             Err(_) => unreachable!("the semaphore is never closed"),
@@ -206,7 +209,7 @@ impl Room {
     }
 }
 
-/// The full write room of a job at its processor.
+/// The loan that fills the write room of a job at its processor.
 #[derive(Debug)]
 pub struct Lent(Arc<Shared>);
 

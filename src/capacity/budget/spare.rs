@@ -1,26 +1,26 @@
-//! Empty buffers in room that is free, until that is given to something else.
+//! Empty buffers in free memory, kept until that memory is granted to something else.
 //!
-//! A buffer serves again for what has the same [length], and its claim is on all of that: one that were longer would
-//! hold more than was granted.
+//! A buffer is reused for contents of the same [length], and its claim covers the whole length, because a longer
+//! buffer would hold more than was granted.
 //!
-//! Bounded by what is free, and by [`MOST`].
+//! Bounded by the free memory, and by [`MOST`].
 
 use std::collections::VecDeque;
 
 use super::buffer::{Buffer, LEAST};
 
-/// Of more, the ones unused for longest go: they are looked through one by one, some microseconds for all of these. As
-/// many as jobs at once: with 16 objects of 1 MiB there were 20 buffers at the most, and with 256 at once 64 were too
-/// few (1,078 us of CPU a job, 996 with these, medians of five in turn).
+/// If there are more buffers, those unused for longest are dropped. The list is searched linearly, which takes some
+/// microseconds for this many. The number matches the jobs at once: 16 objects of 1 MiB used at most 20 buffers, and
+/// for 256 at once 64 buffers were too few (1,078 us of CPU a job, 996 with this number; medians of five, alternating).
 const MOST: usize = 1024;
 
-/// The length of the buffer for `bytes`, at most an eighth more: eight lengths between a power of two and the next, so
-/// that objects of all sizes use each other's.
+/// The length of the buffer for `bytes`, at most an eighth more. There are eight lengths between a power of two and the
+/// next, so that objects of all sizes can reuse each other's buffers.
 pub(super) fn length(bytes: u64) -> u64 {
     if bytes < LEAST { bytes } else { bytes.next_multiple_of(bytes.next_power_of_two() / 16) }
 }
 
-/// The buffers, the one used last at the end.
+/// The spare buffers; the last one was used most recently.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
     buffers: VecDeque<Buffer>,
@@ -29,7 +29,7 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// One of this length: the one used last, which may still be in the caches.
+    /// A buffer of this length: the most recently used one, because it may still be in the CPU caches.
     pub(super) fn take(&mut self, length: u64) -> Option<Buffer> {
         let at = self.buffers.iter().rposition(|buffer| buffer.capacity() as u64 == length)?;
         let buffer = self.buffers.remove(at)?;
@@ -37,7 +37,7 @@ impl Spare {
         Some(buffer)
     }
 
-    /// Keeps `buffer` if that is worth it, which a short one is not, and `room` is enough.
+    /// Keeps `buffer` if it fits into `room`. Short buffers are not worth keeping.
     pub(super) fn keep(&mut self, buffer: Buffer, room: u64) {
         let length = buffer.capacity() as u64;
         if length < LEAST || self.bytes + length > room {
@@ -52,7 +52,7 @@ impl Spare {
         }
     }
 
-    /// Gives up what does not fit in `room` any more.
+    /// Removes the buffers that no longer fit into `room`.
     pub(super) fn shrink(&mut self, room: u64) -> Vec<Buffer> {
         let mut given = Vec::new();
         while self.bytes > room {
@@ -63,7 +63,7 @@ impl Spare {
         given
     }
 
-    /// How much they hold.
+    /// How many bytes the buffers hold.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         assert_eq!(self.bytes, self.buffers.iter().map(|buffer| buffer.capacity() as u64).sum::<u64>());

@@ -1,4 +1,4 @@
-//! The numbers behind the lock: what is free, what jobs have, and who waits.
+//! The numbers behind the budget's lock: what is free, what jobs have, and who waits.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +12,20 @@ pub(super) struct State {
     pub(super) free: u64,
     /// How many jobs have how much write room.
     pub(super) writes: BTreeMap<u64, usize>,
-    /// What is granted beyond the jobs' own room.
+    /// What is granted beyond the jobs' own rooms.
     pub(super) extra: u64,
-    /// Jobs waiting for their minimum. While there are any, extras may have half of the budget and no more.
+    /// Jobs that wait for their minimum. While there are any, extras may have at most half of the budget.
     pub(super) waiting: usize,
-    /// Jobs waiting to grow. While there are any, nobody is admitted and no extra is granted.
+    /// Jobs that wait to grow. While there are any, no job is admitted and no extra is granted.
     pub(super) growing: usize,
-    /// Empty buffers in what is free.
+    /// Empty buffers in the free memory.
     pub(super) spare: Spare,
-    /// What was free summed over the time, in byte-seconds, up to an instant.
+    /// Integral of the free bytes over time (byte-seconds), and when it was last updated.
     pub(super) area: (f64, Instant),
 }
 
 impl State {
-    /// Takes `bytes` of what is free; returns the buffers that lay there.
+    /// Takes `bytes` of the free memory; returns the spare buffers that no longer fit.
     pub(super) fn take(&mut self, bytes: u64) -> Vec<Buffer> {
         self.look();
         self.free -= bytes;
@@ -38,14 +38,14 @@ impl State {
         self.free += bytes;
     }
 
-    /// Brings the sum up to date.
+    /// Brings the integral up to date.
     pub(super) fn look(&mut self) {
         let now = Instant::now();
         let passed = now.saturating_duration_since(self.area.1).as_secs_f64();
         self.area = (self.area.0 + self.free as f64 * passed, now);
     }
 
-    /// Keeps `buffer` if there is free room to keep it in.
+    /// Keeps `buffer` if free memory can hold it.
     pub(super) fn keep(&mut self, buffer: Buffer) {
         self.spare.keep(buffer, self.free);
     }

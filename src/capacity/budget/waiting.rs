@@ -1,9 +1,9 @@
-//! Who waits for memory, counted for as long as they wait, however the wait ends.
+//! Counts the jobs that wait for memory for as long as they wait, however the wait ends.
 
 use super::Budget;
 use crate::record::Present;
 
-/// One job waiting for its minimum, counted for as long as it waits.
+/// A job that waits for its minimum, counted for as long as it waits.
 pub(super) struct Waiting<'a> {
     budget: &'a Budget,
     _short: Present,
@@ -22,7 +22,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// One job waiting to grow, counted for as long as it waits.
+/// A job that waits to grow, counted for as long as it waits.
 #[derive(Debug)]
 pub(crate) struct Growing<'a> {
     budget: &'a Budget,

@@ -1,23 +1,23 @@
-//! What the search asks for: a limit moved, and the reason that the log and the metrics tell.
+//! What the search asks for: a limit to move, and the reason for the log and the metrics.
 
 /// Why a limit changed. The names are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A trial of more, the first or after a pause.
+    /// A higher limit is tried, for the first time or after a pause.
     Trial,
-    /// More did more work: on to yet more.
+    /// The higher limit brought more work, so the next step up is tried.
     Gain,
-    /// More did no more work: back.
+    /// The higher limit brought no more work, so the limit returns.
     NoGain,
-    /// The service throttled: fewer at once.
+    /// The service throttled, so the limit is cut at once.
     Throttled,
-    /// Nothing was throttled for a while: one step up again.
+    /// Nothing was throttled for a while, so the limit takes one step up again.
     Recovery,
-    /// Calls take longer and do no more work: a trial of fewer.
+    /// Calls take longer without more work, so a lower limit is tried.
     Latency,
-    /// A trial whether fewer do as much.
+    /// A trial of whether a lower limit does as much work.
     Fewer,
-    /// Fewer did less work: back.
+    /// The lower limit did less work, so the limit returns.
     Loss,
 }
 
@@ -37,7 +37,7 @@ impl Reason {
     }
 }
 
-/// A limit is to be moved.
+/// A limit that is to be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub kind: usize,

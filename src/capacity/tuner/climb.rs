@@ -1,67 +1,69 @@
-//! What to change, from what was seen: arithmetic, without a clock.
+//! Decides what to change from what was observed: pure arithmetic, without a clock.
 //!
-//! Throughput as a function of what is in flight rises in proportion, bends at a knee, and then stays, while latency
-//! rises; beyond a service's rate it throttles. The climb looks for the knee by trials. One limit at a time, one that
-//! is in the way, is raised; if the work done in a second grew by enough of the step the limit stays and goes on, else
-//! it is put back and the next step is shorter and later. Now and then fewer are tried: if they do as much, fewer stay.
-//! A rise that pays needs a larger share of its step than a fall that costs, so between the two nothing moves.
+//! As more calls are in flight, throughput first rises in proportion, bends at a knee, and then stays the same while
+//! latency rises; beyond a service's rate the service throttles. The climb looks for the knee by trials. It raises
+//! one limit at a time that is in the way. If the work per second grew by a sufficient share of the step, the limit
+//! stays and the next step follows; otherwise the limit returns, and the next step is shorter and later. Sometimes a
+//! lower limit is tried: if it does as much work, it stays. A rise must gain a larger share of its step than a fall
+//! may lose, so nothing moves between the two.
 //!
-//! The first doublings are judged by short looks, since what they bring is plain: beside jobs that wait for 40 ms, the
-//! climb is all that a run of a few seconds loses. What a short look does not show gets one of the usual length, and
-//! when that shows nothing either, haste is over.
+//! The first doublings are judged by short windows, because their effect is obvious: in a run of a few seconds,
+//! almost all lost time is the climb (if jobs take about 40 ms). If a short window shows no gain, a window of the
+//! usual length follows, and if that shows no gain either, the fast phase is over.
 //!
-//! A throttled call cuts the limit at once, and from there it grows by equal small steps, without a gain to show: the
-//! throttle itself is the signal (as TCP's congestion avoidance does).
+//! A throttled call cuts the limit at once. From there the limit grows by small equal steps, without having to show
+//! a gain, because the throttle itself is the signal (as in TCP's congestion avoidance).
 
 use super::change::{Change, Reason};
 use super::limit_state::{REST, STRIDES, Spot};
 use super::trial::{Haste, Pace, Trial};
 
-/// The limits, in the order of the flow: jobs, reads, writes. One downstream is in the way of those before it.
+/// The limits, in the order of the flow: jobs, reads, writes. A limit downstream blocks those before it.
 pub(super) const KINDS: usize = 3;
 
-/// What was seen in a window of time in which the limits stayed.
+/// What was observed in a window of time during which the limits did not move.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Window {
-    /// Work done in a second.
+    /// Work done per second.
     pub rate: f64,
-    /// More in flight can't help: jobs wait for a processor, or the cores are busy.
+    /// A higher limit can't help: jobs wait for a processor, or the cores are busy.
     pub stuck: bool,
     /// The queue brought less than was asked for.
     pub empty: bool,
-    /// What was seen of each limit.
+    /// What was observed of each limit.
     pub sights: [Sight; KINDS],
 }
 
-/// What was seen of one limit.
+/// What was observed of one limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Sight {
-    /// A higher limit would be used.
+    /// Whether a higher limit would be used.
     pub pressed: bool,
     /// The share of its calls that were throttled.
     pub throttled: f64,
     /// How many were in flight on average.
     pub in_flight: f64,
-    /// How many waited for a place on average.
+    /// How many waited for a permit on average.
     pub waiting: f64,
     /// Seconds that a call took.
     pub latency: f64,
 }
 
-/// The share of a limit in flight from which it would soon be in the way of the other calls.
+/// If at least this share of a limit is in flight, the limit would soon be in the way of the other calls.
 const NEAR: f64 = 0.7;
-/// The share of the places to be added that calls which wait for one must fill for the trial to show what the places
-/// bring.
+/// Calls that wait for a permit must fill at least this share of the added permits; otherwise the trial would not show
+/// what the permits bring.
 const ENOUGH: f64 = 0.5;
-/// The share of calls throttled that cuts a limit: S3 answers a few with 503 at any time.
+/// The share of throttled calls that cuts a limit: S3 answers a few calls with 503 at any time.
 const THROTTLED: f64 = 0.01;
-/// What a throttle leaves, of what was in flight.
+/// The share of what was in flight that remains after a throttle.
 const CUT: f64 = 0.75;
-/// Windows after a cut in which what was sent before it may still be throttled.
+/// Windows after a cut in which calls sent before the cut may still be throttled.
 const CALM: u32 = 2;
-/// The weight of the newest window in the level that a trial is judged by.
+/// The weight of the newest window in the level by which a trial is judged.
 const NEWEST: f64 = 0.4;
-/// Work a second that changes so much by itself means that other objects have come: what was tried before is void.
+/// If the work per second changes by this factor on its own, the objects are of another kind, and earlier trials no
+/// longer apply.
 const OTHER: f64 = 1.3;
 
 /// The state of the search.
@@ -69,13 +71,13 @@ const OTHER: f64 = 1.3;
 pub(super) struct Climb {
     spots: [Spot; KINDS],
     trial: Option<Trial>,
-    /// The usual work a second with these limits.
+    /// The usual work per second with the current limits.
     level: Option<f64>,
     haste: Haste,
 }
 
 impl Climb {
-    /// A search that begins at `start` and keeps within floors and ceilings: `(start, floor, ceiling)` each.
+    /// A search that begins at `start` and stays between floor and ceiling: `(start, floor, ceiling)` for each limit.
     pub(super) fn new(limits: [(usize, usize, usize); KINDS]) -> Self {
         Self { spots: limits.map(Spot::new), trial: None, level: None, haste: Haste::Quick }
     }
@@ -99,7 +101,7 @@ impl Climb {
     pub(super) fn step(&mut self, seen: &Window) -> Vec<Change> {
         let mut changes: Vec<Change> = (0..KINDS).filter_map(|kind| self.cut(kind, &seen.sights[kind])).collect();
         if !changes.is_empty() {
-            // What a trial shows now is the throttle's doing.
+            // What a trial shows now is the effect of the throttle.
             if let Some(mut trial) = self.trial.take() {
                 changes.iter().for_each(|cut| trial.from[cut.kind] = None);
                 changes.extend(self.back(trial, Reason::NoGain));
@@ -108,7 +110,7 @@ impl Climb {
             return changes;
         }
         if seen.rate <= 0.0 || seen.empty {
-            // No evidence. What was being tried is put back, and forgotten.
+            // No evidence: the trial under way is undone and forgotten.
             self.level = None;
             return self.trial.take().map(|trial| self.back(trial, Reason::NoGain)).unwrap_or_default();
         }
@@ -137,14 +139,14 @@ impl Climb {
         if seen.stuck { Vec::new() } else { self.next(seen, trial.is_some()) }
     }
 
-    /// Takes a throttle's word for it.
+    /// Cuts the limit after throttling.
     fn cut(&mut self, kind: usize, sight: &Sight) -> Option<Change> {
         let spot = &mut self.spots[kind];
         spot.calm = spot.calm.saturating_sub(1);
         if sight.throttled < THROTTLED || spot.calm > 0 {
             return None;
         }
-        // A limit far above what is in flight cuts nothing.
+        // Counted from what was in flight, because cutting a limit far above that would change nothing.
         let flying = (sight.in_flight.ceil() as usize).clamp(spot.floor, spot.now);
         let to = ((flying as f64 * CUT) as usize).max(spot.floor);
         (spot.calm, spot.hold, spot.stride, spot.fewer) = (CALM, CALM, 0, false);
@@ -152,7 +154,7 @@ impl Climb {
         self.set(kind, to, Reason::Throttled)
     }
 
-    /// Notes what a trial has brought, with each limit that it moved.
+    /// Records the result of a trial for each limit that it moved.
     fn note(&mut self, trial: Trial, seen: &Window, stays: bool) {
         let up = trial.step > 0.0;
         for kind in (0..KINDS).filter(|kind| trial.from[*kind].is_some()) {
@@ -161,11 +163,12 @@ impl Climb {
                 spot.latency = Some(seen.sights[kind].latency);
                 spot.fewer = false;
                 if spot.rose == up {
-                    // The knee lies further on; down there only slowly, since each step is a risk.
+                    // The knee lies further in this direction. Downwards the steps are slow, because each step is a
+                    // risk.
                     spot.rest = REST;
                     spot.hold = if up { 0 } else { REST };
                 } else {
-                    // To and fro is noise, or the knee itself.
+                    // Moving to and fro means noise, or that the limit is at the knee.
                     spot.tire();
                 }
                 if up {
@@ -182,12 +185,12 @@ impl Climb {
         }
         let jobs = &mut self.spots[0];
         if stays && !up && trial.from[0].is_none() {
-            // Those that wait for the calls that are no more: nothing else would ever ask whether they are needed.
+            // Jobs that waited for the calls that were removed: nothing else would test whether these jobs are needed.
             jobs.fewer = true;
         }
     }
 
-    /// Follows the level while nothing is tried.
+    /// Updates the level while no trial is under way.
     fn settle(&mut self, rate: f64) {
         let level = self.level.unwrap_or(rate);
         if rate > level * OTHER || rate * OTHER < level {
@@ -198,10 +201,11 @@ impl Climb {
         }
     }
 
-    /// Which limits move together in the next trial. Reads and writes where both are in the way, or nearly, for of one
-    /// alone nothing would come. Jobs of which enough wait for a read or a write are not too few; but 128 jobs that do
-    /// nothing else fill 64 reads and 64 writes, and none waits: there more jobs find no places, and more places no
-    /// jobs, so all move. That is so for more only: fewer are tried of jobs alone, and of calls without them.
+    /// Decides which limits move together in the next trial. Reads and writes move together if both are in the way, or
+    /// nearly, because raising one alone would bring nothing. If enough jobs wait for a read or a write, jobs are not
+    /// too few. But 128 jobs that only read and write fill 64 reads and 64 writes, and none waits: more jobs alone
+    /// would find no permits, and more permits no jobs, so all limits move. This applies only to rises: lower limits
+    /// are tried for jobs alone, and for calls without jobs.
     fn group(&self, seen: &Window) -> [bool; KINDS] {
         let pressed = seen.sights.map(|sight| sight.pressed);
         let near = |kind: usize| seen.sights[kind].in_flight >= NEAR * self.spots[kind].now as f64;
@@ -219,7 +223,7 @@ impl Climb {
         [pressed[0] && !fewer && waiting <= ENOUGH * wanted, calls[0], calls[1]]
     }
 
-    /// The next trial, if one is due.
+    /// The next trial, if a trial is due.
     fn next(&mut self, seen: &Window, gained: bool) -> Vec<Change> {
         let Some(level) = self.level else { return Vec::new() };
         let group = self.group(seen);
@@ -238,7 +242,7 @@ impl Climb {
             let spot = &self.spots[kind];
             let (from, to) = (spot.now, to.clamp(spot.floor, spot.ceiling));
             let step = to as f64 / from as f64 - 1.0;
-            // Together they go one way.
+            // All limits of a trial move in the same direction.
             if step * trial.step < 0.0 {
                 continue;
             }

@@ -1,13 +1,13 @@
-//! `--concurrency auto`: finds how many jobs, reads and writes should be in flight, and keeps looking.
+//! `--concurrency auto`: finds how many jobs, reads and writes should be in flight, and keeps searching.
 //!
-//! One task looks at what the [limits](crate::capacity::limit) have seen, in windows that are long enough for each
-//! place to have been used a few times, and asks `Climb` what to change. Work is counted in requests and bytes, so that
-//! small and large objects are one scale. Long polls follow the job slots by themselves (`receive`).
+//! One task looks at what the [limits](crate::capacity::limit) have observed, in windows long enough for each permit
+//! to have been used a few times, and asks `Climb` what to change. Work is counted in requests and bytes, so that
+//! small and large objects can be compared. Long polls follow the job slots (`receive`).
 //!
-//! It never goes beyond the ceilings that the settings allow, holds no memory of its own (room is the budget's, and is
-//! reserved before a job begins), and moves nothing while jobs wait for a processor, while the cores are busy,
-//! or while the queue brings less than was asked for. Every change is logged with its reason and counted. Driven by the
-//! runtime's clock; not there at all with a fixed `--concurrency`.
+//! The tuner never exceeds the ceilings that the settings allow. It holds no memory: the budget grants memory before
+//! a job begins. It moves nothing while jobs wait for a processor, while the cores are busy, or while the queue
+//! brings less than was asked for. Every change is logged with its reason and counted. The runtime's clock drives
+//! the tuner; with a fixed `--concurrency` there is no tuner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -33,10 +33,10 @@ pub use change::Reason;
 /// The limits that move, in the order of the flow. The names are metric labels.
 pub const NAMES: [&str; KINDS] = ["jobs", "reads", "writes"];
 
-/// How often the meters are looked at: about a round trip to S3, so that a window ends soon after it may.
+/// How often the meters are read: about every round trip to S3, so that a window ends soon after it may.
 const TICK: Duration = Duration::from_millis(25);
-/// The shortest windows, in ticks. Usually some ten round trips to S3; short steps show only in three times as many;
-/// and of a doubling enough shows in two, although half of the jobs that came with it have no answer yet.
+/// The shortest windows, in ticks. The usual window is some ten round trips to S3. Short steps show only in three times
+/// as many. The effect of a doubling shows in two ticks, although half of its new jobs have no answer yet.
 const fn shortest(pace: Pace) -> u32 {
     match pace {
         Pace::Quick => 2,
@@ -44,23 +44,24 @@ const fn shortest(pace: Pace) -> u32 {
         Pace::Fine => 24,
     }
 }
-/// The longest window, if it has seen anything: a part of 8 MiB at [`SLOWEST`](crate::services::retry::SLOWEST) takes
-/// longer, but then no number of them is right.
+/// The longest window, if anything was observed in it. A part of 8 MiB at [`SLOWEST`](crate::services::retry::SLOWEST)
+/// takes longer, but at that speed no limit is right.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How often each place is used in a window, thrice that in one for a short step. Before it, while a change takes
-/// effect, once, and for at least a third of the ticks.
+/// How often each permit is used in a window, and three times as often in a window for a short step. Before the window,
+/// while a change takes effect, each permit is used once, and at least a third of the ticks pass.
 const TURNS: u64 = 2;
-/// The least calls to judge by: their number varies by its root, so 16 tell a half from a whole.
+/// The fewest calls to judge by: their number varies by its square root, so 16 calls distinguish a half from a whole.
 const LEAST: u64 = 16;
-/// Bytes that are as much work as a request: what one connection to S3 carries (90 MB/s) in the time to a first byte.
+/// Bytes that count as much work as a request: what one connection to S3 carries (90 MB/s) in the time to a first byte.
 const REQUEST: f64 = 2.0 * 1024.0 * 1024.0;
-/// The share of calls that must wait for a limit before it counts as in the way.
+/// The share of calls that must wait for a limit before the limit counts as in the way.
 const PRESSED: f64 = 0.1;
-/// The share of what a receive asks for that shows a queue with more.
+/// If a receive brings at least this share of what it asked for, the queue has more.
 const FULL: f64 = 0.5;
-/// The share of the ticks with a job waiting for a processor, or of the cores' time, from which more jobs can't help.
+/// More jobs can't help if a job waits for a processor in this share of the ticks, or this share of the cores' time is
+/// used.
 const STUCK: f64 = 0.9;
-/// More in flight needs more than one machine; the memory promise is tested up to here.
+/// Beyond this number, use more than one machine; the memory promise is tested up to here.
 pub const MOST: usize = 1000;
 
 /// CPU seconds that this process has used so far.
@@ -69,13 +70,13 @@ pub type Cpu = fn() -> Option<f64>;
 /// How the number of jobs at once is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concurrency {
-    /// By a person.
+    /// By the user.
     Fixed,
-    /// By `--concurrency auto`, which has not found an end yet.
+    /// By `--concurrency auto`, which is still climbing.
     Climbing,
-    /// By `--concurrency auto`: more did no more.
+    /// By `--concurrency auto`, which found that a higher number brought no more work.
     Found,
-    /// By `--concurrency auto`, which may raise it no further.
+    /// By `--concurrency auto`, which has reached the highest allowed number.
     Most,
 }
 
@@ -86,14 +87,14 @@ pub struct Tuner {
     meters: Arc<Meters>,
     cores: usize,
     cpu: Cpu,
-    /// More has been tried since more last did more, and did not.
+    /// Whether a rise has been tried since the last gain, and failed.
     found: Arc<AtomicBool>,
 }
 
 impl Tuner {
-    /// A tuner of pipelines with `jobs` slots to begin with, `ceiling` of each kind at the most.
+    /// A tuner for a pipeline that begins with `jobs` slots, with at most `ceiling` for each limit.
     pub fn new(jobs: usize, ceiling: usize, cores: usize, cpu: Cpu, meters: Arc<Meters>) -> Self {
-        // As many as half of what the jobs to begin with could have in flight: in nobody's way at first.
+        // Half of what the first jobs could have in flight, which is enough not to be in the way at first.
         let calls = (4 * jobs).min(ceiling);
         let limits = [Limit::moving(jobs, ceiling), Limit::moving(calls, ceiling), Limit::moving(calls, ceiling)];
         Self { limits, meters, cores: cores.max(1), cpu, found: Arc::default() }
@@ -104,17 +105,17 @@ impl Tuner {
         &self.limits[0]
     }
 
-    /// Where reads pass.
+    /// The lane for reads.
     pub fn reads(&self) -> Lane {
         Lane::through(&self.limits[1])
     }
 
-    /// Where writes pass.
+    /// The lane for writes.
     pub fn writes(&self) -> Lane {
         Lane::through(&self.limits[2])
     }
 
-    /// The limits now, in the order of [`NAMES`].
+    /// The current limits, in the order of [`NAMES`].
     pub fn now(&self) -> [usize; KINDS] {
         [0, 1, 2].map(|kind| self.limits[kind].now())
     }
@@ -136,7 +137,7 @@ impl Tuner {
         let mut clock = tokio::time::interval(TICK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut began = self.sample();
-        // Until a change has taken effect, nothing is measured.
+        // Nothing is measured until a change has taken effect.
         let mut settling = true;
         let (mut looks, mut waiting) = (0_u32, 0_u32);
         loop {
@@ -201,7 +202,7 @@ impl Tuner {
     }
 }
 
-/// What was seen up to a moment.
+/// What was observed up to a moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Instant,
@@ -215,7 +216,7 @@ impl Sample {
     }
 }
 
-/// The difference of two samples.
+/// The difference between two samples.
 fn window(then: &Sample, now: &Sample, stuck: bool) -> Window {
     let seconds = (now.at - then.at).as_secs_f64();
     let mut window = Window { stuck, ..Window::default() };

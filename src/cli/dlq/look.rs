@@ -16,7 +16,7 @@ use crate::stages::acknowledge::dead_letter;
 /// The arguments of `list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// List at most this many
+    /// List at most this many letters
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     max: u64,
 }
@@ -24,10 +24,10 @@ pub(super) struct ListArgs {
 /// The arguments of `show`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
-    /// The id of the dead letter, or the beginning of its id
+    /// The letter's id, or the first characters of the id
     #[arg(value_name = "ID")]
     id: String,
-    /// Also download the job's input into the current directory, so that you can run the program on it by hand
+    /// Also download the job's input into the current directory, to try the program on it by hand
     #[arg(long)]
     download: bool,
 }
@@ -58,7 +58,7 @@ pub(super) async fn list(args: &ListArgs, queues: &Queues, global: &Global) -> R
         _ => {
             let head = columns(["id", "attempts", "code", "age", "worker"]);
             let jobs = escaped(queues.jobs.name());
-            print(&format!("{head}{page}Try them again:  batchpipe dlq redrive --queue {jobs} --dry-run\n"))?;
+            print(&format!("{head}{page}Retry them:  batchpipe dlq redrive --queue {jobs} --dry-run\n"))?;
         }
     }
     Ok(Exit::Done)
@@ -149,7 +149,7 @@ pub(super) async fn show(args: &ShowArgs, queues: &Queues, global: &Global) -> R
     let letter = found.ok_or_else(|| {
         let what = format!("no dead letter {:?} in \"{}\"", args.id, escaped(queues.dead.name()));
         let help = format!("see what there is:  batchpipe dlq list --queue {}", escaped(queues.jobs.name()));
-        UserError::new(Code::QueueMissing, what, "no letter's id begins so", help)
+        UserError::new(Code::QueueMissing, what, "no id of a dead letter begins with this text", help)
     })?;
     let saved = if args.download { Some(download::input(&letter, global).await?) } else { None };
     let mut understood = understand(&letter.body, &Rules::default());

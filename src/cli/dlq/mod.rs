@@ -38,7 +38,7 @@ pub struct Args {
 enum Command {
     /// List the dead letters: id, key, attempts, code, age
     List(look::ListArgs),
-    /// Show everything about one dead letter
+    /// Show one dead letter in full
     Show(look::ShowArgs),
     /// Move dead letters back to the queue, or to another queue
     Redrive(redrive::Args),

@@ -24,19 +24,19 @@ use crate::stages::acknowledge::dead_letter::redriven;
 /// The arguments of `redrive`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The queue to move the messages to, instead of the queue they came from
+    /// Move the letters to this queue instead of the job queue
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,
-    /// Move at most this many
+    /// Move at most this many letters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max: Option<u64>,
-    /// Move at most this many per second, such as 50/s
+    /// Move at most this many letters per second, such as 50/s
     #[arg(long, value_name = "N/s")]
     rate: Option<String>,
-    /// Move only messages that failed with this code, such as code=BP303
+    /// Move only letters with this error code, such as code=BP303
     #[arg(long, value_name = "code=BPnnn")]
     filter: Option<String>,
-    /// Say what would be done, but change nothing
+    /// Print what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -44,7 +44,7 @@ pub(super) struct Args {
 /// The arguments of `purge`.
 #[derive(Debug, clap::Args)]
 pub(super) struct PurgeArgs {
-    /// Say what would be done, but change nothing
+    /// Print what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -98,7 +98,8 @@ pub(super) async fn redrive(args: &Args, queues: &Queues, global: &Global) -> Re
     if came_back > 0 {
         let (letters, were) = (things(came_back, "letter"), if came_back == 1 { "was" } else { "were" });
         print(&format!(
-            "{letters} came back meanwhile, or {were} there twice, and {were} left: see  batchpipe dlq list\n"
+            "{letters} came back during the move or {were} in the queue twice, and {were} not moved: see  \
+             batchpipe dlq list\n"
         ))?;
     }
     Ok(Exit::Done)
@@ -206,8 +207,7 @@ async fn move_one(letter: &Message, from: &dyn JobQueue, to: &dyn JobQueue) -> R
 
 /// The outcome of a batch of one.
 fn only(outcomes: Result<Vec<Result<(), ServiceError>>, ServiceError>) -> Result<(), ServiceError> {
-    let none =
-        || ServiceError::new(ServiceErrorKind::Unavailable, "NoOutcome", "the queue did not say what became of it");
+    let none = || ServiceError::new(ServiceErrorKind::Unavailable, "NoOutcome", "the queue did not report an outcome");
     outcomes?.into_iter().next().unwrap_or_else(|| Err(none()))
 }
 

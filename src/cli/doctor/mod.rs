@@ -35,7 +35,7 @@ pub struct Args {
     /// A prefix that jobs will read from (repeatable)
     #[arg(long, value_name = "URI")]
     read: Vec<String>,
-    /// Also write a small object under --output, which is not deleted afterwards
+    /// Also write a small object under --output, and leave it there
     #[arg(long)]
     write: bool,
 }

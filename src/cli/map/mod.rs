@@ -52,17 +52,17 @@ Examples:
 pub struct Args {
     /// A directory, a file, s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// An S3 URI means the folder of that name, with or without a slash at the end: s3://bucket/logs is everything in
-    /// logs/, never logs2/ or logs.txt. If the folder is empty, the URI means the object of that name. Links that stay
-    /// in the directory are followed; links that lead outside are skipped with a warning.
+    /// An S3 place is read as if it ended with a slash: s3://bucket/logs means everything in the folder logs/, never
+    /// logs2/ or logs.txt. If the folder is empty, s3://bucket/logs means the object of that name. Links inside a
+    /// directory are followed. Links that lead outside the directory are skipped with a warning.
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// A directory or s3://bucket/prefix/
     ///
-    /// If two inputs would have the same output, map refuses to start (BP125).
+    /// If two inputs would have the same output, nothing is done (BP125).
     #[arg(value_name = "DEST")]
     pub dest: String,
-    /// A program and its arguments: {input} and {output} become scratch files; without them, stdin and stdout are used
+    /// A program and its arguments. {input} and {output} name scratch files; without them, stdin and stdout are used
     #[arg(last = true, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
     pub program: Vec<String>,
 }

@@ -48,24 +48,24 @@ Examples:
   batchpipe submit s3://acme-in/2026/ --output s3://acme-out/2026/ --queue jobs
   find . -name '*.csv' -print0 |
       batchpipe submit - --null --input s3://acme-in/ --queue jobs
-On a FIFO queue each job gets its own message group, so jobs run in parallel,
-and the queue drops a second job for the same file within five minutes.";
+On a FIFO queue each job is a message group of its own, so that jobs run in
+parallel. SQS drops a repeat of the same file within five minutes.";
 
 /// The arguments that are not settings.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A directory, a file, - (names on stdin), @FILE (names in a file), s3://bucket/prefix/ or s3://bucket/object
     ///
-    /// An S3 URI means the folder of that name, with or without a slash at the end: s3://bucket/logs is everything in
-    /// logs/, never logs2/ or logs.txt. If the folder is empty, the URI means the object of that name.
+    /// An S3 place is read as if it ended with a slash: s3://bucket/logs means everything in the folder logs/, never
+    /// logs2/ or logs.txt. If the folder is empty, s3://bucket/logs means the object of that name.
     ///
-    /// A list has one name per line (with --null, each name ends with a NUL byte). A name that can't be submitted is
-    /// reported with its line number, and the others go on. A name that begins with s3:// is an object that exists
-    /// already: only its job is sent. The output is named after the part of the key that follows --input, or after the
-    /// whole key if the object is outside --input.
+    /// A list holds one name per line (with --null, each name ends in NUL). A name that can't be submitted is reported
+    /// with its line number; the other names are submitted. A name that begins with s3:// is an existing object: submit
+    /// sends a job for the object without an upload. The job's output is named after the part of the key that follows
+    /// --input, or after the whole key if the object is not under --input.
     ///
-    /// Links that stay in the directory are followed; links that lead outside are skipped with a warning. Links that
-    /// are named one by one are followed.
+    /// Links inside a directory are followed. Links that lead outside the directory are skipped with a warning. Links
+    /// that a list names are followed wherever they lead.
     #[arg(value_name = "SOURCE")]
     pub source: String,
 }

@@ -8,9 +8,9 @@ pub(super) const NEEDS_YES: Text = Text {
     exit: Exit::Usage,
     help: "add  --yes  if this is what you want",
     meaning: "Nothing was changed.",
-    why: "The command would make changes that can't be undone, and there is no terminal to ask at, or the answer was \
-        no.",
-    fix: "First check with --dry-run what would be done, then add --yes.",
+    why: "The command changes or deletes data that can't be restored, and there is no terminal to ask for \
+        confirmation, or the answer was no.",
+    fix: "Check the result with --dry-run first, then add --yes.",
     example: "batchpipe dlq purge --queue jobs --dry-run",
 };
 
@@ -18,12 +18,12 @@ pub(super) const WRONG_JOURNAL: Text = Text {
     title: "the file is not a journal, or the journal belongs to another command",
     exit: Exit::Usage,
     help: "name another with  --journal FILE , or do without:  --journal none",
-    meaning: "Nothing was started, and the file was not changed.",
+    meaning: "Nothing was started, and the file is unchanged.",
     why: "--journal names a file that batchpipe did not make, or the journal of another source, destination or queue. \
-        With a foreign journal, submit would skip files that were never submitted. The cause names what the journal \
-        belongs to, and what this command needs.",
-    fix: "Name another file, or leave --journal out: every submit has a journal of its own. If a power failure filled \
-        the journal with zeros, remove the file.",
+        With another command's journal, files would count as submitted that never were. The cause names the command \
+        that the journal belongs to, and this command.",
+    fix: "Name another file, or leave --journal out: every submit has its own journal. If a power failure left a \
+        journal of zeros only, remove the file.",
     example: "batchpipe submit ./photos --input s3://acme-in/ --queue jobs --journal photos.journal",
 };
 
@@ -31,13 +31,13 @@ pub(super) const OUTPUT_COLLISION: Text = Text {
     title: "two inputs would have the same output",
     exit: Exit::Usage,
     help: "rename one of the inputs, or process them apart",
-    meaning: "Nothing was started: the second output would replace the first, and both jobs would be reported as done. \
-        The error names both inputs.",
-    why: "Steps that decompress remove the ending of a name, so a.csv, a.csv.gz and a.csv.zst all become a.csv. In a \
-        list, two names may be the same key (etc/x and /etc/x). Some file systems treat A.csv and a.csv as the same \
-        name, and no directory can have a file and a folder of the same name.",
-    fix: "Leave one of the inputs out with --exclude, process them in two commands with different outputs, or keep the \
-        endings of names with --output-suffix.",
+    meaning: "Nothing was started. The second output would have replaced the first, and both jobs would have been \
+        reported as done. The error names both inputs.",
+    why: "Steps that decompress remove the suffix of a name, so a.csv, a.csv.gz and a.csv.zst all become a.csv. In a \
+        list, two names may mean the same key (etc/x and /etc/x). Some file systems treat A.csv and a.csv as the same \
+        name. And in a directory, a name can't be both a file and a folder.",
+    fix: "Exclude one of the inputs with --exclude, process them with two commands and different outputs, or keep the \
+        suffixes of names with --output-suffix.",
     example: "batchpipe map ./in ./out --process decompress --exclude '*.zst' --dry-run",
 };
 
@@ -46,12 +46,12 @@ pub(super) const SECRET_IN_ADDRESS: Text = Text {
     exit: Exit::Usage,
     help: "take the secret out of the endpoint that is named above",
     meaning: "Nothing was started, and the password was not shown.",
-    why: "The address of a server is written as http://user:password@host (or with %40 instead of @), or as \
-        http://host/?token=secret. Requests to S3 and SQS are signed with the AWS keys and contain neither the \
-        password, the query nor the fragment of the address. These parts would have no effect and would only appear in \
-        logs and process lists.",
-    fix: "Remove everything up to the @, and everything from the ? or the # on. Put keys in AWS_ACCESS_KEY_ID and \
-        AWS_SECRET_ACCESS_KEY, or in a profile.",
+    why: "The address of a server has the form http://user:password@host (or %40 instead of the @), or \
+        http://host/?token=secret. Requests to S3 and SQS are signed with AWS keys and never carry the password, the \
+        query or the fragment of an address. Such secrets would have no effect, but would appear in logs and process \
+        lists.",
+    fix: "Remove the part before the @, and everything from the ? or the # on. Put keys into AWS_ACCESS_KEY_ID and \
+        AWS_SECRET_ACCESS_KEY, or into a profile.",
     example: "batchpipe doctor --queue jobs --endpoint-url http://127.0.0.1:9000",
 };
 
@@ -59,9 +59,9 @@ pub(super) const OUTPUT_UNUSED: Text = Text {
     title: "the worker's --output was not used",
     exit: Exit::Done,
     help: "leave --output out, or leave the output out of the messages",
-    meaning: "Nothing went wrong: every job is done, and its output is at the place that its message names.",
-    why: "Every message named its own output, and the output in a message takes precedence over --output.",
-    fix: "Leave --output out, or let the sender leave the output out of its messages. To refuse messages that write \
-        elsewhere, add --allow.",
+    meaning: "Nothing went wrong: every job is done, and its output is where its message says.",
+    why: "Every message named its own output, which takes precedence over --output.",
+    fix: "Leave --output out, or let the sender name no output. To refuse messages that write to other places, add \
+        --allow.",
     example: "batchpipe explain @message.json",
 };

@@ -1,9 +1,9 @@
-//! Events of EventBridge: S3's own, CloudTrail's records of calls to S3, and S3's own as Security Lake passes them on.
+//! Events from EventBridge: S3's own, CloudTrail's records of calls to S3, and S3's own as Security Lake forwards
+//! them.
 //!
-//! The one difference from a notification that costs objects: a key stands here as it is, and is never decoded.
-//! CloudTrail's record of a call that copies names the object that was written (`bucketName`, `key`); a record with an
-//! `errorCode` tells of a call that wrote nothing. Security Lake passes on created objects only, and leaves out the
-//! `detail-type`.
+//! One difference from a notification could cost objects: a key is literal here, and is never decoded. CloudTrail's
+//! record of a copy names the object that was written (`bucketName`, `key`); a record with an `errorCode` is about a
+//! call that wrote nothing. Security Lake forwards only created objects, and omits the `detail-type`.
 
 use super::checks::{check_etag, check_name, malformed, object_in, quote};
 use super::json::Fields;
@@ -11,7 +11,7 @@ use super::kinds::{self, Kind};
 use super::{Format, Record, Request, events};
 use crate::error::{Code, JobError};
 
-/// The `source` of all events of S3.
+/// The `source` of all S3 events.
 const S3: &str = "aws.s3";
 
 /// The `detail-type` of a call that CloudTrail has recorded
@@ -34,7 +34,7 @@ pub(super) fn read(event: &Fields<'_>) -> Result<(Format, Record), JobError> {
         },
         None => read_creation(event),
     };
-    // Like that of a record among several, the failure is of the record: the format is known.
+    // As for one record among several, the failure belongs to the record, because the format is known.
     Ok((format, record.unwrap_or_else(Record::Refused)))
 }
 
@@ -54,7 +54,7 @@ fn read_creation(event: &Fields<'_>) -> Result<Record, JobError> {
     }))
 }
 
-/// Reads CloudTrail's record of a call. It tells no size and no ETag of what was written.
+/// Reads CloudTrail's record of a call, which has neither the size nor the ETag of the written object.
 fn read_call(event: &Fields<'_>) -> Result<Record, JobError> {
     let detail = event.object("detail", "detail.")?;
     let name = detail.needed("eventName")?;

@@ -1,10 +1,10 @@
-//! S3 event notifications: what S3 sends itself, and stores that do as S3 does.
+//! S3 event notifications, from S3 itself and from stores that imitate S3.
 //!
-//! A notification's key is form-encoded and is decoded exactly once. Ceph is the exception: it writes the key as it is,
-//! though all else is as S3 has it. Only a creation is a job. Kinds that are known to be no creation are skipped
-//! (`kinds.rs`), and so is an empty object whose key ends in a slash: it is the console's way to make a folder, and a
-//! submit leaves it out as well. A kind that is not known is refused by its name: a new kind of creation must not be
-//! deleted unseen. Other fields are let be, for AWS adds some now and then.
+//! A notification's key is form-encoded and is decoded exactly once. Ceph is the exception: it writes the key
+//! literally, although everything else is as in S3. Only a creation is a job. Kinds that are known not to be
+//! creations are skipped (`kinds.rs`), and so is an empty object whose key ends in a slash, because consoles make
+//! folders this way, and a submit skips it as well. An unknown kind is refused with its name, because a new kind of
+//! creation must not be deleted unnoticed. Other fields are ignored, because AWS adds fields now and then.
 
 use percent_encoding::percent_decode_str;
 
@@ -21,7 +21,7 @@ pub(super) const LIST: &str = "Records";
 /// (<https://github.com/ceph/ceph/blob/main/src/driver/rados/rgw_notify.cc>, `event.object_key`).
 const RAW_KEYS: &str = "ceph:s3";
 
-/// Reads the records of an S3 event notification, each apart from the others.
+/// Reads the records of an S3 event notification, each independently of the others.
 pub(super) fn read(records: &[Node]) -> Result<Vec<Record>, JobError> {
     if records.is_empty() {
         return Err(malformed(Code::UnsupportedEvent, "event has no records"));
@@ -38,7 +38,7 @@ fn read_record(record: &Node) -> Result<Record, JobError> {
     if !is_store(source) {
         return Err(malformed(Code::UnsupportedEvent, format!("an event of {} is not a job", quote(source))));
     }
-    // Minor versions add fields; a new major may change what the old ones mean
+    // Minor versions add fields; a new major version may change the meaning of old fields
     // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).
     let version = record.needed("eventVersion")?;
     if version.split('.').next() != Some("2") {
@@ -47,7 +47,7 @@ fn read_record(record: &Node) -> Result<Record, JobError> {
             format!("S3 event version {} is not supported, only 2.x", quote(version)),
         ));
     }
-    // MinIO keeps the `s3:` that S3 leaves out.
+    // MinIO keeps the `s3:` prefix, which S3 omits.
     let name = record.needed("eventName")?;
     match kinds::of_event(name.strip_prefix("s3:").unwrap_or(name)) {
         kinds::Kind::Creation => {}
@@ -71,17 +71,17 @@ fn read_record(record: &Node) -> Result<Record, JobError> {
     }))
 }
 
-/// Whether an event is of S3 or of a store that does as S3 does: `aws:s3`, `minio:s3`, `ceph:s3`.
+/// Whether an event is from S3 or from a store that imitates it: `aws:s3`, `minio:s3`, `ceph:s3`.
 fn is_store(source: &str) -> bool {
     source.strip_suffix(":s3").is_some_and(|name| !name.is_empty())
 }
 
-/// Whether this is what makes a folder of a prefix on the console's screen.
+/// Whether this is the empty object by which a console shows a prefix as a folder.
 pub(super) fn is_folder(input: &Location, size: Option<u64>) -> bool {
     size == Some(0) && input.key().ends_with('/')
 }
 
-/// Takes the form encoding off a key, once: `+` is a space, then `%XX` is a byte of UTF-8.
+/// Removes the form encoding of a key, once: `+` is a space, then `%XX` is a byte of UTF-8.
 fn decode_key(encoded: &str) -> Result<String, JobError> {
     let spaced = encoded.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {

@@ -1,4 +1,4 @@
-//! The formats of messages and what a message can be wrapped in, with the names that people read.
+//! The formats of messages, the possible wrappings, and their names for people.
 
 use serde::Serialize;
 
@@ -10,20 +10,20 @@ pub enum Format {
     Own,
     /// The array of the 2013 sample.
     Sample2013,
-    /// An S3 event notification, of S3 itself or of a store like it (MinIO, Ceph).
+    /// An S3 event notification, from S3 itself or from a store that imitates it (MinIO, Ceph).
     S3Event,
-    /// The test event S3 sends when a notification is configured.
+    /// The test event that S3 sends when a notification is configured.
     S3TestEvent,
-    /// An S3 event that came through EventBridge, or such an event as Security Lake passes it on.
+    /// An S3 event that came through EventBridge, possibly forwarded by Security Lake.
     EventBridge,
     /// CloudTrail's record of a call to S3, which came through EventBridge.
     CloudTrailCall,
-    /// CloudTrail's notice of new log files, and the message with which it tries a topic.
+    /// CloudTrail's notice of new log files, or the message with which it tests a topic.
     CloudTrailNotice,
 }
 
 impl Format {
-    /// The name people read.
+    /// The name that people read.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Own => "batchpipe job",
@@ -48,7 +48,7 @@ pub enum Wrapping {
 }
 
 impl Wrapping {
-    /// The name people read.
+    /// The name that people read.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sns => "SNS envelope",
@@ -56,7 +56,7 @@ impl Wrapping {
         }
     }
 
-    /// What it holds.
+    /// What the wrapping contains.
     pub(super) const fn inner(self) -> &'static str {
         match self {
             Self::Sns => "SNS message",

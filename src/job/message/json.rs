@@ -1,8 +1,8 @@
-//! JSON as a tree that forgets nothing a message may be refused for: repeated fields stay visible.
+//! JSON as a tree that keeps everything for which a message may be refused: repeated fields stay visible.
 //!
-//! `serde_json::Value` keeps the last of two equal fields without a word, and two readers that keep different
-//! ones see two different jobs. Derived structs find a repeat, but say so in words only and can't tell which
-//! format they read. Two bounds hold whatever comes: serde_json's own 128 levels of nesting, and [`MAX_VALUES`].
+//! `serde_json::Value` silently keeps the last of two equal fields, and two readers that keep different ones see two
+//! different jobs. Derived structs detect a repeated field, but report it only as text and can't tell which format
+//! they read. Two bounds hold for any input: serde_json's own 128 levels of nesting, and [`MAX_VALUES`].
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -14,14 +14,14 @@ use super::Wrapping;
 use super::checks::{malformed, quote};
 use crate::error::{Code, JobError};
 
-/// The most JSON values in one text. An S3 event has about 40 for each record and a queue takes 1 MiB of text, which
-/// is room for some 1500 records; without a limit `[0],[0],…` grows to 40 times its size in memory.
+/// The most JSON values in one text. An S3 event has about 40 for each record and a queue accepts 1 MiB of text, so
+/// there is room for some 1500 records; without a limit `[0],[0],…` grows to 40 times its size in memory.
 const MAX_VALUES: usize = 1 << 16;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
-    /// `null`, `true`, `false`, and numbers that can't count anything: no format has a use for them.
+    /// `null`, `true`, `false`, and numbers that are not whole or are negative: no format uses them.
     Other,
     /// A whole number, not negative.
     Number(u64),
@@ -29,11 +29,11 @@ pub(super) enum Node {
     Text(String),
     /// An array.
     Array(Vec<Self>),
-    /// An object, as it was written: in order, repeated fields and all.
+    /// An object as it was written: in order, including repeated fields.
     Object(Vec<(String, Self)>),
 }
 
-/// Reads a text that holds one JSON value and nothing else.
+/// Reads a text that contains one JSON value and nothing else.
 pub(super) fn read(text: &str, wrapping: &[Wrapping]) -> Result<Node, JobError> {
     let room = Cell::new(MAX_VALUES);
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -43,7 +43,7 @@ pub(super) fn read(text: &str, wrapping: &[Wrapping]) -> Result<Node, JobError> 
         .map_err(|error| not_a_job(error.line(), error.column(), wrapping))
 }
 
-/// The answer to what is no JSON object, or not of any shape we know.
+/// The error for a text that is not a JSON object, or has no known shape.
 pub(super) fn not_a_job(line: usize, column: usize, wrapping: &[Wrapping]) -> JobError {
     let inside = wrapping.last().map(|outer| format!(" of the {}", outer.inner())).unwrap_or_default();
     let (line, column) = (line.max(1), column.max(1));
@@ -53,7 +53,7 @@ pub(super) fn not_a_job(line: usize, column: usize, wrapping: &[Wrapping]) -> Jo
     )
 }
 
-/// Builds a [`Node`], while there is room for more.
+/// Builds a [`Node`] while the limit on values allows it.
 #[derive(Clone, Copy)]
 struct Tree<'a> {
     room: &'a Cell<usize>,
@@ -117,7 +117,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// The fields of an object none of which is repeated. `path` names the object in what is said of its fields.
+/// The fields of an object without repeated fields. `path` names the object in errors about its fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'a> {
     fields: &'a [(String, Node)],
@@ -125,7 +125,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of `object`; a repeated one is refused, for no two readers agree on which of them counts.
+    /// The fields of `object`; a repeated field is refused, because readers disagree on which of the two counts.
     pub(super) fn new(object: &'a [(String, Node)], path: &'a str) -> Result<Self, JobError> {
         let mut seen = HashSet::new();
         match object.iter().find(|(name, _)| !seen.insert(name.as_str())) {
@@ -136,7 +136,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of a field, if it is there.
+    /// The value of a field, if it exists.
     pub(super) fn get(&self, name: &str) -> Option<&'a Node> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, node)| node)
     }
@@ -146,7 +146,7 @@ impl<'a> Fields<'a> {
         self.fields.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The text of a field, where there is one and it is a text.
+    /// The text of a field, if it exists and is a text.
     pub(super) fn peek(&self, name: &str) -> Option<&'a str> {
         match self.get(name) {
             Some(Node::Text(text)) => Some(text),
@@ -154,7 +154,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text that may be left out.
+    /// An optional text.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, JobError> {
         match self.get(name) {
             None => Ok(None),
@@ -163,7 +163,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number that may be left out.
+    /// An optional whole number.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, JobError> {
         match self.get(name) {
             None => Ok(None),
@@ -172,12 +172,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text that must be there.
+    /// A required text.
     pub(super) fn needed(&self, name: &str) -> Result<&'a str, JobError> {
         self.text(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// An object that must be there. `path` is its own, with the dot at its end.
+    /// A required object. `path` is its own path, with a dot at the end.
     pub(super) fn object(&self, name: &str, path: &'a str) -> Result<Self, JobError> {
         match self.get(name) {
             None => Err(self.missing(name)),
@@ -186,12 +186,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The answer to a field that is not what it must be.
+    /// The error for a field with a wrong value.
     pub(super) fn wrong(&self, name: &str, expected: &str) -> JobError {
         malformed(Code::BadField, format!("field {}: {expected}", quote(&format!("{}{name}", self.path))))
     }
 
-    /// The answer to a field that is not there.
+    /// The error for a missing field.
     pub(super) fn missing(&self, name: &str) -> JobError {
         malformed(Code::BadField, format!("missing field {}", quote(&format!("{}{name}", self.path))))
     }

@@ -1,8 +1,8 @@
-//! The kinds of events: creations, kinds that are known to be no creation, and all others.
+//! The kinds of events: creations, kinds that are known not to be creations, and all others.
 //!
-//! Both lists are closed. A message whose kind is in neither is kept (BP212): it may be a creation of a kind that is
-//! newer than this program, and whoever set up the queue has to say so. A name in a list may end in `*`, which stands
-//! for any end.
+//! Both lists are closed. A message whose kind is in neither list is kept (BP212): the kind may be a creation that
+//! is newer than this program, and the operator of the queue has to decide. A name in a list may end in `*`, which
+//! matches any ending.
 //!
 //! Sources: S3's kinds are
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html> and
@@ -18,26 +18,25 @@ use crate::error::{Code, JobError};
 /// What a kind of event means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// An object came to be.
+    /// An object was created.
     Creation,
-    /// No object came to be. Holds the entry of the list.
+    /// No object was created. Holds the entry of the list.
     Nothing(&'static str),
-    /// It is in no list.
+    /// The kind is in no list.
     Unknown,
 }
 
-/// The kind of an empty object that only makes a folder on a console's screen.
+/// The kind of an empty object that only makes a folder in a console.
 pub(super) const FOLDER: &str = "a folder of the console";
 
 /// The kind of a call that S3 refused.
 pub(super) const FAILED_CALL: &str = "a call that failed";
 
-/// Kinds of S3 notifications that tell of a created object. The two last ones are Ceph's, for an object that another
-/// zone sent.
+/// Kinds of S3 notifications for a created object. The last two are Ceph's, for an object from another zone.
 const CREATIONS: [&str; 3] = ["ObjectCreated:*", "ObjectSynced:Create", "Replication:Create"];
 
-/// Kinds of S3 notifications that tell of none. The first four are MinIO's: an object that is there gets another tag or
-/// lock.
+/// Kinds of S3 notifications without a created object. The first four are MinIO's, for new tags or locks on an existing
+/// object.
 const NO_CREATIONS: [&str; 22] = [
     "ObjectCreated:PutTagging",
     "ObjectCreated:DeleteTagging",
@@ -65,7 +64,7 @@ const NO_CREATIONS: [&str; 22] = [
     "ObjectSynced:DeletionMarkerCreated",
 ];
 
-/// `detail-type`s of S3 events of EventBridge that tell of no created object.
+/// `detail-type`s of S3 events from EventBridge without a created object.
 const NO_CREATIONS_OF_BRIDGE: [&str; 9] = [
     "Object Deleted",
     "Object Restore Initiated",
@@ -81,8 +80,8 @@ const NO_CREATIONS_OF_BRIDGE: [&str; 9] = [
 /// Calls to S3 that create an object.
 const CREATING_CALLS: [&str; 4] = ["PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"];
 
-/// Calls to S3 that create none: those that read, those about a bucket, and those about an object that is there or not
-/// yet there.
+/// Calls to S3 that create no object: reads, calls about a bucket, and calls about an object that exists or does not
+/// exist yet.
 const OTHER_CALLS: [&str; 21] = [
     "Get*",
     "Head*",
@@ -107,9 +106,9 @@ const OTHER_CALLS: [&str; 21] = [
     "AbortMultipartUpload",
 ];
 
-/// What the `eventName` of a notification means, without the `s3:` before it.
+/// The meaning of a notification's `eventName`, without the `s3:` before it.
 pub(super) fn of_event(name: &str) -> Kind {
-    // Those that are named whole come first: `Replication:Create` of Ceph, `ObjectCreated:PutTagging` of MinIO.
+    // Exact names come first: `Replication:Create` of Ceph, `ObjectCreated:PutTagging` of MinIO.
     let whole = |list: &[&'static str]| list.iter().copied().find(|kind| *kind == name);
     match (whole(&CREATIONS), whole(&NO_CREATIONS)) {
         (Some(_), _) => Kind::Creation,
@@ -118,12 +117,12 @@ pub(super) fn of_event(name: &str) -> Kind {
     }
 }
 
-/// What the `detail-type` of an S3 event of EventBridge means.
+/// The meaning of the `detail-type` of an S3 event from EventBridge.
 pub(super) fn of_bridge(detail_type: &str) -> Kind {
     in_lists(detail_type, &["Object Created"], &NO_CREATIONS_OF_BRIDGE)
 }
 
-/// What the `eventName` of a call to S3 means.
+/// The meaning of the `eventName` of a call to S3.
 pub(super) fn of_call(name: &str) -> Kind {
     in_lists(name, &CREATING_CALLS, &OTHER_CALLS)
 }
@@ -140,7 +139,7 @@ fn in_lists(name: &str, creations: &[&'static str], others: &[&'static str]) -> 
     }
 }
 
-/// The answer to a kind that is in no list.
+/// The error for a kind that is in no list.
 pub(super) fn unknown(what: &str, name: &str) -> JobError {
     malformed(
         Code::UnknownEvent,

@@ -1,17 +1,18 @@
 //! The one parser of queue messages: text in, requests for jobs out.
 //!
-//! Every format is recognised by its shape, with no setting: our own job, the 2013 sample's array, an S3 event
-//! notification (of S3 or of a store like it), an S3 event of EventBridge (S3's own or CloudTrail's record of a call),
-//! a notice of CloudTrail, and any of them in an SNS envelope or in base64. Nothing else is a job, and nothing is
-//! guessed: what is not wholly understood is refused with a number and one line.
+//! Every format is recognised by its shape, without a setting: our own job, the 2013 sample's array, an S3 event
+//! notification (from S3 or from a store that imitates it), an S3 event from EventBridge (S3's own or CloudTrail's
+//! record of a call), a notice of CloudTrail, and any of these in an SNS envelope or in base64. Nothing else is a
+//! job, and nothing is guessed: a message that is not completely understood is refused with a code and one line.
 //!
-//! A message holds one record or several, and each record is read apart from the others: a record that can't be
-//! understood does not take those beside it with it. [`only`] makes a message of some of the records, for the dead
-//! letters.
+//! A message contains one record or several, and each record is read independently: a record that can't be
+//! understood does not affect the others. [`only`] makes a message of some of the records, for the dead-letter
+//! queue.
 //!
-//! Parsing and permission are two steps. [`parse`] tells what a message asks for; [`Rules::job`] tells whether
-//! this worker does it, and where the output goes. The text is at most what a queue takes (1 MiB); the tree it is
-//! read into is bounded in depth and in values (`json.rs`), and wrappings in number ([`MAX_WRAPPINGS`]).
+//! Parsing and permission are two steps. [`parse`] tells what a message asks for; [`Rules::job`] tells whether this
+//! worker does it, and where the output goes. The text is at most what a queue accepts (1 MiB); the tree that it is
+//! read into is bounded in depth and in values (`json.rs`), and the number of wrappings is bounded by
+//! [`MAX_WRAPPINGS`].
 
 use std::borrow::Cow;
 
@@ -43,7 +44,8 @@ pub use rules::Rules;
 pub use sample2013::encode_sample2013;
 pub use understand::{Refusal, Understood, UnderstoodJob, understand};
 
-/// How many wrappings are opened: a topic that feeds a topic, once encoded, is three. More is no setup but an attack.
+/// How many wrappings are opened: a topic that feeds a topic, encoded once, needs three. More is not a real setup but
+/// an attack.
 pub const MAX_WRAPPINGS: usize = 3;
 
 /// What one record of a message asks for.
@@ -51,14 +53,14 @@ pub const MAX_WRAPPINGS: usize = 3;
 pub enum Record {
     /// A job.
     Job(Request),
-    /// Nothing: it is skipped. Holds the kind of event, as people read it: one of a fixed list.
+    /// Nothing to do: the record is skipped. Holds the kind of event for people, from a fixed list.
     Nothing(&'static str),
-    /// It is not understood, or of a kind that is not known: it goes to the dead letters.
+    /// The record is not understood, or its kind is unknown: it goes to the dead-letter queue.
     Refused(JobError),
 }
 
 impl Record {
-    /// The job, if it is one.
+    /// The job, if the record is one.
     pub fn job(self) -> Option<Request> {
         match self {
             Self::Job(request) => Some(request),
@@ -72,16 +74,16 @@ pub fn jobs(records: Vec<Record>) -> Vec<Request> {
     records.into_iter().filter_map(Record::job).collect()
 }
 
-/// One job as the message asks for it, before this worker's [`Rules`].
+/// One job as the message requests it, before this worker's [`Rules`] are applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The submitter's name for it.
+    /// The submitter's name for the job.
     pub id: Option<String>,
     /// The object to read.
     pub input: Location,
     /// The object to write, before the worker's suffix.
     pub output: Option<Location>,
-    /// The submit it came with.
+    /// The submit that it belongs to.
     pub batch: Option<String>,
     /// The input's size in bytes, as the sender saw it.
     pub size: Option<u64>,
@@ -91,14 +93,14 @@ pub struct Request {
     pub version_id: Option<String>,
     /// Arguments for the `{args}` of a program.
     pub args: Vec<String>,
-    /// The format it came in.
+    /// The format of its message.
     pub format: Format,
-    /// Its place among the records of its message, from 1; `None` if it is the only one.
+    /// Its position among the records of its message, from 1; `None` if it is the only record.
     pub nth: Option<usize>,
 }
 
 impl Request {
-    /// A request to read `input`, and nothing more said.
+    /// A request to read `input`, without further details.
     pub fn new(format: Format, input: Location) -> Self {
         Self {
             id: None,
@@ -115,8 +117,8 @@ impl Request {
     }
 }
 
-/// Reads a message's body: its records in their order, at least one. An error is about the message as a whole; it and
-/// those of records are always of kind `Malformed` or `Forbidden`: reading again can't help.
+/// Reads a message's body: its records in their order, at least one. An error concerns the message as a whole. Errors
+/// of the message and of records are always of kind `Malformed` or `Forbidden`: reading again can't help.
 ///
 /// ```
 /// use batchpipe::job::message::{Record, parse};
@@ -129,9 +131,8 @@ pub fn parse(body: &str) -> Result<Vec<Record>, JobError> {
     open(body).records
 }
 
-/// The message with no other records than those at these places (from 0), each as it was written: without the
-/// wrappings, and with all else that stood beside the list of records. `None` where that can't be: the message has no
-/// list of records.
+/// The message with only the records at these positions (from 0), each as it was written: without the wrappings, but
+/// with everything else around the list of records. `None` if the message has no list of records.
 ///
 /// ```
 /// let event = r#"{"Records": [{"n": 1}, {"n":  2}, {"n": 3}]}"#;
@@ -147,7 +148,7 @@ pub fn only(body: &str, places: &[usize]) -> Option<String> {
     subset::of_list(&text, list, places)
 }
 
-/// A message with its wrappings taken off, and how far that went.
+/// A message with its wrappings removed as far as possible.
 struct Opened<'a> {
     wrapping: Vec<Wrapping>,
     text: Cow<'a, str>,
@@ -155,7 +156,8 @@ struct Opened<'a> {
     records: Result<Vec<Record>, JobError>,
 }
 
-/// Takes wrappings off until there is a format to read. A loop, so that no message decides how deep we recurse.
+/// Removes wrappings until there is a format to read. This is a loop, so that no message controls the depth of a
+/// recursion.
 fn open(body: &str) -> Opened<'_> {
     let mut wrapping = Vec::new();
     let mut text = Cow::Borrowed(body);
@@ -177,7 +179,8 @@ fn open(body: &str) -> Opened<'_> {
     }
 }
 
-/// The records, each job with its place if there are several; the failure of the only one is that of the message.
+/// The records; if there are several, each job gets its position. The failure of a single record is the failure of the
+/// message.
 fn numbered(mut records: Vec<Record>) -> Result<Vec<Record>, JobError> {
     if records.len() > 1 {
         for (record, nth) in records.iter_mut().zip(1..) {
@@ -199,7 +202,7 @@ enum Look {
     Read(Format, Result<Vec<Record>, JobError>),
 }
 
-/// Recognises a text by its shape, cheapest first. An `Err` has no format.
+/// Recognises a text by its shape, with the cheapest check first. An `Err` has no format.
 fn look(text: &str, wrapping: &[Wrapping]) -> Result<Look, JobError> {
     match first_char(text) {
         Some((_, '[')) => match json::read(text, wrapping)? {
@@ -223,8 +226,8 @@ fn look(text: &str, wrapping: &[Wrapping]) -> Result<Look, JobError> {
     }
 }
 
-/// Tells the kinds of objects apart. Whatever is no envelope and no event is read as our own job, so that a
-/// misspelt field is named rather than the whole message called unknown.
+/// Distinguishes the kinds of objects. An object that is neither an envelope nor an event is read as our own job, so
+/// that the error names a misspelt field instead of calling the whole message unknown.
 fn look_at_object(object: &[(String, Node)]) -> Result<Look, JobError> {
     let fields = Fields::new(object, "")?;
     if let (Some(kind), Some(_)) = (fields.peek("Type"), fields.get("TopicArn").or_else(|| fields.get("Message"))) {
@@ -249,12 +252,12 @@ fn look_at_object(object: &[(String, Node)]) -> Result<Look, JobError> {
     Ok(Look::Read(Format::Own, own::read(&fields).map(|job| vec![Record::Job(job)])))
 }
 
-/// The first character that is not JSON's white space, and where it is.
+/// The first character that is not JSON white space, and its position.
 fn first_char(text: &str) -> Option<(usize, char)> {
     text.char_indices().find(|(_, char)| !matches!(char, ' ' | '\t' | '\n' | '\r'))
 }
 
-/// The answer to a text whose first character already can't begin a job.
+/// The error for a text whose first character can't begin a job.
 fn not_a_job_at_start(text: &str, wrapping: &[Wrapping]) -> JobError {
     let before = &text[..first_char(text).map_or(0, |(at, _)| at)];
     let line = before.matches('\n').count() + 1;
@@ -262,7 +265,7 @@ fn not_a_job_at_start(text: &str, wrapping: &[Wrapping]) -> JobError {
     json::not_a_job(line, column, wrapping)
 }
 
-/// Reads base64 of a JSON object or array. Padding and line breaks are as the encoder liked them.
+/// Decodes base64 of a JSON object or array. Any padding and line breaks are accepted.
 fn decode_base64(text: &str) -> Option<String> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

@@ -1,13 +1,14 @@
-//! CloudTrail's own notices: a list of log files that it has put into a bucket, `{"s3Bucket":…,"s3ObjectKey":[…]}`.
+//! CloudTrail's own notices: a list of log files that it has written to a bucket,
+//! `{"s3Bucket":…,"s3ObjectKey":[…]}`.
 //!
-//! Each key of the list is a record, and stands as it is: it is never decoded. AWS Config's notices have the same two
-//! fields with one key instead of a list. When a topic is set up, CloudTrail tries it by one fixed sentence, which asks
-//! for nothing
+//! Each key of the list is a record, and is literal: it is never decoded. AWS Config's notices have the same two
+//! fields with one key instead of a list. When a topic is set up, CloudTrail tests it with one fixed sentence, which
+//! asks for nothing
 //! (<https://docs.aws.amazon.com/awscloudtrail/latest/userguide/configure-sns-notifications-for-cloudtrail.html>).
 //!
-//! Here, too, is what is no job but looks like one to its sender: the pointer that the extended client of SQS leaves in
-//! the queue for a message which is an object of S3. It is named, and not followed: a message must not say where
-//! messages come from.
+//! This file also recognises a message that looks like a job to its sender but is not: the pointer that the SQS
+//! extended client leaves in the queue for a message that is stored as an S3 object. The pointer is named in the
+//! error but not followed, because a message must not choose where messages come from.
 
 use super::checks::{malformed, object_in, quote};
 use super::json::{Fields, Node};
@@ -17,18 +18,18 @@ use crate::error::{Code, JobError};
 /// The field that holds the keys.
 pub(super) const LIST: &str = "s3ObjectKey";
 
-/// The sentence by which CloudTrail tries a topic.
+/// The sentence with which CloudTrail tests a topic.
 const SENTENCE: &str = "CloudTrail validation message.";
 
 /// The kind of that sentence, as people read it.
 pub(super) const TRIAL: &str = "CloudTrail's trial of a topic";
 
-/// Whether a text is CloudTrail's trial of a topic: it comes through SNS alone.
+/// Whether a text is CloudTrail's test of a topic, which comes only through SNS.
 pub(super) fn is_trial(text: &str, wrapping: &[Wrapping]) -> bool {
     wrapping.last() == Some(&Wrapping::Sns) && text.trim() == SENTENCE
 }
 
-/// Reads a notice, whose keys are `keys`.
+/// Reads a notice with the keys `keys`.
 pub(super) fn read(notice: &Fields<'_>, keys: &Node) -> Result<Vec<Record>, JobError> {
     let bucket = notice.needed("s3Bucket")?;
     let one = |key: &Node| match key {
@@ -44,8 +45,8 @@ pub(super) fn read(notice: &Fields<'_>, keys: &Node) -> Result<Vec<Record>, JobE
     }
 }
 
-/// The complaint about a pointer of the extended client, `["…PayloadS3Pointer",{"s3BucketName":…,"s3Key":…}]`, if this
-/// is one (<https://github.com/awslabs/payload-offloading-java-common-lib-for-aws>).
+/// The error about a pointer of the extended client, `["…PayloadS3Pointer",{"s3BucketName":…,"s3Key":…}]`, if this is
+/// one (<https://github.com/awslabs/payload-offloading-java-common-lib-for-aws>).
 pub(super) fn pointer(items: &[Node]) -> Option<JobError> {
     let [Node::Text(class), Node::Object(pointer)] = items else { return None };
     if !class.ends_with("S3Pointer") {

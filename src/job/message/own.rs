@@ -1,7 +1,8 @@
 //! batchpipe's own job, read and written.
 //!
-//! Strict on purpose: an unknown field or a newer version means a newer submitter, and half a job understood is a
-//! wrong output. So is a field that a message has no business to name: an endpoint, a role, a region, a program.
+//! The format is strict on purpose: an unknown field or a newer version means a newer submitter, and a job that is
+//! only half understood gives a wrong output. Fields that a message must not choose are refused too: an endpoint, a
+//! role, a region, a program.
 
 use serde_json::Value;
 
@@ -14,11 +15,11 @@ use crate::job::Location;
 /// The version of the format that this worker reads and writes.
 pub const VERSION: u64 = 1;
 
-/// Every field there is.
+/// All fields.
 const FIELDS: [&str; 11] =
     ["v", "id", "input", "bucket", "key", "output", "batch", "size", "etag", "version_id", "args"];
 
-/// Reads the fields of a job. The version comes first: what a newer format is made of is not ours to judge.
+/// Reads the fields of a job. The version is checked first, because the content of a newer format can't be judged here.
 pub(super) fn read(fields: &Fields<'_>) -> Result<Request, JobError> {
     match fields.number("v")? {
         None | Some(VERSION) => {}
@@ -49,7 +50,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Request, JobError> {
     })
 }
 
-/// The input, by its URI or in the short form.
+/// The input, given as a URI or in the short form.
 fn read_input(fields: &Fields<'_>) -> Result<Location, JobError> {
     match (fields.text("input")?, fields.text("bucket")?, fields.text("key")?) {
         (Some(uri), None, None) => read_uri(fields, "input", uri),
@@ -61,7 +62,7 @@ fn read_input(fields: &Fields<'_>) -> Result<Location, JobError> {
     }
 }
 
-/// A location as its URI has it; nothing in it is decoded.
+/// A location as written in its URI; nothing in it is decoded.
 fn read_uri(fields: &Fields<'_>, name: &str, uri: &str) -> Result<Location, JobError> {
     if let Some(rest) = uri.strip_prefix("s3://") {
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -74,7 +75,7 @@ fn read_uri(fields: &Fields<'_>, name: &str, uri: &str) -> Result<Location, JobE
     Ok(location)
 }
 
-/// The arguments. NUL is refused: no program can be given it.
+/// The arguments. NUL is refused, because it can't be passed to a program.
 fn read_args(fields: &Fields<'_>) -> Result<Vec<String>, JobError> {
     let wrong = || fields.wrong("args", "expected a list of strings without NUL");
     match fields.get("args") {
@@ -90,7 +91,7 @@ fn read_args(fields: &Fields<'_>) -> Result<Vec<String>, JobError> {
     }
 }
 
-/// Writes a job as a message: the version first, and nothing that is absent. `format` and `nth` are not part of it.
+/// Writes a job as a message: the version first, without absent fields. `format` and `nth` are not part of it.
 ///
 /// ```
 /// use batchpipe::Location;

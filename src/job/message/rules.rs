@@ -1,7 +1,8 @@
-//! What this worker makes of a request: where the output goes, and whether it may read and write there.
+//! Turns a request into this worker's job: where the output goes, and whether the worker may read and write there.
 //!
-//! The operator's rules, not the sender's wishes, decide which places are touched. Pure: a job is a function of the
-//! message and the rules, so that every delivery of a message, on any worker of the fleet, writes the same key.
+//! The operator's rules, not the sender's wishes, decide which places are used. The rules are pure: a job is a
+//! function of the message and the rules, so that every delivery of a message, on any worker of the fleet, writes
+//! the same key.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +12,27 @@ use crate::error::{Code, ErrorKind, JobError, Stage};
 use crate::job::suffix::Suffix;
 use crate::job::{Job, Location};
 
-/// The endings of names that reach a bucket by way of something else: access points and their kin
+/// The suffixes of names that reach a bucket indirectly: access points and the like
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>).
 const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", ".mrap"];
 
-/// What the operator said about inputs and outputs.
+/// The operator's rules for inputs and outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// The folder for outputs of messages that name none. Writing there is always allowed.
     pub output: Option<Location>,
-    /// The folder that is taken off the input's key before it is joined to `output`, with or without its slash. An
-    /// input that is not in the folder is refused: two inputs would otherwise share an output.
+    /// The folder that is removed from the input's key before the key is joined to `output`, with or without its slash.
+    /// An input outside the folder is refused, because otherwise two inputs could share an output.
     pub input_prefix: Option<String>,
-    /// What is done to the end of every output's key.
+    /// How the end of every output's key is changed.
     pub suffix: Suffix,
-    /// The places that may be read and written: each is an object and the folder of the same name. None: all of S3 that
-    /// the credentials reach, and no local file.
+    /// The places that may be read and written: each is an object and the folder of the same name. If empty: everything
+    /// in S3 that the credentials reach, and no local file.
     pub allow: Vec<Location>,
 }
 
 impl Rules {
-    /// The job that a request is on this worker.
+    /// The job that a request becomes on this worker.
     ///
     /// ```
     /// use batchpipe::Location;
@@ -80,7 +81,7 @@ impl Rules {
         })
     }
 
-    /// Where the output goes: where the message says, else to the same name in our folder.
+    /// Where the output goes: where the message says, otherwise to the same name in our folder.
     fn output(&self, request: &Request) -> Result<Location, JobError> {
         let named = match (&request.output, &self.output) {
             (Some(output), _) => output.clone(),
@@ -95,7 +96,7 @@ impl Rules {
         })
     }
 
-    /// The input's key as far as it is kept in an output's.
+    /// The part of the input's key that is kept in the output's key.
     fn name_of<'a>(&self, input: &'a Location) -> Result<&'a str, JobError> {
         let key = input.key();
         let Some(prefix) = self.input_prefix.as_deref().filter(|prefix| !prefix.is_empty()) else {
@@ -104,8 +105,7 @@ impl Rules {
                 Location::File { .. } => key.trim_start_matches('/'),
             });
         };
-        // The prefix is a folder. Without its slash `raw` would take its letters off `raw2/a.csv` and off `raw.txt`,
-        // too.
+        // The prefix is a folder. Without its slash, `raw` would also match `raw2/a.csv` and `raw.txt`.
         let folder = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
         key.strip_prefix(&folder).ok_or_else(|| {
             malformed(
@@ -115,7 +115,7 @@ impl Rules {
         })
     }
 
-    /// Whether an output is in the folder the operator chose.
+    /// Whether an output is in the folder that the operator chose.
     fn is_ours(&self, output: &Location) -> bool {
         self.output.as_ref().is_some_and(|folder| output.is_under(&folder.as_folder()))
     }
@@ -146,7 +146,7 @@ impl Rules {
         Err(forbidden(format!("{place} is not in the allow-list{}", self.describe_allowed(location))))
     }
 
-    /// What may be read and written, for whoever is refused.
+    /// What may be read and written, for the error about a refused place.
     fn describe_allowed(&self, refused: &Location) -> String {
         match self.allow.as_slice() {
             [] if matches!(refused, Location::File { .. }) => {
@@ -164,7 +164,7 @@ fn is_in(location: &Location, name: &str) -> bool {
     matches!(location, Location::S3 { bucket, .. } if bucket == name)
 }
 
-/// Refuses a path that means something else than it says: `..`, `.`, `//`, a final slash, NUL. A key may hold any.
+/// Refuses a path that may not mean what it says: `..`, `.`, `//`, a final slash, NUL. A key may contain any of them.
 fn check_path(location: &Location) -> Result<(), JobError> {
     let Location::File { path } = location else { return Ok(()) };
     let plain = |rest: &str| !rest.contains('\0') && rest.split('/').all(|name| !matches!(name, "" | "." | ".."));
@@ -174,7 +174,7 @@ fn check_path(location: &Location) -> Result<(), JobError> {
     }
 }
 
-/// A place that this worker won't touch.
+/// The error for a place that this worker must not use.
 fn forbidden(cause: String) -> JobError {
     JobError::new(Stage::Receive, ErrorKind::Forbidden, Code::PlaceNotAllowed, cause)
 }

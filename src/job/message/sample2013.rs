@@ -1,7 +1,7 @@
 //! The message of the 2013 sample: `["process", bucket, in-prefix, out-prefix, file]`.
 //!
-//! Its keys are plain concatenations, with no slash added and nothing decoded. On the wire it is base64, because
-//! the SQS library of its time encoded every body; plain text is read too (`message::open` takes the base64 off).
+//! Its keys are plain concatenations, with no slash added and nothing decoded. On the wire it is base64, because the
+//! SQS library of its time encoded every body; plain text is read too (`message::open` removes the base64).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use super::json::Node;
 use super::{Format, Request};
 use crate::error::{Code, JobError};
 
-/// Whether an array is meant as one of these.
+/// Whether an array is meant as such a message.
 pub(super) fn is_one(items: &[Node]) -> bool {
     matches!(items.first(), Some(Node::Text(verb)) if verb == "process")
 }
@@ -38,7 +38,7 @@ pub fn encode_sample2013(bucket: &str, in_prefix: &str, out_prefix: &str, file: 
     STANDARD.encode(format!("[{}]", items.join(", ")))
 }
 
-/// A string as Python's `json.dumps` writes it: all but printable ASCII escaped, in UTF-16
+/// A string as Python's `json.dumps` writes it: everything except printable ASCII is escaped, in UTF-16
 /// (<https://github.com/python/cpython/blob/main/Lib/json/encoder.py>, `ESCAPE_ASCII`).
 fn quote_as_python(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);

@@ -1,15 +1,15 @@
-//! Some of the elements of a list in a JSON text, and everything else of the text as it was written.
+//! Keeps some of the elements of a list in a JSON text, and the rest of the text as it was written.
 //!
-//! Text is cut and joined, not read and written again: a record keeps its fields in their order, its numbers with their
-//! digits and whatever else a reader would lose. The text is one that was read before, so its nesting is bounded; each
-//! byte is looked at twice at the most.
+//! The text is cut and joined, not parsed and written again: a record keeps the order of its fields, the digits of
+//! its numbers and everything else that a parser would lose. The text was parsed before, so its nesting is bounded;
+//! each byte is looked at twice at most.
 
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-/// The JSON object `text` with only those elements of the list in its field `name` that stand at `places`, which are in
-/// order. `None` if there is no such list, or it has no such place.
+/// The JSON object `text` with only those elements of the list in its field `name` that are at `places`, which are in
+/// order. `None` if there is no such list, or the list has no such position.
 pub(super) fn of_list(text: &str, name: &str, places: &[usize]) -> Option<String> {
     let list = field(text, name)?;
     let elements = elements(text, list.start)?;
@@ -17,7 +17,7 @@ pub(super) fn of_list(text: &str, name: &str, places: &[usize]) -> Option<String
     Some(format!("{}[{}]{}", &text[..list.start], kept?.join(","), &text[list.end..]))
 }
 
-/// Where the value of the first field of this name is.
+/// The range of the value of the first field with this name.
 fn field(text: &str, name: &str) -> Option<Range<usize>> {
     let mut at = after(text, 0, '{')?;
     loop {
@@ -31,7 +31,7 @@ fn field(text: &str, name: &str) -> Option<Range<usize>> {
     }
 }
 
-/// Where the elements of the list are that begins at `at`.
+/// The ranges of the elements of the list that begins at `at`.
 fn elements(text: &str, at: usize) -> Option<Vec<Range<usize>>> {
     let mut at = after(text, at, '[')?;
     let mut elements = Vec::new();
@@ -46,13 +46,13 @@ fn elements(text: &str, at: usize) -> Option<Vec<Range<usize>>> {
     }
 }
 
-/// The place behind `mark`, which is the next thing at `at` but for white space.
+/// The position after `mark`, which must be next at `at` except for white space.
 fn after(text: &str, at: usize, mark: char) -> Option<usize> {
     let rest = text[at..].trim_start_matches([' ', '\t', '\n', '\r']);
     rest.strip_prefix(mark).map(|rest| text.len() - rest.len())
 }
 
-/// Where the value is that begins at `at`, without the white space before it.
+/// The range of the value that begins at `at`, without the white space before it.
 fn value(text: &str, at: usize) -> Option<Range<usize>> {
     let rest = text[at..].trim_start_matches([' ', '\t', '\n', '\r']);
     let start = text.len() - rest.len();

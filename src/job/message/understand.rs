@@ -1,4 +1,4 @@
-//! What a message means, for people: `batchpipe explain MESSAGE`.
+//! Explains a message to people: `batchpipe explain MESSAGE`.
 
 use std::fmt;
 
@@ -12,51 +12,51 @@ use crate::error::{Code, JobError};
 pub struct Understood {
     /// Its format, if it has one.
     pub format: Option<Format>,
-    /// What it was wrapped in, the outermost first.
+    /// Its wrappings, the outermost first.
     pub wrapping: Vec<Wrapping>,
     /// The jobs it asks for.
     pub jobs: Vec<UnderstoodJob>,
-    /// Why it asks for nothing, if it does.
+    /// Why it asks for nothing, if so.
     pub nothing: Option<&'static str>,
-    /// Why it is refused, if it is.
+    /// Why it is refused, if so.
     pub refused: Option<Refusal>,
-    /// Those of several records that are no jobs.
+    /// The other records, if there are several, which are not jobs.
     pub other_records: Vec<OtherRecord>,
 }
 
-/// A record that is no job, beside others.
+/// A record that is not a job, beside others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OtherRecord {
-    /// Its place among the records, from 1.
+    /// Its position among the records, from 1.
     pub record: usize,
-    /// The kind of event for which it is skipped, if it is.
+    /// The kind of event for which it is skipped, if so.
     pub skipped: Option<&'static str>,
-    /// Why it is refused, if it is.
+    /// Why it is refused, if so.
     pub refused: Option<Refusal>,
 }
 
 /// One job of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnderstoodJob {
-    /// Its place among the records of the message, from 1; `None` if it is the only one.
+    /// Its position among the records of the message, from 1; `None` if it is the only record.
     pub record: Option<usize>,
-    /// The submitter's name for it.
+    /// The submitter's name for the job.
     pub id: Option<String>,
     /// The object to read.
     pub input: String,
     /// The object to write, suffix included; `None` if only the worker's `--output` can tell.
     pub output: Option<String>,
-    /// The submit it came with.
+    /// The submit that it belongs to.
     pub batch: Option<String>,
-    /// The input's size in bytes, if told.
+    /// The input's size in bytes, if known.
     pub size: Option<u64>,
-    /// The input's ETag, if told.
+    /// The input's ETag, if known.
     pub etag: Option<String>,
-    /// The input's version, if told.
+    /// The input's version, if known.
     pub version_id: Option<String>,
     /// Arguments for a program.
     pub args: Vec<String>,
-    /// Why this worker would refuse it, if it would.
+    /// Why this worker would refuse the job, if so.
     pub refused: Option<Refusal>,
 }
 
@@ -65,7 +65,7 @@ pub struct UnderstoodJob {
 pub struct Refusal {
     /// `BPnnn`.
     pub code: String,
-    /// In one line.
+    /// The cause in one line.
     pub cause: String,
 }
 
@@ -75,7 +75,7 @@ impl From<JobError> for Refusal {
     }
 }
 
-/// Tells what a message is and what a worker with these rules would make of it.
+/// Explains what a message is and what a worker with these rules would do with it.
 pub fn understand(text: &str, rules: &Rules) -> Understood {
     let opened = open(text);
     let mut understood = Understood {
@@ -94,7 +94,7 @@ pub fn understand(text: &str, rules: &Rules) -> Understood {
 }
 
 impl Understood {
-    /// Whether a worker would refuse it, or a part of it.
+    /// Whether a worker would refuse the message, or a part of it.
     pub fn is_refused(&self) -> bool {
         self.refused.is_some() || self.other_records.iter().any(|record| record.refused.is_some())
     }
@@ -141,7 +141,7 @@ impl UnderstoodJob {
     }
 }
 
-/// A text whose every character can be seen; quotes need no escape outside of quotes.
+/// A text in which every character is visible; quotes need no escape because the text is not quoted.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
@@ -153,7 +153,7 @@ fn visible(text: &str) -> String {
     shown
 }
 
-/// A block of lines; all that others wrote is escaped.
+/// A block of lines; all untrusted text is escaped.
 impl fmt::Display for Understood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.format.map_or("not a job", Format::name))?;

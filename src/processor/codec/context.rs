@@ -1,12 +1,12 @@
-//! zstd's encoder contexts, used again.
+//! Reuses zstd's encoder contexts.
 //!
-//! A context is memory: its tables take 0.1 MiB at level 1 and 8 MiB at level 9 for an input of 1 MiB. Made anew for
-//! each object, that is a page fault for each 4 KiB of it and a clearing of all; used again, zstd goes on in it behind
-//! what it knows to be old. The bytes that come out are the same (see the tests): an output must not depend on what was
-//! compressed before it.
+//! A context is memory: its tables take 0.1 MiB at level 1 and 8 MiB at level 9 for an input of 1 MiB. A new context
+//! for each object would cost a page fault for each 4 KiB of the tables, and clearing all of them. In a reused
+//! context, zstd continues in the tables after the entries that it knows to be old. The output bytes are the same
+//! (see the tests), because an output must not depend on what was compressed before it.
 //!
-//! Bounded by how many run at once: a context is made only when none is idle. So much is set aside of the worker's
-//! memory for every processor that may run (`config/share.rs`), idle or not.
+//! Bounded by the number of concurrent runs: a context is made only if none is idle. This memory is set aside from
+//! the worker's memory for every processor that may run (`config/share.rs`), idle or not.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zstd::zstd_safe::{CCtx, CParameter, ResetDirective, get_error_name};
 
-/// The contexts of one chain that are idle.
+/// The idle contexts of one chain.
 #[derive(Clone, Default)]
 pub(super) struct Contexts(Arc<Mutex<Vec<Idle>>>);
 
@@ -24,7 +24,7 @@ struct Idle {
     output: Vec<u8>,
 }
 
-/// A context at work, and the memory that it writes to.
+/// A context in use, and the buffer that it writes to.
 pub(super) struct Context {
     pub(super) context: CCtx<'static>,
     pub(super) output: Vec<u8>,
@@ -33,10 +33,11 @@ pub(super) struct Context {
 }
 
 impl Contexts {
-    /// A context for one frame. A checksum follows the content: a damaged object must not decompress.
+    /// A context for one frame. The frame ends with a checksum of the content, because a damaged object must not
+    /// decompress.
     pub(super) fn take(&self, level: i32) -> io::Result<Context> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The one used last: its tables may still be in the caches.
+        // The most recently used one, because its tables may still be in the CPU caches.
         let found = idle.iter().rposition(|idle| idle.level == level).map(|at| idle.remove(at));
         drop(idle);
         if let Some(Idle { mut context, output, .. }) = found {
@@ -51,7 +52,7 @@ impl Contexts {
 }
 
 impl Context {
-    /// Its frame is complete and read. What is dropped without this is not used again.
+    /// Returns a context whose frame is complete and read. A context that is dropped without this is not reused.
     pub(super) fn give_back(self) {
         let Self { context, mut output, level, home } = self;
         output.clear();
@@ -63,7 +64,7 @@ pub(super) fn refused(code: usize) -> io::Error {
     io::Error::other(format!("zstd: {}", get_error_name(code)))
 }
 
-/// What is idle makes no chain another.
+/// All values are equal, because idle contexts make no difference to a chain.
 impl PartialEq for Contexts {
     fn eq(&self, _: &Self) -> bool {
         true

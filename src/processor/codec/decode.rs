@@ -1,9 +1,9 @@
-//! The decompressing step: which format, how far, and what is wrong with the data.
+//! The decompressing step: detects the format, limits the decoder, and reports what is wrong with the data.
 //!
-//! By default async-compression stops after the first member of a gzip and says all is well; here every member is
-//! decoded, and anything after the last is an error, as is an end too early. Only zeros may follow the last member of a
-//! gzip, bzip2 or xz (`members.rs`). The data is somebody else's: memory is
-//! bounded by the limits on windows, output by those on expansion, and passing a limit is an error, never a cut.
+//! By default async-compression stops after the first member of a gzip and reports success. Here every member is
+//! decoded, and anything after the last member is an error, and so is an early end. Only zeros may follow the last
+//! member of a gzip, bzip2 or xz file (`members.rs`). The data is untrusted: the window limits bound the memory, the
+//! expansion limits bound the output, and exceeding a limit is an error and never truncates the output.
 
 use std::cell::Cell;
 use std::fmt;
@@ -21,19 +21,20 @@ use crate::error::Code;
 use crate::job::suffix;
 use crate::job::suffix::Codec;
 
-/// How far a decoder may go.
+/// Limits for a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest output of one decompressing step, in bytes.
     pub max_expanded_bytes: Option<u64>,
-    /// How many times as long as its input an output may be, beyond its first [`FREE_BYTES`].
+    /// How many times longer than its input an output may be, not counting its first [`FREE_BYTES`].
     pub max_ratio: Option<u64>,
-    /// The most memory of one decompressing step, in bytes: whoever made the data chose what it takes.
+    /// The most memory of one decompressing step, in bytes. Without a limit, the author of the data would choose the
+    /// memory.
     pub decoder_bytes: u64,
 }
 
-/// The largest ratio of output to input, unless somebody says. gzip can't do better than 1032:1, but a zstd of zeros
-/// reaches 32 749:1 (measured): whoever has files of mostly zeros, such as images of disks, says `--max-ratio`.
+/// The default for the largest ratio of output to input. gzip can't exceed 1032:1, but a zstd of zeros reaches 32 749:1
+/// (measured): files of mostly zeros, such as disk images, need `--max-ratio`.
 pub const MAX_RATIO: u64 = 1000;
 
 impl Default for Limits {
@@ -42,16 +43,16 @@ impl Default for Limits {
     }
 }
 
-/// Output to which the ratio does not apply: small files of one repeated byte are common and harmless.
+/// Output to which the ratio does not apply, because small files of one repeated byte are common and harmless.
 pub const FREE_BYTES: u64 = 64 << 20;
 
-/// What zstd and xz say of data that passes the limit on memory: neither crate has a kind of error for it.
+/// The messages of zstd and xz for data that exceeds the memory limit, because neither crate has an error kind for it.
 const TOO_LARGE: [&str; 2] = ["Frame requires too much memory", "memory limit reached"];
 
 /// The longest magic.
 const MAGIC_BYTES: u64 = 6;
 
-/// What is wrong with the data, on its way through `io::Error`.
+/// What is wrong with the data; passed through `io::Error`.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) code: Code,
@@ -70,7 +71,7 @@ fn fault(code: Code, reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Fault { code, reason })
 }
 
-/// What became of the compressed input, seen from the decoder's outside.
+/// What happened to the compressed input, seen from outside the decoder.
 #[derive(Default)]
 struct Progress {
     consumed: Cell<u64>,
@@ -103,30 +104,31 @@ impl Read for Watched<'_> {
     }
 }
 
-/// How the format of the input is found.
+/// How to detect the format of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// It is this one.
+    /// It is this format.
     Only(Codec),
     /// The magic bytes tell, and for brotli the name.
     Told,
-    /// The same, but an input that is not compressed passes as it is.
+    /// Like `Told`, but an input that is not compressed passes unchanged.
     Any,
 }
 
-/// Decompresses `source`, an object of this `name`.
+/// Decompresses `source`, an object with this `name`.
 pub(super) fn decode<'a>(format: Format, name: &str, limits: Limits, mut source: Source<'a>) -> io::Result<Source<'a>> {
     let mut head = Vec::new();
     (&mut source).take(MAGIC_BYTES).read_to_end(&mut head)?;
-    // A brotli stream may begin with anything, the magic of another format included: its name goes first.
+    // A brotli stream may begin with any bytes, even the magic of another format, so the name of a brotli file comes
+    // first.
     let by_name = name.ends_with(Codec::Brotli.suffix()).then_some(Codec::Brotli);
     let codec = match format {
         Format::Only(codec) => Some(codec),
         Format::Told | Format::Any => by_name.or_else(|| Codec::of_magic(&head)),
     };
     let codec = match codec {
-        // The name of the output was made from the name of the input alone. So a file that is called compressed has
-        // lost that ending, and under its new name nobody would expect the data that it has.
+        // The name of the output was derived from the name of the input alone. So a file that has the ending of a
+        // compressed file has lost it, and nobody would expect such data under the new name.
         None if format == Format::Any && !suffix::is_of_compressed(name) => {
             return Ok(Box::new(io::Cursor::new(head).chain(source)));
         }
@@ -151,7 +153,7 @@ pub(super) fn decode<'a>(format: Format, name: &str, limits: Limits, mut source:
     Ok(Box::new(Buffered::new(Decode { codec, limits, progress, decoder, expanded: 0 })))
 }
 
-/// Brotli's library takes no limit, but the first byte says what it will take.
+/// The brotli library accepts no limit, but the first byte tells how much memory it will need.
 fn check_window(first: u8, limits: Limits) -> io::Result<()> {
     match brotli_window(first) {
         None => Err(fault(Code::DataDamaged, "brotli with a large window, which is not the brotli of RFC 7932".into())),
@@ -176,7 +178,7 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// Every member of the data is decoded; a codec that looks for one more finds garbage where there is any.
+/// Every member is decoded; a codec that looks for another member detects garbage after the last one.
 fn decoder<'a>(codec: Codec, limits: Limits, source: Source<'a>) -> Box<dyn Read + 'a> {
     let padded = match codec {
         Codec::Gzip => Padded::Gzip,
@@ -198,7 +200,7 @@ fn decoder<'a>(codec: Codec, limits: Limits, source: Source<'a>) -> Box<dyn Read
     Box::new(Members::new(padded, limits.decoder_bytes, source))
 }
 
-/// Brotli streams are not concatenated, and most garbage would pass for the begin of one.
+/// Brotli streams are not concatenated, because most garbage would look like the beginning of another stream.
 struct Single<'a>(Ready<codecs::BrotliDecoder<AllowStdIo<Source<'a>>>>);
 
 impl Read for Single<'_> {
@@ -211,7 +213,7 @@ impl Read for Single<'_> {
     }
 }
 
-/// A decoder under its limits, with errors that say where.
+/// A decoder under its limits, whose errors tell the position.
 struct Decode<'a> {
     codec: Codec,
     limits: Limits,

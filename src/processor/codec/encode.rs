@@ -1,4 +1,4 @@
-//! The steps that only ever fail when what they read fails: the encoders and the digest.
+//! The steps that fail only if reading their source fails: the encoders and the digest.
 
 use crate::job::suffix::Codec;
 use std::io::{self, BufRead, Read};
@@ -12,8 +12,8 @@ use super::context::Contexts;
 use super::frame::Frame;
 use super::pull::{Buffered, Ready, Source, always_ready};
 
-/// Compresses `source`, which has `size` bytes if that is known. Formats whose checksum is optional get one: a damaged
-/// object must not decompress.
+/// Compresses `source`, which has `size` bytes if the size is known. Formats with an optional checksum get one, because
+/// a damaged object must not decompress.
 pub(super) fn encode<'a>(
     codec: Codec,
     level: i32,

@@ -1,9 +1,10 @@
-//! The zstd encoder: one frame, whose header tells the content's size where that is known.
+//! The zstd encoder: one frame, whose header has the content's size if it is known.
 //!
-//! Not async-compression's, which can't tell zstd how much is coming: it then makes ready for megabytes. An object of 4
-//! KiB took 37 ms at level 19 and 125 µs at level 9 so, and takes 0.5 ms and 32 µs with its size told (measured). What
-//! is there whole is compressed from where it lies, without the copy into zstd's window: a fifteenth of what level 1
-//! costs. Bounded by zstd's own window and tables, and [`WHOLE`] of output.
+//! async-compression's encoder is not used because it can't tell zstd how much data is coming; zstd then prepares
+//! for megabytes. An object of 4 KiB took 37 ms at level 19 and 125 µs at level 9 without its size, and takes 0.5 ms
+//! and 32 µs with it (measured). Input that is available as a whole is compressed in place, without a copy into
+//! zstd's window; the copy costs a fifteenth of level 1. Bounded by zstd's own window and tables, and [`WHOLE`] of
+//! output.
 
 use std::io::{self, BufRead, Read};
 
@@ -13,17 +14,17 @@ use zstd::zstd_safe::{InBuffer, OutBuffer, compress_bound};
 use super::context::{Context, refused};
 use super::pull::{FIRST, FULL, Source};
 
-/// An input of at most so many bytes is compressed in one call, if it is there. The window of the default level: what
-/// zstd would hold of it otherwise, and the output takes no more than that.
+/// An input of at most this many bytes is compressed in one call, if all of it is available. This is the window of the
+/// default level: zstd would otherwise hold as much, and the output takes no more than that.
 pub(super) const WHOLE: usize = 2 << 20;
 
 /// Reads as `source`, compressed.
 pub(super) struct Frame<'a> {
     source: Source<'a>,
-    /// Bytes that `source` has in all, where that is known. Other bytes than these are an error.
+    /// The total number of bytes of `source`, if known. Any other number of bytes is an error.
     size: Option<u64>,
     taken: u64,
-    /// What compresses, and the output that was not read yet; given back when all of it was.
+    /// The compressor, with output that was not read yet; given back after all of it was read.
     context: Option<Context>,
     start: usize,
     ended: bool,
@@ -35,7 +36,7 @@ impl<'a> Frame<'a> {
         Ok(Self { source, size, taken: 0, context: Some(context), start: 0, ended: false })
     }
 
-    /// Fills the output as far as the input goes.
+    /// Fills the output as far as input is available.
     fn fill(&mut self) -> io::Result<()> {
         self.start = 0;
         let Some(Context { context, output, .. }) = &mut self.context else { return Ok(()) };
@@ -51,7 +52,7 @@ impl<'a> Frame<'a> {
                     (false, 0) => FIRST,
                     (false, _) => FULL,
                 };
-                // A stream is handed on in pieces of that length, and what a long output lay in before may be longer.
+                // A stream is passed on in pieces of this length; the buffer of an earlier, long output may be longer.
                 if output.capacity() < room || !whole && output.capacity() > room {
                     *output = Vec::with_capacity(room);
                 }
@@ -66,7 +67,7 @@ impl<'a> Frame<'a> {
             self.taken += amount as u64;
             self.ended = last && left == 0;
         }
-        // The input must be at its end, and say so: one that breaks here was not read whole.
+        // The input must be at its end, and report so: if it breaks here, it was not read completely.
         if self.ended && !self.source.fill_buf()?.is_empty() {
             return Err(io::Error::other("the input is longer than it was said to be"));
         }
@@ -109,7 +110,7 @@ mod tests {
     use super::super::context::Contexts;
     use super::*;
 
-    /// What comes in pieces of `piece` bytes.
+    /// A source that delivers `data` in pieces of `piece` bytes.
     fn source(data: &[u8], piece: usize) -> Source<'_> {
         Box::new(io::BufReader::with_capacity(piece, data))
     }
@@ -122,14 +123,14 @@ mod tests {
         again(&Contexts::default(), data, piece, level, size)
     }
 
-    /// The same with contexts that may have been used before.
+    /// Compresses with contexts that may have been used before.
     fn again(contexts: &Contexts, data: &[u8], piece: usize, level: i32, size: Option<u64>) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         Frame::new(source(data, piece), contexts.take(level)?, size)?.read_to_end(&mut out)?;
         Ok(out)
     }
 
-    /// What repeats itself in the way of a log: far and near, and never quite.
+    /// Data that repeats itself as a log does: at short and long distances, and never exactly.
     fn lines(from: usize, length: usize) -> Vec<u8> {
         let line = |at: usize| {
             format!("{at} GET /{:x}/{:x} {}\n", at * at % 97, at.wrapping_mul(0x9e37_79b9) >> 7 & 0xfff, at % 13)
@@ -176,7 +177,7 @@ mod tests {
         }
     }
 
-    /// Gives all there is and breaks where the end should be.
+    /// Delivers all data and breaks where the end should be.
     struct Breaks<'a>(&'a [u8]);
 
     impl Read for Breaks<'_> {

@@ -1,13 +1,13 @@
-//! The members of one compressed file, decoded one after the other, and the zeros that may follow the last one.
+//! Decodes the members of one compressed file one after the other, and accepts zeros after the last one.
 //!
-//! A tape or a block device is written in whole blocks, so a compressed file that was copied from one ends in zeros.
-//! gzip, bzip2 and xz ignore them, and so does this step. The rule is strict: zeros are padding only if a member is
-//! complete and nothing but zeros comes until the end of the input. Zeros in front of another member, or in front of
-//! anything else, are damage, for data is missing there.
+//! Tapes and block devices are written in whole blocks, so a compressed file that was copied from such a device ends
+//! in zeros. gzip, bzip2 and xz ignore these zeros, and so does this step. The rule is strict: zeros are padding
+//! only if a member is complete and only zeros follow until the end of the input. Zeros before another member, or
+//! before anything else, are damage, because data is missing there.
 //!
-//! async-compression can read several members by itself, but does not tell where one ends. So a decoder here reads one
-//! member and then hands back its source, which stands at the first byte behind that member.
-//! Bounded: zeros are skipped in place, in the source's own buffer.
+//! async-compression can read several members by itself, but does not tell where a member ends. So a decoder here
+//! reads one member and then returns its source, positioned at the first byte after that member. Bounded: zeros are
+//! skipped in place, in the source's own buffer.
 
 use std::io::{self, BufRead, Read};
 
@@ -49,7 +49,8 @@ pub(super) enum Padded {
 }
 
 impl Padded {
-    /// A decoder of the member that begins where `source` stands. An xz member may take `most` bytes of memory.
+    /// A decoder of the member that begins at the current position of `source`. An xz member may take `most` bytes of
+    /// memory.
     fn begin<'a>(self, most: u64, source: Source<'a>) -> Box<dyn Member<'a> + 'a> {
         let source = always_ready(source);
         match self {
@@ -64,12 +65,13 @@ impl Padded {
 pub(super) struct Members<'a> {
     format: Padded,
     most: u64,
-    /// The decoder of the member that is being read; none behind the last one.
+    /// The decoder of the current member; none after the last member.
     current: Option<Box<dyn Member<'a> + 'a>>,
 }
 
 impl<'a> Members<'a> {
-    /// Of a `source` that stands at the first member. One decoder may take `most` bytes of memory, where it asks.
+    /// Decodes a `source` that is at the first member. One decoder may take `most` bytes of memory, if its format can
+    /// need that much.
     pub(super) fn new(format: Padded, most: u64, source: Source<'a>) -> Self {
         Self { format, most, current: Some(format.begin(most, source)) }
     }

@@ -1,9 +1,9 @@
-//! What a codec needs in memory beside the bytes that pass through it, so that `--memory` holds for both.
+//! The memory that a codec needs beside the bytes that pass through it, so that `--memory` covers both.
 //!
-//! The figures are those of the formats' own libraries at the settings used here; a stream of unknown length gets the
-//! full tables of its level. They are upper bounds: pages that a small object never touches cost nothing, but nobody
-//! knows beforehand that they won't be touched. What a *decoder* needs is written in data that is somebody else's, so
-//! there the bound comes first ([`Limits::decoder_bytes`](super::Limits)), and data that asks for more is refused.
+//! The figures are those of the formats' own libraries at the settings used here; a stream of unknown length gets
+//! the full tables of its level. They are upper bounds: pages that a small object never touches cost nothing, but
+//! that can't be known in advance. What a *decoder* needs is determined by untrusted data, so the bound is set first
+//! ([`Limits::decoder_bytes`](super::Limits)), and data that needs more is refused.
 
 use super::frame::WHOLE;
 use super::step::Step;
@@ -13,22 +13,23 @@ use crate::link;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What one decoder may need unless somebody says: a zstd window of 128 MiB, which is what `zstd` itself takes unasked
-/// (`--long=27`), and what surrounds it. `xz -9` needs 65 MiB.
+/// The default memory of one decoder: a zstd window of 128 MiB, which `zstd` itself accepts without a flag
+/// (`--long=27`), and its overhead. `xz -9` needs 65 MiB.
 pub const FULL_DECODER: u64 = 129 * MIB;
 
-/// The least that a decoder must have: `zstd -19` writes windows of 8 MiB, `xz -6` needs 9, an LZ4 frame of the largest
+/// The least memory of a decoder: `zstd -19` writes windows of 8 MiB, `xz -6` needs 9, an LZ4 frame of the largest
 /// blocks 8.2.
 pub const LEAST_DECODER: u64 = 10 * MIB;
 
-/// zstd's decoder beside its window: two blocks and the tables (`ZSTD_estimateDStreamSize` less the window).
+/// zstd's decoder without its window: two blocks and the tables (`ZSTD_estimateDStreamSize` less the window).
 const ZSTD_DECODER: u64 = 512 * KIB;
 
-/// Brotli's beside its window: the Huffman tables of the most trees a block may have, and what is decoded of a block.
+/// Brotli's decoder without its window: the Huffman tables of the most trees that a block may have, and the decoded
+/// part of a block.
 const BROTLI_DECODER: u64 = MIB;
 
 /// zstd's window, chain and hash tables by level, in powers of two, for a source of unknown length
-/// (`lib/compress/clevels.h` of zstd 1.5.7). The first is that of the levels below 1.
+/// (`lib/compress/clevels.h` of zstd 1.5.7). The first entry is for the levels below 1.
 const ZSTD_LEVELS: [(u32, u32, u32); 23] = [
     (19, 12, 13),
     (19, 13, 14),
@@ -58,8 +59,8 @@ const ZSTD_LEVELS: [(u32, u32, u32); 23] = [
 /// xz's encoder by level (`lzma_easy_encoder_memusage`, and the table in xz(1)), in MiB.
 const XZ_LEVELS: [u64; 10] = [3, 9, 17, 32, 48, 94, 94, 186, 370, 674];
 
-/// Brotli's encoder by level with its window of 4 MiB, in MiB: the growth of the process over a copy of the same
-/// 48 MiB of words, rounded up (measured with brotli 9.1).
+/// Brotli's encoder by level with its window of 4 MiB, in MiB: the growth of the process over a copy of the same 48 MiB
+/// of words, rounded up (measured with brotli 9.1).
 const BROTLI_LEVELS: [u64; 12] = [12, 12, 18, 18, 46, 60, 60, 66, 66, 92, 104, 104];
 
 impl Step {
@@ -78,7 +79,7 @@ impl Step {
         codec + link::WRITE_CHUNK as u64
     }
 
-    /// Whether what this step needs is written in its input.
+    /// Whether the input determines how much memory this step needs.
     pub(super) fn is_bounded_by_limit(self) -> bool {
         matches!(self, Self::DecodeAny | Self::Decode(None | Some(Codec::Zstd | Codec::Xz | Codec::Brotli)))
     }
@@ -87,17 +88,17 @@ impl Step {
 fn encoder(codec: Codec, level: i32) -> u64 {
     let level = usize::try_from(level).unwrap_or(0);
     match codec {
-        // 256 KiB by zlib's own formula, and what its Rust kin add.
+        // 256 KiB by zlib's own formula, and what its Rust version adds.
         Codec::Gzip => 512 * KIB,
         Codec::Zstd => {
             let (window, chain, hash) = ZSTD_LEVELS[level.min(ZSTD_LEVELS.len() - 1)];
-            // The tables hold 4 bytes an entry, and at the levels that search in rows one more; beside them two blocks,
-            // their sequences, and from level 18 on a table of 512 KiB for matches of three bytes; and the whole output
-            // of an input that is short enough to be compressed in one call.
+            // The tables hold 4 bytes per entry, and one more at the levels that search in rows. Added to these are two
+            // blocks, their sequences, from level 18 on a table of 512 KiB for matches of three bytes, and the whole
+            // output of an input that is short enough to be compressed in one call.
             let rows = if (5..=12).contains(&level) { 1 << hash } else { 0 };
             (1 << window) + (4 << chain) + (4 << hash) + rows + 2 * MIB + zstd::zstd_safe::compress_bound(WHOLE) as u64
         }
-        // 400 KB and eight times the block, which is 900 KB at the most (bzip2(1)).
+        // 400 KB and eight times the block, which is at most 900 KB (bzip2(1)).
         Codec::Bzip2 => 8 * MIB,
         Codec::Xz => XZ_LEVELS[level.min(9)] * MIB,
         Codec::Brotli => BROTLI_LEVELS[level.min(11)] * MIB,
@@ -106,14 +107,14 @@ fn encoder(codec: Codec, level: i32) -> u64 {
     }
 }
 
-/// The largest zstd window, as a power of two, that a decoder of `bytes` may have. The bounds are the library's own: it
-/// refuses others.
+/// The largest zstd window, as a power of two, for a decoder of `bytes`. The bounds are the library's own: it refuses
+/// other values.
 pub(super) fn zstd_window(bytes: u64) -> u32 {
     bytes.saturating_sub(ZSTD_DECODER).checked_ilog2().unwrap_or(0).clamp(10, 31)
 }
 
-/// What a decoder needs for the brotli stream that begins with `first` (RFC 7932, section 9.1); `None` for a "large
-/// window", which is no part of that format: a few bytes of it may ask for a GiB.
+/// The memory that a decoder needs for the brotli stream that begins with `first` (RFC 7932, section 9.1). `None` for a
+/// "large window", which is not part of that format, because a few bytes of it may require a GiB.
 pub(super) fn brotli_window(first: u8) -> Option<u64> {
     let bits = match first & 0x7f {
         0x11 => return None,
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_window_is_read_as_the_format_writes_it() {
-        // The table of RFC 7932, 9.1: the bits are those of the first byte, the lowest last.
+        // The table of RFC 7932, 9.1: the bits are those of the first byte, the lowest bit last.
         for (first, bits) in
             [(0b0, 16), (0b000_0001, 17), (0b0011, 18), (0b1111, 24), (0b010_0001, 10), (0b111_0001, 15)]
         {

@@ -1,8 +1,7 @@
 //! `--process`: a chain of streaming steps, pulled through bounded buffers on one blocking thread.
 //!
-//! The codecs are async-compression's. What they must not do is decided here: lose a member, accept an end too
-//! early, expand without end ([`Limits`]), or take more memory than was set aside for them. Nothing holds a whole
-//! object.
+//! The codecs are async-compression's. This room makes sure that they do not lose a member, accept an early end,
+//! expand without limit ([`Limits`]), or take more memory than was set aside for them. Nothing holds a whole object.
 
 use std::fmt;
 use std::io::{BufRead, Write};
@@ -57,14 +56,14 @@ impl Chain {
         Ok(Self { steps, limits: Limits::default(), contexts: Contexts::default(), notices: Arc::default() })
     }
 
-    /// The same chain, decompressing under other limits.
+    /// The same chain, with other limits for decompressing.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The same chain, which counts in `notices` what somebody should hear of.
+    /// The same chain, which counts in `notices` what the user should know.
     #[must_use]
     pub fn with_notices(mut self, notices: Arc<Notices>) -> Self {
         self.notices = notices;
@@ -76,12 +75,12 @@ impl Chain {
         &self.steps
     }
 
-    /// How many steps need as much memory as their input says, up to [`Limits::decoder_bytes`].
+    /// How many steps need as much memory as their input requires, up to [`Limits::decoder_bytes`].
     pub fn decoders(&self) -> u64 {
         self.steps.iter().filter(|step| step.is_bounded_by_limit()).count() as u64
     }
 
-    /// Whether the output is the input.
+    /// Whether the output equals the input.
     pub fn is_copy(&self) -> bool {
         self.steps.iter().all(|step| *step == Step::Copy)
     }
@@ -91,18 +90,18 @@ impl Chain {
         self.to_string()
     }
 
-    /// What becomes of a name.
+    /// How the chain changes a name.
     pub fn suffix(&self) -> Suffix {
         suffix_of(&self.steps)
     }
 
-    /// Whether compressing is the first thing that is done to the input.
+    /// Whether the first step that changes the input compresses it.
     fn compresses_first(&self) -> bool {
         matches!(self.steps.iter().find(|step| **step != Step::Copy), Some(Step::Encode(..)))
     }
 }
 
-/// What some steps make of a name.
+/// How some steps change a name.
 fn suffix_of(steps: &[Step]) -> Suffix {
     let (mut strip, mut append) = (Vec::new(), Vec::new());
     for step in steps {
@@ -119,7 +118,7 @@ fn suffix_of(steps: &[Step]) -> Suffix {
             Step::Decode(codec) => *codec,
             Step::DecodeAny => None,
         };
-        // What an earlier step added is taken off before anything of the input's own name.
+        // An ending that an earlier step added is removed before any ending of the input's own name.
         if append.pop().is_none() {
             strip.push(format);
         }
@@ -134,7 +133,7 @@ impl fmt::Display for Chain {
 }
 
 impl Processor for Chain {
-    /// The steps; limits only tell when to fail.
+    /// The steps; limits are left out because they only decide when to fail.
     fn id(&self) -> Option<String> {
         Some(self.to_string())
     }
@@ -148,7 +147,7 @@ impl Processor for Chain {
         if self.compresses_first() && Codec::of_magic(source.fill_buf().map_err(read_error)?).is_some() {
             self.notices.already_compressed(&job.input, self);
         }
-        // Only the first step that does anything knows how long what it reads is.
+        // Only the first step that does any work knows the size of what it reads.
         let mut size = job.size;
         for (place, step) in self.steps.iter().enumerate().filter(|(_, step)| **step != Step::Copy) {
             let size = size.take();
@@ -166,7 +165,7 @@ impl Processor for Chain {
                 Step::Decode(None) => Format::Told,
                 Step::DecodeAny => Format::Any,
             };
-            // The name that the data has by now.
+            // The name that the data would have at this step.
             let name = suffix_of(&self.steps[..place]).apply(job.input.key());
             source = decode::decode(format, &name, self.limits, source).map_err(read_error)?;
         }
@@ -182,7 +181,7 @@ impl Processor for Chain {
     }
 }
 
-/// A fault in the data is one for good; anything else that stops a read may pass.
+/// A fault in the data is permanent; any other failure of a read may pass.
 fn read_error(error: std::io::Error) -> ProcessError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<decode::Fault>()) {
         Some(fault) => ProcessError::Reject { code: fault.code, reason: fault.reason.clone() },
@@ -190,7 +189,7 @@ fn read_error(error: std::io::Error) -> ProcessError {
     }
 }
 
-/// What runs for `--process TEXT`; a chain that changes nothing needs no thread.
+/// The work for `--process TEXT`; a chain that changes nothing needs no thread.
 pub fn work_from_steps(text: &str) -> Result<Work, UserError> {
     let chain = Chain::parse(text)?;
     Ok(if chain.is_copy() { Work::Copy } else { Work::Filter(Arc::new(chain)) })

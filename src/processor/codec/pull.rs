@@ -1,8 +1,8 @@
-//! The joints of a chain: async codecs driven from a blocking thread, and the buffers between steps.
+//! Joins the steps of a chain: async codecs driven from a blocking thread, and the buffers between steps.
 //!
-//! A chain is pulled from its end: each step reads the one before it. async-compression's types are asynchronous,
-//! but what they read here is always ready, so one poll always answers and no executor is needed.
-//! Between two steps there are at most [`FULL`] bytes.
+//! A chain is pulled from its end: each step reads the step before it. async-compression's types are asynchronous,
+//! but their sources here are always ready, so a poll always completes and no executor is needed. There are at most
+//! [`FULL`] bytes between two steps.
 
 use std::io::{self, BufRead, Read};
 use std::pin::Pin;
@@ -10,18 +10,18 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::{AllowStdIo, AsyncRead};
 
-/// What a step reads.
+/// The source of a step.
 pub(super) type Source<'a> = Box<dyn BufRead + 'a>;
 
-/// A reader's buffer once its stream has shown to be long: the chunk of a link, which is what the writer at the end
-/// makes of it anyway.
+/// The size of a reader's buffer once its stream has proved to be long: a chunk of a link, because the writer at the
+/// end makes such chunks anyway.
 pub(super) const FULL: usize = crate::link::WRITE_CHUNK;
 
-/// A reader's first buffer: a small object should not pay for a large one (1000 bytes take zstd:1 11 µs with this,
-/// and 22 µs with a whole chunk: measured).
+/// The size of a reader's first buffer: a small object should not pay for a large buffer (1000 bytes take zstd:1 11 µs
+/// with this size, and 22 µs with a whole chunk: measured).
 pub(super) const FIRST: usize = 16 * 1024;
 
-/// Reads an async codec whose source is always ready.
+/// Reads from an async codec whose source is always ready.
 #[derive(Debug)]
 pub(super) struct Ready<C>(pub(super) C);
 
@@ -35,12 +35,12 @@ impl<C: AsyncRead + Unpin> Read for Ready<C> {
     }
 }
 
-/// A step's source, in the shape that the codecs read.
+/// Turns a step's source into the type that the codecs read.
 pub(super) fn always_ready(source: Source<'_>) -> AllowStdIo<Source<'_>> {
     AllowStdIo::new(source)
 }
 
-/// Buffers a step for the next one. Unlike std's, the buffer grows with the stream.
+/// Buffers a step for the next one. Unlike std's buffer, it grows with the stream.
 pub(super) struct Buffered<R> {
     inner: R,
     buffer: Vec<u8>,
@@ -63,7 +63,7 @@ impl<R: Read> BufRead for Buffered<R> {
             }
             self.start = 0;
             self.end = 0;
-            // Codecs stop at every turn of their input; a full buffer makes for full chunks further on.
+            // Codecs stop at every boundary of their input; filling the buffer makes full chunks later on.
             while self.end < self.buffer.len() {
                 match self.inner.read(&mut self.buffer[self.end..]) {
                     Ok(0) => break,

@@ -1,6 +1,7 @@
-//! The words of a `--process` chain and what each may say after its colon.
+//! The words of a `--process` chain and the values allowed after their colons.
 //!
-//! A level is always known: the default is written into the step, so that a chain's id names what was really done.
+//! A level is always known: the default level is stored in the step, so that a chain's id names what was really
+//! done.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -10,7 +11,7 @@ use crate::job::suffix::Codec;
 use crate::runtime::suggest::did_you_mean;
 
 impl Codec {
-    /// The levels the format's own tool takes. Below 1, zstd's are its `--fast` ones.
+    /// The levels that the format's own tool accepts. zstd's levels below 1 are its `--fast` levels.
     pub const fn levels(self) -> RangeInclusive<i32> {
         match self {
             Self::Gzip | Self::Xz => 0..=9,
@@ -21,8 +22,8 @@ impl Codec {
         }
     }
 
-    /// The default of the format's own tool, but for brotli: its 11 takes a hundred times as long as 5 to save a
-    /// tenth, and is meant for files compressed once and served for ever.
+    /// The default of the format's own tool, except for brotli: its default of 11 takes a hundred times as long as 5 to
+    /// save a tenth, and is meant for files that are compressed once and served many times.
     pub const fn default_level(self) -> i32 {
         match self {
             Self::Gzip | Self::Xz => 6,
@@ -33,9 +34,10 @@ impl Codec {
         }
     }
 
-    /// The format that data beginning with `head` is in.
+    /// Detects the format of data that begins with `head`.
     pub fn of_magic(head: &[u8]) -> Option<Self> {
-        // zstd's skippable frames share their magic with lz4's; pzstd begins its files with one, lz4's tool never does.
+        // zstd's skippable frames share their magic with lz4's. pzstd begins its files with such a frame; lz4's tool
+        // never does.
         match head {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
@@ -58,9 +60,9 @@ pub enum Step {
     Copy,
     /// Compresses, at a level.
     Encode(Codec, i32),
-    /// Decompresses; without a codec, the magic bytes and then the name tell which.
+    /// Decompresses; without a codec, the magic bytes and then the name tell the format.
     Decode(Option<Codec>),
-    /// Decompresses what is compressed, and lets any other input through as it is.
+    /// Decompresses compressed input, and passes any other input unchanged.
     DecodeAny,
     /// Replaces the data by its SHA-256, as 64 lowercase hex digits and a newline.
     Sha256,
@@ -79,7 +81,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// What stands in the place of a format where the input may also be no compressed data at all.
+/// The word in the place of a format if the input may also be uncompressed.
 const ANY: &str = "any";
 
 /// The steps that are not formats.
@@ -141,7 +143,7 @@ impl Step {
 
 fn parse_level(codec: Codec, text: &str) -> Result<i32, UserError> {
     let levels = codec.levels();
-    // zstd reads 0 as "the default", which is a trap in a scale of speeds.
+    // zstd reads 0 as "the default", which is misleading in a scale of speeds.
     let level = text.parse::<i32>().ok().filter(|level| levels.contains(level) && (codec, *level) != (Codec::Zstd, 0));
     level.ok_or_else(|| {
         let name = codec.as_str();

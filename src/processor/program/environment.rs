@@ -1,21 +1,22 @@
-//! The environment of a program: the worker's, less what a program has no business knowing, plus the job's names.
+//! The environment of a program: the worker's environment without the variables that a program must not see, plus
+//! the job's variables.
 //!
-//! That is no secret kept from a program which may look into the worker itself: the binary does not let it
-//! (`config::machine::conceal`). The host of the library is not ours to hide.
+//! Removing variables does not protect them from a program that can look into the worker itself; the binary prevents
+//! that (`config::machine::conceal`). In a library user's process, hiding is up to the user.
 //!
-//! A key is data. In a variable no shell reads it unless the program's author writes one that does.
+//! A key is data. No shell interprets a key in a variable, unless the program's author writes a script that does.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::job::Job;
 
-/// The AWS variables that stay: they hold no secret and lead to none. Everything else that begins with `AWS_` goes,
-/// so that a kind of credential invented tomorrow goes too
+/// The AWS variables that are kept: they contain no secret and lead to none. All others that begin with `AWS_` are
+/// removed, so that future kinds of credentials are removed too
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html>).
 const HARMLESS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
-/// The AWS variables that would win over a profile, or name another one.
+/// The AWS variables that would take precedence over a profile, or select another profile.
 const BESIDE_A_PROFILE: [&str; 8] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -27,9 +28,9 @@ const BESIDE_A_PROFILE: [&str; 8] = [
     "AWS_DEFAULT_PROFILE",
 ];
 
-/// What a program inherits. The worker's own settings (`BATCHPIPE_*`) would be taken for the job's. A program that may
-/// see the credentials is given the worker's `profile`, if it has one: it must not work in another account than the
-/// worker.
+/// The variables that a program inherits. The worker's own settings (`BATCHPIPE_*`) are removed because they would look
+/// like the job's. A program that may see the credentials gets the worker's `profile`, if there is one, because it must
+/// not work in another account than the worker.
 pub(super) fn inherited(
     worker: Vec<(OsString, OsString)>,
     pass_credentials: bool,
@@ -45,7 +46,7 @@ pub(super) fn inherited(
     worker.into_iter().filter(|(name, _)| stays(name)).chain(profile).collect()
 }
 
-/// The variables that tell a program about its job.
+/// The variables that describe the job to the program.
 pub(super) fn of_job(job: &Job) -> [(&'static str, String); 5] {
     [
         ("BATCHPIPE_INPUT", job.input.to_string()),

@@ -1,4 +1,4 @@
-//! Finds the program before the first job does, and says what is wrong where it can't be run.
+//! Finds the program before the first job starts, and explains why it can't be run.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::error::{Code, UserError};
 use crate::runtime::suggest::nearest;
 
-/// Entries of PATH that are looked at for a similar name: a folder of more is not one of programs.
+/// Entries of PATH that are searched for a similar name; a folder with more entries is not a folder of programs.
 const MAX_NAMES: usize = 20_000;
 
 /// The absolute path of `name`, as a shell would find it.

@@ -1,8 +1,8 @@
-//! Runs an external program on each object, in the manner of a Unix filter.
+//! Runs an external program on each object, like a Unix filter.
 //!
-//! The object arrives on stdin, or in a scratch file where an argument holds `{input}`; the result is read from
-//! stdout, or from the scratch file that `{output}` named. There is never a shell. A program's pipes are driven by
-//! the async runtime and not by a thread, so that cutting its job can kill it, with its whole process group, at once.
+//! The object arrives on stdin, or in a scratch file if an argument contains `{input}`; the result is read from
+//! stdout, or from the scratch file that `{output}` names. There is never a shell. The async runtime, not a thread,
+//! drives a program's pipes, so that cutting its job can kill it at once, with its whole process group.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -26,21 +26,21 @@ mod template;
 
 use template::Template;
 
-/// What the operator may choose about programs.
+/// The operator's options for programs.
 #[derive(Clone)]
 pub struct Options {
     /// `--pass-credentials`: leave the AWS variables in the program's environment.
     pub pass_credentials: bool,
-    /// The AWS profile that the worker was given: with `pass_credentials` the program gets this profile, and not keys
-    /// that the worker itself leaves aside.
+    /// The worker's AWS profile: with `pass_credentials` the program gets this profile, and no keys that the worker
+    /// itself ignores.
     pub profile: Option<String>,
-    /// `--reject-codes`: further exit statuses that mean "this input is bad".
+    /// `--reject-codes`: additional exit statuses that mean "this input is bad".
     pub reject_codes: BTreeSet<u8>,
-    /// The environment to hand on, and to look the program up in.
+    /// The environment to pass on, and in which to look up the program.
     pub environment: Vec<(OsString, OsString)>,
 }
 
-/// No credentials, sysexits only, and this process's environment.
+/// No credentials, only the sysexits statuses, and this process's environment.
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Default for Options {
     }
 }
 
-/// Without the environment: what is in there must not come out in a log.
+/// Without the environment, whose contents must not appear in a log.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Options");
@@ -64,7 +64,7 @@ impl fmt::Debug for Options {
 /// A program and its arguments.
 #[derive(Clone)]
 pub struct Program {
-    /// As it was typed: what errors call it, and its `argv[0]`.
+    /// The name as typed, used in errors and as its `argv[0]`.
     name: OsString,
     path: PathBuf,
     id: String,
@@ -85,7 +85,7 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
-    /// Reads what was typed after `--` and finds the program.
+    /// Parses the words after `--` and finds the program.
     pub fn parse(argv: Vec<OsString>, options: Options) -> Result<Self, UserError> {
         let Some((name, arguments)) = argv.split_first() else {
             return Err(UserError::usage(
@@ -122,13 +122,13 @@ impl Program {
         })
     }
 
-    /// What names the program: a digest of the command line as it was typed, which may hold what others must not read.
-    /// A new build of the program under the same name is not seen in it.
+    /// Identifies the program: a digest of the command line as typed, because the command line may contain secrets. A
+    /// new build of the program under the same name does not change it.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether an argument holds `{input}` or `{output}`, so that [`with_scratch`](Self::with_scratch) is called for.
+    /// Whether an argument contains `{input}` or `{output}`, so that [`with_scratch`](Self::with_scratch) is needed.
     pub fn wants_scratch(&self) -> bool {
         self.template.input.is_some() || self.template.output.is_some()
     }
@@ -140,7 +140,7 @@ impl Program {
         self
     }
 
-    /// The same program, whose jobs without any output are counted in `notices`.
+    /// The same program, which counts jobs without any output in `notices`.
     #[must_use]
     pub fn with_notices(mut self, notices: Arc<Notices>) -> Self {
         self.notices = notices;

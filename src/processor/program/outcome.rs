@@ -8,12 +8,12 @@ use nix::sys::signal::Signal;
 
 use crate::error::{Code, ErrorKind, JobError, Stage};
 
-/// The statuses of sysexits.h but for EX_TEMPFAIL: each says that trying again is no use
+/// The statuses of sysexits.h except EX_TEMPFAIL: each means that a retry is useless
 /// (<https://man.freebsd.org/cgi/man.cgi?query=sysexits&sektion=3>).
 const SYSEXITS: std::ops::RangeInclusive<i32> = 64..=78;
 const TEMPFAIL: i32 = 75;
 
-/// `None` for success, else what the failure means.
+/// `None` for success, otherwise what the failure means.
 pub(super) fn kind(status: ExitStatus, reject_codes: &BTreeSet<u8>) -> Option<ErrorKind> {
     if status.success() {
         return None;
@@ -37,7 +37,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// The failure of a program: what happened, and the last thing it said about it.
+/// The failure of a program: what happened, and the last line of its stderr.
 pub(super) fn failure(kind: ErrorKind, code: Code, what: String, stderr: &str) -> JobError {
     let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
     let cause = last.map_or_else(|| what.clone(), |last| format!("{what}: {last}"));

@@ -1,7 +1,7 @@
-//! What keeps a running program's three pipes moving, and its files filled and read.
+//! Moves the data of a running program's three pipes, and fills and reads its files.
 //!
-//! All three pipes must move at once: a program whose stderr is full stops reading its stdin. Bounded by one chunk in
-//! each direction and by [`STDERR_KEPT`].
+//! All three pipes must move at the same time: a program whose stderr is full stops reading its stdin. Bounded by
+//! one chunk in each direction and by [`STDERR_KEPT`].
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,16 +15,17 @@ use crate::error::{JobError, Stage};
 use crate::link::{Disconnected, Inlet, Outlet, WRITE_CHUNK};
 use crate::processor::scratch::{self, ScratchFile};
 
-/// How much of stderr's end is kept for the log and the dead letter.
+/// How much of the end of stderr is kept for the log and the dead letter.
 pub(super) const STDERR_KEPT: usize = 4096;
 
-/// The first buffer of a program's output: many are short, and each job would pay for a whole chunk.
+/// The size of the first buffer for a program's output: many outputs are short, and each job would pay for a whole
+/// chunk.
 const FIRST_CHUNK: usize = 8 * 1024;
 
-/// Feeds a program's stdin and closes it. A program that stops reading is not at fault: the rest is not read.
+/// Feeds a program's stdin and closes it. If a program stops reading, that is not an error: the rest is not read.
 ///
-/// When the link breaks, stdin stays open: closing it would look like the end of the data, and the program could act
-/// on half an object before it is killed.
+/// If the link breaks, stdin stays open: closing it would look like the end of the data, and the program could act on
+/// half an object before it is killed.
 pub(super) async fn feed(input: &mut Inlet, stdin: &mut Option<ChildStdin>) -> Result<(), Disconnected> {
     if let Some(pipe) = stdin {
         while let Some(chunk) = input.recv().await? {
@@ -42,7 +43,7 @@ pub(super) async fn feed(input: &mut Inlet, stdin: &mut Option<ChildStdin>) -> R
 pub(super) enum Cut {
     /// The upload went away.
     Disconnected,
-    /// Nothing more came, though the program is gone: something it started holds its stdout.
+    /// No more output came although the program has ended: a process that it started holds its stdout.
     HeldOpen,
     /// The pipe itself failed.
     Io(io::Error),
@@ -61,7 +62,7 @@ pub(super) struct Drain<R> {
     buffer: BytesMut,
     /// A chunk that waits for room in the link.
     full: Bytes,
-    /// How much has been read.
+    /// How many bytes have been read.
     bytes: u64,
 }
 
@@ -70,8 +71,8 @@ impl<R: AsyncRead + Unpin> Drain<R> {
         Self { stdout, buffer: BytesMut::with_capacity(FIRST_CHUNK), full: Bytes::new(), bytes: 0 }
     }
 
-    /// Goes on until the end of the output; with `patience`, only as long as something comes within that time.
-    /// May be dropped at any point and called again: what was read stays here until the link has taken it.
+    /// Runs until the end of the output; with `patience`, only as long as data comes within that time. May be dropped
+    /// at any point and called again: data that was read stays here until the link has taken it.
     pub(super) async fn run(&mut self, output: &Outlet, patience: Option<Duration>) -> Result<(), Cut> {
         loop {
             if !self.full.is_empty() {
@@ -96,12 +97,12 @@ impl<R: AsyncRead + Unpin> Drain<R> {
         }
     }
 
-    /// How many bytes have come.
+    /// How many bytes have been read.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Doubles the buffer up to a whole chunk; a stream that filled one gets whole ones from then on.
+    /// Doubles the buffer up to a whole chunk; a stream that has filled a whole chunk gets whole chunks from then on.
     fn make_room(&mut self) {
         if self.buffer.len() == self.buffer.capacity() {
             let more = if self.buffer.is_empty() { WRITE_CHUNK } else { self.buffer.len() };
@@ -110,7 +111,7 @@ impl<R: AsyncRead + Unpin> Drain<R> {
     }
 }
 
-/// Reads a program's stderr to its end and keeps the last of it.
+/// Reads a program's stderr to its end and keeps the last part of it.
 pub(super) async fn tail<R: AsyncRead + Unpin>(stderr: Option<R>, kept: &mut Vec<u8>, job: &str) {
     let Some(mut stderr) = stderr else { return };
     let mut buffer = vec![0; STDERR_KEPT];
@@ -122,7 +123,7 @@ pub(super) async fn tail<R: AsyncRead + Unpin>(stderr: Option<R>, kept: &mut Vec
     }
 }
 
-/// Writes the whole object into the file for `{input}`. How many bytes it has.
+/// Writes the whole object into the file for `{input}`; returns its size in bytes.
 pub(super) async fn fill(file: &mut ScratchFile, input: &mut Inlet) -> Result<u64, JobError> {
     let mut target = file.create().map_err(|error| scratch::failed(&error))?;
     let mut size = 0;
@@ -135,7 +136,7 @@ pub(super) async fn fill(file: &mut ScratchFile, input: &mut Inlet) -> Result<u6
     Ok(size)
 }
 
-/// Sends a file that a program left for `{output}`.
+/// Sends the file that a program wrote for `{output}`.
 pub(super) async fn send_file(mut source: File, output: &Outlet) -> Result<(), JobError> {
     loop {
         let read = move || {
@@ -151,7 +152,7 @@ pub(super) async fn send_file(mut source: File, output: &Outlet) -> Result<(), J
     }
 }
 
-/// Disks can be slow, and a runtime thread serves many jobs.
+/// Runs blocking work, because disks can be slow, and a runtime thread serves many jobs.
 async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|gone| Err(io::Error::other(gone)))
 }

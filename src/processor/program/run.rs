@@ -1,7 +1,7 @@
 //! One run of a program on one job.
 //!
-//! Order is what keeps a half-done job from doing harm. Output is finished only when the exit status is 0 *and*
-//! stdout came to its own end. When a job is cut, the whole process group is killed before stdin is closed, so that
+//! The order of steps keeps a half-done job from doing harm. Output is finished only if the exit status is 0 *and*
+//! stdout reached its own end. When a job is cut, the whole process group is killed before stdin is closed, so that
 //! no program takes the cut for the end of its input.
 
 use std::io;
@@ -23,15 +23,15 @@ use crate::processor::Slots;
 use crate::processor::scratch::ScratchFile;
 use crate::runtime::failpoint;
 
-/// How long a program's stdout may be silent after the program is gone. What is in the pipe comes at once; this is
-/// for a process that outlived its parent and is about to end too.
+/// How long a program's stdout may be silent after the program has ended. Data in the pipe arrives at once; this time
+/// is for a process that outlived its parent and is about to end too.
 const HELD_OPEN: Duration = Duration::from_secs(5);
 
-/// How long stderr may take to end after all else has: only words for a log are at stake.
+/// How long stderr may take to end after everything else has ended: only text for a log would be lost.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl Program {
-    /// Runs the program on one job. Dropping the future kills it, with its whole process group.
+    /// Runs the program on one job. Dropping the future kills the program, with its whole process group.
     pub async fn run(&self, job: &Job, mut input: Inlet, output: Outlet, slots: &Slots) -> Result<(), JobError> {
         refuse_nul(job)?;
         let mut given = self.reserve(self.template.input.as_deref())?;
@@ -73,7 +73,7 @@ impl Program {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(environment::of_job(job))
             .stdin(if given.is_some() { Stdio::null() } else { Stdio::piped() })
-            // With `{output}` the result is the file; what is printed beside it is nobody's.
+            // With `{output}` the result is the file, so what the program prints is discarded.
             .stdout(if left.is_some() { Stdio::null() } else { Stdio::piped() })
             .stderr(Stdio::piped())
             .process_group(0)
@@ -81,7 +81,7 @@ impl Program {
         command
     }
 
-    /// Starts the program and sees it to a good end. How many bytes it wrote to stdout.
+    /// Starts the program and waits for its success; returns how many bytes it wrote to stdout.
     async fn drive(
         &self,
         mut command: Command,
@@ -94,7 +94,7 @@ impl Program {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         stdin.as_ref().map(widen);
         stdout.as_ref().map(widen);
-        // After stdin, so dropped before it: a program that is cut must not see its input end.
+        // Declared after stdin, so dropped before it: a program that is cut must not see its input end.
         let group = child.id().map(Group::of);
         let mut said = Vec::new();
         let ended = {
@@ -102,7 +102,7 @@ impl Program {
             let talk = std::pin::pin!(tail(stderr, &mut said, job));
             match select(work, talk).await {
                 Either::Left((ended, talk)) => {
-                    // What the program left running would hold stderr open, and has no business any more.
+                    // Processes that the program left running would hold stderr open, and are no longer needed.
                     drop(group);
                     drop(tokio::time::timeout(LAST_WORDS, talk).await);
                     ended
@@ -130,7 +130,7 @@ impl Program {
     }
 
     fn not_started(&self, error: &io::Error) -> JobError {
-        // The arguments are the job's: too many of them will be too many every time.
+        // The arguments come from the job, so too many of them would be too many every time.
         let kind = match error.kind() {
             io::ErrorKind::ArgumentListTooLong => ErrorKind::Rejected,
             _ => ErrorKind::Failed,
@@ -138,7 +138,7 @@ impl Program {
         outcome::failure(kind, Code::ProgramFailed, format!("{} could not be started: {error}", self.shown()), "")
     }
 
-    /// Sends the file that the program left. How many bytes it has.
+    /// Sends the file that the program wrote; returns its size in bytes.
     async fn upload(&self, file: &mut ScratchFile, output: &Outlet) -> Result<u64, JobError> {
         let none = |error: io::Error| {
             let what = format!("{} ended with status 0 and left no output: {error}", self.shown());
@@ -156,8 +156,8 @@ impl Program {
     }
 }
 
-/// Keeps the program's stdin and stdout moving until it is gone and its output came to an end. How it ended, and how
-/// many bytes of output came.
+/// Moves the program's stdin and stdout until it has ended and its output has come to an end. Returns how it ended, and
+/// how many bytes of output came.
 async fn attend(
     child: &mut Child,
     input: Option<&mut Inlet>,
@@ -185,7 +185,7 @@ async fn attend(
                 status = child.wait() => break status.map_err(Cut::Io)?,
                 result = &mut feeding, if !fed => { result?; fed = true; }
                 result = &mut draining, if !drained => { result?; drained = true; }
-                // A program may work for hours between two writes; it need not find out by the next one.
+                // A program may work for hours between two writes; it is stopped now, not at its next write.
                 () = output.closed() => return Err(Cut::Disconnected),
             }
         }
@@ -199,16 +199,16 @@ async fn attend(
     Ok((status, drain.map_or(0, |drain| drain.bytes())))
 }
 
-/// Gives a pipe room for a chunk, where the kernel's 64 KiB would mean four turns of the runtime for each: 0.6 to
-/// 0.8 GiB/s went through `cat` before, 0.8 to 1.8 after (measured on a busy machine; 1 MiB was no better). Where the
-/// user's share of pipe memory is used up, the pipe stays as it is (pipe(7), pipe-user-pages-soft).
+/// Gives a pipe room for a chunk, because the kernel's 64 KiB would mean four turns of the runtime for each chunk: 0.6
+/// to 0.8 GiB/s went through `cat` before, 0.8 to 1.8 after (measured on a busy machine; 1 MiB was no better). If the
+/// user's share of pipe memory is used up, the pipe keeps its size (pipe(7), pipe-user-pages-soft).
 fn widen(pipe: &impl AsFd) {
     if let Err(error) = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(WRITE_CHUNK as i32)) {
         tracing::trace!(target: "batchpipe::program", %error, "a pipe keeps its size");
     }
 }
 
-/// NUL is legal in a key and in JSON, and ends a string for the kernel.
+/// NUL is legal in a key and in JSON, but ends a string for the kernel.
 fn refuse_nul(job: &Job) -> Result<(), JobError> {
     let fixed = environment::of_job(job);
     let mut texts = fixed.iter().map(|(name, text)| (*name, text)).chain(job.args.iter().map(|arg| ("{args}", arg)));

@@ -1,8 +1,8 @@
 //! The words after `--`, and the placeholders in them.
 //!
-//! The operator writes the template; a job only fills it: with paths of our making and with whole arguments of its
-//! own for `{args}`. What is filled in is never looked at for placeholders again, and no shell sees any of it. Other
-//! braces are the program's business (`awk '{print}'`, `find {}`).
+//! The operator writes the template; a job only fills it: with paths that we make, and with the job's own arguments,
+//! each as a whole, for `{args}`. Inserted text is never searched for placeholders again, and no shell sees it.
+//! Other braces belong to the program (`awk '{print}'`, `find {}`).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -34,16 +34,16 @@ enum Argument {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Template {
     arguments: Vec<Argument>,
-    /// The extension of the file for `{input}`, where one is named.
+    /// The extension of the file for `{input}`, if `{input}` is used.
     pub(super) input: Option<String>,
-    /// The same for `{output}`.
+    /// The extension of the file for `{output}`, if `{output}` is used.
     pub(super) output: Option<String>,
 }
 
 const PLACEHOLDERS: [&str; 3] = ["{input}", "{output}", "{args}"];
 
-/// Words in braces that can only be slips for one of ours: (what was typed, what was meant). One letter off is seen
-/// without a list.
+/// Words in braces that must be mistakes for a placeholder: (typed, meant). Words with one wrong letter are recognised
+/// without this list.
 const SLIPS: [(&str, &str); 7] = [
     ("{in}", "{input}"),
     ("{infile}", "{input}"),
@@ -81,7 +81,7 @@ impl Template {
         Ok(Argument::Pieces(pieces))
     }
 
-    /// All mentions of a file mean one file, so they must agree on its extension.
+    /// All mentions of a file mean the same file, so they must agree on its extension.
     fn name_file(&mut self, slot: FileSlot, extension: &str) -> Result<(), UserError> {
         let named = match slot {
             FileSlot::Input => &mut self.input,
@@ -136,7 +136,7 @@ fn next_file(text: &[u8]) -> Option<(&[u8], FileSlot, &[u8])> {
         .map(|(at, length, slot)| (&text[..at], slot, &text[at + length..]))
 }
 
-/// `{output}.png` names a file whose name ends in `.png`: many programs choose a format by that.
+/// `{output}.png` names a file whose name ends in `.png`, because many programs choose a format by the name.
 fn split_extension(after: &[u8]) -> (&str, &[u8]) {
     let is_part = |byte: &u8| *byte == b'.' || byte.is_ascii_alphanumeric();
     let length = after.iter().take_while(|byte| is_part(byte)).count();
@@ -171,8 +171,8 @@ fn refuse_slips(argument: &OsStr) -> Result<(), UserError> {
     }
 }
 
-/// The placeholder that a word in braces is one slip of a finger away from: a letter too many, too few, another, or two
-/// swapped.
+/// The placeholder that a word in braces is one typing mistake away from: a letter too many, too few or wrong, or two
+/// letters swapped.
 fn nearly(text: &[u8]) -> Option<&'static str> {
     let words = text
         .split(|byte| *byte == b'{')
@@ -184,7 +184,7 @@ fn nearly(text: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Whether `text` holds one of the placeholders.
+/// Whether `text` contains a placeholder.
 pub(super) fn has_placeholder(text: &OsStr) -> bool {
     PLACEHOLDERS.into_iter().any(|word| find(text.as_bytes(), word).is_some())
 }

@@ -1,8 +1,8 @@
-//! What workers leave in the work directory: removed name by name, and only where it is ours.
+//! Removes the files that workers left in the work directory, name by name, and only files that are ours.
 //!
-//! A worker is dead if we get the lock of its folder. We hold that lock until all is removed, and never touch a folder
-//! whose lock is taken or can't be tried. What has a name that we do not make stays, with the folders that it is in,
-//! and is told in one warning.
+//! A worker is dead if we get the lock of its folder. We hold that lock until all is removed, and never touch a
+//! folder whose lock is taken or can't be tried. Files with names that we do not make stay, with their folders, and
+//! are reported in one warning.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 
 use super::own::{self, LOCK};
 
-/// What was found that is not ours.
+/// Files found that are not ours.
 #[derive(Debug, Default)]
 struct Foreign {
     count: u64,
@@ -37,7 +37,7 @@ impl Foreign {
     }
 }
 
-/// Removes the folders of dead workers in the folder of this user.
+/// Removes the folders of dead workers inside the folder of this user.
 pub(super) fn remove_dead(base: &Path) {
     let mut foreign = Foreign::default();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
@@ -60,8 +60,8 @@ pub(super) fn remove_own(folder: &Path) {
 }
 
 /// Removes what dead workers of version 0.1 left in the work directory itself: folders of exactly the form that version
-/// made, with nothing in them that it did not make. That version would remove them at its next start; this one goes in
-/// its place.
+/// made, containing only files that it made. That version would remove them at its next start; this version replaces
+/// it.
 pub(super) fn remove_old(work_dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(work_dir)? {
         let entry = entry?;
@@ -88,25 +88,25 @@ fn remove_if_dead(folder: &Path, foreign: &mut Foreign) {
                 tracing::info!(target: "batchpipe::scratch", ?folder, "removed what a dead worker left");
             }
         }
-        // Made a moment ago, or by a worker that died in that moment: it is empty, and its maker, if it lives, makes
-        // another.
+        // The folder is new, or its worker died right after making it. It is empty, and if its worker lives, the worker
+        // makes another.
         Ok(None) => {
             if let Err(error) = fs::remove_dir(folder)
                 && error.kind() == ErrorKind::DirectoryNotEmpty
             {
-                // By now it may have its lock.
+                // By now it may contain its lock.
                 if !folder.join(LOCK).exists() {
                     foreign.note(folder.to_owned());
                 }
             }
         }
-        // Its owner lives, or nobody can tell.
+        // Its owner lives, or its state is unknown.
         Err(_) => {}
     }
 }
 
-/// The lock of a folder whose owner is dead; `None` if it has no lock file; an error if its owner lives or can't be
-/// told.
+/// The lock of a folder whose owner is dead; `None` if it has no lock file; an error if its owner lives or its state is
+/// unknown.
 fn lock(folder: &Path) -> io::Result<Option<File>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().write(true).custom_flags(flags).open(folder.join(LOCK)) {
@@ -114,7 +114,7 @@ fn lock(folder: &Path) -> io::Result<Option<File>> {
         opened => opened?,
     };
     let found = file.metadata()?;
-    // Ours are empty.
+    // Our lock files are empty.
     if !found.is_file() || found.len() > 0 || found.uid() != nix::unistd::geteuid().as_raw() {
         return Err(ErrorKind::InvalidData.into());
     }
@@ -130,7 +130,7 @@ fn empty(folder: &Path, foreign: &mut Foreign) {
             continue;
         }
         if !is_job_file(&entry) {
-            // A program may make a directory where its output was to be. It goes if nothing is in it.
+            // A program may make a directory where its output should be. Such a directory is removed if it is empty.
             let is_empty_output = entry.file_name().to_str().is_some_and(own::is_file)
                 && entry.file_type().is_ok_and(|found| found.is_dir())
                 && fs::remove_dir(entry.path()).is_ok();
@@ -152,7 +152,7 @@ fn empty(folder: &Path, foreign: &mut Foreign) {
     }
 }
 
-/// Whether this is a job's file: a name of our making, and no directory.
+/// Whether this is a job's file: a name that we make, and not a directory.
 fn is_job_file(entry: &fs::DirEntry) -> bool {
     entry.file_name().to_str().is_some_and(own::is_file) && entry.file_type().is_ok_and(|found| !found.is_dir())
 }

@@ -1,16 +1,18 @@
 //! The work directory: files for programs that can't work on a stream.
 //!
 //! The work directory is often `/tmp`, so it is full of other people's files. batchpipe has one folder of its own
-//! there, `batchpipe-<uid>`, which only this user may open (`own`). Each worker has a folder in it, `w-<pid>-<random>`,
-//! with a lock that the kernel releases when the process ends, and files with names of our making: no key ever becomes
-//! a path. A file goes when its owner is dropped, the worker's folder with the worker. What a killed worker left is
-//! removed by the next start, whose test is the lock (a pid alone could be somebody else's by then, or live in another
-//! container).
+//! there, `batchpipe-<uid>`, which only this user may open (`own`). Each worker has a folder in it,
+//! `w-<pid>-<random>`, with a lock that the kernel releases when the process ends, and with files whose names we
+//! make: no key ever becomes a path. A file is removed when its owner is dropped, and the worker's folder is removed
+//! with the worker. The files of a killed worker are removed by the next start, which tests the lock (the pid alone
+//! could belong to another process by then, or to a process in another container).
 //!
-//! Only names that we make are ever removed, one by one; a folder goes only when it is empty. Anything else, such as a
-//! file that a program wrote beside its `{output}`, stays where it is and is told in a warning (`left`).
+//! Only names that we make are ever removed, one by one; a folder is removed only if it is empty. Anything else,
+//! such as a file that a program wrote beside its `{output}`, stays where it is and is reported in a warning
+//! (`left`).
 //!
-//! Bounded: one folder and one lock for each worker, the files of the jobs in flight, `TRIES` tries to begin.
+//! Bounded: one folder and one lock for each worker, the files of the jobs in flight, and `TRIES` attempts at the
+//! start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -26,7 +28,8 @@ mod left;
 mod own;
 
 /// How often a start begins again because another worker, which cleans up, has just removed the empty folder that was
-/// to be used. Two workers that start or end at the same moment meet once; more often than this is no coincidence.
+/// to be used. Two workers that start or end at the same moment collide once; more collisions than this are not a
+/// coincidence.
 const TRIES: u32 = 20;
 
 /// This worker's folder.
@@ -40,8 +43,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes this worker's folder in `work_dir`, which is made too where it is missing, and removes what dead workers
-    /// left.
+    /// Makes this worker's folder in `work_dir`, which is made if it is missing, and removes what dead workers left.
     pub fn new(work_dir: &Path, meters: &Arc<Meters>) -> Result<Arc<Self>, UserError> {
         let refused = |error: io::Error| {
             UserError::new(
@@ -80,17 +82,17 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         left::remove_own(&self.folder);
-        // It stays, with an error that says so, while other workers or files that are not ours are in it.
+        // This fails, and the folder stays, while other workers or foreign files are in it.
         drop(fs::remove_dir(&self.base));
     }
 }
 
-/// The folders in `work_dir` in which workers of this user have their files: never inputs.
+/// The folders in `work_dir` that contain the files of this user's workers: never inputs.
 pub fn folders(work_dir: &Path) -> Vec<PathBuf> {
     own::bases(work_dir)
 }
 
-/// A file that goes when this is dropped.
+/// A file that is removed when this is dropped.
 #[derive(Debug)]
 pub struct ScratchFile {
     path: PathBuf,
@@ -99,17 +101,17 @@ pub struct ScratchFile {
 }
 
 impl ScratchFile {
-    /// Where it is, or will be.
+    /// The path of the file, which may not exist yet.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes the file, which must not be there yet.
+    /// Makes the file, which must not exist yet.
     pub fn create(&self) -> io::Result<File> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)
     }
 
-    /// Opens what a program made of it: a regular file, or nothing.
+    /// Opens the file that a program wrote; an error unless it is a regular file.
     pub fn open(&self) -> io::Result<File> {
         if !fs::symlink_metadata(&self.path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "not a regular file"));
@@ -117,7 +119,7 @@ impl ScratchFile {
         File::open(&self.path)
     }
 
-    /// Counts `bytes` more as taken in the work directory, until the file is gone.
+    /// Counts `bytes` more as used in the work directory, until the file is removed.
     pub fn count(&mut self, bytes: u64) {
         self.counted += bytes;
         self.scratch.meters.temp_bytes.fetch_add(bytes, Relaxed);
@@ -135,7 +137,7 @@ impl Drop for ScratchFile {
     }
 }
 
-/// The job error for a failure in the work directory: a full one is nobody's fault, and passes.
+/// The job error for a failure in the work directory. A full disk is not the job's fault, and passes.
 pub fn failed(error: &io::Error) -> JobError {
     let cause = format!("the work directory: {error}");
     let failed = match error.kind() {

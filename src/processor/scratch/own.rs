@@ -1,23 +1,23 @@
 //! The folders that we make in the work directory, and the names in them.
 //!
-//! Anybody may make a folder in `/tmp` before us. So the folder of this user is used only if it is a directory and no
-//! link, belongs to us, and is closed to everybody else; otherwise the next name is tried.
+//! Anybody may make a folder in `/tmp` before us. So the folder of this user is used only if it is a directory and
+//! not a link, belongs to us, and is closed to everybody else; otherwise the next name is tried.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What the folder of a user is called, before the number of the user.
+/// The prefix of a user's folder, before the user id.
 pub(super) const BASE: &str = "batchpipe-";
 
 /// The file in a worker's folder that is locked for as long as the worker lives.
 pub(super) const LOCK: &str = "owner";
 
-/// Names for the folder of a user: more than one is only needed where somebody else took the first.
+/// Names for a user's folder: more than one is needed only if somebody else has taken the first.
 const NAMES: u32 = 16;
 
-/// The folder of this user, made if need be: `batchpipe-<uid>`, or `batchpipe-<uid>-2` and so on where that is not
+/// The folder of this user, made if needed: `batchpipe-<uid>`, or `batchpipe-<uid>-2` and so on if that folder is not
 /// ours.
 pub(super) fn base(work_dir: &Path) -> io::Result<PathBuf> {
     let uid = nix::unistd::geteuid();
@@ -34,7 +34,7 @@ pub(super) fn base(work_dir: &Path) -> io::Result<PathBuf> {
     Err(io::Error::new(ErrorKind::AlreadyExists, said))
 }
 
-/// The folders in `work_dir` in which workers of this user have their files.
+/// The folders in `work_dir` that contain the files of this user's workers.
 pub(super) fn bases(work_dir: &Path) -> Vec<PathBuf> {
     let uid = nix::unistd::geteuid();
     (1..=NAMES).map(|nth| work_dir.join(base_name(uid, nth))).filter(|path| is_private(path)).collect()
@@ -44,15 +44,15 @@ fn base_name(uid: nix::unistd::Uid, nth: u32) -> String {
     if nth == 1 { format!("{BASE}{uid}") } else { format!("{BASE}{uid}-{nth}") }
 }
 
-/// Whether this is a directory (no link) of this user that nobody else may open.
+/// Whether this is a directory (not a link) of this user that nobody else may open.
 pub(super) fn is_private(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| {
         found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o777 == 0o700
     })
 }
 
-/// Makes a worker's folder and locks it. `None` if somebody who cleans up was faster: it looked empty, or its lock was
-/// not taken yet.
+/// Makes a worker's folder and locks it. `None` if another process has cleaned it up first, because it looked empty or
+/// its lock was not taken yet.
 pub(super) fn folder(base: &Path) -> io::Result<Option<(PathBuf, File)>> {
     let folder = base.join(format!("w-{}-{:016x}", std::process::id(), fastrand::u64(..)));
     match DirBuilder::new().mode(0o700).create(&folder) {
@@ -73,7 +73,7 @@ pub(super) fn folder(base: &Path) -> io::Result<Option<(PathBuf, File)>> {
             return Err(error);
         }
     }
-    // A lock on a file that was removed before it was locked keeps nobody away.
+    // A lock on a file that was removed before it was locked protects nothing.
     let inode = lock.metadata()?.ino();
     let is_there = path.symlink_metadata().is_ok_and(|found| found.ino() == inode);
     Ok(is_there.then_some((folder, lock)))
@@ -84,7 +84,7 @@ pub(super) fn file(extension: &str) -> String {
     format!("j-{:016x}{extension}", fastrand::u64(..))
 }
 
-/// Whether a name is one that [`file()`] makes, or one that a program made of it by adding to its end.
+/// Whether a name is one that [`file()`] makes, or one that a program made from it by appending to it.
 pub(super) fn is_file(name: &str) -> bool {
     name.strip_prefix("j-").and_then(|rest| rest.get(..16)).is_some_and(is_random)
 }
@@ -94,7 +94,7 @@ pub(super) fn is_folder(name: &str) -> bool {
     name.strip_prefix("w-").is_some_and(is_pid_and_random)
 }
 
-/// Whether a name is one that version 0.1 gave to a worker's folder, which lay in the work directory itself.
+/// Whether a name is one that version 0.1 gave to a worker's folder, directly in the work directory.
 pub(super) fn is_old_folder(name: &str) -> bool {
     name.strip_prefix(BASE).is_some_and(is_pid_and_random)
 }

@@ -1,9 +1,10 @@
-//! Every metric has its name in the [list](ALL), and what is recorded at the moment when it happens is recorded by a
-//! function of this file.
+//! Every metric has its name in the [list](ALL). Events that are recorded when they happen have a function in this
+//! file.
 //!
-//! Most numbers are plain counters ([`Meters`](crate::record::Meters)), which `observe/export.rs` copies once a second.
-//! Only what needs a histogram, or a label that nobody above knows (an operation, a status), is recorded here. All of
-//! it goes through the `metrics` facade, so a program that uses this crate as a library may install any recorder.
+//! Most numbers are plain counters ([`Meters`](crate::record::Meters)), which `observe/export.rs` copies once a
+//! second. Only numbers that need a histogram, or a label that no room above knows (an operation, a status), are
+//! recorded here. All of them go through the `metrics` facade, so a program that uses this crate as a library may
+//! install any recorder.
 //!
 //! Bounded: labels have small fixed sets of values.
 #![expect(clippy::disallowed_macros, reason = "this is the place where metrics are recorded")]
@@ -68,12 +69,12 @@ pub fn http_request(service: &'static str, op: &'static str, code: &'static str)
     counter!("batchpipe_http_requests_total", "service" => service, "op" => op, "code" => code).increment(1);
 }
 
-/// `op` is tried again because of `reason`, one of a few fixed words (`throttled`, `unavailable`, `stalled`, …).
+/// A call of `op` is retried because of `reason`, one of a few fixed words (`throttled`, `unavailable`, `stalled`, …).
 pub fn retry(service: &'static str, op: &'static str, reason: &'static str) {
     counter!("batchpipe_retries_total", "service" => service, "op" => op, "reason" => reason).increment(1);
 }
 
-/// A late read was asked for again: the second answer `won`, `lost` or `failed`.
+/// A late read was sent a second time: the second answer `won`, `lost` or `failed`.
 pub fn hedge(outcome: &'static str) {
     counter!("batchpipe_hedges_total", "outcome" => outcome).increment(1);
 }
@@ -83,7 +84,7 @@ pub fn throttle(service: &'static str) {
     counter!("batchpipe_throttles_total", "service" => service).increment(1);
 }
 
-/// A limit of what is in flight was moved, for one of a few fixed reasons (`gain`, `throttled`, …).
+/// The tuner moved a concurrency limit, for one of a few fixed reasons (`gain`, `throttled`, …).
 pub fn concurrency_changed(limit: &'static str, reason: &'static str) {
     counter!("batchpipe_concurrency_changes_total", "limit" => limit, "reason" => reason).increment(1);
 }

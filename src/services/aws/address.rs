@@ -1,17 +1,17 @@
-//! What an operator may call a queue: its name, its ARN or its URL, and the region each tells.
+//! The ways to name a queue: its name, its ARN or its URL, and the region that each contains.
 
 /// How a queue was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueAddress {
     /// The queue's own name.
     pub name: String,
-    /// The account that owns it, where that was said.
+    /// The account that owns it, if given.
     pub account: Option<String>,
-    /// The region it is in, where that was said.
+    /// The region of the queue, if given.
     pub region: Option<String>,
-    /// Its URL, if that is what was given.
+    /// Its URL, if a URL was given.
     pub url: Option<String>,
-    /// The server to ask, where the URL names one that the region does not.
+    /// The server to contact, if the URL names a server that does not follow from the region.
     pub server: Option<String>,
 }
 
@@ -52,8 +52,8 @@ impl QueueAddress {
         if host.is_empty() || host.contains('@') || host.contains("%40") || url.contains(['?', '#']) || !is_name(name) {
             return None;
         }
-        // The usual hosts follow from the region; any other, an interface endpoint of a private network or a local
-        // server, has to be asked itself.
+        // The usual hosts follow from the region. Any other host, such as an interface endpoint of a private network or
+        // a local server, must be contacted itself.
         let usual = region_of_usual_host(host);
         let region = usual.or_else(|| {
             let labels: Vec<&str> = host.split('.').collect();

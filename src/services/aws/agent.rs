@@ -1,8 +1,8 @@
-//! Who asks: the `User-Agent` of every request.
+//! The `User-Agent` of every request.
 //!
-//! The SDK puts together two such headers for each request, from the environment and from what it has noted of itself
-//! on the way, and signs one of them: 7 % of the instructions of a small job. Here it is one text, made with the
-//! client, by which access logs and CloudTrail tell batchpipe and its version from other users of the SDK.
+//! For each request, the SDK builds two such headers, from the environment and from the features that it has used, and
+//! signs one of them: this takes 7 % of the instructions of a small job. Here the header is one text, made once with
+//! the client. In access logs and CloudTrail it distinguishes batchpipe and its version from other users of the SDK.
 
 use aws_runtime::user_agent::UserAgentInterceptor;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -14,13 +14,13 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_types::app_name::AppName;
 
-/// Names us in place of the SDK.
+/// Replaces the SDK's header with ours.
 #[derive(Debug)]
 pub(super) struct Agent(String);
 
 impl Agent {
-    /// For requests to `service` by this version of its SDK. `application` is what the operator calls this one
-    /// (`AWS_SDK_UA_APP_ID`), as with every SDK.
+    /// For requests to `service` by this version of its SDK. `application` is the operator's name for this application
+    /// (`AWS_SDK_UA_APP_ID`), as in every SDK.
     pub(super) fn new(service: &str, sdk: &str, application: Option<&AppName>) -> Self {
         let application = application.map(|name| format!(" app/{name}")).unwrap_or_default();
         Self(format!("batchpipe/{} aws-sdk-rust/{sdk} api/{service}{application}", env!("CARGO_PKG_VERSION")))

@@ -1,4 +1,4 @@
-//! The body of an answer of S3, checked against the length that was promised.
+//! The body of a response of S3, checked against the promised length.
 
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::{Buf, Bytes};
@@ -8,26 +8,27 @@ use futures::stream::{self, BoxStream};
 use super::classify::body_error;
 use crate::error::{ServiceError, ServiceErrorKind};
 
-/// Which bytes of the answer are those asked for.
+/// Which bytes of the response were requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Bytes before them, of a server that sent the whole object.
+    /// Bytes before them, if the server sent the whole object.
     skip: u64,
-    /// How many they are.
+    /// The number of requested bytes.
     take: u64,
-    /// Whether the answer ends with them: then it is read to its end, where its checksum is verified.
+    /// Whether the response ends with them: then it is read to its end, where its checksum is verified.
     to_end: bool,
     /// The size of the whole object.
     pub size: u64,
 }
 
 impl Window {
-    /// Whether the answer gives fewer bytes than the object has.
+    /// Whether the response has fewer bytes than the object.
     pub fn is_part(&self) -> bool {
         self.take < self.size
     }
 
-    /// Finds `asked` in an answer that is `content_range` of an object or, without that, all of it.
+    /// Finds the range `asked` in a response that contains `content_range` of an object or, without this header, the
+    /// whole object.
     pub fn find(
         asked: &std::ops::Range<u64>,
         content_range: Option<&str>,
@@ -50,7 +51,8 @@ impl Window {
     }
 }
 
-/// The bytes in `window`, ending in an error if there are fewer or more, or others than their checksum says.
+/// The bytes in `window`. The stream ends in an error if there are fewer or more bytes, or if their checksum does not
+/// match.
 pub fn read(body: ByteStream, window: Window) -> BoxStream<'static, Result<Bytes, ServiceError>> {
     stream::try_unfold((body, window), |(mut body, mut window)| async move {
         loop {

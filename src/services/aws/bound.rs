@@ -1,11 +1,12 @@
-//! How long an answer may be: every body that is not an object's is cut off at a bound.
+//! Limits the length of responses: every body except an object's is cut off at a bound.
 //!
-//! The SDK reads the body of an error, and of every answer that is not an object, into memory before anything looks at
-//! it. A server that never ends such a body would take all memory of the machine, whatever `--memory` says. The bound
-//! stands between the HTTP client and the SDK, so that S3, SQS and the services that give credentials all pass it.
+//! The SDK reads the body of an error, and of every response that is not an object, into memory before any other code
+//! sees it. A server that never ends such a body would use up all memory of the machine, whatever `--memory` says. The
+//! bound is applied between the HTTP client and the SDK, so it covers S3, SQS and the services that provide
+//! credentials.
 //!
-//! The bytes of an object are not bounded here: they stream, and whoever reads them knows how many were asked for
-//! (`body.rs`). The head of an answer is bounded by hyper: 100 headers, some 400 KiB.
+//! The bytes of an object are not bounded here: they are streamed, and their reader knows how many were requested
+//! (`body.rs`). hyper bounds the head of a response: 100 headers, about 400 KiB.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
@@ -18,29 +19,29 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-/// The most bytes of an error, and of every answer that is not named below. Errors of AWS have some hundred bytes, a
-/// page of a proxy some KiB, credentials some KiB.
+/// The most bytes of an error, and of every response that is not named below. Errors of AWS have a few hundred bytes; a
+/// page of a proxy and credentials have a few KiB.
 const USUAL: usize = 1 << 20;
 
 /// The most bytes of a listing: a page has 1,000 entries
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>), and an entry has a key of at most 1,024
-/// bytes (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>), each written as at most six
-/// (`&quot;`), and less than 2 KiB of tags, upload id and owner.
+/// bytes (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>), each byte written as at most six
+/// bytes (`&quot;`), and less than 2 KiB of tags, upload id and owner.
 const LISTING: usize = 1_000 * (1_024 * 6 + 2_048);
 
-/// The most bytes of received messages: an answer has at most 10 messages
+/// The most bytes of received messages: a response has at most 10 messages
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>) of 1 MiB,
 /// attributes included
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>), each byte
-/// written as at most six (`\u0022`). 1 MiB is for receipts and names.
+/// written as at most six bytes (`\u0022`). 1 MiB is for receipts and names.
 const MESSAGES: usize = 10 * (1 << 20) * 6 + (1 << 20);
 
-/// An answer went on after its bound.
+/// A response was longer than its bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is longer than {0} bytes, which such an answer never is")]
 pub(super) struct TooLong(usize);
 
-/// The same client, whose answers are bounded.
+/// The same client, with bounded responses.
 pub(super) fn bounded(client: impl HttpClient + 'static) -> SharedHttpClient {
     SharedHttpClient::new(Bounded(client))
 }
@@ -81,7 +82,7 @@ impl HttpConnector for BoundedConnector {
     }
 }
 
-/// What a request asks for, as far as it changes how long the answer may be.
+/// The kind of a request, as far as it changes how long the response may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Object,
@@ -93,7 +94,7 @@ enum Wanted {
 impl Wanted {
     fn by(request: &HttpRequest) -> Self {
         let headers = request.headers();
-        // Every read of an object names a range, and nothing else does.
+        // Every read of an object names a range, and no other request does.
         if headers.get("range").is_some() {
             return Self::Object;
         }
@@ -105,7 +106,7 @@ impl Wanted {
         if request.method() == "GET" && query.split('&').any(lists) { Self::Listing } else { Self::Other }
     }
 
-    /// The most bytes of an answer with this status; `None` for an object.
+    /// The most bytes of a response with this status; `None` for an object.
     fn most(self, is_success: bool) -> Option<usize> {
         match self {
             _ if !is_success => Some(USUAL),

@@ -1,8 +1,8 @@
-//! Reads a failure of the SDK as a kind: the one place that looks at a service's error codes.
+//! Maps a failure of the SDK to a kind: the only place that reads a service's error codes.
 //!
-//! A code decides before a status does, and nothing decides by wording but three cases in which AWS gives one
-//! code to two meanings. The words that reach a log are one line, short, and never those of a signature
-//! failure: there AWS repeats the signed request, session token included.
+//! An error code takes precedence over a status. The wording decides only in three cases in which AWS uses one code for
+//! two meanings. Texts for the log are one short line, and never the text of a signature failure, because there AWS
+//! repeats the signed request including the session token.
 
 use std::error::Error;
 use std::io;
@@ -17,23 +17,23 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::bound::TooLong;
 use crate::error::{Reason, ServiceError, ServiceErrorKind};
 
-/// What was asked, as far as it changes what an answer means.
+/// The kind of a request, as far as it changes the meaning of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// To read an object: a failed precondition means it has changed.
+    /// Reading an object: a failed precondition means that the object has changed.
     Read,
-    /// To write an object: a failed precondition means there is one already.
+    /// Writing an object: a failed precondition means that the object exists already.
     Write,
-    /// Anything of a queue.
+    /// Any request to a queue.
     Queue,
 }
 
 /// The longest message that is kept, in characters: a log line's worth.
 const MESSAGE_CHARS: usize = 300;
 
-/// Reads the failure of a request that takes `right`, an action of IAM. A refusal names it: SQS and S3 do so
-/// themselves at times, other servers and a HEAD never. The SDK's error is kept as the source, but for a signature
-/// failure: AWS repeats the signed request in it.
+/// Maps the failure of a request that needs the permission `right`, an IAM action. A refusal names the permission: SQS
+/// and S3 sometimes name it themselves, other servers and responses to HEAD never do. The SDK's error is kept as the
+/// source, except for a signature failure, in which AWS repeats the signed request.
 pub fn service_error<E>(error: SdkError<E, HttpResponse>, asked: Asked, right: &str) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -45,7 +45,7 @@ where
     if read.kind == ServiceErrorKind::Denied && !read.message.to_lowercase().contains(&right.to_lowercase()) {
         read.message = format!("{}; it takes the right to {right}", read.message);
     }
-    // One right decides what S3 says of a missing object: 404, or 403 to whoever may not list the bucket.
+    // One permission decides how S3 answers for a missing object: 404, or 403 if the role may not list the bucket.
     if read.kind == ServiceErrorKind::Denied && right == "s3:GetObject" {
         read.message.push_str(", and without s3:ListBucket a missing object is refused, too");
     }
@@ -82,27 +82,27 @@ where
     }
 }
 
-/// Reads the failure of one entry of a batch call.
+/// Maps the failure of one entry of a batch call.
 pub fn entry_error(code: &str, message: Option<&str>, sender_fault: bool) -> ServiceError {
     let status = if sender_fault { 400 } else { 500 };
     answered(Some(code), status, message.unwrap_or_default(), None, Asked::Queue)
 }
 
-/// Reads the failure of a body that had begun to arrive: what came so far is not the whole.
+/// Maps the failure of a body that had begun to arrive: the bytes so far are incomplete.
 pub fn body_error(error: impl Error + Send + Sync + 'static) -> ServiceError {
     broken_body(&error).unwrap_or_else(|| unreachable("BrokenBody", &error)).with_source(error)
 }
 
 fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&str>, asked: Asked) -> ServiceError {
     let code = bare(code.unwrap_or_default());
-    // An answer without a body (to HEAD) or in an unknown form has no code or its status for one.
+    // A response without a body (to HEAD) or in an unknown form has no code, or its status as the code.
     let numeric = code.parse::<u16>().ok();
     let kind = match numeric {
         None if !code.is_empty() => by_code(code, message, asked).unwrap_or_else(|| by_status(status, asked)),
         _ => by_status(numeric.unwrap_or(status), asked),
     };
-    // A refused HEAD is a bare 400, of a bucket elsewhere (then it names the region) or with an expired token: it must
-    // not be taken for a request that can never be right.
+    // A bare 400 as the response to a HEAD means that the bucket is in another region (which the response then names)
+    // or that the token has expired; it must not count as an invalid request.
     let kind = match (code.is_empty() && status == 400, elsewhere) {
         (true, Some(_)) => ServiceErrorKind::WrongRegion,
         (true, None) => ServiceErrorKind::Unavailable,
@@ -124,7 +124,7 @@ fn answered(code: Option<&str>, status: u16, message: &str, elsewhere: Option<&s
     }
 }
 
-/// What a failure is in particular, where something depends on it.
+/// The particular reason of a failure, if a decision depends on it.
 fn reason(kind: ServiceErrorKind, code: &str, status: u16, elsewhere: Option<&str>) -> Option<Reason> {
     match (kind, code) {
         (ServiceErrorKind::WrongRegion, _) => elsewhere.map(|region| Reason::InRegion(one_line(region))),
@@ -139,8 +139,8 @@ fn reason(kind: ServiceErrorKind, code: &str, status: u16, elsewhere: Option<&st
     }
 }
 
-/// The last name of a code: SQS says `AWS.SimpleQueueService.NonExistentQueue` and `com.amazonaws.sqs#OverLimit`.
-/// A code of the key service keeps its prefix, for its names alone are those of other things.
+/// The last part of a code: SQS uses `AWS.SimpleQueueService.NonExistentQueue` and `com.amazonaws.sqs#OverLimit`. A
+/// code of the key service keeps its prefix, because without it the code would look like a code of another service.
 fn bare(code: &str) -> &str {
     let code = code.rsplit('#').next().unwrap_or(code);
     if code.starts_with("KMS.") { code } else { code.rsplit('.').next().unwrap_or(code) }
@@ -150,7 +150,7 @@ fn is_signature(code: &str) -> bool {
     matches!(code, "SignatureDoesNotMatch" | "InvalidSignatureException" | "IncompleteSignature" | "AuthFailure")
 }
 
-/// The kinds of the codes that mean more than their status.
+/// The kinds of codes that are more specific than their status.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html>)
 fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> {
@@ -171,7 +171,7 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
         | "KMS.ThrottlingException"
         | "OverLimit" => Throttled,
 
-        // Signed with a wrong clock; the SDK has taken note of the right one for the next request.
+        // Signed with a wrong time; the SDK uses the right time for the next request.
         "RequestTimeTooSkewed" | "RequestExpired" => Unavailable,
         _ if is_signature(code) && message.starts_with("Signature expired") => Unavailable,
         _ if is_signature(code) && message.starts_with("Signature not yet") => Unavailable,
@@ -182,7 +182,7 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
         | "InternalServerError"
         | "OperationAborted"
         | "TemporaryRedirect" => Unavailable,
-        // The parts are not as we thought: beginning anew is the cure, so it is no fault of the job.
+        // The parts are not as expected. Starting the upload again helps, so this is not the job's fault.
         "InvalidPart" | "InvalidPartOrder" => Unavailable,
 
         "ExpiredToken"
@@ -202,12 +202,12 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
         | "AccountProblem"
         | "NotSignedUp"
         | "OptInRequired" => Denied,
-        // A key that can't be used fails every job the same way.
+        // If a key can't be used, every job fails in the same way.
         _ if code.starts_with("Kms") || code.starts_with("KMS.") => Denied,
 
         "NoSuchKey" | "NoSuchBucket" | "NoSuchUpload" | "NoSuchVersion" | "NotFound" | "QueueDoesNotExist"
         | "NonExistentQueue" => Missing,
-        // A version that is a delete marker.
+        // The version is a delete marker.
         "MethodNotAllowed" if asked == Asked::Read => Missing,
         "PreconditionFailed" if asked == Asked::Write => Exists,
         "PreconditionFailed" => Changed,
@@ -221,7 +221,7 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
 
         "ReceiptHandleIsInvalid" | "MessageNotInflight" => LeaseLost,
         "InvalidParameterValue" if message.contains("expired") => LeaseLost,
-        // Archived: 403, but no right would help.
+        // Archived: the status is 403, but no permission would help.
         "InvalidObjectState" => Invalid,
         _ => return None,
     };
@@ -230,7 +230,7 @@ fn by_code(code: &str, message: &str, asked: Asked) -> Option<ServiceErrorKind> 
 
 fn by_status(status: u16, asked: Asked) -> ServiceErrorKind {
     match status {
-        // A success that can't be read.
+        // A success that can't be parsed.
         ..=300 => ServiceErrorKind::Unavailable,
         301 => ServiceErrorKind::WrongRegion,
         401 => ServiceErrorKind::Credentials,
@@ -241,19 +241,19 @@ fn by_status(status: u16, asked: Asked) -> ServiceErrorKind {
         412 if asked == Asked::Write => ServiceErrorKind::Exists,
         412 => ServiceErrorKind::Changed,
         429 | 503 => ServiceErrorKind::Throttled,
-        // Not implemented: a server that is not quite S3.
+        // Not implemented: a server that is not fully compatible with S3.
         501 => ServiceErrorKind::Invalid,
         500.. | 307 => ServiceErrorKind::Unavailable,
         _ => ServiceErrorKind::Invalid,
     }
 }
 
-/// The errors that led to this one, from the outside in.
+/// The chain of errors that led to this error, from the outermost to the innermost.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (**error).source())
 }
 
-/// The words of the innermost cause. The metadata service's own are its whole answer as Rust writes it.
+/// The text of the innermost cause. For the metadata service, this text is its whole response in Rust's debug format.
 pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     match metadata_status(error) {
         Some(status @ 403) => format!(
@@ -265,14 +265,14 @@ pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// Whether keys could not be had because nobody has signed in, or long ago: the SDK tells only in words that it found
-/// no token in the cache that `aws sso login` fills, or one that is taken no more.
+/// Whether keys are missing because the user has not signed in, or signed in too long ago: the SDK says only in the
+/// text of an error that the cache filled by `aws sso login` has no token, or an expired token.
 pub(super) fn is_signed_out(error: &(dyn Error + 'static)) -> bool {
     const WORDS: [&str; 3] = ["SSO token", "/sso/cache/", "UnauthorizedException"];
     chain(error).any(|error| WORDS.iter().any(|words| error.to_string().contains(words)))
 }
 
-/// The status with which a machine's metadata service refused its token, or what was asked for with it.
+/// The status with which a machine's metadata service refused its token, or a request made with the token.
 fn metadata_status(error: &(dyn Error + 'static)) -> Option<u16> {
     let answer = chain(error).find_map(|error| {
         if let Some(ImdsError::ErrorResponse(answer)) = error.downcast_ref() {
@@ -297,9 +297,9 @@ fn no_credentials(error: &(dyn Error + 'static)) -> Option<ServiceError> {
     Some(ServiceError::new(kind, "NoCredentials", one_line(&deepest(found))).because(reason))
 }
 
-/// Whether the keys could not be asked for, rather than there being none: a machine's metadata service fails at times,
-/// and for some seconds after a boot. One that refuses does so every time, but for a token that has run out (401)
-/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>).
+/// Whether the request for keys failed temporarily, instead of there being no keys: a machine's metadata service fails
+/// sometimes, and for some seconds after a boot. If it refuses, it refuses every time, except for an expired token
+/// (401) (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>).
 pub(super) fn is_passing(error: &CredentialsError) -> bool {
     let refused = matches!(metadata_status(error), Some(400 | 403 | 404));
     let asked = chain(error).any(|error| error.is::<ImdsError>());
@@ -311,7 +311,7 @@ fn broken_body(error: &(dyn Error + 'static)) -> Option<ServiceError> {
         if error.is::<ChecksumError>() {
             return Some("ChecksumMismatch");
         }
-        // hyper says so when the connection ends before the promised length.
+        // hyper reports this when the connection ends before the promised length.
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
             return Some("IncompleteBody");
         }

@@ -1,7 +1,7 @@
-//! The clients of S3 and SQS: what each adds to the configuration that both share.
+//! The clients of S3 and SQS, and what each adds to the shared configuration.
 //!
-//! A client has connections of its own. None retries, because the stages do; a client of SQS waits longer than a long
-//! poll.
+//! A client has connections of its own. The clients do not retry, because the stages do; a client of SQS waits longer
+//! than a long poll.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use super::agent::Agent;
 use super::{Aws, CONNECT_TIMEOUT, headers, http, whole};
 
 /// The longest that SQS holds a long poll is 20 s
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>); its client
-/// must wait longer than that for an answer.
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>); the client must
+/// wait longer than this for a response.
 const QUEUE_READ_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The longest that a call of SQS takes with all of its answer: an answer may begin at once and then never end. A long
-/// poll of 20 s, and 61 MiB at the slowest rate that is worth waiting for, 2 MiB/s.
+/// The longest time for a call of SQS including its whole response, because a response may begin at once and then never
+/// end. It allows a long poll of 20 s, and 61 MiB at 2 MiB/s, the slowest rate that is worth waiting for.
 const QUEUE_CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Aws {
-    /// A client for S3. It adds no checksum by itself: the adapter sends the one it has computed.
+    /// A client for S3. It adds no checksum by itself, because the adapter sends the checksum that it has computed.
     pub fn s3(&self) -> aws_sdk_s3::Client {
         use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
         let mut config = Builder::from(&self.config)

@@ -1,6 +1,6 @@
-//! The search for keys at start, so that a run without any ends at once and not at its first call.
+//! Searches for keys at start, so that a run without keys ends at once and not at its first call.
 //!
-//! Bounded by a time, because some sources of keys are services that may not answer.
+//! Bounded by a time limit, because some sources of keys are services that may not answer.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use aws_credential_types::provider::ProvideCredentials;
 use super::{AwsSettings, classify, explain, profile};
 use crate::error::UserError;
 
-/// How long the search for credentials may take at start: the instance role's service alone is tried for
-/// seconds where there is none, and a sign-on server may be far.
+/// How long the search for credentials may take at start: on a machine without an instance role, trying the role's
+/// service alone takes seconds, and a sign-on server may be far away.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Pause before a role's service that failed is asked once more at start. The SDK has asked it some times by then, all
-/// within some seconds: a machine that has just booted may need longer.
+/// Pause at start before a role's service that failed is tried once more. The SDK has already tried it several times
+/// within a few seconds, but a machine that has just booted may need longer.
 const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);
 
-/// Finds keys, and says where they came from.
+/// Finds keys, and returns where they came from.
 pub(super) async fn find_credentials(config: &SdkConfig, settings: &AwsSettings) -> Result<String, UserError> {
     let Some(provider) = config.credentials_provider() else {
         return Err(explain::no_credentials(settings, None));

@@ -1,4 +1,4 @@
-//! What a person reads when there are no credentials: where they were looked for, and what to do about it.
+//! What a user reads when there are no credentials: where they were looked for, and what to do about it.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use super::AwsSettings;
 use super::classify::{deepest, is_signed_out, one_line};
 use crate::error::{Code, UserError};
 
-/// The error of a chain that gave no credentials.
+/// The error if the credential chain found no credentials.
 pub(super) fn no_credentials(settings: &AwsSettings, error: Option<&CredentialsError>) -> UserError {
     let cause = match error {
         Some(CredentialsError::CredentialsNotLoaded(_)) | None if settings.profile.is_some() => {

@@ -1,21 +1,22 @@
-//! Headers of answers that must not be read: left out before the SDK fails the whole answer for the sake of one; and a
-//! header that must not be missing.
+//! Removes headers that the SDK must not read, before the SDK fails the whole response because of one of them; and adds
+//! a header that must not be missing.
 //!
-//! **What is no text.** An object's `Content-Disposition` or metadata is what its writer sent, and old tools send names
-//! in Latin-1. HTTP allows that (RFC 9110, section 5.5), a `String` does not, and the SDK fails or, where it is
-//! `Expires`, panics. No attempt would ever read such an object, though its bytes are as good as any, and nobody here
-//! wants such a header.
+//! **Headers that are not UTF-8.** An object's `Content-Disposition` and metadata come from its writer, and old tools
+//! send names in Latin-1. HTTP allows this (RFC 9110, section 5.5), a `String` does not, and the SDK fails or, for
+//! `Expires`, panics. No attempt could ever read such an object, although its bytes are fine, and batchpipe does not
+//! use such headers.
 //!
-//! **Checksums of other bytes.** What a header calls a checksum may be one of three things. Of the bytes that follow:
-//! that is the rule. Of the checksums of an object's parts: S3 marks that with `-N`, but not where a range covers the
-//! whole object (`x-amz-checksum-type` says `COMPOSITE` then, <https://github.com/boto/botocore/issues/3346>), and
-//! every first read here is a range. Or of the whole object where a part of it was asked for: some servers did that for
-//! years (<https://github.com/ceph/ceph/pull/61901>, <https://github.com/minio/minio/pull/17105>), S3 never. Without
-//! one the length is checked, as for the many objects that have none.
+//! **Checksums of other bytes.** The checksum in a header may be one of three things. It may be the checksum of the
+//! bytes that follow, which is the rule. It may be the checksum of the checksums of an object's parts: S3 marks it with
+//! `-N`, but not if a range covers the whole object (`x-amz-checksum-type` is `COMPOSITE` then,
+//! <https://github.com/boto/botocore/issues/3346>), and every first read here is a range. Or it may be the checksum of
+//! the whole object although a part was requested: some servers did this for years
+//! (<https://github.com/ceph/ceph/pull/61901>, <https://github.com/minio/minio/pull/17105>), S3 never does. Without a
+//! checksum the length is checked, as for the many objects that have none.
 //!
-//! **The range of a part.** An answer without `Content-Range` is the whole object, but the SDK does not tell its
-//! status, and a 206 without the header is some part of it, nobody knows which. Taken for the whole, it would make a
-//! short output.
+//! **The range of a part.** A response without `Content-Range` is the whole object. But the SDK does not reveal the
+//! status, and a 206 without this header is an unknown part of the object. If this part were taken for the whole
+//! object, the output would be too short.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
@@ -23,22 +24,22 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// The header that tells which bytes of an object an answer holds.
+/// The header that says which bytes of an object a response contains.
 const RANGE: &str = "content-range";
 
-/// The status of an answer that holds some bytes of an object.
+/// The status of a response that contains a part of an object.
 const PARTIAL: u16 = 206;
 
-/// What stands in for the range that such an answer does not tell. It matches no range that was asked for.
+/// A substitute for the missing range of such a response. It matches no requested range.
 const NO_RANGE: &str = "none";
 
 /// How the headers of checksums begin.
 const PREFIX: &str = "x-amz-checksum-";
 
-/// The one of them that tells what the others are of.
+/// The header that says which bytes the checksums cover.
 const KIND: &str = "x-amz-checksum-type";
 
-/// Takes them out before an answer is read.
+/// Removes these headers before a response is read.
 #[derive(Debug)]
 pub(super) struct LeaveOut {
     /// Whether the server is not AWS.
@@ -78,13 +79,13 @@ impl Intercept for LeaveOut {
     }
 }
 
-/// Whether the checksum of an answer with such a range is that of its bytes.
+/// Whether the checksum of a response with this range is the checksum of the response's bytes.
 fn is_of_these(range: Option<&str>, kind: Option<&str>, elsewhere: bool) -> bool {
     let Some(range) = range else { return true };
     if is_whole(range) { kind != Some("COMPOSITE") } else { !elsewhere }
 }
 
-/// Whether a range is all of an object.
+/// Whether a range covers a whole object.
 fn is_whole(range: &str) -> bool {
     let bytes = range.strip_prefix("bytes 0-").and_then(|rest| rest.split_once('/'));
     bytes.is_some_and(|(last, size)| {
@@ -103,7 +104,7 @@ mod tests {
             assert!(is_of_these(None, None, elsewhere) && is_of_these(whole, None, elsewhere));
             assert!(is_of_these(whole, Some("FULL_OBJECT"), elsewhere));
             assert!(!is_of_these(whole, Some("COMPOSITE"), elsewhere), "of the checksums of its parts");
-            // S3 tells the checksum of a part where the range is that part.
+            // S3 returns the checksum of a part if the range is exactly that part.
             for kind in [None, Some("FULL_OBJECT"), Some("COMPOSITE")] {
                 assert_eq!(is_of_these(part, kind, elsewhere), !elsewhere);
                 assert_eq!(is_of_these(Some("bytes 1-4/5"), kind, elsewhere), !elsewhere);

@@ -1,11 +1,11 @@
-//! The HTTP client below the SDK: hyper with rustls, a short idle time, and a spread over addresses.
+//! The HTTP client below the SDK: hyper with rustls, a short idle time, and connections spread over addresses.
 //!
-//! It is handed to every SDK client and to the credential chain by name, because the tree holds no default
-//! TLS for the SDK to find. Each call makes a client with connections of its own. Bounded by its callers:
-//! the pool keeps a connection for each request that was in flight, for [`IDLE`].
+//! It is passed explicitly to every SDK client and to the credential chain, because the dependencies include no default
+//! TLS that the SDK could use. Each call makes a client with its own connections. Bounded by its callers: the pool
+//! keeps a connection for each request that was in flight, for [`IDLE`].
 //!
-//! Certificates are read and parsed for the first request that needs them. The SDK's own client does it when it is
-//! made, and again for each pair of timeouts: where S3 and SQS are reached by http that was half of what a start costs.
+//! Certificates are read and parsed for the first request that needs them. The SDK's own client reads them when it is
+//! made, and again for each pair of timeouts: if S3 and SQS are reached by http, this was half of the cost of a start.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,22 +23,22 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 use super::bound::bounded;
 
-/// How long an unused connection is kept. S3 closes idle connections at about 20 s, and a request sent on one
-/// that is being closed stalls or fails (<https://github.com/awslabs/aws-sdk-rust/issues/1417>); hyper's own 90 s is
-/// too long.
+/// How long an unused connection is kept. S3 closes idle connections after about 20 s, and a request sent on a
+/// connection that is being closed stalls or fails (<https://github.com/awslabs/aws-sdk-rust/issues/1417>); hyper's own
+/// 90 s is too long.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// Whether this machine has certificates of authorities: a bare container has none. They come from the system, or
+/// Whether this machine has certificates of authorities; a minimal container has none. They come from the system, or
 /// from `SSL_CERT_FILE`; the SDK does not read `AWS_CA_BUNDLE`.
 pub(crate) static HAS_AUTHORITIES: LazyLock<bool> =
     LazyLock::new(|| !rustls_native_certs::load_native_certs().certs.is_empty());
 
-/// A client with a connection pool of its own, whose answers are bounded.
+/// A client with its own connection pool and bounded responses.
 pub(crate) fn http_client() -> SharedHttpClient {
     bounded(Client::default())
 }
 
-/// Connectors by their timeouts: a client has one pair, the credential chain a few.
+/// Connectors by their timeouts: a client uses one pair of timeouts, the credential chain a few.
 #[derive(Debug, Default)]
 struct Client(Mutex<HashMap<[Option<Duration>; 2], SharedHttpConnector>>);
 
@@ -56,7 +56,7 @@ impl Client {
     }
 }
 
-/// Two pools of connections, the one for TLS made when it is needed.
+/// Two pools of connections; the pool for TLS is made when it is needed.
 #[derive(Debug)]
 struct ByScheme {
     plain: Connector,
@@ -66,7 +66,7 @@ struct ByScheme {
 impl ByScheme {
     fn new(settings: HttpConnectorSettings) -> Self {
         let plain = connector(settings.clone(), TrustStore::empty());
-        // Where there are no certificates the client must not insist on them.
+        // If there are no certificates, the client must not require them.
         let secure = move || connector(settings, TrustStore::empty().with_native_roots(*HAS_AUTHORITIES));
         Self { plain, secure: LazyLock::new(Box::new(secure)) }
     }
@@ -89,8 +89,8 @@ fn connector(settings: HttpConnectorSettings, trust: TrustStore) -> Connector {
     }
 }
 
-/// Resolves a name to its addresses in random order: S3 answers with many, and all connections would else go
-/// to the first.
+/// Resolves a name to its addresses in random order: S3 has many addresses, and otherwise all connections would go to
+/// the first.
 #[derive(Clone, Copy, Debug)]
 struct Spread;
 
@@ -129,7 +129,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             let read = stream.read(&mut [0; 1024]).await.unwrap();
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-            // What a client that speaks TLS begins with.
+            // The first byte that a TLS client sends.
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut first = [0];
             stream.read_exact(&mut first).await.unwrap();

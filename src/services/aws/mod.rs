@@ -1,9 +1,9 @@
-//! What the S3 and the SQS adapter share: how to connect, and how to read a failure.
+//! What the S3 adapter and the SQS adapter share: how to connect, and how to interpret a failure.
 //!
-//! Settings, credentials and endpoints are the SDK's default chain, so that everything that works with the AWS
-//! command line works here. Only a profile that somebody chose comes before all else (`profile.rs`). Nothing retries at
-//! this level: the SDK's retry gives up early and shares one budget over the whole process, so trying again belongs to
-//! the stages, which know what a job can wait for. The credential chain alone keeps the SDK's own retries.
+//! Settings, credentials and endpoints come from the SDK's default chain, so everything that works with the AWS command
+//! line works here. Only a chosen profile takes precedence over everything else (`profile.rs`). There are no retries at
+//! this level: the SDK's retry gives up early and shares one budget across the whole process, so the stages retry,
+//! because they know how long a job can wait. Only the credential chain keeps the SDK's retries.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -36,10 +36,10 @@ use profile::Chosen;
 /// How long a TCP and TLS handshake may take: three times what a far region needs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The region of a server that is not AWS, when nobody names one: the word such servers expect.
+/// The default region for a server that is not AWS: the name that such servers expect.
 const REGION_ELSEWHERE: &str = "us-east-1";
 
-/// How to reach AWS, as far as the operator said; the rest is the SDK's default chain.
+/// The operator's settings for reaching AWS; everything else comes from the SDK's default chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AwsSettings {
@@ -47,20 +47,20 @@ pub struct AwsSettings {
     pub profile: Option<String>,
     /// `--region`.
     pub region: Option<String>,
-    /// `--endpoint-url`: an S3- and SQS-compatible server; paths instead of host names name buckets there.
+    /// `--endpoint-url`: an S3- and SQS-compatible server, where paths instead of host names contain the bucket.
     pub endpoint_url: Option<String>,
 }
 
-/// A server that stands in for AWS, and who said so.
+/// A server used instead of AWS, and the setting that named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its address.
     pub url: String,
-    /// What named it: `--endpoint-url`, an environment variable, or a profile.
+    /// The setting that named it: `--endpoint-url`, an environment variable, or a profile.
     pub source: String,
 }
 
-/// A connection to AWS, or to servers that stand in for it.
+/// A connection to AWS, or to servers used instead.
 #[derive(Clone)]
 pub struct Aws {
     config: SdkConfig,
@@ -71,12 +71,12 @@ pub struct Aws {
     keys: String,
 }
 
-/// Connects, as far as it can be known without a request to S3 or SQS that there are a region and credentials.
+/// Connects: checks that there are a region and credentials, as far as possible without a request to S3 or SQS.
 pub async fn connect(settings: &AwsSettings) -> Result<Aws, UserError> {
     connect_near(settings, None).await
 }
 
-/// The same, in `nearby` if no region is configured: a queue's URL names one.
+/// The same, in the region `nearby` if no region is configured: a queue's URL names a region.
 pub async fn connect_near(settings: &AwsSettings, nearby: Option<&str>) -> Result<Aws, UserError> {
     refuse_secrets()?;
     let chosen = profile::choose(settings).await?;
@@ -111,7 +111,7 @@ async fn load(settings: &AwsSettings, region: Option<Region>) -> SdkConfig {
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
     } else if std::env::var_os("AWS_PROFILE").is_some_and(|name| name.is_empty()) {
-        // The SDK would look for a profile without a name.
+        // Otherwise the SDK would look for a profile with an empty name.
         loader = loader.profile_name("default");
     }
     if let Some(region) = region {
@@ -123,21 +123,21 @@ async fn load(settings: &AwsSettings, region: Option<Region>) -> SdkConfig {
     loader.load().await
 }
 
-/// What a variable or a profile says of one service's endpoint, or of every service's.
+/// The endpoint that a variable or a profile sets for one service, or for all services.
 fn service_endpoint(config: &SdkConfig, service: &str) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     config.service_config()?.load_config(key.ok()?)
 }
 
-/// The endpoint of a service: the flag, that of a profile that was chosen, and then in the SDK's own order the
-/// service's variable or profile setting, the general one.
+/// The endpoint of a service: from the flag, from the chosen profile, and then in the SDK's own order from the
+/// service's variable or profile setting, or from the general setting.
 fn endpoint(
     config: &SdkConfig,
     settings: &AwsSettings,
     chosen: Option<&Chosen>,
     (service, variable): (&str, &str),
 ) -> Result<Option<Endpoint>, UserError> {
-    // A configuration that a program has built has no environment behind it.
+    // A configuration built by a program does not use the environment.
     let by_program = config.get_origin("endpoint_url").is_client_config() || config.service_config().is_none();
     let general = || config.endpoint_url().map(str::to_owned);
     let of_profile = if settings.endpoint_url.is_none() { chosen.and_then(|one| one.endpoint(service)) } else { None };
@@ -170,8 +170,9 @@ fn endpoint(
     Ok(Some(Endpoint { url, source: source.to_owned() }))
 }
 
-/// Refuses an endpoint in the environment that holds a password: of any service, since the SDK may ask others for keys,
-/// and before anything reads it. Endpoints in a profile are looked at by [`connect`].
+/// Refuses an endpoint in the environment that contains a password, before any code reads it. This holds for the
+/// endpoints of all services, because the SDK may request keys from other services. [`connect`] checks the endpoints in
+/// a profile.
 pub fn refuse_secrets() -> Result<(), UserError> {
     if std::env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_ok_and(|set| set.eq_ignore_ascii_case("true")) {
         return Ok(());
@@ -198,7 +199,7 @@ fn no_region(settings: &AwsSettings) -> UserError {
     )
 }
 
-// The SDK's own text holds the access key.
+// The SDK's own `Debug` text contains the access key.
 impl std::fmt::Debug for Aws {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Aws")
@@ -210,7 +211,7 @@ impl std::fmt::Debug for Aws {
 }
 
 impl Aws {
-    /// AWS as a program has configured it already, instead of from settings.
+    /// AWS with a configuration that a program has built, instead of from settings.
     pub fn from_config(config: SdkConfig) -> Result<Self, UserError> {
         let client = config.http_client().map_or_else(http::http_client, bound::bounded);
         let config = config.into_builder().http_client(client).build();
@@ -228,14 +229,14 @@ impl Aws {
         })
     }
 
-    /// Whether both S3 and SQS are reached by https, so that nothing works without certificates.
+    /// Whether S3 and SQS are both reached by https, so that nothing works without certificates.
     fn needs_tls(&self) -> bool {
         [&self.s3_endpoint, &self.sqs_endpoint]
             .into_iter()
             .all(|endpoint| endpoint.as_ref().is_none_or(|endpoint| endpoint.url.starts_with("https://")))
     }
 
-    /// The settings it was made from.
+    /// The settings that this was made from.
     pub fn settings(&self) -> &AwsSettings {
         &self.settings
     }
@@ -245,17 +246,17 @@ impl Aws {
         &self.region
     }
 
-    /// Where the keys came from, in words.
+    /// A text that says where the keys came from.
     pub fn keys(&self) -> &str {
         &self.keys
     }
 
-    /// The server that stands in for S3, if one does.
+    /// The server used instead of S3, if any.
     pub fn s3_endpoint(&self) -> Option<&Endpoint> {
         self.s3_endpoint.as_ref()
     }
 
-    /// The server that stands in for SQS, if one does.
+    /// The server used instead of SQS, if any.
     pub fn sqs_endpoint(&self) -> Option<&Endpoint> {
         self.sqs_endpoint.as_ref()
     }

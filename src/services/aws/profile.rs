@@ -1,17 +1,17 @@
-//! Which profile is used, and what it says: a typed profile must never give way to keys that happen to be in the
-//! environment, or a purge reaches the wrong account.
+//! Decides which profile is used, and reads it. A profile that the user typed must never be overridden by keys that
+//! happen to be in the environment, or a purge could reach the wrong account.
 //!
 //! The rules are those of the AWS command line (botocore's `credentials.py`, `session.py`):
 //!
-//! - A profile named by `--profile`, `BATCHPIPE_PROFILE` or the file is *chosen*. Its credentials are used, and nothing
-//!   else: neither keys in the environment nor a role of the machine.
-//! - `AWS_PROFILE` is no choice. Keys in the environment win over it.
-//! - A profile that does not exist is an error, however it was named, and so is half a pair of keys.
+//! - A profile named by `--profile`, `BATCHPIPE_PROFILE` or the file is *chosen*. Only its credentials are used:
+//!   neither keys in the environment nor a role of the machine.
+//! - `AWS_PROFILE` does not count as a choice: keys in the environment take precedence over it.
+//! - A named profile that does not exist is always an error, and so is half a pair of keys.
 //!
-//! In two points a chosen profile counts for more than there. The region and the endpoint that it names win over
-//! `AWS_REGION` and `AWS_ENDPOINT_URL`: they are where its account's queues are. And if it holds no credentials, the
-//! machine's role does not stand in, because that may be another account.
-//! Bounded: the two files are read once a connection.
+//! In two points a chosen profile has more weight than in the AWS command line. Its region and endpoint take precedence
+//! over `AWS_REGION` and `AWS_ENDPOINT_URL`, because the queues of its account are there. And if it has no credentials,
+//! the machine's role is not used instead, because the role may belong to another account. Bounded: the two files are
+//! read once per connection.
 
 use std::sync::Once;
 
@@ -30,10 +30,10 @@ use crate::error::{Code, UserError};
 use crate::runtime::suggest::nearest;
 use crate::services::aws::AwsSettings;
 
-/// The pair of variables that hold keys.
+/// The two variables that hold a pair of keys.
 const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// More names than this in an error help nobody.
+/// How many names an error lists; more would not help.
 const NAMED: usize = 12;
 
 /// The profile that was chosen, as the files describe it.
@@ -47,14 +47,14 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
-/// The profile that is named, and whether it was chosen.
+/// The name of the profile, and whether the profile was chosen.
 fn named(settings: &AwsSettings) -> Option<(String, bool)> {
     let chosen = settings.profile.clone().filter(|name| !name.is_empty()).map(|name| (name, true));
     chosen.or_else(|| Some((variable("AWS_PROFILE")?, false)))
 }
 
-/// Reads the profile that was chosen, if one was. Fails if the profile that is named does not exist, or if there are
-/// half a pair of keys that would be used.
+/// Reads the chosen profile, if there is one. Fails if the named profile does not exist, or if half of a pair of keys
+/// that would be used is missing.
 pub(super) async fn choose(settings: &AwsSettings) -> Result<Option<Chosen>, UserError> {
     let named = named(settings);
     if !matches!(named, Some((_, true))) {
@@ -74,12 +74,12 @@ pub(super) async fn choose(settings: &AwsSettings) -> Result<Option<Chosen>, Use
 }
 
 impl Chosen {
-    /// The region that it names.
+    /// The region that the profile names.
     pub(super) fn region(&self) -> Option<&str> {
         self.sections.get("region").filter(|region| !region.is_empty())
     }
 
-    /// The endpoint that it names for a service.
+    /// The endpoint that the profile names for a service.
     pub(super) fn endpoint(&self, service: &str) -> Option<String> {
         if self.sections.get("ignore_configured_endpoint_urls") == Some("true") {
             return None;
@@ -102,15 +102,15 @@ impl Chosen {
     }
 }
 
-/// The region that is used if nobody names another: that of the chosen profile, else the environment's. For
-/// `config explain`, which connects to nothing. Who says so comes with it.
+/// The default region and its source: the region of the chosen profile, or else of the environment. For `config
+/// explain`, which does not connect.
 pub async fn region(settings: &AwsSettings) -> Option<(String, String)> {
     let chosen = choose(settings).await.ok().flatten()?;
     let (region, name) = (chosen.region()?, chosen.sections.selected_profile());
     Some((region.to_owned(), format!("profile {name:?}")))
 }
 
-/// Where keys are looked for first, in words, without a look at any of them.
+/// Says where keys are looked for first, without reading any keys.
 pub fn keys_from(settings: &AwsSettings) -> String {
     match named(settings) {
         Some((name, true)) => format!("profile {name:?}, and nothing else"),
@@ -120,7 +120,7 @@ pub fn keys_from(settings: &AwsSettings) -> String {
     }
 }
 
-/// Where these keys came from, in words.
+/// Says where these keys came from.
 pub(super) fn source(settings: &AwsSettings, found: &Credentials) -> String {
     use AwsCredentialFeature::{CredentialsEnvVars, CredentialsHttp, CredentialsImds, CredentialsProfile};
     let features = found.get_property::<Vec<AwsCredentialFeature>>().map(Vec::as_slice).unwrap_or_default();
@@ -128,7 +128,7 @@ pub(super) fn source(settings: &AwsSettings, found: &Credentials) -> String {
     let profile = || format!("profile {:?}", super::explain::profile(settings));
     match () {
         () if settings.profile.is_some() => profile(),
-        // A profile may itself lead to any of the others.
+        // A profile may itself refer to any of the other sources.
         () if has(CredentialsProfile) => profile(),
         () if has(CredentialsEnvVars) => format!("{} in the environment", KEYS[0]),
         () if has(CredentialsImds) => "the machine's role".to_owned(),
@@ -138,7 +138,7 @@ pub(super) fn source(settings: &AwsSettings, found: &Credentials) -> String {
     }
 }
 
-/// Half a pair of keys is a mistake: without this the search would go on, and end in another account.
+/// Half a pair of keys is a mistake: without this check the search would go on, and might end in another account.
 fn whole_keys(set: [bool; 2]) -> Result<(), UserError> {
     let (there, missing) = match set {
         [true, false] => (KEYS[0], KEYS[1]),
@@ -171,13 +171,13 @@ fn unknown(name: &str, chosen: bool, sections: &ProfileSet) -> UserError {
     refused(format!("there is no AWS profile {name:?}"), cause, help)
 }
 
-/// A name as a shell takes it.
+/// A name quoted for a shell.
 fn quoted(name: &str) -> String {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte));
     if plain { name.to_owned() } else { format!("'{}'", name.escape_debug().to_string().replace('\'', r"'\''")) }
 }
 
-/// The two files, as they are named.
+/// The paths of the two files.
 fn places() -> String {
     let place = |name, usual: &str| variable(name).map_or_else(|| usual.to_owned(), |path| format!("{path:?}"));
     let (config, keys) = (place("AWS_CONFIG_FILE", "~/.aws/config"), "AWS_SHARED_CREDENTIALS_FILE");
@@ -188,13 +188,13 @@ fn refused(what: String, cause: String, help: String) -> UserError {
     UserError::new(Code::CredentialsMissing, what, cause, help)
 }
 
-/// The region to load a configuration with: `flag`, else that of the chosen profile.
+/// The region for loading a configuration: `flag`, or else the region of the chosen profile.
 pub(super) fn region_of(flag: Option<&str>, chosen: Option<&Chosen>) -> Option<Region> {
     let region = flag.or_else(|| chosen.and_then(Chosen::region))?;
     if let (None, Some(other)) = (flag, ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(variable))
         && other != region
     {
-        // Each of a worker's connections comes along here.
+        // Each connection of a worker calls this function.
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
             tracing::warn!(

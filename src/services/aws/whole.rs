@@ -1,8 +1,8 @@
-//! Whether an XML answer is whole: it ends with the end tag of its first element.
+//! Checks that an XML response is complete, which means that it ends with the end tag of its first element.
 //!
-//! The SDK's parser takes the end of the text for the end of every element that is open. So a listing that a proxy cut
-//! short was read as a shorter listing, and a completion without its end as done. HTTP can't tell: the
-//! proxy gives the length of what it sends.
+//! The SDK's parser treats the end of the text as the end of every open element. So a listing that a proxy cut short
+//! was read as a shorter listing, and a truncated response to a completion as success. HTTP does not detect this,
+//! because the proxy sends the length of the truncated body.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// Fails an answer that is cut.
+/// Fails a truncated response.
 #[derive(Debug)]
 pub(super) struct Whole;
 
@@ -30,12 +30,12 @@ impl Intercept for Whole {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // What the parser has refused needs no second reason.
+        // A response that the parser has refused needs no second error.
         if context.output_or_error().is_err() {
             return Ok(());
         }
         let answer = context.response();
-        // The bytes of an object stream, so there are none here. An error is an error, whole or not.
+        // The bytes of an object are streamed, so there are none here. An error stays an error, complete or not.
         match answer.body().bytes() {
             Some(bytes) if answer.status().is_success() && !is_whole(bytes) => Err(Cut.into()),
             _ => Ok(()),

@@ -1,9 +1,8 @@
 //! The job queue, as small as the pipeline needs it: send, receive, extend, delete.
 //!
-//! The only requirement of an implementation is that a received message is hidden from others
-//! until it is deleted or its visibility timeout passes. Delivery is at least once. The limits of a
-//! service and the reading of its errors live in its adapter; one conformance suite
-//! (`tests/library/backends`) runs on every adapter.
+//! The only requirement for an implementation is that a received message is hidden from others until it is deleted
+//! or its visibility timeout passes. Delivery is at least once. Each adapter knows the limits of its service and how
+//! to read its errors; one conformance suite (`tests/library/backends`) runs on every adapter.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -17,13 +16,13 @@ use crate::services::ServiceFuture;
 pub mod local;
 pub mod sqs;
 
-/// Proof that a message is ours, for as long as its visibility timeout lasts.
+/// Proof that a message is ours, valid until its visibility timeout passes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt(pub String);
 
 /// The largest message, attributes included, and the largest sum of a batch
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>). Every queue
-/// keeps to the limits of SQS, so that what works on one works on all.
+/// keeps the limits of SQS, so that what works on one queue works on all.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// The most attributes of a message
@@ -34,21 +33,22 @@ pub const MAX_ATTRIBUTES: usize = 10;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Message {
-    /// The queue's name for it; the same at every delivery.
+    /// The queue's id of the message, the same at every delivery.
     pub id: String,
     /// The body.
     pub body: String,
-    /// Our right to it. Every delivery has a new one, and only the newest is sure to work.
+    /// Our receipt. Every delivery has a new receipt, and only the newest is sure to work.
     pub receipt: Receipt,
-    /// How often it has been received, this time included.
+    /// How often the message has been received, this time included.
     pub attempt: u32,
-    /// When it was sent, where the queue tells.
+    /// When the message was sent, if the queue tells.
     pub sent: Option<SystemTime>,
-    /// Its message group, where the queue keeps groups in order. One receive may bring several of a group, in order.
+    /// Its message group, if the queue keeps groups in order. One receive may bring several messages of a group, in
+    /// order.
     pub group: Option<String>,
-    /// Whether the body arrived as it was sent (its checksum was right, or there was none).
+    /// Whether the body arrived as it was sent: its checksum matched, or there was none.
     pub intact: bool,
-    /// The message's own attributes, text ones only.
+    /// The message's text attributes.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -68,9 +68,9 @@ pub struct Outgoing {
     pub body: String,
     /// Text attributes (at most 10 on SQS).
     pub attributes: BTreeMap<String, String>,
-    /// The message group, for queues that have them.
+    /// The message group, for queues that have groups.
     pub group: Option<String>,
-    /// The name under which the queue drops a repeat, for queues that do.
+    /// The deduplication id, for queues that drop repeats.
     pub deduplication: Option<String>,
 }
 
@@ -107,17 +107,17 @@ impl Outgoing {
     }
 }
 
-/// What a queue counts of a text attribute: its name, its type and its value.
+/// The size that a queue counts for a text attribute: its name, type and value.
 pub fn attribute_size(name: &str, value: &str) -> usize {
     name.len() + "String".len() + value.len()
 }
 
-/// What the queue holds. Estimates on SQS.
+/// How many messages the queue holds. Estimates on SQS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages that can be received now.
     pub visible: u64,
-    /// Messages somebody has received and not settled.
+    /// Messages that were received and not settled.
     pub in_flight: u64,
     /// Messages that can be received later.
     pub delayed: u64,
@@ -129,49 +129,49 @@ pub struct Counts {
 pub struct Policy {
     /// The queue's own visibility timeout.
     pub visibility: Duration,
-    /// After how many receives a message moves to the dead letters, if it does.
+    /// After how many receives a message moves to the dead-letter queue, if it ever does.
     pub max_receives: Option<u32>,
     /// How long a message is kept.
     pub retention: Option<Duration>,
     /// Whether groups are kept in order.
     pub fifo: bool,
-    /// The largest body it takes, in bytes.
+    /// The largest body that the queue takes, in bytes.
     pub max_body: usize,
 }
 
-/// The outcome of one entry of a batch call. `Err` of kind `LeaseLost` means: no longer ours.
+/// The outcome of one entry of a batch call. An `Err` of kind `LeaseLost` means that the message is no longer ours.
 pub type Outcome = Result<(), ServiceError>;
 
 /// A queue with visibility timeouts.
 pub trait JobQueue: Debug + Send + Sync + 'static {
-    /// The name people know the queue by.
+    /// The name by which people know the queue.
     fn name(&self) -> &str;
 
-    /// Where the queue is: what tells it from others of its name.
+    /// The queue's address, which distinguishes it from other queues of the same name.
     fn address(&self) -> String {
         self.name().to_owned()
     }
 
-    /// What only this queue has, however it was named: two names of one queue have one identity.
+    /// Identifies the queue, however it was named: two names of the same queue have the same identity.
     fn identity(&self) -> String {
         self.address()
     }
 
-    /// Whether it is a FIFO queue, in which every message has a group. SQS tells by the name, and so do we.
+    /// Whether this is a FIFO queue, in which every message has a group. SQS decides this by the name, and so do we.
     fn is_fifo(&self) -> bool {
         self.name().ends_with(".fifo")
     }
 
-    /// Whether a message may have a group, and waits then for those before it in the group.
+    /// Whether a message may have a group, and then waits for the messages before it in the group.
     fn keeps_groups(&self) -> bool {
         self.is_fifo()
     }
 
-    /// The most messages one call can carry, and the most bytes of bodies one send can.
+    /// The most messages that one call can carry.
     fn max_batch(&self) -> usize;
 
-    /// How much longer than a service a send or a delete may take before it is given up: one that is written to a disk
-    /// can't be given up in its middle, and what is sent again would be there twice.
+    /// How much more time than a service's call a send or a delete may take before it is given up. A call that writes
+    /// to a disk can't be given up midway, and sending again would store the messages twice.
     fn patience(&self) -> Duration {
         Duration::ZERO
     }
@@ -179,26 +179,27 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// Sends at most [`max_batch`](Self::max_batch) messages. Returns one outcome each, in order.
     fn send<'a>(&'a self, messages: &'a [Outgoing]) -> ServiceFuture<'a, Vec<Outcome>>;
 
-    /// Receives up to `max` messages, hidden for `visibility`, waiting up to `wait` for the first.
-    /// The waiting must not be cut off: what a dropped receive got is hidden until its timeout.
+    /// Receives up to `max` messages, hides them for `visibility`, and waits up to `wait` for the first. Do not drop
+    /// the future: messages that it has received would stay hidden until their timeout.
     fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> ServiceFuture<'_, Vec<Message>>;
 
-    /// Hides the messages for `timeout` from now; zero gives them back at once. One outcome each, in order.
+    /// Hides the messages for `timeout` from now; zero gives them back at once. Returns one outcome each, in order.
     fn extend<'a>(&'a self, receipts: &'a [Receipt], timeout: Duration) -> ServiceFuture<'a, Vec<Outcome>>;
 
-    /// Deletes the messages. One outcome each, in order; one deleted before counts as deleted.
+    /// Deletes the messages. Returns one outcome each, in order; a message deleted before counts as deleted.
     fn delete<'a>(&'a self, receipts: &'a [Receipt]) -> ServiceFuture<'a, Vec<Outcome>>;
 
-    /// What the queue holds.
+    /// How many messages the queue holds.
     fn counts(&self) -> ServiceFuture<'_, Counts>;
 
     /// How the queue treats its messages.
     fn policy(&self) -> ServiceFuture<'_, Policy>;
 
-    /// The queue that rejected messages go to, if there is one.
+    /// The queue that receives rejected messages, if there is one.
     fn dead_letters(&self) -> ServiceFuture<'_, Option<Arc<dyn JobQueue>>>;
 
-    /// Said by a receiver that has settled all it received and receives no more: what the queue keeps for it can go.
+    /// Called by a receiver that has settled all messages and receives no more, so that the queue can discard what it
+    /// keeps for the receiver.
     fn done(&self) -> ServiceFuture<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -1,8 +1,8 @@
 //! The object store, as small as the pipeline needs it: read a range, write whole or in parts, list.
 //!
-//! An object appears whole or not at all, and is replaced the same way. The limits of a service and
-//! the reading of its errors live in its adapter; one conformance suite (`tests/library/backends`) runs on
-//! every adapter. Nothing here retries: deadlines, resuming and trying again belong to the stages.
+//! An object appears whole or not at all, and is replaced in the same way. Each adapter knows the limits of its
+//! service and how to read its errors; one conformance suite (`tests/library/backends`) runs on every adapter.
+//! Nothing here retries: deadlines, resuming and retries belong to the stages.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -19,7 +19,7 @@ use crate::services::ServiceFuture;
 pub mod local;
 pub mod s3;
 
-/// Identifies one version of an object's contents; empty matches any.
+/// Identifies one version of an object's contents; an empty version matches any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Version {
     /// The ETag, without its quotes.
@@ -29,8 +29,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// Whether what was found is of this version, as far as the two tell: a weak ETag is that of a strong one with the
-    /// same text (RFC 9110, 8.8.3.2), and one side without an ETag agrees with none.
+    /// Whether `found` is the same version, as far as both can tell. A weak ETag matches a strong one with the same
+    /// text (RFC 9110, 8.8.3.2). A missing ETag matches only a missing ETag.
     pub fn agrees(&self, found: &Self) -> bool {
         let same_etag = self.etag.as_deref().map(opaque) == found.etag.as_deref().map(opaque);
         let other_id = self.version_id.is_some() && found.version_id.is_some() && self.version_id != found.version_id;
@@ -38,7 +38,7 @@ impl Version {
     }
 }
 
-/// An ETag without its quotes and without the mark of a weak one.
+/// An ETag without its quotes and without the mark of a weak ETag.
 pub(crate) fn opaque(etag: &str) -> &str {
     etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
 }
@@ -50,11 +50,11 @@ pub struct Reading {
     pub size: u64,
     /// The version the bytes belong to.
     pub version: Version,
-    /// Whether the store sent a checksum of these bytes. It is known to be right only at the end of the body: what came
-    /// of one that broke is of no use.
+    /// Whether the store sent a checksum of these bytes. The checksum is verified only at the end of the body, so it
+    /// says nothing about a body that broke off.
     pub checked: bool,
-    /// The bytes asked for, fewer at the end of the object. A checksum that the store sent for them is
-    /// verified: the stream then ends in an error of kind `Corrupt` rather than in wrong bytes unnoticed.
+    /// The requested bytes, or fewer at the end of the object. If the store sent a checksum for them, it is verified:
+    /// the stream then ends in an error of kind `Corrupt` instead of returning wrong bytes unnoticed.
     pub body: BoxStream<'static, Result<Bytes, ServiceError>>,
     /// The metadata of the object, where the store tells.
     pub metadata: BTreeMap<String, String>,
@@ -102,7 +102,7 @@ pub struct ObjectInfo {
     pub size: u64,
     /// Its version.
     pub version: Version,
-    /// When it was written, where the store tells.
+    /// When it was written, if the store tells.
     pub modified: Option<SystemTime>,
     /// Its metadata; empty in listings.
     pub metadata: BTreeMap<String, String>,
@@ -120,14 +120,15 @@ impl ObjectInfo {
 pub struct Writing {
     /// Metadata to keep with the object.
     pub metadata: BTreeMap<String, String>,
-    /// What may be replaced. The store looks at the moment the object appears, and fails with `Exists` otherwise.
+    /// What may be replaced. The store checks this in the moment the object appears, and fails with `Exists` if the
+    /// condition is not met.
     pub condition: Condition,
-    /// The local file that the object is made from, if it is made from one: a store of local files lets nobody read the
-    /// object who may not read that file, and never writes over it.
+    /// The local file that the object is made from, if there is one. A store of local files lets only those read the
+    /// object who may read that file, and never overwrites that file.
     pub input: Option<Location>,
 }
 
-/// What may be in the place of an object when it is written.
+/// What may exist in the place of an object when it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// Anything, or nothing.
@@ -135,7 +136,7 @@ pub enum Condition {
     Always,
     /// Nothing.
     Absent,
-    /// The object with this ETag, and no other.
+    /// Only the object with this ETag.
     Unchanged(String),
 }
 
@@ -148,35 +149,34 @@ pub struct Unfinished {
     pub id: String,
     /// When it was begun.
     pub begun: Option<SystemTime>,
-    /// Bytes it holds, where the store tells.
+    /// Bytes that it holds, if the store tells.
     pub bytes: Option<u64>,
-    /// Whether somebody is still at work on it.
+    /// Whether its writer is still at work.
     pub writer: Writer,
 }
 
 /// What is known of the process that began an upload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writer {
-    /// Nothing: only the age of the upload speaks.
+    /// Nothing is known: only the age of the upload can tell.
     #[default]
     Unknown,
-    /// It holds the upload.
+    /// The writer is alive and holds the upload.
     Alive,
-    /// It is dead, and nobody goes on with the upload.
+    /// The writer is dead, and nobody continues the upload.
     Gone,
 }
 
 /// Objects, read by range and written in parts.
 pub trait ObjectStore: Debug + Send + Sync + 'static {
-    /// The smallest part that is not the last, and the largest part, in bytes.
+    /// The smallest part (except the last) and the largest part, in bytes.
     fn part_bounds(&self) -> (u64, u64);
 
     /// The most parts one object can have.
     fn max_parts(&self) -> u32;
 
-    /// Reads `range` of an object, clamped to its end. A range that begins at or after the end, an empty
-    /// object's first range included, is a reading without bytes. Fails with `Changed` if the object is
-    /// not the version in `pin`.
+    /// Reads `range` of an object, clamped to its end. A range that begins at or after the end, including any range of
+    /// an empty object, gives a reading without bytes. Fails with `Changed` if the object is not the version in `pin`.
     fn get<'a>(&'a self, from: &'a Location, range: Range<u64>, pin: &'a Version) -> ServiceFuture<'a, Reading>;
 
     /// Writes a whole object at once.
@@ -185,22 +185,22 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Begins an upload in parts. Nothing is visible until it completes.
     fn begin<'a>(&'a self, to: &'a Location, how: &'a Writing) -> ServiceFuture<'a, Box<dyn Upload>>;
 
-    /// What is known of an object; `None` if there is none.
+    /// The information about an object; `None` if there is none.
     fn head<'a>(&'a self, at: &'a Location) -> ServiceFuture<'a, Option<ObjectInfo>>;
 
     /// Every object whose location begins with `prefix`, in order of their keys.
     fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>>;
 
-    /// The uploads under `prefix` that were begun and not ended.
+    /// The uploads under `prefix` that were begun and have not ended.
     fn unfinished<'a>(&'a self, prefix: &'a Location) -> ServiceFuture<'a, Vec<Unfinished>>;
 
-    /// Discards an unfinished upload; one that is gone counts as discarded.
+    /// Discards an unfinished upload; an upload that is gone counts as discarded.
     fn discard<'a>(&'a self, upload: &'a Unfinished) -> ServiceFuture<'a, ()>;
 }
 
-/// An object being written in parts. Any call may be repeated. Dropping it does not abort it.
+/// An object being written in parts. Any call may be repeated. Dropping the upload does not abort it.
 pub trait Upload: Debug + Send + Sync {
-    /// Writes part `number`, counted from 1, in any order; the last write of a number counts.
+    /// Writes part `number`, counted from 1, in any order; if a number is written repeatedly, the last write counts.
     fn part(&self, number: u32, body: Bytes) -> ServiceFuture<'_, Part>;
 
     /// Makes the object visible, atomically. `parts` are in the order of their numbers.
@@ -209,7 +209,7 @@ pub trait Upload: Debug + Send + Sync {
     /// Discards the parts; an upload that is gone counts as discarded.
     fn abort(&self) -> ServiceFuture<'_, ()>;
 
-    /// What [`ObjectStore::discard`] takes to discard it later.
+    /// The value with which [`ObjectStore::discard`] can discard the upload later.
     fn unfinished(&self) -> Unfinished;
 }
 
@@ -218,10 +218,10 @@ pub trait Upload: Debug + Send + Sync {
 pub struct Part {
     /// Its number, counted from 1.
     pub number: u32,
-    /// The store's receipt for it.
+    /// The store's receipt for the part.
     pub etag: String,
     /// Its size in bytes.
     pub size: u64,
-    /// The checksum we sent with it, base64, in the algorithm of the upload.
+    /// The checksum that we sent with the part, in base64, in the algorithm of the upload.
     pub checksum: Option<String>,
 }

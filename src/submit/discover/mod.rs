@@ -1,7 +1,7 @@
-//! Finds what is to be submitted: files below a directory, names in a list, objects under a prefix.
+//! Finds what to submit: files below a directory, names in a list, objects under a prefix.
 //!
-//! Found one at a time, on a thread of its own where it blocks: a million files are never listed in memory. Bounded by
-//! the channel between the two.
+//! Entries are found one at a time, on a separate thread if finding them blocks: a million files are never listed in
+//! memory. Bounded by the channel between the two.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,21 +30,21 @@ pub(crate) const AHEAD: usize = 1_000;
 /// Our own folder below a destination; never an input.
 pub const OWN_FOLDER: &str = ".batchpipe";
 
-/// What is to be submitted.
+/// What to submit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Every file below a directory.
     Directory(PathBuf),
     /// One file.
     File(PathBuf),
-    /// The names on standard input, one a line.
+    /// The names on standard input, one per line.
     Names,
-    /// The names in a file, one a line.
+    /// The names in a file, one per line.
     List(PathBuf),
     /// The objects under a prefix in S3.
     Prefix(Location),
-    /// A place in S3 without a slash at its end: the folder of that name or, if nothing is in it, the object. Only the
-    /// store can tell ([`settle`](crate::submit::prefix::settle)).
+    /// A place in S3 without a slash at its end: the folder of that name or, if that folder is empty, the object of
+    /// that name. Only the store can tell ([`settle`](crate::submit::prefix::settle)).
     Named(Location),
     /// One object in S3.
     Object(Location),
@@ -59,7 +59,7 @@ pub struct Found {
     pub place: Place,
     /// Its size in bytes.
     pub size: u64,
-    /// Tells one version of it from another.
+    /// Distinguishes one version of it from another.
     pub stamp: String,
 }
 
@@ -70,11 +70,11 @@ pub enum Place {
     File(PathBuf),
     /// In a store.
     Object(ObjectInfo),
-    /// In a store, which was not asked about it or did not say: its size and version are not known.
+    /// In a store that was not asked about it, or refused to answer: its size and version are unknown.
     Unseen(Location),
 }
 
-/// Which names are taken: those that match an include, if there are any, and no exclude.
+/// Which names are selected: those that match an include (if there are any includes) and no exclude.
 #[derive(Clone, Debug, Default)]
 pub struct Select {
     include: Option<GlobSet>,
@@ -83,19 +83,19 @@ pub struct Select {
 }
 
 impl Select {
-    /// Reads the globs. `*` matches slashes, too, as in the shell's `case`.
+    /// Parses the globs. `*` matches slashes, too, as in the shell's `case`.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, UserError> {
         let include = if include.is_empty() { None } else { Some(globs(include)?) };
         Ok(Self { include, exclude: globs(exclude)?, own: Arc::default() })
     }
 
-    /// The same without what is our own.
+    /// The same selection, without batchpipe's own files and folders.
     #[must_use]
     pub fn without(self, own: OwnPlaces) -> Self {
         Self { own: Arc::new(own), ..self }
     }
 
-    /// Whether the name is taken.
+    /// Whether the name is selected.
     pub fn takes(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|include| include.is_match(name)) && !self.exclude.is_match(name)
     }
@@ -113,7 +113,7 @@ fn globs(patterns: &[String]) -> Result<GlobSet, UserError> {
     set.build().map_err(wrong)
 }
 
-/// Finds what `source` holds, in order of its names where the source has an order.
+/// Finds the entries of `source`, in order of their names if the source has an order.
 pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> BoxStream<'static, io::Result<Found>> {
     let (output, found) = mpsc::channel(AHEAD);
     let root = match source {
@@ -136,7 +136,7 @@ pub fn find(source: &Source, select: Select, store: &Arc<dyn ObjectStore>) -> Bo
     stream::unfold(found, |mut found| async move { Some((found.recv().await?, found)) }).boxed()
 }
 
-/// Where found files go. A gone reader ends the search by and by.
+/// Where found files go. If the reader is gone, the search soon ends.
 struct Sink<'a> {
     output: mpsc::Sender<io::Result<Found>>,
     select: &'a Select,
@@ -144,7 +144,7 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// False when nobody wants more.
+    /// Returns false if the reader is gone.
     fn file(&self, name: &str, path: &Path) -> bool {
         if !self.select.takes(name) {
             return true;
@@ -161,12 +161,12 @@ impl Sink<'_> {
     }
 }
 
-/// The failure, with the path that it is about.
+/// The failure, with the path that it concerns.
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{:?}: {error}", path.display().to_string()))
 }
 
-/// The file at `path`, which is called `name`; `None` if the file is one of batchpipe's own.
+/// The file at `path`, whose name is `name`; `None` if the file is batchpipe's own.
 fn look(name: &str, path: &Path, own: &Look<'_>) -> io::Result<Option<Found>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
@@ -180,8 +180,8 @@ fn look(name: &str, path: &Path, own: &Look<'_>) -> io::Result<Option<Found>> {
     Ok(Some(Found { name: name.to_owned(), place: Place::File(path.to_owned()), size: metadata.len(), stamp }))
 }
 
-/// Every file below `root`. A link is followed as far as it stays there, as a store that is a directory does it: what
-/// lies elsewhere was not meant to leave, whoever has put the link there.
+/// Finds every file below `root`. A link is followed only if it stays below `root`, as in a store that is a directory:
+/// files elsewhere were not meant to be submitted, whoever made the link.
 fn walk(root: &Path, sink: &Sink<'_>) {
     let whole = root.canonicalize();
     let is_inside =
@@ -193,7 +193,7 @@ fn walk(root: &Path, sink: &Sink<'_>) {
         if entry.file_type().is_dir() && entry.metadata().is_ok_and(|found| sink.own.has_folder(&found)) {
             return true;
         }
-        // A killed writer's half-written files have names of our own, too, beside their places.
+        // Files that a killed writer left beside their destinations have reserved names, too.
         let is_kept = is_reserved(&entry.file_name().to_string_lossy());
         if is_kept {
             sink.own.leave_out(entry.path());

@@ -1,13 +1,15 @@
-//! A list of names: on stdin (`-`) or in a file (`@FILE`), one a line, or each ended by a NUL (`--null`).
+//! A list of names: on stdin (`-`) or in a file (`@FILE`), one per line, or each ended by a NUL (`--null`).
 //!
-//! A name that can't be submitted fails alone, with the number of its line, and those behind it are submitted all the
-//! same; so does one that is longer than any path, which is never held whole. Only a list that can't be read ends
-//! early, and says where. A line's end may be CRLF; with `--null` a name is taken as it is. Empty lines are left out.
+//! If a name can't be submitted, only this name fails, with its line number, and the names after it are still
+//! submitted. The same holds for a name that is longer than any path, which is never held completely. Only a list
+//! that can't be read ends early, with an error that names the line. A line may end in CRLF; with `--null` a name is
+//! taken literally. Empty lines are skipped.
 //!
-//! A name that begins with `s3://` is an object that is there already: nothing is uploaded. It is looked at (size and
-//! version) a few dozen at a time; who may not read it, as a role that only submits may not, sends its job without
-//! these. Its name is what follows `--input` in its key, or the whole key where it lies elsewhere. Any other name is a
-//! file; absolute names and `./` keep their places without the leading part.
+//! A name that begins with `s3://` is an object that exists already: nothing is uploaded. Its size and version are
+//! looked up, a few dozen objects at a time; if we may not read an object (for example a role that only submits),
+//! its job is sent without them. The name of an object is the part of its key after `--input`, or the whole key if
+//! the object is elsewhere. Any other name is a file; absolute names and names with `./` keep their paths without
+//! the leading part.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
@@ -26,20 +28,20 @@ use crate::services::store::ObjectStore;
 use crate::submit::discover::Source;
 use crate::submit::own_places::Look;
 
-/// The longest name that is read: a path has 4,095 bytes at the most (`PATH_MAX`), an object's URI some 1,100.
+/// The longest name that is read: a path has at most 4,095 bytes (`PATH_MAX`), an object's URI some 1,100.
 const LONGEST: u64 = 8 * 1024;
 
-/// Objects looked at side by side: 20 ms each, and as many a second as a submit sends jobs.
+/// Concurrent lookups of objects. At 20 ms each, they keep up with the rate at which a submit sends jobs.
 const LOOKS: usize = 64;
 
-/// How a list is read.
+/// How to read a list.
 #[derive(Clone, Debug, Default)]
 pub struct Listed {
-    /// Whether names end in a NUL rather than with their line.
+    /// Whether names end in a NUL instead of a line end.
     pub null: bool,
-    /// The prefix that is no part of an object's name.
+    /// The prefix that is left out of an object's name.
     pub below: Option<Location>,
-    /// Whether objects are looked at; without it they have no size.
+    /// Whether to look up objects; without a lookup they have no size.
     pub look: bool,
 }
 
@@ -49,7 +51,7 @@ enum Name {
     Object { line: u64, name: String, location: Location },
 }
 
-/// What a list holds, in its order. Nothing for a source that is no list.
+/// The entries of a list, in its order. Empty for a source that is not a list.
 pub fn listed(
     source: &Source,
     how: Listed,
@@ -85,7 +87,7 @@ pub fn listed(
         .boxed()
 }
 
-/// Looks at an object that was named.
+/// Looks up an object that was named.
 async fn object(line: u64, name: String, location: Location, store: &dyn ObjectStore) -> io::Result<Found> {
     let asked = Retry::default().run(&Meters::default(), Call::store("head"), || store.head(&location)).await;
     match asked {
@@ -94,18 +96,18 @@ async fn object(line: u64, name: String, location: Location, store: &dyn ObjectS
             Ok(Found { name, size: object.size, stamp, place: Place::Object(object) })
         }
         Ok(None) => Err(at(line, &location.to_string(), &io::Error::other("there is no such object"))),
-        // Who may not read it can't tell whether it is there: the worker will.
+        // If we may not read it, we can't tell whether it exists; the worker will.
         Err(ServiceError { kind: ServiceErrorKind::Denied, .. }) => Ok(unseen(name, location)),
         Err(error) => Err(at(line, &location.to_string(), &io::Error::other(error))),
     }
 }
 
-/// An object of which nothing is known but its name.
+/// An object of which only the name is known.
 fn unseen(name: String, location: Location) -> Found {
     Found { name, size: 0, stamp: String::new(), place: Place::Unseen(location) }
 }
 
-/// A failure of one name of the list.
+/// The failure of one name of the list.
 fn at(line: u64, name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("line {line}: {name:?}: {error}"))
 }
@@ -134,7 +136,7 @@ impl Reader {
                     Ok(_) => Err(self.wrong(&name[..80], &format!("it has more than {LONGEST} bytes"))),
                     Err(error) => return self.ended(&error),
                 },
-                // The last one, whose line does not end.
+                // The last name, which has no end of line.
                 Ok(_) => self.name(trimmed(&name, self.how.null), &own),
                 Err(error) => return self.ended(&error),
             };
@@ -149,7 +151,7 @@ impl Reader {
         }
     }
 
-    /// What a name stands for; `None` for one that is empty, or is not taken.
+    /// The entry for a name; `None` if the name is empty or not selected.
     fn name(&self, bytes: &[u8], own: &Look<'_>) -> io::Result<Option<Name>> {
         if bytes.is_empty() {
             return Ok(None);
@@ -182,7 +184,7 @@ impl Reader {
     }
 
     fn wrong(&self, name: &[u8], what: &str) -> io::Error {
-        // What is not UTF-8 is shown by its bytes.
+        // Bytes that are not UTF-8 are shown in hexadecimal.
         let shown: String = name
             .utf8_chunks()
             .flat_map(|chunk| {
@@ -193,14 +195,14 @@ impl Reader {
         io::Error::new(io::ErrorKind::InvalidData, format!("line {}: \"{shown}\": {what}", self.line))
     }
 
-    /// Tells of a list that can't be read any further.
+    /// Reports a list that can't be read any further.
     fn ended(&self, error: &io::Error) {
         let error = io::Error::new(error.kind(), format!("the list of names ends at line {}: {error}", self.line));
         drop(self.output.blocking_send(Err(error)));
     }
 }
 
-/// A name without what ends it.
+/// A name without its terminator.
 fn trimmed(line: &[u8], null: bool) -> &[u8] {
     if null {
         return line.strip_suffix(b"\0").unwrap_or(line);
@@ -209,7 +211,7 @@ fn trimmed(line: &[u8], null: bool) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// The path without its root and without `.`; `None` for one that climbs, or has nothing left.
+/// The path without its root and without `.` components; `None` if it contains `..` or nothing is left.
 fn below_root(path: &Path) -> Option<String> {
     let mut name = PathBuf::new();
     for component in path.components() {
@@ -228,7 +230,7 @@ mod tests {
     use super::*;
     use crate::testing::{Fault, Faults, Faulty, MemoryStore, On};
 
-    /// What is found of a list of objects below `s3://acme-in/2026/`: the name, the size and the place, or the failure.
+    /// The result of a list of objects below `s3://acme-in/2026/`: name, size and place, or the failure.
     async fn found(list: &str, store: Arc<dyn ObjectStore>, look: bool) -> Vec<Result<(String, u64, String), String>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");

@@ -1,4 +1,4 @@
-//! Which files and objects a submit finds, and which ones it leaves out.
+//! Which files and objects a submit finds, and which it leaves out.
 
 use super::*;
 use crate::services::store::local::LocalStore;

@@ -1,8 +1,8 @@
-//! Which names a file system takes for one: on FAT, exFAT, NTFS, many network shares and macOS `A.csv` and `a.csv` are
-//! one file, and so is the output of whoever writes last.
+//! Which names a file system treats as equal: on FAT, exFAT, NTFS, many network shares and macOS, `A.csv` and
+//! `a.csv` are the same file, which then holds the output that was written last.
 //!
-//! Whether a directory is of that kind is seen from an entry that it has, asked for in other letters. Only where it has
-//! none is a file made for the question, and removed at once.
+//! An existing entry of a directory, opened with its letters in the other case, shows whether the directory is of
+//! this kind. Only if there is no suitable entry, a file is made for the test, and removed at once.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -10,12 +10,12 @@ use std::path::Path;
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
-/// Entries of a directory that are looked at for one with a letter in its name.
+/// Entries of a directory that are searched for a name with a letter.
 const ENTRIES: usize = 1000;
 
-/// A name as such a file system compares it: in one case, accents apart from their letters, without dots and spaces at
-/// the end of a component. That is what all of them do together: a name that only some take for another counts as the
-/// other.
+/// A name as such file systems compare it: in one case, with accents separated from their letters, without dots and
+/// spaces at the end of a component. This combines the rules of all of them: names that only some treat as equal count
+/// as equal.
 pub(super) fn folded(name: &str) -> String {
     let normal = DecomposingNormalizerBorrowed::new_nfd();
     let lower = normal.normalize(&normal.normalize(name).to_lowercase()).into_owned();
@@ -24,20 +24,20 @@ pub(super) fn folded(name: &str) -> String {
 }
 
 /// Whether names below `directory`, which need not exist yet, are compared without regard to case. A file is made for
-/// the question only if `may_write`; without it an empty directory counts as one that keeps names apart, as most do.
+/// the test only if `may_write`; otherwise an empty directory counts as case-sensitive, as most are.
 pub fn folds(directory: &Path, may_write: bool) -> bool {
     let existing = directory.ancestors().find(|ancestor| ancestor.is_dir());
     existing.is_some_and(|directory| seen(directory).unwrap_or_else(|| may_write && tried(directory)))
 }
 
-/// By an entry that is there; nothing if there is none to tell.
+/// Tests with an existing entry; `None` if no entry is suitable.
 fn seen(directory: &Path) -> Option<bool> {
     let entries = fs::read_dir(directory).ok()?.take(ENTRIES).flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.into_iter().find_map(|name| Some(is_same(directory, &name, &swapped(&name)?)))
 }
 
-/// By a file that is made, under a name that nobody else has and that no listing shows.
+/// Tests with a new file, whose name nobody else has and no listing shows.
 fn tried(directory: &Path) -> bool {
     let name = format!(".batchpipe-{:016x}", fastrand::u64(..) | 0xa);
     let path = directory.join(&name);
@@ -49,7 +49,7 @@ fn tried(directory: &Path) -> bool {
     same
 }
 
-/// The name with its ASCII letters in the other case; nothing if it has none.
+/// The name with its ASCII letters in the other case; `None` if it has no letters.
 fn swapped(name: &str) -> Option<String> {
     let swap = |c: char| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
     let other: String = name.chars().map(swap).collect();
@@ -82,8 +82,7 @@ mod tests {
             assert!(!folds(&below, may_write));
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         }
-        // One name of two cases is one entry of one inode where case does not count; a second link is the nearest thing
-        // here.
+        // Where case does not count, both spellings find the same inode; a second link is the closest imitation here.
         fs::write(directory.path().join("Name"), "").unwrap();
         assert!(!folds(&below, false));
         fs::hard_link(directory.path().join("Name"), directory.path().join("nAME")).unwrap();

@@ -1,14 +1,14 @@
-//! Two inputs, one output: found before the first job, where the list of inputs is known.
+//! Finds inputs that would share an output before the first job, if the list of inputs is known.
 //!
-//! An output's name is a function of its input's. Where that only adds to a name no two of them can meet, and nothing
-//! is done. Where it takes something off (`decompress` makes `a.csv` of `a.csv.gz` and of `a.csv.zst`), or where a file
-//! system takes two names for one, the second job would replace the output of the first, and both would be told as
-//! done. In a directory, too, an output can't have the name of a folder in which another is (`a` and `a/b`; in S3 both
-//! can be).
+//! An output's name is a function of its input's name. If this function only appends, no two outputs can be equal,
+//! and nothing is checked. If it removes something (`decompress` makes `a.csv` from `a.csv.gz` and from
+//! `a.csv.zst`), or if the file system treats two names as equal, the second job would replace the output of the
+//! first, and both would be reported as done. Also, an output in a directory can't have the name of a folder that
+//! contains another output (`a` and `a/b`; S3 can hold both).
 //!
-//! Found in two walks: the first sorts digests of the outputs (`sorted.rs`), so that ten million names take little
-//! memory; the second, made only if two are equal, gives the culprits their names ([`Culprits`]). A list that can be
-//! read only once has its digests in memory instead ([`Once`]).
+//! The check takes two walks: the first sorts digests of the outputs (`sorted.rs`), so that ten million names take
+//! little memory; the second, made only if two digests are equal, finds the names of the clashing inputs
+//! ([`Culprits`]). For a list that can be read only once, the digests are kept in memory instead ([`Once`]).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -26,34 +26,34 @@ pub use fold::folds;
 pub use once::{Once, Seen};
 pub use sorted::{Digest, Sorted};
 
-/// Clashes that are told by name; there may be as many as files.
+/// Clashes that are reported by name; there may be as many clashes as files.
 const TOLD: usize = 3;
 
-/// How inputs' names become outputs'.
+/// How the names of inputs become names of outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// What is done to the end of a name.
+    /// How the end of a name is changed.
     pub suffix: Suffix,
-    /// Whether outputs are files in a directory, where a name is a file's or a folder's.
+    /// Whether outputs are files in a directory, where a name is either a file's or a folder's.
     pub in_directory: bool,
-    /// Whether that directory takes `A` and `a` for one name ([`folds`]).
+    /// Whether that directory treats `A` and `a` as equal ([`folds`]).
     pub folds: bool,
 }
 
 impl Naming {
-    /// Whether two different names can have one output. `is_tree` says that no input's name is another's folder, as it
-    /// is when they are files below a directory; a suffix that is added may still make such outputs
+    /// Whether two different names can have the same output. `is_tree` says that no input's name is another's folder,
+    /// as for files below a directory; an appended suffix may still create such outputs
     /// ([`Naming::folder_that_is_an_output`]).
     pub fn can_meet(&self, is_tree: bool) -> bool {
         !self.suffix.strip.is_empty() || self.folds || (self.in_directory && !is_tree)
     }
 
-    /// The output of `name`, below wherever outputs are.
+    /// The output of `name`, relative to where outputs are.
     pub fn output(&self, name: &str) -> String {
         self.suffix.apply(name)
     }
 
-    /// What the output is known by, so that equal ones are one file.
+    /// The key of an output; equal keys mean the same file.
     fn key(&self, output: &str) -> Digest {
         let folded = if self.folds { fold::folded(output) } else { output.to_owned() };
         let whole = sha2::Sha256::digest(folded);
@@ -63,9 +63,9 @@ impl Naming {
         half
     }
 
-    /// Where names only get a suffix and the inputs are files below a directory, the one way to clash: a folder whose
-    /// name ends in the suffix (`a.zst/`) beside the file that has the rest of its name (`a`). Returns that file's name
-    /// for the folders that `name` is in and `before`, the name before it, is not.
+    /// If names only get a suffix and the inputs are files below a directory, there is one way to clash: a folder whose
+    /// name ends in the suffix (`a.zst/`) beside the file that has the rest of its name (`a`). Returns such files'
+    /// names for the folders that contain `name` but not `before`, the previous name.
     pub fn folder_that_is_an_output<'a>(&self, name: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
         let suffix = if self.in_directory { self.suffix.append.clone() } else { String::new() };
         let fresh = folders(name).filter(move |folder| !folders(before).any(|other| other == *folder));
@@ -76,30 +76,31 @@ impl Naming {
     }
 }
 
-/// The bit of a digest that tells a folder from a file. It is the last one, so that both come one after the other.
+/// The bit of a digest that distinguishes a folder from a file. It is the last bit, so that both sort next to each
+/// other.
 const FOLDER: u8 = 1;
 
-/// The folders that a name is in, the outermost first.
+/// The folders that contain a name, the outermost first.
 fn folders(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('/').map(|(slash, _)| &name[..slash]).filter(|folder| !folder.is_empty())
 }
 
-/// Outputs that are collected, to see whether any two are one.
+/// Outputs that are collected to find equal ones.
 #[derive(Debug)]
 pub struct Names {
     naming: Naming,
     sorted: Sorted,
-    /// The output before, whose folders are known already.
+    /// The previous output, whose folders are recorded already.
     before: String,
 }
 
 impl Names {
-    /// None yet. What does not fit in memory goes to a nameless file in `folder`.
+    /// An empty collection. Digests that do not fit in memory go to an unnamed file in `folder`.
     pub fn new(naming: Naming, folder: &Path) -> Self {
         Self { naming, sorted: Sorted::new(folder), before: String::new() }
     }
 
-    /// The output of one more input.
+    /// Adds the output of one more input.
     pub fn note(&mut self, name: &str) -> io::Result<()> {
         let output = self.naming.output(name);
         self.sorted.push(self.naming.key(&output))?;
@@ -116,7 +117,7 @@ impl Names {
         Ok(())
     }
 
-    /// Whatever is the output of two inputs, or of one and a folder of another; usually nothing.
+    /// The outputs that belong to two inputs, or to one input and to a folder of another; usually none.
     pub fn shared(self) -> io::Result<Culprits> {
         let mut merged = self.sorted.merged()?;
         let mut shared = HashSet::new();
@@ -124,7 +125,7 @@ impl Names {
         while let Some(mut key) = merged.next()? {
             let folder = key[15] & FOLDER != 0;
             key[15] &= !FOLDER;
-            // Files come before folders, and two folders of one name are one.
+            // Files sort before folders, and two folders of the same name are the same folder.
             if last == Some(key) && is_file {
                 shared.insert(key);
             }
@@ -135,32 +136,32 @@ impl Names {
     }
 }
 
-/// Two inputs of one output.
+/// Two inputs with the same output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clash {
-    /// The output, as the first of them would name it.
+    /// The output, as the first input would name it.
     pub output: String,
     /// Where the two inputs are.
     pub inputs: [String; 2],
-    /// Whether it is a file for one and a folder for the other.
+    /// Whether it is a file for one input and a folder for the other.
     pub is_folder: bool,
 }
 
-/// All that clash.
+/// All clashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clashes {
     /// The first few.
     pub told: Vec<Clash>,
     /// How many there are.
     pub count: u64,
-    /// What was named twice and is one file: no clash, but to be done once.
+    /// Files that were named twice: not a clash, but to be processed only once.
     pub twice: HashSet<Digest>,
     /// How often such a file was named again.
     pub again: u64,
 }
 
 impl Clashes {
-    /// One more.
+    /// Adds a clash.
     pub fn add(&mut self, clash: Clash) {
         self.count += 1;
         if self.told.len() < TOLD {
@@ -169,12 +170,12 @@ impl Clashes {
     }
 }
 
-/// Finds the names behind digests that are equal, in a second walk over the inputs.
+/// Finds the names behind equal digests, in a second walk over the inputs.
 #[derive(Debug)]
 pub struct Culprits {
     naming: Naming,
     shared: HashSet<Digest>,
-    /// The first input of each, until it has met another.
+    /// The first input for each digest, until another input has met it.
     first: HashMap<Digest, Option<First>>,
     clashes: Clashes,
 }
@@ -187,12 +188,12 @@ struct First {
 }
 
 impl Culprits {
-    /// Whether there are none, so that nobody need walk again.
+    /// Whether there are no equal digests, so that a second walk is not needed.
     pub fn is_empty(&self) -> bool {
         self.shared.is_empty()
     }
 
-    /// One of the inputs, and where it is: what is in one place is one input.
+    /// Adds an input and its location: names with the same location are the same input.
     pub fn note(&mut self, name: &str, input: &str) {
         let output = self.naming.output(name);
         self.meet(&output, input, false);
@@ -224,7 +225,7 @@ impl Culprits {
         }
     }
 
-    /// What was found. Names that have gone since the first walk are in nobody's way.
+    /// The clashes that were found. Names that have disappeared since the first walk can't clash.
     pub fn clashes(self) -> Clashes {
         self.clashes
     }

@@ -1,7 +1,7 @@
-//! The names of a list that can be read only once, such as standard input: each is known the moment it comes, so that
-//! the second of two that are one output is left out before it does harm.
+//! The names of a list that can be read only once, such as standard input. Each name is checked when it is read, so
+//! that the second of two names with the same output is left out before it does harm.
 //!
-//! Bounded by the length of the list: some 50 bytes a name, as in a journal that is read again.
+//! Bounded by the length of the list: some 50 bytes for each name, as in a journal that is read again.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -11,11 +11,11 @@ use super::{Digest, Naming};
 /// What is known of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing has its output.
+    /// No earlier name has its output.
     New,
-    /// It is the same file again.
+    /// The same file was named before.
     Again,
-    /// Another has its output: the name of this number, counted from 1.
+    /// Another name has its output: the name with this number, counted from 1.
     Taken(u64),
 }
 
@@ -23,31 +23,31 @@ pub enum Seen {
 #[derive(Debug)]
 pub struct Once {
     naming: Naming,
-    /// Where only some can come again, they alone are kept.
+    /// If only some outputs can occur again, only those are kept.
     only: Option<HashSet<Digest>>,
     first: HashMap<Digest, (u32, u32)>,
     count: u64,
 }
 
 impl Once {
-    /// None yet; any may come again, or only those in `only`.
+    /// An empty list; any output may occur again, or only those in `only`.
     pub fn new(naming: Naming, only: Option<HashSet<Digest>>) -> Self {
         Self { naming, only, first: HashMap::new(), count: 0 }
     }
 
-    /// How its names become outputs.
+    /// How names become outputs.
     pub fn naming(&self) -> &Naming {
         &self.naming
     }
 
-    /// The next name, and where it is: what is in one place is one file.
+    /// Adds the next name and its location: names with the same location are the same file.
     pub fn meet(&mut self, name: &str, place: &str) -> Seen {
         self.count += 1;
         let key = self.naming.key(&self.naming.output(name));
         if self.only.as_ref().is_some_and(|only| !only.contains(&key)) {
             return Seen::New;
         }
-        // Half of a half of a digest: only those of equal outputs are compared.
+        // A quarter of a digest is enough, because only the locations of equal outputs are compared.
         let [a, b, c, d, ..] = Naming::default().key(place);
         let place = u32::from_be_bytes([a, b, c, d]);
         match self.first.entry(key) {

@@ -1,11 +1,11 @@
-//! Digests in order, however many: what does not fit in memory lies on the disk, in runs that are sorted already.
+//! Sorts any number of digests: those that do not fit in memory are kept on disk, in sorted runs.
 //!
-//! Two equal digests among millions are found by sorting: equal ones come out one after the other. A table in memory
-//! would need some 40 bytes for each.
+//! Sorting finds two equal digests among millions, because equal digests come out next to each other. A table in
+//! memory would need some 40 bytes for each.
 //!
-//! Bounded: [`ROOM`] digests in memory, then a buffer of [`BUFFER`] bytes for each run of as many. Ten million digests
-//! take 16 MiB of memory and 153 MiB of disk, in a file without a name that goes with the process (measured: 19 MB in
-//! all and 9 s on a busy core).
+//! Bounded: [`ROOM`] digests in memory, then a buffer of [`BUFFER`] bytes for each run of as many. Ten million
+//! digests take 16 MiB of memory and 153 MiB of disk, in an unnamed file that disappears with the process (measured:
+//! 19 MB in all and 9 s on a busy core).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,13 +15,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The first half of a SHA-256: two of 10^15 names have the same with a chance of 10^-9.
+/// The first half of a SHA-256: the chance that two of 10^15 names share a digest is 10^-9.
 pub type Digest = [u8; 16];
 
-/// Digests in memory: 16 MiB of them, small beside any `--memory`.
+/// Digests in memory: 16 MiB of them, which is little compared with any `--memory`.
 const ROOM: usize = 1 << 20;
 
-/// Bytes that are read of a run at once: 4,096 digests, so that a billion of them, in a thousand runs, take 64 MiB.
+/// Bytes that are read from a run at once: 4,096 digests, so that a billion digests, in a thousand runs, take 64 MiB.
 const BUFFER: usize = 64 << 10;
 
 /// Digests that are being collected.
@@ -31,12 +31,12 @@ pub struct Sorted {
     room: usize,
     folder: PathBuf,
     file: Option<File>,
-    /// Where each run ends in the file; the next one begins there.
+    /// The end of each run in the file; the next run begins there.
     ends: Vec<u64>,
 }
 
 impl Sorted {
-    /// None yet. Those that do not fit in memory go to a file in `folder`, which is made only then.
+    /// An empty collection. Digests that do not fit in memory go to a file in `folder`, which is made only when needed.
     pub fn new(folder: &Path) -> Self {
         Self::with_room(folder, ROOM)
     }
@@ -45,7 +45,7 @@ impl Sorted {
         Self { here: Vec::new(), room, folder: folder.to_owned(), file: None, ends: Vec::new() }
     }
 
-    /// One more.
+    /// Adds a digest.
     pub fn push(&mut self, digest: Digest) -> io::Result<()> {
         if self.here.len() >= self.room {
             self.spill()?;
@@ -71,7 +71,7 @@ impl Sorted {
         Ok(())
     }
 
-    /// All of them, the smallest first.
+    /// All digests, the smallest first.
     pub fn merged(mut self) -> io::Result<Merged> {
         self.here.sort_unstable();
         let mut runs = vec![Run::Here(self.here.into_iter())];
@@ -91,7 +91,7 @@ impl Sorted {
 #[derive(Debug)]
 pub struct Merged {
     runs: Vec<Run>,
-    /// The first of each run that is not at its end.
+    /// The next digest of each run that is not at its end.
     next: BinaryHeap<Reverse<(Digest, usize)>>,
 }
 
@@ -103,7 +103,7 @@ impl Merged {
         Ok(())
     }
 
-    /// The next one, if there are more.
+    /// The next digest, if there are more.
     pub fn next(&mut self) -> io::Result<Option<Digest>> {
         let Some(Reverse((digest, run))) = self.next.pop() else { return Ok(None) };
         self.refill(run)?;
@@ -131,7 +131,7 @@ impl Run {
     }
 }
 
-/// Some bytes of a file.
+/// A range of bytes of a file.
 #[derive(Debug)]
 struct Section {
     file: Arc<File>,

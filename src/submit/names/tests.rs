@@ -17,7 +17,7 @@ fn clashes(naming: &Naming, names: &[&str]) -> Clashes {
     clashes
 }
 
-/// The two inputs that are told, and how many outputs have two or more.
+/// The reported pairs of inputs, and how many outputs have two or more inputs.
 fn told(naming: &Naming, names: &[&str]) -> (Vec<[String; 2]>, u64) {
     let clashes = clashes(naming, names);
     (clashes.told.into_iter().map(|clash| clash.inputs).collect(), clashes.count)

@@ -1,9 +1,9 @@
-//! Queues and stores that fail, by script or by dice, in every way a service can.
+//! Queues and stores that fail, by script or at random, in every way a service can.
 //!
 //! A call can happen or not, and its success can be reported or not: a lost answer is a call that happened and was
 //! reported as failed, and a delete by an old receipt may be reported as done without having happened. [`Faults`]
-//! decides for each call; [`Faulty`] and [`FaultyQueue`] wrap any backend and obey. One seed is one sequence of
-//! decisions; what they hit still depends on the order of the calls.
+//! decides for each call; [`Faulty`] and [`FaultyQueue`] wrap any backend and obey. One seed gives one sequence of
+//! decisions; which calls they affect depends on the order of the calls.
 
 mod queue;
 mod store;
@@ -34,7 +34,7 @@ pub enum On {
     Part,
     /// Completing an upload.
     Complete,
-    /// Aborting an upload, or discarding one that nobody ended.
+    /// Aborting an upload, or discarding an unfinished one.
     Abort,
     /// Asking about an object.
     Head,
@@ -53,41 +53,42 @@ pub enum On {
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It does not happen, and fails with this.
+    /// It does not happen, and fails with this error.
     Fail(ServiceErrorKind),
-    /// It happens, and its answer is lost.
+    /// It happens, and its response is lost.
     Lost,
-    /// It does not happen, and is reported as done. Only for deletes; a failure elsewhere.
+    /// It does not happen, but is reported as done. Only for deletes; for other calls, a failure.
     Pretended,
-    /// Every other entry of the batch fails, from the first on. Only for sends, extends and deletes; a failure
-    /// elsewhere.
+    /// Every other entry of the batch fails, beginning with the first. Only for sends, extends and deletes; for other
+    /// calls, a failure.
     Partial,
     /// The body breaks at this byte of the object. Waits for a read of that byte.
     Break(u64),
-    /// The body ends at this byte as if it were whole. Waits for a read of that byte.
+    /// The body ends at this byte as if it were complete. Waits for a read of that byte.
     End(u64),
     /// The body falls silent at this byte. Waits for a read of that byte.
     Stall(u64),
-    /// The body arrives with a wrong byte and the store's checksum tells: it ends in an error of kind `Corrupt`.
+    /// The body arrives with a wrong byte and the store's checksum detects it: the body ends in an error of kind
+    /// `Corrupt`.
     Corrupt,
-    /// The body arrives with a wrong byte and breaks at this one, before the store's checksum could tell. Waits for a
-    /// read of that byte.
+    /// The body arrives with a wrong byte and breaks at this position, before the store's checksum could detect it.
+    /// Waits for a read of this position.
     Garble(u64),
-    /// The condition is ignored: what is there is read, whatever version was asked for.
+    /// The condition is ignored: the current version is read, whatever version was requested.
     Unpinned,
     /// The messages' bodies do not match their checksums.
     Damaged,
     /// It happens later.
     Delay(Duration),
-    /// It happens at once, and answers later.
+    /// It happens at once, and the response comes later.
     Late(Duration),
-    /// It never answers, and does not happen.
+    /// It does not happen, and there is never a response.
     Silence,
-    /// The backend panics, which none should.
+    /// The backend panics, which no backend should do.
     Panic,
 }
 
-/// Decides which calls fail. Clones decide together.
+/// Decides which calls fail. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Decisions>>);
 
@@ -100,12 +101,12 @@ struct Decisions {
     counts: HashMap<On, u64>,
 }
 
-/// What a service takes of one kind of call.
+/// The pace at which a service accepts one kind of call.
 #[derive(Debug)]
 struct Pace {
     latency: Duration,
     every: Duration,
-    /// When the next call may come. A tenth of a second's worth may come at once.
+    /// When the next call may come. Calls for a tenth of a second may come at once.
     next: Instant,
 }
 
@@ -115,31 +116,31 @@ impl Faults {
         Self::default()
     }
 
-    /// Faults for a part of all calls (0.08 is 8 %), decided by `seed`.
+    /// Faults for a share of all calls (0.08 is 8 %), chosen by `seed`.
     pub fn dice(seed: u64, part: f64) -> Self {
         let faults = Self::default();
         faults.lock().dice = Some((fastrand::Rng::with_seed(seed), part));
         faults
     }
 
-    /// The next `times` calls of this kind go wrong like that; scripts of one kind follow each other.
+    /// The next `times` calls of this kind get this fault; scripts for the same kind follow each other.
     pub fn next(&self, on: On, fault: Fault, times: u32) {
         self.lock().script.push((on, fault, times));
     }
 
-    /// Every call of this kind goes wrong, until [`clear`](Self::clear).
+    /// Every call of this kind gets this fault, until [`clear`](Self::clear).
     pub fn always(&self, on: On, fault: Fault) {
         self.next(on, fault, u32::MAX);
     }
 
-    /// Calls of this kind answer after `latency`, and those above so many a second are throttled, unless a script says
-    /// something else.
+    /// Calls of this kind are answered after `latency`, and calls above `per_second` are throttled, unless a script
+    /// says otherwise.
     pub fn pace(&self, on: On, latency: Duration, per_second: u32) {
         let every = Duration::from_secs(1) / per_second.max(1);
         self.lock().paces.insert(on, Pace { latency, every, next: Instant::now() });
     }
 
-    /// Each call of this kind takes so much CPU time of its caller first.
+    /// Each call of this kind first takes this much CPU time of its caller.
     pub fn cost(&self, on: On, cores: &Cores, time: Duration) {
         self.lock().costs.insert(on, (cores.clone(), time));
     }
@@ -160,12 +161,12 @@ impl Faults {
         decisions.paces.clear();
     }
 
-    /// From now on no script of this kind holds; dice go on.
+    /// Removes the scripts for this kind; random faults continue.
     pub fn cease(&self, on: On) {
         self.lock().script.retain(|(kind, ..)| *kind != on);
     }
 
-    /// How many calls of a kind there were.
+    /// The number of calls of a kind so far.
     pub fn calls(&self, on: On) -> u64 {
         self.lock().counts.get(&on).copied().unwrap_or_default()
     }
@@ -223,7 +224,7 @@ impl Faults {
         })
     }
 
-    /// Makes a call, or not, as it is decided.
+    /// Makes a call or not, as the faults decide.
     async fn call<T>(&self, on: On, call: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
         self.spend(on).await;
         match self.decide(on, None) {

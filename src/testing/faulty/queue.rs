@@ -10,7 +10,7 @@ use crate::error::{ServiceError, ServiceErrorKind};
 use crate::services::ServiceFuture;
 use crate::services::queue::{Counts, JobQueue, Message, Outcome, Outgoing, Policy, Receipt};
 
-/// A queue that fails as told.
+/// A queue with injected faults.
 #[derive(Clone, Debug)]
 pub struct FaultyQueue {
     queue: Arc<dyn JobQueue>,
@@ -24,13 +24,13 @@ impl FaultyQueue {
         Self { queue, faults, disk: Duration::ZERO }
     }
 
-    /// The same on a disk that may take so much longer than a service.
+    /// The same on a disk, which may take this much longer than a service.
     #[must_use]
     pub fn on_disk(self, disk: Duration) -> Self {
         Self { disk, ..self }
     }
 
-    /// Makes a call for `entries`, for some of them, or not at all, as it is decided.
+    /// Makes a call for all `entries`, for some of them, or not at all, as the faults decide.
     async fn batch<T, C>(&self, on: On, entries: &[T], call: C) -> Result<Vec<Outcome>, ServiceError>
     where
         T: Clone,

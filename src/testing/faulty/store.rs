@@ -13,7 +13,7 @@ use crate::job::Location;
 use crate::services::ServiceFuture;
 use crate::services::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 
-/// A store that fails as told.
+/// A store with injected faults.
 #[derive(Clone, Debug)]
 pub struct Faulty {
     store: Arc<dyn ObjectStore>,
@@ -96,7 +96,7 @@ fn broken() -> ServiceError {
     injected(ServiceErrorKind::Unavailable)
 }
 
-/// The first `length` bytes of a body, and then an error or nothing. A body that is not as long stays as it is.
+/// The first `length` bytes of a body, and then an error or silence. A shorter body is not changed.
 fn cut_short(reading: Reading, length: u64, then: Option<ServiceError>) -> Result<Reading, ServiceError> {
     let mut left = length as usize;
     let mut then = then;
@@ -118,13 +118,13 @@ fn cut_short(reading: Reading, length: u64, then: Option<ServiceError>) -> Resul
     Ok(Reading { body: body.boxed(), ..reading })
 }
 
-/// The same with a wrong byte in it and a checksum to tell, if the body does not break before its end.
+/// The body with a wrong byte, which a checksum detects unless the body breaks before its end.
 fn untrue(reading: Reading) -> Reading {
     let told = stream::iter([Err(injected(ServiceErrorKind::Corrupt))]);
     Reading { checked: true, body: reading.body.map(garble).chain(told).boxed(), ..reading }
 }
 
-/// Another first byte.
+/// Changes the first byte.
 fn garble(frame: Result<Bytes, ServiceError>) -> Result<Bytes, ServiceError> {
     let mut bytes = frame?.to_vec();
     if let Some(first) = bytes.first_mut() {

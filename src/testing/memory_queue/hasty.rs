@@ -1,4 +1,4 @@
-//! The queue as whoever settles with it sees it: with back-off that a test can wait for.
+//! The queue for the code that settles messages, with a back-off short enough for a test.
 
 use std::sync::Arc;
 use std::time::Duration;

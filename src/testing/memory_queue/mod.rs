@@ -1,9 +1,10 @@
-//! A queue in memory, true to the conformance suite.
+//! A queue in memory that passes the conformance suite.
 //!
-//! As strict as SQS may be: only the newest receipt extends or deletes, and a message that is visible again can't be
-//! extended. One whose name ends in `.fifo` is a FIFO queue: every message has a group, a receive may bring several of
-//! one, in order, and no more of it until those are deleted or visible again. Cheap, so that benches measure the
-//! pipeline and not this: a receive costs what it returns, and there is no timer but while a long poll waits.
+//! As strict as SQS may be: only the newest receipt can extend or delete, and a message that is visible again can't be
+//! extended. A queue whose name ends in `.fifo` is a FIFO queue: every message has a group; a receive may return
+//! several messages of a group, in order, and no more of the group until those are deleted or visible again. Cheap, so
+//! that benchmarks measure the pipeline and not the queue: the cost of a receive depends only on what it returns, and
+//! there is a timer only while a long poll waits.
 
 mod hasty;
 mod state;
@@ -49,15 +50,15 @@ impl MemoryQueue {
         Self { dead_letters: Some(dead_letters), ..self }
     }
 
-    /// The same queue, writing down what happens to it.
+    /// The same queue, which logs its operations.
     #[must_use]
     pub fn with_log(self, log: Log) -> Self {
         Self { log: Some(log), ..self }
     }
 
-    /// This queue as whoever settles with it sees it: what is given back comes again after `longest` at the latest,
-    /// since nobody wants to wait for back-off in a test. The log has what was asked for. Receives, and the extensions
-    /// of whoever keeps leases on the queue itself, are for as long as they say.
+    /// This queue for the code that settles messages: a message that is given back is delivered again after at most
+    /// `longest`, so that a test need not wait for the back-off. The log has the requested delay. Receives, and
+    /// extensions through the queue itself, use the requested times.
     pub fn with_longest_back_off(self: &Arc<Self>, longest: Duration) -> Arc<dyn JobQueue> {
         Arc::new(Hasty { queue: Arc::clone(self), longest })
     }
@@ -138,7 +139,7 @@ impl MemoryQueue {
         }
     }
 
-    /// What is visible now, or when to look again if nothing is.
+    /// The messages visible now, or if there are none, when to check again.
     fn take(&self, max: usize, visibility: Duration) -> Result<Vec<Message>, Option<Instant>> {
         let now = Instant::now();
         let until = now + visibility;
@@ -147,7 +148,7 @@ impl MemoryQueue {
         let (mut messages, mut taken, mut locked) = (Vec::new(), BTreeSet::new(), Vec::new());
         while messages.len() < max {
             let Some(id) = state.ready.pop_front() else { break };
-            // Deleted, or taken already under another entry of the list.
+            // Deleted, or already taken through another entry of the list.
             if state.entries.get(&id).is_none_or(|entry| entry.hidden.is_some()) {
                 continue;
             }
@@ -192,7 +193,7 @@ impl JobQueue for MemoryQueue {
         &self.name
     }
 
-    /// Ten, as SQS has it.
+    /// Ten, as on SQS.
     fn max_batch(&self) -> usize {
         10
     }
@@ -217,7 +218,7 @@ impl JobQueue for MemoryQueue {
             loop {
                 let arrived = self.arrived.notified();
                 tokio::pin!(arrived);
-                // Registered before looking, so that what arrives in between wakes us.
+                // Registered before the check, so that a message that arrives in between wakes us.
                 arrived.as_mut().enable();
                 let next = match self.take(max, visibility) {
                     Ok(messages) => return Ok(messages),
@@ -268,7 +269,7 @@ impl JobQueue for MemoryQueue {
         .boxed()
     }
 
-    /// What was given back with a delay counts as in flight, as on SQS.
+    /// A message given back with a delay counts as in flight, as on SQS.
     fn counts(&self) -> ServiceFuture<'_, Counts> {
         async move {
             let mut state = self.lock();
@@ -280,7 +281,7 @@ impl JobQueue for MemoryQueue {
     }
 
     fn policy(&self) -> ServiceFuture<'_, Policy> {
-        // The numbers of an SQS queue as it is created, with today's limit.
+        // The defaults of a new SQS queue, with today's size limit.
         let (visibility, fifo) = (Duration::from_secs(30), self.is_fifo());
         let policy = Policy { visibility, fifo, max_body: MAX_MESSAGE, ..Policy::default() };
         async move { Ok(policy) }.boxed()

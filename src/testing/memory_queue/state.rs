@@ -1,4 +1,4 @@
-//! What the queue holds: its messages, which of them are visible, and the order within groups.
+//! The contents of the queue: its messages, which of them are visible, and the order within groups.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -14,11 +14,11 @@ pub(super) struct State {
     pub(super) next: u64,
     pub(super) entries: BTreeMap<u64, Entry>,
     pub(super) ready: VecDeque<u64>,
-    /// When which message becomes visible again, as far as that still holds.
+    /// The times at which messages become visible again; entries may be outdated.
     pub(super) hidden: BinaryHeap<Reverse<(Instant, u64)>>,
     /// The messages of each group of a FIFO queue, in order.
     pub(super) groups: BTreeMap<String, BTreeSet<u64>>,
-    /// When which deduplication id was last taken, on a FIFO queue. Grows with the test.
+    /// When each deduplication id was last accepted, on a FIFO queue. Grows with the test.
     recent: BTreeMap<String, Instant>,
 }
 
@@ -26,14 +26,14 @@ pub(super) struct State {
 pub(super) struct Entry {
     pub(super) outgoing: Outgoing,
     pub(super) sent: SystemTime,
-    /// How often it was delivered, which also numbers its receipts.
+    /// How often the message was delivered, which also numbers its receipts.
     pub(super) delivered: u32,
-    /// While it is hidden: until when.
+    /// The end of its hidden time, while it is hidden.
     pub(super) hidden: Option<Instant>,
 }
 
 impl State {
-    /// Makes visible what has been hidden long enough.
+    /// Makes messages visible whose hidden time has passed.
     pub(super) fn wake(&mut self, now: Instant) {
         while let Some(Reverse((until, id))) = self.hidden.peek().copied().filter(|Reverse((until, _))| *until <= now) {
             self.hidden.pop();
@@ -44,8 +44,8 @@ impl State {
         }
     }
 
-    /// The message to hand out where `id` is visible: the first of its group, if it has one, and none while one of the
-    /// group is in flight that was not `taken` just now.
+    /// The message to deliver when `id` is visible: the first of its group, if it has a group; `None` while a message
+    /// of the group is in flight that was not `taken` by this receive.
     pub(super) fn next_of_group(&self, id: u64, taken: &BTreeSet<u64>) -> Option<u64> {
         let group = self.entries.get(&id).and_then(|entry| self.groups.get(entry.outgoing.group.as_ref()?));
         let Some(group) = group else { return Some(id) };
@@ -56,7 +56,7 @@ impl State {
         group.iter().copied().find(|id| !hidden(id))
     }
 
-    /// Whether a message repeats one of the last five minutes, as SQS counts. Notes it if not.
+    /// Whether a message repeats a message of the last five minutes, by SQS's rules. Remembers the message if not.
     pub(super) fn repeats(&mut self, message: &Outgoing) -> bool {
         let Some(name) = &message.deduplication else { return false };
         let now = Instant::now();
@@ -69,7 +69,7 @@ impl State {
         }
     }
 
-    /// The message of a receipt, `None` if it is gone; an error if the receipt is not its newest.
+    /// The message of a receipt; `None` if the message is gone; an error if the receipt is not the newest.
     pub(super) fn held(&self, receipt: &Receipt) -> Result<(u64, Option<&Entry>), ServiceError> {
         let parsed = receipt
             .0
@@ -91,7 +91,7 @@ pub(super) fn lost(said: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::LeaseLost, "MessageNotInflight", said)
 }
 
-/// Why SQS would not take a message.
+/// Why SQS would refuse a message.
 pub(super) fn refused(message: &Outgoing, fifo: bool) -> Option<ServiceError> {
     let said = match () {
         () if fifo && message.group.is_none() => "it has no group",

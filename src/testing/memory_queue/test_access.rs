@@ -1,5 +1,5 @@
-//! What a test sees of the queue and does to it behind the worker's back, without a receive: how many messages there
-//! are, and leases that end too early.
+//! What a test can see and change in the queue directly, without the worker and without a receive: the number of
+//! messages, and leases that end too early.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::state::{Entry, State};
 use crate::services::queue::{Outgoing, Receipt};
 
 impl MemoryQueue {
-    /// Messages that are neither deleted nor moved.
+    /// The number of messages that are neither deleted nor moved.
     pub fn len(&self) -> usize {
         self.lock().entries.len()
     }
@@ -21,14 +21,14 @@ impl MemoryQueue {
         self.len() == 0
     }
 
-    /// Messages that can be received now.
+    /// The number of messages that can be received now.
     pub fn visible(&self) -> usize {
         let mut state = self.lock();
         state.wake(Instant::now());
         state.entries.values().filter(|entry| entry.hidden.is_none()).count()
     }
 
-    /// The id of the message that a receipt was given out for.
+    /// The id of the message that a receipt belongs to.
     pub fn id_of(&self, receipt: &Receipt) -> String {
         let number = receipt.0.split_once('#').map_or("", |(number, _)| number);
         format!("{}-{number}", self.name)
@@ -39,13 +39,13 @@ impl MemoryQueue {
         self.lock().entries.values().map(|entry| entry.outgoing.clone()).collect()
     }
 
-    /// Delivers what is in flight to somebody else: for `hidden` it is theirs, and receipts given out before are void.
-    /// Returns the number of messages.
+    /// Delivers all messages in flight to another receiver: they are hidden for `hidden`, and earlier receipts are
+    /// void. Returns the number of messages.
     pub fn steal(&self, hidden: Duration) -> usize {
         self.steal_if(hidden, |_| true)
     }
 
-    /// Like [`steal`](Self::steal), but only one message; whether it was in flight.
+    /// Like [`steal`](Self::steal), for one message; returns whether it was in flight.
     pub fn steal_one(&self, id: &str, hidden: Duration) -> bool {
         self.steal_if(hidden, |there| self.id(there) == id) == 1
     }
@@ -58,7 +58,7 @@ impl MemoryQueue {
         })
     }
 
-    /// Whether a message in flight holds up one of its group that nobody has.
+    /// Whether a message in flight holds up a message of its group that no receiver has.
     pub fn holds_up(&self) -> bool {
         let mut state = self.lock();
         state.wake(Instant::now());
@@ -67,8 +67,8 @@ impl MemoryQueue {
         groups.values().any(|group| group.iter().any(hidden) && !group.iter().all(hidden))
     }
 
-    /// Makes what is in flight visible, as if its timeout had passed or the queue had forgotten. Its receipts are good
-    /// until it is delivered again. Returns the number of messages.
+    /// Makes all messages in flight visible, as if their timeouts had passed or the queue had forgotten them. Their
+    /// receipts stay valid until the messages are delivered again. Returns the number of messages.
     pub fn forget(&self) -> usize {
         self.change_in_flight(|_| true, |entry| entry.hidden = None)
     }

@@ -1,14 +1,14 @@
-//! The bytes of an object: kept, or of a pattern that takes no memory.
+//! The bytes of an object: stored, or a pattern that takes no memory.
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-/// The frames that a body comes in: about what one read of a socket brings.
+/// The size of the frames of a body: about as much as one read of a socket returns.
 const FRAME: u64 = 256 * 1024;
 
-/// The length after which [`pattern`] repeats: a prime, so that no part or frame of any usual size is like another.
+/// The length after which [`pattern`] repeats: a prime, so that no two parts or frames of a usual size are equal.
 const PERIOD: usize = 1_000_003;
 
 fn block() -> &'static Bytes {
@@ -20,7 +20,7 @@ fn block() -> &'static Bytes {
     })
 }
 
-/// Bytes of which no two stretches nearby are alike; those of a larger size begin with those of a smaller.
+/// Bytes in which no two neighbouring sections are equal; a longer pattern begins with the shorter one.
 pub fn pattern(range: Range<u64>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
     let mut at = range.start;
@@ -32,7 +32,7 @@ pub fn pattern(range: Range<u64>) -> Vec<u8> {
     bytes
 }
 
-/// As much of [`pattern`] from `at` on as there is in one piece, ending at `end`.
+/// The part of [`pattern`] from `at` that is contiguous in memory, at most up to `end`.
 fn piece(at: u64, end: u64) -> Bytes {
     let from = (at % PERIOD as u64) as usize;
     let length = (PERIOD - from).min((end - at) as usize);
@@ -42,7 +42,7 @@ fn piece(at: u64, end: u64) -> Bytes {
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Kept(Bytes),
-    /// [`pattern`], made as it is read.
+    /// [`pattern`], generated while it is read.
     Pattern,
 }
 
@@ -54,7 +54,7 @@ impl Content {
         }
     }
 
-    /// The next frame of a body that is to end at `end`.
+    /// The next frame of a body that ends at `end`.
     pub(super) fn frame(&self, at: u64, end: u64) -> Bytes {
         let end = end.min(at + FRAME);
         match self {

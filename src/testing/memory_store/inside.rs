@@ -1,4 +1,4 @@
-//! What the store holds: its objects, and the uploads that are under way.
+//! The contents of the store: its objects, and the uploads in progress.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ use crate::services::store::{ObjectInfo, Version, Writing};
 pub(super) struct Inside {
     pub(super) objects: BTreeMap<Location, Object>,
     pub(super) uploads: BTreeMap<u64, Pending>,
-    /// Numbers ETags and uploads.
+    /// The next number for ETags and uploads.
     next: u64,
 }
 
@@ -42,7 +42,7 @@ impl Inside {
     }
 
     pub(super) fn insert(&mut self, at: Location, size: u64, content: Content, metadata: BTreeMap<String, String>) {
-        // Stricter than S3's: writing the same bytes again makes another version.
+        // Stricter than S3: writing the same bytes again makes a new ETag.
         let etag = format!("{:016x}", self.number());
         self.objects.insert(at, Object { content, size, etag, modified: SystemTime::now(), metadata });
     }

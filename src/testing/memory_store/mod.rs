@@ -1,8 +1,9 @@
-//! A store in memory, true to the conformance suite.
+//! A store in memory that passes the conformance suite.
 //!
-//! Cheap, so that benches measure the pipeline and not this: nothing is copied on reading, a [`pattern`] object has any
-//! size and no bytes, and a store made with [`sink`](MemoryStore::sink) keeps the sizes of what is written but not the
-//! bytes. What is kept is copied once, because bytes that are uploaded count against a budget for as long as they live.
+//! Cheap, so that benchmarks measure the pipeline and not the store: reading copies nothing, a [`pattern`] object can
+//! have any size without storing bytes, and a store made with [`sink`](MemoryStore::sink) keeps the sizes of written
+//! objects but not their bytes. Stored bytes are copied once, because uploaded bytes count against a budget for as long
+//! as they live.
 
 mod content;
 mod inside;
@@ -45,35 +46,35 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// A store that keeps no bytes of what is written, only sizes; reading it back yields [`pattern`].
+    /// A store that keeps only the sizes of written objects; reading them returns [`pattern`].
     pub fn sink() -> Self {
         Self { sink: true, ..Self::default() }
     }
 
-    /// The same store, writing down what happens to it.
+    /// The same store, which logs its operations.
     #[must_use]
     pub fn with_log(self, log: Log) -> Self {
         Self { log: Some(log), ..self }
     }
 
-    /// The same store, refusing what is missing, as S3 does to whoever may not list the bucket.
+    /// The same store, which answers "denied" for missing objects, as S3 does if the role may not list the bucket.
     #[must_use]
     pub fn unlisted(self) -> Self {
         Self { unlisted: true, ..self }
     }
 
-    /// Puts an object there, as somebody else would.
+    /// Adds an object, as another program would.
     pub fn insert(&self, at: Location, body: impl Into<Bytes>) {
         let body = body.into();
         self.place(at, body.len() as u64, Content::Kept(body));
     }
 
-    /// Takes an object away.
+    /// Removes an object.
     pub fn remove(&self, at: &Location) {
         self.lock().objects.remove(at);
     }
 
-    /// The same with an object of `size` bytes of [`pattern`], which takes no memory.
+    /// Adds an object of `size` bytes of [`pattern`], which takes no memory.
     pub fn insert_pattern(&self, at: Location, size: u64) {
         self.place(at, size, Content::Pattern);
     }
@@ -94,12 +95,12 @@ impl MemoryStore {
         self.lock().objects.get(at).map(|object| object.size)
     }
 
-    /// Where the objects are, in order.
+    /// The locations of all objects, in order.
     pub fn locations(&self) -> Vec<Location> {
         self.lock().objects.keys().cloned().collect()
     }
 
-    /// How many uploads were begun and not ended.
+    /// How many uploads were begun and have not ended.
     pub fn uploads(&self) -> usize {
         self.lock().uploads.len()
     }
@@ -143,12 +144,12 @@ impl MemoryStore {
 }
 
 impl ObjectStore for MemoryStore {
-    /// Any part that has bytes, up to S3's 5 GiB.
+    /// Any non-empty part, up to S3's 5 GiB.
     fn part_bounds(&self) -> (u64, u64) {
         (1, 5 << 30)
     }
 
-    /// As many as S3 takes.
+    /// As many as S3 accepts.
     fn max_parts(&self) -> u32 {
         10_000
     }

@@ -1,4 +1,4 @@
-//! An upload in parts, under way in memory.
+//! A multipart upload in progress, in memory.
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -48,8 +48,8 @@ impl Upload for MemoryUpload {
                         size += length;
                     }
                     _ => {
-                        // As S3's is understood: a part that was sent twice may have arrived in the other order, and
-                        // beginning anew is the cure.
+                        // S3's error is treated the same: a part that was sent twice may have arrived in the other
+                        // order, and starting the upload again helps.
                         let said = "a part is missing, out of order or not the last of its number";
                         return Err(ServiceError::new(ServiceErrorKind::Unavailable, "InvalidPart", said));
                     }

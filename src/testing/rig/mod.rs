@@ -1,7 +1,7 @@
-//! A pipeline on memory, small and impatient, with everything in reach that a test wants to see or to break.
+//! A pipeline on in-memory services, small and impatient, with access to everything that a test wants to see or break.
 //!
-//! Whatever the test is about, [`Rig::run`] checks at its end what must hold of every run: no message was deleted
-//! before its outputs were complete, no upload was left open, and all memory and all slots came back.
+//! At its end, [`Rig::run`] checks for every test what must be true for every run: no message was deleted before its
+//! outputs were complete, no upload was left open, and all memory and all slots were returned.
 
 mod run;
 
@@ -27,55 +27,55 @@ use crate::stop::shutdown::Shutdown;
 /// How long a run may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A pipeline on memory. Change the settings, fill it, run it.
+/// A pipeline on in-memory services. Change the settings, add jobs, run it.
 #[derive(Clone, Debug)]
 pub struct Rig {
     /// The queue of messages.
     pub queue: Arc<MemoryQueue>,
-    /// Where rejected messages go.
+    /// The queue for rejected messages.
     pub dead_letters: Arc<MemoryQueue>,
     /// The objects: inputs under `s3://input/`, outputs under `s3://output/`.
     pub store: MemoryStore,
-    /// What goes wrong between the pipeline and the two.
+    /// The faults between the pipeline and the queue or store.
     pub faults: Faults,
-    /// What happened.
+    /// The log of operations.
     pub log: Log,
-    /// What was counted.
+    /// The meters.
     pub meters: Arc<Meters>,
     /// Stops the run.
     pub shutdown: Shutdown,
-    /// How objects move.
+    /// The transfer settings.
     pub transfer: Transfer,
     /// The bytes that all jobs together may hold.
     pub memory: u64,
-    /// Jobs in flight, to begin with if `most` is more.
+    /// Jobs in flight; the number at the start, if `most` is higher.
     pub concurrency: usize,
-    /// What the tuner may make of it; none by default.
+    /// The highest number of jobs that the tuner may set; by default there is no tuner.
     pub most: usize,
-    /// Processors at once.
+    /// Concurrent processors.
     pub processors: usize,
     /// How long a message is hidden at a time.
     pub visibility: Duration,
-    /// After what time at the latest a message that was given back comes again, whatever was asked for.
+    /// The longest time after which a message that was given back is delivered again, whatever delay was requested.
     pub longest_back_off: Duration,
     /// How to receive.
     pub receive: Receive,
-    /// What the operator said about inputs and outputs.
+    /// The operator's rules about inputs and outputs.
     pub rules: Rules,
-    /// What to do about an output that is there already.
+    /// What to do if the output exists already.
     pub if_exists: IfExists,
-    /// The longest a job may take.
+    /// The longest time that a job may take.
     pub job_timeout: Option<Duration>,
     /// The receive after which a failing message is rejected.
     pub max_receives: Option<u32>,
-    /// Whether rejected messages have a place to go to.
+    /// Whether there is a dead-letter queue.
     pub has_dead_letters: bool,
-    /// Whether uploads may be left open: where an abort or the answer to a begin was lost on purpose.
+    /// Whether uploads may be left open, because the test loses an abort or the response to a begin on purpose.
     pub may_leave_uploads: bool,
-    /// What is between the pipeline and the rest, in simulated time; the leases are kept on the runtime of the run
-    /// then.
+    /// The wire between the pipeline and its services, for simulated time; the leases are then kept on the runtime of
+    /// the run.
     pub simulated: Option<Wire>,
-    /// How much longer than a service the queues may take, being on a disk.
+    /// How much longer the queues may take than a service, because they are on a disk.
     pub disk: Duration,
     /// How long a run may take before it counts as hung.
     pub patience: Duration,
@@ -98,7 +98,7 @@ const VISIBILITY: Duration = Duration::from_millis(400);
 /// The longest back-off of a rig: a test waits for a few of them.
 const LONGEST_BACK_OFF: Duration = Duration::from_millis(300);
 
-/// Five attempts in a tenth of a second.
+/// Five attempts within a tenth of a second.
 const IMPATIENT: Retry = Retry {
     attempts: 5,
     base: Duration::from_millis(5),
@@ -167,8 +167,7 @@ impl Rig {
         Location::s3("output", name)
     }
 
-    /// Puts an input of `size` bytes of [`pattern`](super::pattern) there and sends its message; returns the message's
-    /// id.
+    /// Adds an input of `size` bytes of [`pattern`](super::pattern) and sends its message; returns the message's id.
     pub fn job(&self, name: &str, size: u64) -> String {
         self.store.insert_pattern(Self::input(name), size);
         self.message(name)
@@ -180,7 +179,7 @@ impl Rig {
         self.send(&[name], || self.queue.push_in(group, Self::message_of(name)))
     }
 
-    /// Sends the message for an input that the test has put there, or not; returns the message's id.
+    /// Sends the message for an input that the test has added or left missing; returns the message's id.
     pub fn message(&self, name: &str) -> String {
         self.body(Self::message_of(name), &[name])
     }
@@ -200,14 +199,14 @@ impl Rig {
     }
 
     fn send(&self, outputs: &[&str], push: impl FnOnce() -> String) -> String {
-        // Locked first: the run may be under way.
+        // Locked first, because the run may be in progress.
         let mut all = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let id = push();
         all.insert(id.clone(), outputs.iter().map(|name| Self::output(name)).collect());
         id
     }
 
-    /// Whether the output is there and is what the input is.
+    /// Whether the output exists and equals the input.
     pub fn is_copied(&self, name: &str) -> bool {
         self.store
             .contents(&Self::output(name))

@@ -1,4 +1,4 @@
-//! A run of a rig, and what must hold of every run.
+//! A run of a rig, and the checks for every run.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,20 +22,20 @@ use crate::stop::circuit::Circuit;
 use crate::testing::faulty::{Faulty, FaultyQueue};
 use crate::testing::log::Operation;
 
-/// A run under way.
+/// A run in progress.
 #[derive(Debug)]
 pub struct Running {
     /// The bytes in flight.
     pub budget: Arc<Budget>,
     /// The jobs' slots.
     pub slots: Arc<Limit>,
-    /// What stopped the run, if it stopped by itself.
+    /// The circuit, which knows why the run stopped by itself, if it did.
     pub circuit: Arc<Circuit>,
     /// The leases.
     pub leases: Arc<Leases>,
-    /// What moves the limits, if anything does.
+    /// The tuner of the limits, if there is one.
     pub tuner: Option<Tuner>,
-    /// What is shown of it. Nothing is known of its CPU.
+    /// The sources of the displays, without CPU figures.
     pub sources: Sources,
     rig: Rig,
     task: tokio::task::JoinHandle<Settled>,
@@ -104,7 +104,7 @@ impl Rig {
         }
     }
 
-    /// Checks that every message taken is counted as ended in one way, and that nothing counts as under way.
+    /// Checks that every received message counts as ended in exactly one way, and that nothing counts as in progress.
     fn check_counts(&self) {
         let received = self.meters.jobs_received.load(Relaxed);
         let ended: u64 = Ended::ALL.iter().map(|how| self.meters.jobs(*how)).sum();
@@ -156,8 +156,8 @@ impl Running {
         settled
     }
 
-    /// Waits for the end as [`end`](Self::end) does, or kills the run when `dies` resolves: nothing of it goes on, but
-    /// what is on its way to the services. `None` if it was killed.
+    /// Waits for the end as [`end`](Self::end) does, or kills the run when `dies` resolves: only calls already on their
+    /// way to the services continue. `None` if it was killed.
     ///
     /// # Panics
     ///
@@ -181,7 +181,7 @@ impl Running {
     async fn check(&self) {
         let Self { budget, slots, rig, .. } = self;
         rig.check_order();
-        // What was cut on a blocking thread ends a moment later.
+        // Cancelled work on a blocking thread ends a moment later.
         for _ in 0..200 {
             let at_work = Stage::ALL.iter().any(|stage| rig.meters.stage(*stage).in_progress() > 0);
             if budget.reserved() == 0 && slots.in_use() == 0 && !at_work {

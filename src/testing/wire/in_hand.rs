@@ -1,5 +1,5 @@
-//! What a worker has in hand, from what it was brought and what it sent: so that a test knows whether messages came
-//! again while they were at work.
+//! Tracks which messages a worker has in hand, from what it received and sent, so that a test knows whether messages
+//! came while others of their group were being processed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::services::queue::{Message, Receipt};
 pub(super) struct Hand {
     /// The messages in hand, by each receipt that they came with.
     held: HashMap<Receipt, String>,
-    /// How long they were received for.
+    /// The visibility timeout with which they were received.
     visibility: Duration,
     came_behind: usize,
 }
 
 impl Hand {
-    /// Messages have come.
+    /// Messages were received.
     pub(super) fn take(&mut self, messages: &[Message], visibility: Duration) {
         self.visibility = visibility;
         let mut at_work = HashSet::new();
@@ -31,21 +31,21 @@ impl Hand {
         }
     }
 
-    /// Messages are about to be extended. Whoever keeps them asks for as long as they were received for; any other time
-    /// gives them back.
+    /// Messages are about to be extended. The same timeout as at the receive keeps them; any other timeout gives them
+    /// back.
     pub(super) fn extend(&mut self, receipts: &[Receipt], timeout: Duration) {
         if timeout != self.visibility {
             self.put_down(receipts);
         }
     }
 
-    /// Messages are about to leave the hand.
+    /// Messages are about to be given up.
     pub(super) fn put_down(&mut self, receipts: &[Receipt]) {
         let gone: HashSet<String> = receipts.iter().filter_map(|receipt| self.held.get(receipt).cloned()).collect();
         self.held.retain(|_, id| !gone.contains(id));
     }
 
-    /// How many messages came together with one of their group that was at work already.
+    /// How many messages were received while another of their group was already being processed.
     pub(super) fn came_behind(&self) -> usize {
         self.came_behind
     }

@@ -1,13 +1,13 @@
-//! The way between a worker and its services, for simulated time: calls take a while, and go on when nobody waits for
-//! them.
+//! The network between a worker and its services, for simulated time: calls take a while, and go on even if the caller
+//! no longer waits.
 //!
-//! What a client sends is done by the server whether the client still lives, has given up, or has sent it a second time
-//! meanwhile. So each call is a task of its own, which a killed worker or a deadline does not end: a part may arrive
-//! after its second try, a delete after its sender's death, the answer to a begin when nobody is there to read it. A
-//! wire that is cut carries nothing, neither requests nor answers.
+//! A server executes a request even if the client has died, has given up, or has sent the request again in the
+//! meantime. So each call is its own task, which a killed worker or a deadline does not end: a part may arrive after
+//! its second attempt, a delete after its sender's death, and the response to a begin after its reader is gone. A wire
+//! that is cut carries neither requests nor responses.
 //!
-//! It also knows what no log of the server can: which uploads a worker was told of, what it sent in which order, which
-//! reads it asked for twice at a time, and which messages it has in hand.
+//! It also knows what a server's log can't show: which uploads a worker knows of, what the worker sent in which order,
+//! which reads it requested twice at a time, and which messages it has in hand.
 
 mod in_hand;
 mod queue;
@@ -32,23 +32,23 @@ use store::{FarStore, Fate};
 use crate::services::queue::{JobQueue, Receipt};
 use crate::services::store::ObjectStore;
 
-/// The way of one worker to its services. Clones are one way.
+/// The wire of one worker to its services. Clones share one wire.
 #[derive(Clone, Debug)]
 pub struct Wire(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     dice: fastrand::Rng,
-    /// The part of all ways that take long.
+    /// The share of all transmissions that take long.
     long: f64,
-    /// The part of all reads whose answer begins late.
+    /// The share of all reads whose response begins late.
     late: f64,
     reads: Asked,
     cut: Option<Instant>,
     hand: Hand,
     /// Receipts whose delete was sent.
     deleted: HashSet<Receipt>,
-    /// Receipts of which the queue said that their message is gone, and when.
+    /// Receipts whose message is gone according to the queue, and when the queue said so.
     gone: Vec<(Instant, Receipt)>,
     /// Receipts that were extended after their delete was sent.
     extended_after: Vec<Receipt>,
@@ -70,19 +70,19 @@ impl State {
     }
 }
 
-/// A usual way: of a request to a service in the same region, one half of it.
+/// The usual time of one transmission, in milliseconds: half of a request to a service in the same region.
 const USUAL: Range<u64> = 1..25;
 
-/// A long way, in milliseconds: up to twice the deadline of a call, so that some answers come when nobody waits any
-/// more.
+/// The time of a long transmission, in milliseconds: up to twice the deadline of a call, so that some responses arrive
+/// after the caller has stopped waiting.
 const LONG: Range<u64> = 500..20_000;
 
-/// How much later than others a late read begins, in milliseconds: from where that may still be usual to where a call
+/// The extra delay of a late read, in milliseconds: from a delay that may still be usual to a delay after which a call
 /// is given up.
 const LATE: Range<u64> = 200..6_000;
 
 impl Wire {
-    /// A wire on which `long` (0.02 is 2 %) of all ways take long, decided by `seed`.
+    /// A wire on which the share `long` (0.02 is 2 %) of all transmissions takes long, chosen by `seed`.
     pub fn new(seed: u64, long: f64) -> Self {
         Self(Arc::new(Mutex::new(State {
             dice: fastrand::Rng::with_seed(seed),
@@ -98,7 +98,7 @@ impl Wire {
         })))
     }
 
-    /// The same wire, on which `late` of all reads begin late.
+    /// The same wire, on which the share `late` of all reads begins late.
     #[must_use]
     pub fn with_late_reads(self, late: f64) -> Self {
         self.lock().late = late;
@@ -110,26 +110,26 @@ impl Wire {
         self.lock().cut = Some(Instant::now() + time);
     }
 
-    /// From now on no way takes long and nothing is cut.
+    /// From now on no transmission takes long and nothing is cut.
     pub fn calm(&self) {
         let mut state = self.lock();
         (state.long, state.late) = (0.0, 0.0);
         state.cut = None;
     }
 
-    /// Uploads that the worker was told of, and neither completed nor began to abort.
+    /// Uploads that the worker knows of, and neither completed nor began to abort.
     pub fn forgotten_uploads(&self) -> usize {
         let state = self.lock();
         state.uploads.iter().filter(|fate| !fate.completed.load(SeqCst) && !fate.aborted.load(SeqCst)).count()
     }
 
-    /// Uploads that the worker was told of and the store has not confirmed the end of: these may be open still.
+    /// Uploads that the worker knows of and whose end the store has not confirmed: these may still be open.
     pub fn loose_uploads(&self) -> usize {
         let state = self.lock();
         state.uploads.iter().filter(|fate| !fate.completed.load(SeqCst) && !fate.discarded.load(SeqCst)).count()
     }
 
-    /// Uploads that the worker was told of.
+    /// Uploads that the worker knows of.
     pub fn told_uploads(&self) -> usize {
         self.lock().uploads.len()
     }
@@ -139,18 +139,18 @@ impl Wire {
         self.lock().extended_after.clone()
     }
 
-    /// Receipts of which the queue said that their message is gone, and when it did. A faulty one may say so of one
-    /// that is not.
+    /// Receipts whose message is gone according to the queue, and when the queue said so. A faulty queue may say this
+    /// wrongly.
     pub fn said_gone(&self) -> Vec<(Instant, Receipt)> {
         self.lock().gone.clone()
     }
 
-    /// How many messages came to the worker together with one of their group that it had in hand already.
+    /// How many messages the worker received while it already had a message of the same group in hand.
     pub fn came_behind(&self) -> usize {
         self.lock().hand.came_behind()
     }
 
-    /// What the worker asked for to read.
+    /// The reads that the worker requested.
     pub fn reads(&self) -> Reads {
         self.lock().reads.so_far()
     }
@@ -170,10 +170,10 @@ impl Wire {
         Duration::from_millis(if dice.f64() < *long { dice.u64(LONG) } else { dice.u64(USUAL) })
     }
 
-    /// How much later than others an answer to a read begins.
+    /// The extra delay of a response to a read.
     fn lateness(&self) -> Duration {
         let State { dice, late, .. } = &mut *self.lock();
-        // Without lateness no chance is used up, so what a seed was before it still is.
+        // Without late reads no random number is drawn, so the meaning of existing seeds does not change.
         let is_late = *late > 0.0 && dice.f64() < *late;
         if is_late { Duration::from_millis(dice.u64(LATE)) } else { Duration::ZERO }
     }
@@ -182,7 +182,7 @@ impl Wire {
         self.lock().cut.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Makes a call at the other end; never ends if the call or its answer got lost.
+    /// Makes a call at the other end; never ends if the call or its response got lost.
     async fn carry<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> T {
         let (there, back) = (self.way(), self.way());
         let (answer, answered) = oneshot::channel();
@@ -195,7 +195,7 @@ impl Wire {
             let said = call.await;
             tokio::time::sleep(back).await;
             if !wire.is_cut() {
-                // Nobody may wait for it any more.
+                // The caller may have stopped waiting.
                 answer.send(said).ok();
             }
         });

@@ -1,4 +1,4 @@
-//! Which reads of one worker were under way at the same time: what a hedge did, seen from outside.
+//! Records which reads of one worker were in progress at the same time: the effect of hedging, seen from outside.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,26 +6,26 @@ use std::ops::Range;
 use super::Wire;
 use crate::job::Location;
 
-/// What a worker asked for to read.
+/// The reads that a worker requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// All calls, but those asked again.
+    /// All calls, except repeated ones.
     pub first: usize,
-    /// Those of a range that the worker was waiting for already.
+    /// Calls for a range that the worker was already waiting for.
     pub again: usize,
-    /// Those of them that answered first.
+    /// The repeated calls that answered first.
     pub overtook: usize,
-    /// Bodies that the worker began to read while another call for the same range was kept: what is in them may be used
+    /// Bodies that the worker began to read while it kept another call for the same range: their bytes may be used
     /// twice.
     pub beside_another: usize,
 }
 
-/// The same, and what is asked for now.
+/// The counts, and the current calls.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     so_far: Reads,
     next: u64,
-    /// Calls that the worker has not let go of, by number, and whether they were asked again.
+    /// Calls that the worker has not dropped, by number, and whether each is a repeated call.
     kept: BTreeMap<u64, (Location, Range<u64>, bool)>,
 }
 
@@ -34,8 +34,8 @@ impl Asked {
         self.so_far
     }
 
-    /// Whether another call for the same range is kept. A call for no bytes is no job's read but a look at whether an
-    /// object can be read (`stop/refusal.rs`), and two jobs may take the same look.
+    /// Whether another call for the same range is kept. A call for zero bytes is not a job's read but checks whether an
+    /// object can be read (`stop/refusal.rs`), and two jobs may make the same check.
     fn twice(&self, number: u64) -> bool {
         let Some((at, range, _)) = self.kept.get(&number).filter(|(_, range, _)| !range.is_empty()) else {
             return false;
@@ -51,7 +51,7 @@ pub(super) struct Ask {
 }
 
 impl Wire {
-    /// Notes a call that begins.
+    /// Records the start of a call.
     pub(super) fn ask(&self, at: &Location, range: &Range<u64>) -> Ask {
         let reads = &mut self.lock().reads;
         let number = reads.next;
@@ -65,14 +65,14 @@ impl Wire {
 }
 
 impl Ask {
-    /// The worker has its answer.
+    /// The worker has received the response.
     pub(super) fn answered(&self) {
         let reads = &mut self.wire.lock().reads;
         let again = reads.kept.get(&self.number).is_some_and(|(.., again)| *again);
         reads.so_far.overtook += usize::from(again && reads.twice(self.number));
     }
 
-    /// The worker has a frame of its body.
+    /// The worker has received a frame of the body.
     pub(super) fn read(&self) {
         let reads = &mut self.wire.lock().reads;
         reads.so_far.beside_another += usize::from(reads.twice(self.number));

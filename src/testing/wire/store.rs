@@ -14,16 +14,16 @@ use crate::job::Location;
 use crate::services::ServiceFuture;
 use crate::services::store::{ObjectInfo, ObjectStore, Part, Reading, Unfinished, Upload, Version, Writing};
 
-/// What a worker did with an upload that it was told of.
+/// What a worker did with an upload that it knows of.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     /// The store's name for it.
     pub(super) id: String,
-    /// The store has said that it is an object, or no upload any more.
+    /// The store has confirmed that the upload is an object, or no longer exists.
     pub(super) completed: AtomicBool,
     /// An abort was sent.
     pub(super) aborted: AtomicBool,
-    /// The store has said that it is discarded.
+    /// The store has confirmed that the upload is discarded.
     pub(super) discarded: AtomicBool,
 }
 
@@ -130,7 +130,7 @@ impl Upload for FarUpload {
         self.wire
             .carry(async move {
                 let said = upload.complete(&parts).await;
-                // An upload that is gone was completed before, by a call whose answer was lost.
+                // An upload that no longer exists was completed before, by a call whose response was lost.
                 let gone = said.as_ref().is_err_and(|error| error.kind == ServiceErrorKind::Missing);
                 fate.completed.fetch_or(said.is_ok() || gone, SeqCst);
                 said
@@ -157,7 +157,7 @@ impl Upload for FarUpload {
     }
 }
 
-/// The bytes as they travel: the sender's memory is the sender's, and what is on the way outlives it.
+/// A copy of the bytes, because bytes in transit outlive the sender's memory.
 fn sent(body: &Bytes) -> Bytes {
     Bytes::copy_from_slice(body)
 }

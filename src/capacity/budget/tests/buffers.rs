@@ -1,12 +1,12 @@
-//! Buffers serve again, whosever they were, and lie in room that nobody else was given.
+//! Buffers are reused across jobs, and never use memory that was granted to another job.
 
 use futures::FutureExt;
 
 use super::super::*;
 use super::PART;
 
-/// A buffer for `bytes`, filled with ones, and what was in it before: a new mapping is zeros. (It may well lie where
-/// another was, so its address would say nothing.)
+/// A buffer for `bytes`, filled with ones, and the byte that was in it before, which is zero in a new mapping. (The
+/// address would prove nothing, because a new mapping may get the address of an old one.)
 fn filled(claim: &mut Claim, bytes: u64) -> (u8, Buffer) {
     let mut buffer = claim.buffer(bytes as usize);
     let before = buffer.unfilled()[0];
@@ -139,7 +139,7 @@ fn no_buffer_is_longer_than_the_room_that_was_given_for_it() {
         let mut own = room.try_read(size.min(PART)).unwrap();
         let buffer = own.buffer(size.min(PART) as usize);
         assert!((size.min(PART)..=read).contains(&(buffer.capacity() as u64)), "{size}: {}", buffer.capacity());
-        // The other half of a small write room is the link's.
+        // The other half of a small write room belongs to the link.
         let output = own.buffer(room.write_size() as usize).capacity() as u64;
         assert!(output <= if write == budget.full { PART } else { write / 2 }, "{size}: {output} of {write}");
         let mut more = room.try_more(size).unwrap();

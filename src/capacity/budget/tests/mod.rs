@@ -1,4 +1,4 @@
-//! The budget's promises: never more than the total, and somebody can always go on.
+//! The budget's promises: never more than the total, and some job can always continue.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ fn beside_one_that_waits_extras_may_have_half_and_no_more() {
     assert!(large.try_more(PART).is_some());
 }
 
-/// A job as the pipeline runs it: reads in order into its room, grows when its output does, ends or fails.
+/// A job as the pipeline runs it: it reads in order into its room, grows when its output does, and succeeds or fails.
 async fn work(budget: Arc<Budget>, known: bool, size: u64, output: u64, fails_after: Option<u32>) {
     let room = budget.admit(known.then_some(size)).await;
     let mut window = std::collections::VecDeque::new();
@@ -119,7 +119,7 @@ async fn work(budget: Arc<Budget>, known: bool, size: u64, output: u64, fails_af
     while read < size || !window.is_empty() {
         while window.len() < 4 && read < size {
             let length = (size - read).min(PART);
-            // Only a reader that holds nothing waits; the rest is read ahead.
+            // Only a reader that holds nothing waits; the rest is read-ahead.
             let claim = if window.is_empty() { Some(room.read(length).await) } else { room.try_read(length) };
             let Some(claim) = claim else { break };
             window.push_back(claim.hold(Bytes::from(vec![0; 16])));
@@ -196,7 +196,7 @@ async fn what_is_lent_comes_back_unless_it_was_needed() {
 #[tokio::test]
 async fn nothing_is_lent_that_is_not_free_and_the_largest_can_always_have_it() {
     let part = 1 << 20;
-    // Two whole minimums, and a tiny one.
+    // Two whole minimums and a tiny one.
     let budget = Budget::new(2 * (2 * part + LINK_BYTES) + SMALLEST_WRITE + 10, part);
     let small = budget.admit(Some(10)).await;
     let (large, reserved) = (budget.reserve().await, budget.try_reserve());

@@ -27,7 +27,7 @@ fn it_finds_the_knee_of_a_link_and_stays_near_it() {
 fn jobs_and_calls_that_are_in_each_others_way_go_up_together() {
     for seed in 0..40 {
         for knee in [200.0, 600.0] {
-            // Tiny jobs do nothing but read and write: 128 of them fill 64 reads and 64 writes, and none waits.
+            // Tiny jobs only read and write: 128 of them fill 64 reads and 64 writes, and none waits.
             let plant = Plant { share: 0.5, knee, ..Plant::default() };
             let (mut run, best) = (Run::new(seed), EACH * knee);
             run.on(plant, 60, best);
@@ -40,7 +40,7 @@ fn jobs_and_calls_that_are_in_each_others_way_go_up_together() {
 
 #[test]
 fn jobs_with_many_calls_that_wait_are_not_too_few() {
-    // Eight jobs with twenty calls each: what waits fills the places that are added.
+    // Eight jobs with twenty calls each: the waiting calls fill the added permits.
     let sight = Sight { pressed: true, in_flight: 64.0, waiting: 40.0, ..Sight::default() };
     let jobs = Sight { pressed: true, ..Sight::default() };
     let window = |rate| Window { rate, sights: [jobs, sight, sight], ..Window::default() };
@@ -177,7 +177,7 @@ fn a_trial_that_was_cut_short_is_no_failure_and_is_made_again_as_it_was() {
     }
 }
 
-/// Where the cores are all busy, from whenever the first asks.
+/// CPU seconds as if all four cores had been busy since the first call.
 fn four_busy_cores() -> Option<f64> {
     static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     Some(4.0 * BEGAN.get_or_init(Instant::now).elapsed().as_secs_f64())
@@ -192,7 +192,7 @@ async fn no_limit_moves_while_jobs_wait_for_a_processor_or_all_cores_are_busy() 
         let waiting = waits.then(|| turn.waits(State::WaitPermit));
         let tuner = Tuner::new(16, 300, 4, cpu, Arc::clone(&meters));
         let before = tuner.now();
-        // More jobs than there may ever be, each of which reads for 20 ms and begins anew.
+        // More jobs than the limit ever allows; each reads for 20 ms and begins again.
         let jobs: Vec<_> = (0..300)
             .map(|_| {
                 let (slots, reads) = (Arc::clone(tuner.jobs()), tuner.reads());

@@ -1,19 +1,19 @@
-//! A simulated pipeline, and a search under way on it.
+//! A simulated pipeline, and a search that runs on it.
 
 use super::super::change::Change;
 use super::super::climb::Climb;
 use super::super::*;
 
-/// What a pipeline meets: jobs that spend a share of their time in a read and the same in a write, each of which a
-/// service answers in proportion up to a knee.
+/// A simulated pipeline: jobs that spend a share of their time in a read and the same share in a write; the service
+/// answers reads and writes in proportion up to a knee.
 #[derive(Clone, Copy)]
 pub(super) struct Plant {
     pub(super) share: f64,
-    /// Requests in flight beyond which more bring no more.
+    /// Requests in flight beyond which more bring no more work.
     pub(super) knee: f64,
     /// Requests a second beyond which the service throttles.
     pub(super) throttles_above: f64,
-    /// The part of the rate by which equal windows differ, either way.
+    /// The relative noise of the rate in equal windows, either way.
     pub(super) noise: f64,
     pub(super) stuck: bool,
     pub(super) empty: bool,
@@ -25,7 +25,7 @@ impl Default for Plant {
     }
 }
 
-/// The requests that one in flight makes in a second.
+/// The requests per second of each request in flight.
 pub(super) const EACH: f64 = 20.0;
 
 impl Plant {
@@ -54,11 +54,11 @@ pub(super) struct Run {
     pub(super) climb: Climb,
     pub(super) limits: [usize; KINDS],
     pub(super) dice: fastrand::Rng,
-    /// The job slots of the last windows, on average.
+    /// The average of the job slots over the last windows.
     pub(super) slots: f64,
     /// How many of the last windows ended in a change.
     pub(super) moves: u32,
-    /// The time that all windows took, and each change to take effect.
+    /// The time that all windows took, including the time for each change to take effect.
     pub(super) ticks: u32,
 }
 
@@ -69,13 +69,13 @@ impl Run {
         Self { climb, limits, dice: fastrand::Rng::with_seed(seed), slots: 0.0, moves: 0, ticks: 0 }
     }
 
-    /// So many windows; what was done on average, as a part of `best`, and every change.
+    /// Runs `windows` windows; returns the average work as a fraction of `best`, and every change.
     pub(super) fn on(&mut self, plant: Plant, windows: u32, best: f64) -> (f64, Vec<Change>) {
         let (mut sum, mut all) = (0.0, Vec::new());
         (self.slots, self.moves) = (0.0, 0);
         for _ in 0..windows {
             let pace = self.climb.pace();
-            // A window half as long as usual would differ 1.4 times as much; the short ones are a quarter.
+            // Half the length of a window means 1.4 times the noise; short windows have a quarter of the usual length.
             let noise = if pace == Pace::Quick { 2.0 * plant.noise } else { plant.noise };
             let window = Plant { noise, ..plant }.see(self.limits, &mut self.dice);
             sum += window.rate;

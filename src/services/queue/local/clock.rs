@@ -1,18 +1,19 @@
-//! The wall clock, and what is mended when it was set back.
+//! The wall clock, and the repair after it was set back.
 //!
-//! A hidden message has a time in its row, by the wall clock: processes have no other clock in common, and none that
-//! goes on through a restart. A clock that was ahead when it was read would hide the message until then, for hours or
-//! for years. So a row also says for how long the message was hidden, and since when; a message that is to stay hidden
-//! for longer than that, from now on, was hidden by another clock, and its time is set anew. So nothing stays hidden
-//! for longer than its visibility or its pause, counted from the first look after the clock was set back.
+//! A hidden message has a time in its row, by the wall clock, because processes share no other clock, and no other
+//! clock continues through a restart. If the clock was ahead when it was read, the message would stay hidden until
+//! then, for hours or for years. So a row also records for how long the message was hidden, and since when. If a
+//! message would stay hidden for longer than that from now on, it was hidden by a different clock, and its time is
+//! set again. So no message stays hidden for longer than its visibility timeout or its pause, counted from the first
+//! look after the clock was set back.
 //!
-//! When to look: at the first use of the file by this process, and when the wall clock has gone back beside the clock
-//! that nobody sets. That is free of the number of messages, but for the look itself. A clock that is set forward shows
-//! messages early, as any queue with at-least-once delivery may; so does a machine that slept.
+//! When to look: when this process first uses the file, and when the wall clock has gone back compared with the
+//! monotonic clock. Apart from the look itself, the cost does not depend on the number of messages. A clock that is
+//! set forward shows messages early, as any queue with at-least-once delivery may; so does a machine that slept.
 //!
-//! Older programs that share the file don't write the two columns. A row of theirs is known, since the sum of the two
-//! is not its time: it stays hidden for 12 hours from now at the most, and not at all if the message was never
-//! received.
+//! Older programs that share the file don't write the two columns. Their rows are recognised because the sum of the
+//! two columns is not the time in the row: such a message stays hidden for at most 12 hours from now, or not at all
+//! if it was never received.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,16 +21,15 @@ use rusqlite::{Connection, params};
 
 use super::messages::{BEHIND, millis, writing};
 
-/// The longest that a message is hidden at a time, as on SQS
+/// The longest time for which a message is hidden at once, as on SQS
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>).
 pub(super) const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// How much the wall clock may lose beside the other before that counts as set back: more than a clock that is
-/// corrected slowly loses between two looks (half a millisecond a second), and a delay that nobody notices.
+/// How many milliseconds the wall clock may fall behind the monotonic clock before it counts as set back: more than a
+/// clock that is slewed loses between two looks (half a millisecond a second), and a delay that nobody notices.
 const TOLERANCE: i64 = 100;
 
-/// For how long a row says that its message was hidden: what is known of it, or nothing for one that was never
-/// received.
+/// For how long a row's message may be hidden: what the row records, or zero for a message that was never received.
 const ALLOWED: &str = "CASE WHEN hidden_since + hidden_for = visible_at THEN min(hidden_for, ?4)
                             WHEN token IS NULL THEN 0 ELSE ?4 END";
 
@@ -37,7 +37,7 @@ const ALLOWED: &str = "CASE WHEN hidden_since + hidden_for = visible_at THEN min
 #[derive(Debug)]
 pub(super) struct Clock {
     began: Instant,
-    /// How far the wall clock was before the other, at the most; `None` before the first look.
+    /// How far the wall clock was ahead of the monotonic clock at most; `None` before the first look.
     ahead: Option<i64>,
     /// What a test adds to the time, in milliseconds.
     pub(super) shift: i64,
@@ -53,7 +53,8 @@ impl Clock {
         millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()).saturating_add(self.shift).max(0)
     }
 
-    /// Shows what is hidden by another clock than this, if it may have been set back since the last look.
+    /// Shows the messages that were hidden by a different clock, if the clock may have been set back since the last
+    /// look.
     pub(super) fn mend(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
         let ahead = self.now().saturating_sub(millis(self.began.elapsed()));
         if self.ahead.is_some_and(|before| before.saturating_sub(ahead) <= TOLERANCE) {
@@ -73,12 +74,12 @@ impl Clock {
     }
 }
 
-/// Returns for how many messages of both queues the time was set anew.
+/// Returns for how many messages of both queues the time was set again.
 fn mend(connection: &mut Connection, now: i64) -> rusqlite::Result<usize> {
     let too_late =
         format!("queue IN (0, 1) AND visible_at > ?1 AND visible_at < ?2 AND visible_at - ?1 > {ALLOWED} + ?3");
     let (longest, limits) = (millis(LONGEST), BEHIND);
-    // Looking costs no lock, and mostly there is nothing.
+    // Looking takes no lock, and usually finds nothing.
     let any = connection
         .prepare(&format!("SELECT 1 FROM messages WHERE {too_late} LIMIT 1"))?
         .exists(params![now, limits, TOLERANCE, longest])?;
@@ -110,7 +111,7 @@ mod tests {
     const YEAR: i64 = 366 * 24 * HOUR;
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// A queue whose clock is so far ahead of the true one, as a process that begins with it sees it.
+    /// A queue whose clock is `ahead` of the true clock, as a process that starts with that clock sees it.
     async fn opened(path: &Path, ahead: i64) -> LocalQueue {
         let queue = LocalQueue::open(path).unwrap();
         set(&queue, ahead).await;
@@ -151,7 +152,7 @@ mod tests {
                 send(&queue, None).await;
                 let held = receive(&queue, MINUTE).await;
                 assert_eq!(held.len(), 2);
-                // The one is paused for half an hour, the other held for a minute.
+                // The first is paused for half an hour, the second is held for a minute.
                 queue.extend(&[held[0].receipt.clone()], 30 * MINUTE).await.unwrap().remove(0).unwrap();
                 if runs_on {
                     set(&queue, 0).await;
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(taken.len(), 3, "one of the group");
         let receipts: Vec<_> = taken.iter().map(|message| message.receipt.clone()).collect();
         queue.extend(&receipts[..1], Duration::ZERO).await.unwrap().remove(0).unwrap();
-        // The second of the group is freed by the same clock.
+        // The second message of the group is freed by the same clock.
         queue.delete(&receipts[2..]).await.unwrap().remove(0).unwrap();
         set(&queue, 0).await;
         assert_eq!(counts(&queue).await, (2, 1));
@@ -229,7 +230,8 @@ mod tests {
         let held = receive(&queue, Duration::MAX).await;
         assert_eq!(held.len(), 3);
         drop(queue);
-        // An older program hides one for a minute and one for a year, and sends one by a clock that is a year ahead.
+        // An older program hides one message for a minute and one for a year, and sends one by a clock that is a year
+        // ahead.
         let now = Clock::new().now();
         let file = Connection::open(&path).unwrap();
         let hide = |seq: i64, until: i64| {

@@ -1,8 +1,8 @@
 //! The SQLite file: opening it, its schema, and the thread that works on it.
 //!
-//! SQLite blocks, so one thread of our own does all of it, whatever runtime asks: tokio's blocking threads stay free
-//! for the processors, and the callers of one process wait for each other in a line and not on SQLite's file lock.
-//! That lock is left for other processes.
+//! SQLite blocks, so one dedicated thread does all of its work, whatever runtime asks: tokio's blocking threads stay
+//! free for the processors, and callers in one process queue up here instead of waiting for SQLite's file lock. That
+//! lock is then only needed between processes.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -16,22 +16,21 @@ use super::clock::Clock;
 use super::holder::Holder;
 use crate::error::{ServiceError, ServiceErrorKind};
 
-/// How long to wait for another process that is writing. A transaction takes milliseconds, so this is only ever
-/// reached when that process is stopped inside one.
+/// How long to wait for another process that is writing. A transaction takes milliseconds, so the wait takes this long
+/// only if that process was stopped inside a transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Marks a file as ours ("bpq" and a 1), where `file` and we can see it
+/// Marks a file as a batchpipe queue ("bpq" and a 1), visible to the `file` command and to us
 /// (<https://www.sqlite.org/pragma.html#pragma_application_id>).
 const APPLICATION: i32 = 0x6270_7101;
 
 /// The version of the schema below.
 const SCHEMA: i32 = 1;
 
-/// `visible_at` is in milliseconds since 1970, and [`super::messages::BEHIND`] for a message that waits for its
-/// group. `token` is the secret of the newest receipt, and its upper half the number of who holds it. `ready` makes a
-/// receive cost the same at any depth: its rows are in the order in which messages are handed out (an index ends in the
-/// rowid, `seq`).
-/// [`HIDDEN`] comes after it.
+/// `visible_at` is in milliseconds since 1970, or [`super::messages::BEHIND`] for a message that waits for its group.
+/// `token` is the secret of the newest receipt; its upper half is the number of the holder. `ready` gives a receive the
+/// same cost at any queue length: its rows are in the order in which messages are delivered (an index ends in the
+/// rowid, `seq`). [`HIDDEN`] is added afterwards.
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE messages (
@@ -52,22 +51,22 @@ const TABLES: &str = "
     INSERT INTO meta VALUES ('file', lower(hex(randomblob(4))));
 ";
 
-/// Since when, and for how long, a message is hidden, in milliseconds (`clock.rs`). Not part of the table as it was
-/// first made, so that programs that don't know of it may share the file: they name the columns that they read and
-/// write.
+/// Since when, and for how long, a message is hidden, in milliseconds (`clock.rs`). These columns are not in the
+/// original table, so that programs that don't know them can share the file: such programs name the columns that they
+/// read and write.
 const HIDDEN: &str = "
     ALTER TABLE messages ADD COLUMN hidden_since INTEGER;
     ALTER TABLE messages ADD COLUMN hidden_for INTEGER;
 ";
 
-/// Two ways into the file.
+/// Two connections to the file.
 #[derive(Debug)]
 pub(super) struct Connections {
-    /// For sends: a commit waits until the disk has it.
+    /// For sends: a commit waits until the data is on the disk.
     pub(super) durable: Connection,
-    /// For all else: a commit is safe from a kill, not from a power cut.
+    /// For everything else: a commit survives a kill, but not a power cut.
     pub(super) quick: Connection,
-    /// A name of the file that no other file has, so that the ids of messages differ.
+    /// A name that no other queue file has, so that message ids are unique.
     pub(super) id: String,
     pub(super) holder: Holder,
     pub(super) clock: Clock,
@@ -81,11 +80,11 @@ impl Drop for Connections {
 
 type Work = Box<dyn FnOnce(&mut Connections) + Send>;
 
-/// An open file. Dropping it ends the thread once the calls under way are done, and waits for that, or a process might
-/// end before and leave its holder's file.
+/// An open file. Dropping it ends the thread after the calls under way, and waits for the thread, because otherwise the
+/// process might end first and leave its holder's file behind.
 #[derive(Debug)]
 pub(super) struct File {
-    /// `None` while it is dropped.
+    /// `None` during the drop.
     work: Option<mpsc::Sender<Work>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -129,21 +128,22 @@ impl File {
     }
 }
 
-/// Makes the file if there is none, empty, as SQLite begins one too. SQLite would make it readable by everybody; ours
-/// is for this user and, if the umask allows, for the group, which may share the queue. SQLite gives its `-wal` and
-/// `-shm` the mode of the file. A file that is there keeps its mode.
+/// Creates the file if it does not exist: empty, as a new SQLite database is. SQLite would make it readable by
+/// everybody; our file is for this user and, if the umask allows, for the group, which may share the queue. SQLite
+/// gives its `-wal` and `-shm` files the mode of this file. An existing file keeps its mode.
 ///
-/// It is made without being opened: closing a file takes away the locks that SQLite holds on it in this process
+/// The file is created without being opened, because closing a file releases the locks that SQLite holds on it in this
+/// process
 /// (<https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>).
 fn make(path: &Path) {
     let mut path = path.to_owned();
-    // A link to nothing: SQLite makes what it leads to. As many as Linux follows (path_resolution(7)).
+    // For a dangling link, SQLite creates the target. 40 is as many links as Linux follows (path_resolution(7)).
     for _ in 0..40 {
         let Ok(to) = std::fs::read_link(&path) else { break };
         path = path.parent().map_or(to.clone(), |parent| parent.join(&to));
     }
     let mode = rustix::fs::Mode::from_raw_mode(0o660);
-    // What fails here fails again when SQLite opens the file, and is told then; what is there already is the usual.
+    // A failure here fails again, and is reported, when SQLite opens the file. Usually the file exists already.
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::RegularFile, mode, 0).unwrap_or(());
 }
 
@@ -166,22 +166,23 @@ fn connect_both(path: &Path) -> Result<Connections, ServiceError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, ServiceError> {
-    // The bundled SQLite reads a name that begins with `file:` as a URI, flag or not; an absolute path never does.
+    // The bundled SQLite reads a name that begins with `file:` as a URI, with or without the flag; an absolute path
+    // never begins so.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // No mutex: one thread uses a connection.
+    // No mutex, because only one thread uses a connection.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fault)?;
     connection.busy_timeout(BUSY).map_err(fault)?;
-    // SQLite quietly opens a file read-only that it may not write.
+    // If SQLite may not write a file, it silently opens the file read-only.
     if connection.is_readonly("main").map_err(fault)? {
         return Err(ServiceError::new(ServiceErrorKind::Denied, "SQLITE_READONLY", "it may not be written"));
     }
     Ok(connection)
 }
 
-/// Makes sure that the file is ours, of our version, and has its tables. Touches nothing of anybody else's.
+/// Makes sure that the file is a batchpipe queue of our version and has its tables. Changes nothing in other files.
 fn prepare(connection: &mut Connection) -> Result<(), ServiceError> {
-    // One look: what another process writes between two of its questions would make the file seem somebody else's.
+    // One transaction, because if another process wrote between two queries, the file might look foreign.
     let look = connection.transaction().map_err(fault)?;
     let new = is_new(&look)?;
     let complete = !new && knows_hidden(&look)?;
@@ -211,8 +212,8 @@ fn knows_hidden(connection: &Connection) -> Result<bool, ServiceError> {
 }
 
 fn use_wal(connection: &Connection) -> Result<(), ServiceError> {
-    // Two processes that create the file at once meet here, and SQLite answers `busy` to the second without waiting,
-    // because the mode is not part of a transaction.
+    // Two processes that create the file at the same time meet here. SQLite answers `busy` to the second process
+    // without waiting, because the mode is not part of a transaction.
     let begun = Instant::now();
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
@@ -243,7 +244,7 @@ fn is_new(connection: &Connection) -> Result<bool, ServiceError> {
     Ok(true)
 }
 
-/// What a failure of SQLite means for whoever called.
+/// What a failure of SQLite means for the caller.
 pub(super) fn fault(error: rusqlite::Error) -> ServiceError {
     use ServiceErrorKind::{Denied, Invalid, NoSpace, Unavailable};
     let (kind, code) = match error.sqlite_error_code() {
@@ -277,7 +278,7 @@ mod tests {
         let limit = |pages: u32| {
             queue.file.run(move |connections| connections.durable.pragma_update(None, "max_page_count", pages))
         };
-        // A page limit is a full disk to SQLite.
+        // For SQLite, reaching a page limit is the same as a full disk.
         limit(20).await.unwrap();
         let small = Outgoing { body: "small".to_owned(), ..Outgoing::default() };
         let big = Outgoing { body: "x".repeat(200_000), ..Outgoing::default() };

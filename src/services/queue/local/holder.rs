@@ -1,26 +1,27 @@
-//! Who holds the messages in flight, and which of them are dead: what a killed process held comes back at once, not
-//! after its visibility timeout.
+//! Tells who holds the messages in flight, and which holders are dead: messages of a killed process become visible
+//! at once, not only after their visibility timeout.
 //!
-//! A process that receives is a *holder*: a random number, a row of it in `meta`, and an empty file beside the database
-//! (`queue.db-holder-1a2b3c4d`) that it keeps locked (flock) for its life. The kernel lets go of the lock when the
-//! process ends, however it ends, and not before: a stopped one (SIGSTOP) keeps it, and one in another container that
-//! shares the directory is seen as well, where a process id would say nothing. The upper half of a message's token is
-//! the number of its holder. So the schema is what it was: a program that knows nothing of holders may share the file,
-//! and its tokens, random as a whole, name none.
+//! A process that receives is a *holder*: it has a random number, a row in `meta` with this number, and an empty
+//! file beside the database (`queue.db-holder-1a2b3c4d`) that it keeps locked (flock) for its lifetime. The kernel
+//! releases the lock when the process ends, however it ends, and not before. So a stopped process (SIGSTOP) keeps
+//! its lock, and a process in another container that shares the directory is seen as well, where a process id would
+//! mean nothing. The upper half of a message's token is the number of its holder. So the schema did not change: a
+//! program that knows nothing of holders may share the file, and its tokens, which are random as a whole, name no
+//! holder.
 //!
-//! Each second, a process that receives tries the locks of the others. Three answers:
+//! Each second, a process that receives tries the locks of the other holders. There are three answers:
 //!
-//! - it is taken: the holder lives, nothing is touched;
-//! - we get it: the holder is dead, and what it held is visible, with the receives it had;
-//! - there is no file, it is no plain file, or it can't be opened or locked: nobody can tell, and the visibility
-//!   timeout rules, as it does for a holder that could not make its file.
+//! - The lock is taken: the holder lives, and nothing is changed.
+//! - We get the lock: the holder is dead, and its messages become visible, keeping their receive counts.
+//! - There is no file, it is not a regular file, or it can't be opened or locked: the holder's state is unknown, and
+//!   the visibility timeout applies, as it does for a holder that could not create its file.
 //!
-//! The order of the steps makes it safe. A holder's row is committed when its file is locked, so nobody finds a file
-//! that is not locked yet. A dead one's file is removed after its row and what it held are committed, by whoever has
-//! its lock. A kill in between leaves an empty file that nobody reads, or a row without a file, which the next look
-//! removes.
+//! The order of the steps makes this safe. A holder's row is committed after its file is locked, so no process finds
+//! a file that is not locked yet. The file of a dead holder is removed by the process that has its lock, after the
+//! removal of its row and the release of its messages are committed. A kill in between leaves an empty file that
+//! nobody reads, or a row without a file, which the next look removes.
 //!
-//! Bounded: one file and one row for each process that receives; a look opens each other's file once.
+//! Bounded: one file and one row for each process that receives; a look opens the file of each other holder once.
 
 use std::ffi::OsString;
 use std::fs::{OpenOptions, Permissions, TryLockError};
@@ -35,16 +36,17 @@ use rustix::fs::OFlags;
 use super::clock::Clock;
 use super::messages;
 
-/// How often to look for dead holders: people don't notice the delay, and it is one file to open for each other holder.
+/// How often to look for dead holders. People don't notice the delay, and a look opens one file for each other holder.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Names to try: one that is in use is one in two thousand million.
+/// Names to try. The chance that a name is in use is one in two thousand million.
 const TRIES: u32 = 4;
 
-/// The holder that this process is, and its view of the others.
+/// This process as a holder, and its view of the other holders.
 #[derive(Debug)]
 pub(super) struct Holder {
-    /// The database, all links followed, as SQLite does: whoever opens it by another name looks in the same place.
+    /// The database with all links resolved, as SQLite resolves them, so that processes that open it by another name
+    /// look in the same place.
     database: PathBuf,
     own: Option<Own>,
     looked: Option<Instant>,
@@ -58,7 +60,7 @@ struct Own {
     _lock: std::fs::File,
 }
 
-/// What the lock of another holder says.
+/// What the lock of another holder tells.
 enum Other {
     Dead(std::fs::File),
     Gone,
@@ -71,8 +73,8 @@ impl Holder {
         Self { database, own: None, looked: None }
     }
 
-    /// The upper half of the tokens of what is received now; 0 is nobody. Gives back what dead holders held, if it is
-    /// time for a look, so call it before receiving.
+    /// Returns the upper half of the tokens for messages received now; 0 means no holder. Gives back the messages of
+    /// dead holders if a look is due, so call this before receiving.
     pub(super) fn look(&mut self, connection: &mut Connection, clock: &Clock) -> rusqlite::Result<i64> {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             if self.own.is_none() {
@@ -93,7 +95,7 @@ impl Holder {
                 Other::Gone => {
                     forget(connection, number)?;
                 }
-                // Locked by us until the end of this arm.
+                // We hold the lock until the end of this arm.
                 Other::Dead(_lock) => {
                     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                     let back = messages::give_back(&transaction, number, clock.now())?;
@@ -112,24 +114,25 @@ impl Holder {
         Ok(())
     }
 
-    /// What a process that ends well does: what it still holds, such as a job that is to be tried again later, comes
-    /// back by its visibility timeout.
+    /// Called when a process ends normally. Messages that it still holds, such as a job that is to be retried later,
+    /// become visible by their visibility timeout.
     pub(super) fn end(&mut self, connection: &Connection) {
         if let Some(own) = self.own.take() {
-            // The row first, or others would find it without a file. If either fails, they clean up.
+            // The row goes first, or others would find the row without a file. If either step fails, the others clean
+            // up.
             drop(forget(connection, own.number));
             drop(std::fs::remove_file(&own.path));
         }
     }
 }
 
-/// Makes our file, locks it, and only then lets the others know. `None` where that is impossible: a directory that is
-/// full or without locks.
+/// Creates our file, locks it, and only then announces it. `None` if that is impossible: the directory is full, or its
+/// file system has no locks.
 fn register(database: &Path, connection: &mut Connection) -> rusqlite::Result<Option<Own>> {
     for _ in 0..TRIES {
         let number = fastrand::u32(1..=i32::MAX.unsigned_abs());
         let path = path(database, number);
-        // A new file, so no link is followed. Who may use the queue must be able to try its lock.
+        // The file is new, so no link is followed. Everybody who may use the queue must be able to try its lock.
         let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,

@@ -1,4 +1,4 @@
-//! What is done to the rows: send, take, extend, delete, count. Each is one transaction that takes the write lock
+//! The operations on rows: send, take, extend, delete, count. Each is one transaction that takes the write lock
 //! first, so that processes wait for each other instead of failing halfway.
 
 use std::collections::BTreeMap;
@@ -11,22 +11,21 @@ use super::file::Connections;
 use super::{Counts, MAX_ATTRIBUTES, MAX_MESSAGE, Message, Outcome, Outgoing, Receipt, Which};
 use crate::error::{ServiceError, ServiceErrorKind};
 
-/// The `visible_at` of a message that waits until those before it in its group are deleted.
+/// The `visible_at` of a message that waits until the messages before it in its group are deleted.
 pub(super) const BEHIND: i64 = i64::MAX;
 
-/// How long a repeated deduplication name is dropped: as long as on SQS
-/// ("Using the message deduplication ID" in
+/// How long a repeated deduplication id is dropped: as long as on SQS ("Using the message deduplication ID" in
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide>).
 const REMEMBER: Duration = Duration::from_secs(5 * 60);
 
-/// What a receive found.
+/// The result of a receive.
 pub(super) struct Taken {
     pub(super) messages: Vec<Message>,
-    /// When the next hidden message comes back, if there is one and nothing was taken.
+    /// The time until the next hidden message becomes visible, if there is one and no message was taken.
     pub(super) next: Option<Duration>,
 }
 
-/// What a delete did.
+/// The result of a delete.
 pub(super) struct Deleted {
     pub(super) outcomes: Vec<Outcome>,
     /// Whether a message that waited for its group can be received now.
@@ -34,11 +33,11 @@ pub(super) struct Deleted {
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {
-    // A quarter of all time: two of them still add up to less than BEHIND.
+    // Limited to a quarter of the range, so that two such times still add up to less than BEHIND.
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(i64::MAX / 4)
 }
 
-/// For how long a message is hidden that shall be hidden for `asked`.
+/// For how long a message is hidden if `asked` was requested.
 fn hidden_for(asked: Duration) -> i64 {
     millis(asked.min(LONGEST))
 }
@@ -67,7 +66,7 @@ pub(super) fn send(connections: &mut Connections, which: Which, batch: &[Outgoin
     Ok(outcomes)
 }
 
-/// Why SQS would not take a message, and so neither do we.
+/// The reason why SQS would refuse a message; we refuse it too.
 fn refused(message: &Outgoing) -> Option<ServiceError> {
     let (size, attributes) = (message.size(), message.attributes.len());
     let (code, said) = match () {
@@ -81,7 +80,7 @@ fn refused(message: &Outgoing) -> Option<ServiceError> {
 fn insert(transaction: &Transaction<'_>, which: Which, message: &Outgoing, now: i64) -> rusqlite::Result<()> {
     let queue = which as i64;
     if let Some(name) = &message.deduplication {
-        // What a clock that was ahead has noted would drop repeats until then.
+        // Ids recorded by a clock that was ahead would drop repeats for too long.
         transaction.prepare_cached("UPDATE recent SET sent_at = ?1 WHERE sent_at > ?1")?.execute([now])?;
         transaction.prepare_cached("DELETE FROM recent WHERE sent_at <= ?1")?.execute([now - millis(REMEMBER)])?;
         let mut remember = transaction.prepare_cached("INSERT OR IGNORE INTO recent VALUES (?1, ?2, ?3)")?;
@@ -113,7 +112,7 @@ pub(super) fn take(
     let queue = which as i64;
     let holder = connections.holder.look(&mut connections.quick, &connections.clock)?;
     connections.clock.mend(&mut connections.quick)?;
-    // Looking first costs no lock, and a waiting receive mostly finds nothing.
+    // Looking first takes no lock, and a waiting receive usually finds nothing.
     let first: Option<i64> = connections
         .quick
         .prepare_cached("SELECT visible_at FROM messages WHERE queue = ?1 ORDER BY visible_at LIMIT 1")?
@@ -125,7 +124,7 @@ pub(super) fn take(
         return Ok(Taken { messages: Vec::new(), next });
     }
     let transaction = writing(&mut connections.quick)?;
-    // After the lock: waiting for it must not shorten the timeout.
+    // Read after the lock is taken, because waiting for the lock must not shorten the timeout.
     let (now, hidden) = (connections.clock.now(), hidden_for(visibility));
     let mut messages = Vec::with_capacity(max);
     {
@@ -148,7 +147,7 @@ pub(super) fn take(
     Ok(Taken { messages: messages.into_iter().map(|(_, message)| message).collect(), next: None })
 }
 
-/// Makes visible what a dead holder held, in both queues; returns how many messages.
+/// Makes the messages of a dead holder visible, in both queues; returns how many.
 pub(super) fn give_back(transaction: &Transaction<'_>, holder: u32, now: i64) -> rusqlite::Result<usize> {
     let mut show = transaction.prepare_cached(
         "UPDATE messages SET visible_at = ?1, hidden_since = ?1, hidden_for = 0
@@ -169,7 +168,8 @@ fn message(row: &Row<'_>, file: &str) -> rusqlite::Result<Message> {
         sent,
         group: row.get(4)?,
         intact: true,
-        // They are our own JSON; a file that somebody edited loses its attributes, not its messages.
+        // The attributes are our own JSON. If somebody has edited the file, messages lose their attributes, but no
+        // message is lost.
         attributes: attributes.map_or_else(BTreeMap::new, |json| serde_json::from_str(&json).unwrap_or_default()),
     })
 }
@@ -199,8 +199,8 @@ pub(super) fn extend(
         outcomes.push(match parse(receipt) {
             Err(error) => Err(error),
             Ok((seq, token)) => {
-                // As on SQS, a message that became visible again can't be hidden by its old owner: it may have been
-                // given back on purpose.
+                // As on SQS, the old owner can't hide a message that has become visible again, because the message may
+                // have been given back on purpose.
                 let mut hide = transaction.prepare_cached(
                     "UPDATE messages SET visible_at = ?5 + ?1, hidden_since = ?5, hidden_for = ?1
                      WHERE seq = ?2 AND queue = ?3 AND token = ?4 AND visible_at > ?5",
@@ -235,7 +235,7 @@ pub(super) fn delete(connections: &mut Connections, which: Which, receipts: &[Re
     Ok(deleted)
 }
 
-/// Deletes what the two parts of a receipt name; whether a message that waited for its group can be received now.
+/// Deletes the message that a receipt names; returns whether a message that waited for its group can be received now.
 fn delete_one(
     transaction: &Transaction<'_>,
     which: Which,
@@ -281,7 +281,7 @@ pub(super) fn counts(connections: &mut Connections, which: Which) -> rusqlite::R
         })
 }
 
-/// Shows the body of each message, whoever holds it.
+/// Passes the body of each message to `show`, whether it is held or not.
 pub(super) fn bodies(connections: &mut Connections, which: Which, mut show: impl FnMut(&str)) -> rusqlite::Result<()> {
     let mut all = connections.quick.prepare_cached("SELECT body FROM messages WHERE queue = ?1")?;
     let mut rows = all.query([which as i64])?;

@@ -1,22 +1,22 @@
-//! A durable job queue in one SQLite file, for one machine: no service, no account, several processes.
+//! A durable job queue in one SQLite file, for one machine: without a service or an account, for several processes.
 //!
-//! The file holds two queues, the messages and the dead letters. A message is hidden by a time in its row, so a
-//! process that is killed gives its messages back by doing nothing; others that notice its death don't wait for that
-//! time (`holder.rs`). Times are wall clock, because processes have no
-//! other clock in common. A clock set forward (or a machine that slept) delivers messages again early, which an
-//! at-least-once queue may do. One set back would hide them for longer; that is seen and mended (`clock.rs`). Neither
+//! The file holds two queues, the messages and the dead letters. A message is hidden by a time in its row, so the
+//! messages of a killed process become visible again without any action; processes that notice its death make them
+//! visible earlier (`holder.rs`). Times are by the wall clock, because processes share no other clock. If the clock
+//! is set forward (or the machine slept), messages are delivered again early, as an at-least-once queue may do. If
+//! the clock is set back, messages would stay hidden for longer; this is detected and repaired (`clock.rs`). Neither
 //! loses a message.
 //!
-//! What survives: everything, when a process is killed, because a transaction is in the kernel's hands when the call
-//! returns. When the power goes, every *send* that returned (it waits for the disk), while a receive, extend or
-//! delete that was not on the disk yet is undone, and the message comes again. Receives and deletes therefore
-//! don't wait for the disk, which is what makes them cheap.
+//! What survives: if a process is killed, everything, because a transaction is with the kernel when the call
+//! returns. If the power fails, every *send* that returned survives, because it waits for the disk; a receive,
+//! extend or delete that was not on the disk yet is undone, and the message is delivered again. So receives and
+//! deletes don't wait for the disk, which makes them cheap.
 //!
-//! Groups: a message with a group waits until those sent before it in the group are deleted, so a group is worked on in
-//! order and one message at a time; the cost of that does not grow with the group.
+//! Groups: a message with a group waits until the messages sent before it in the group are deleted, so a group is
+//! processed in order and one message at a time. The cost does not grow with the group.
 //!
-//! Bounded: one thread, two connections and one small file beside it a file, the batch of [`MAX_BATCH`], messages of
-//! [`MAX_MESSAGE`].
+//! Bounded: one thread, two connections and one small file beside the database for each open file, batches of
+//! [`MAX_BATCH`], messages of [`MAX_MESSAGE`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,22 +36,22 @@ mod messages;
 
 use file::{Connections, File};
 
-/// The batch of SQS, so that the pipeline is tuned alike on both
+/// The batch size of SQS, so that the pipeline is tuned alike for both
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
 pub const MAX_BATCH: usize = 10;
 
-/// How often a waiting receive looks for messages of other processes: one look-up in an index, some 30 µs, so 20 a
-/// second cost nothing and nobody notices the delay. Messages of this process don't wait for it.
+/// How often a waiting receive looks for messages of other processes. A look is one index lookup of some 30 µs, so 20 a
+/// second cost almost nothing, and nobody notices the delay. Messages sent by this process don't wait for a look.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long the disk may take for a commit: all that others have written to it before may have to go first. As for
-/// objects (`stages/upload`).
+/// How long the disk may take for a commit: it may first have to write all that others have written. The same bound as
+/// for objects (`stages/upload`).
 const SLOWEST_DISK: Duration = Duration::from_secs(15 * 60);
 
-/// What the name of a file's dead letters has behind the name of the queue.
+/// The suffix that a queue's name gets for its dead letters.
 const LETTERS: &str = "#dead-letters";
 
-/// One queue of a SQLite file. Clones share it, in any runtime.
+/// One queue of a SQLite file. Clones share it, on any runtime.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new()?.block_on(async {
@@ -79,7 +79,7 @@ pub struct LocalQueue {
     arrived: Arc<Notify>,
 }
 
-/// The queues of a file, by the number in their rows.
+/// The queues of a file, with their numbers in the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i64)]
 enum Which {
@@ -88,7 +88,7 @@ enum Which {
 }
 
 impl LocalQueue {
-    /// Opens the queue in `path`, creating the file if there is none. Blocks for a few milliseconds.
+    /// Opens the queue in `path`, and creates the file if it does not exist. Blocks for a few milliseconds.
     pub fn open(path: &Path) -> Result<Self, ServiceError> {
         Ok(Self {
             name: format!("sqlite:{}", path.display()),
@@ -98,8 +98,8 @@ impl LocalQueue {
         })
     }
 
-    /// What `make` makes of each body in the queue, those included that somebody has received. For `map`, which has a
-    /// queue of its own and must not send a job twice.
+    /// Applies `make` to each body in the queue, including messages that are held. For `map`, which has its own queue
+    /// and must not send a job twice.
     pub async fn each_body<T: Send + 'static>(
         &self,
         make: impl Fn(&str) -> Option<T> + Send + 'static,
@@ -127,14 +127,15 @@ impl LocalQueue {
         let begun = Instant::now();
         let (which, max) = (self.which, max.min(MAX_BATCH));
         loop {
-            // Made before looking, so that what arrives in between wakes it.
+            // Created before looking, so that a message that arrives in between wakes it.
             let arrived = self.arrived.notified();
             let taken = self.file.run(move |connections| messages::take(connections, which, max, visibility)).await?;
             let left = wait.saturating_sub(begun.elapsed());
             if !taken.messages.is_empty() || max == 0 || left.is_zero() {
                 return Ok(taken.messages);
             }
-            // A timer's tick at least, or a message that is a fraction of it away would keep us spinning.
+            // At least one timer tick; otherwise a message that is due in a fraction of a tick would make this loop
+            // spin.
             let pause = taken.next.map_or(LOOK, |next| next.clamp(Duration::from_millis(1), LOOK)).min(left);
             tokio::select! {
                 () = arrived => {}
@@ -154,7 +155,7 @@ impl JobQueue for LocalQueue {
         std::path::absolute(path).map_or_else(|_no_directory| self.name.clone(), |path| path.display().to_string())
     }
 
-    /// The file itself, which links may give other names, and the queue in the file.
+    /// The file itself, which may have other names through links, and the queue in the file.
     fn identity(&self) -> String {
         let path = self.name.trim_start_matches("sqlite:").trim_end_matches(LETTERS);
         let file = std::fs::canonicalize(path).map_or_else(|_gone| path.to_owned(), |path| path.display().to_string());
@@ -214,8 +215,8 @@ impl JobQueue for LocalQueue {
         Box::pin(self.file.run(move |connections| messages::counts(connections, which)))
     }
 
-    /// `max_receives` is what the file's table `meta` has under that name, if anything; nothing is ever too old.
-    /// `fifo` is false: groups are kept in order, but no message needs one, as it would on a FIFO queue of SQS.
+    /// `max_receives` is the value of that name in the file's table `meta`, if there is one; messages never expire.
+    /// `fifo` is false: groups are kept in order, but a message may have no group, unlike in a FIFO queue of SQS.
     fn policy(&self) -> ServiceFuture<'_, Policy> {
         let which = self.which;
         Box::pin(async move {

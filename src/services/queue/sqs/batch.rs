@@ -1,4 +1,4 @@
-//! Batches: what fits in one request, and what became of each entry.
+//! Batches: what fits into one request, and what became of each entry.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::services::queue::{MAX_MESSAGE, Outcome, Outgoing};
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html>).
 pub(super) const MAX_BATCH: usize = 10;
 
-/// One request, or a message that fits in none.
+/// One request, or a message that fits into no request.
 pub(super) enum Call<'a> {
     Batch(Vec<&'a Outgoing>),
     TooLarge(usize),
@@ -72,7 +72,8 @@ pub(super) fn no_answer(what: impl Into<String>) -> ServiceError {
     ServiceError::no_answer(what)
 }
 
-/// What became of a message that the service says it has taken: it tells the sum of the body that it keeps.
+/// The outcome of a message that the service reports as accepted: the answer has the checksum of the body that it
+/// stored.
 pub(super) fn taken(message: &Outgoing, entry: &SendMessageBatchResultEntry) -> Outcome {
     let sum = entry.md5_of_message_body();
     if sum.is_empty() && entry.message_id().is_empty() {
@@ -85,7 +86,8 @@ pub(super) fn taken(message: &Outgoing, entry: &SendMessageBatchResultEntry) -> 
     Err(ServiceError::new(ServiceErrorKind::Corrupt, "ChecksumMismatch", what))
 }
 
-/// One outcome for each entry, by position. An entry the service said nothing about may or may not have happened.
+/// One outcome for each entry, by position. If the service did not mention an entry, it may or may not have been
+/// carried out.
 pub(super) fn outcomes<'a>(
     count: usize,
     successful: impl Iterator<Item = &'a str>,
@@ -105,7 +107,7 @@ pub(super) fn outcomes<'a>(
     outcomes
 }
 
-/// The place of an entry in its request.
+/// The position of an entry in its request.
 pub(super) fn position(id: &str) -> Option<usize> {
     id.parse().ok()
 }

@@ -1,7 +1,7 @@
-//! The calls of SQS that take a batch: send, receive, change the visibility, delete.
+//! The batch calls of SQS: send, receive, change the visibility, delete.
 //!
-//! Each packs its batch to the limits of the service and gives each entry an outcome of its own. Bounded by a batch and
-//! by the receipts that are remembered for a short time.
+//! Each call packs its batch to the limits of the service and gives each entry its own outcome. Bounded by a batch
+//! and by the receipts that are remembered for a short time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::PoisonError;
@@ -27,8 +27,8 @@ const MAX_WAIT: u64 = 20;
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>).
 const MAX_VISIBILITY: u64 = 43_200;
 
-/// How many deleted receipts are remembered, so that a delete that is sent again counts as done with servers that
-/// refuse the second one. A retry comes within seconds: this is more than a worker deletes in that time.
+/// How many deleted receipts are remembered, so that a repeated delete counts as done on servers that refuse the second
+/// one. A retry comes within seconds, and a worker deletes fewer messages in that time.
 const REMEMBERED: usize = 2_000;
 
 impl SqsQueue {
@@ -148,7 +148,7 @@ impl SqsQueue {
     }
 }
 
-/// Whole seconds, rounded up so that nothing becomes zero unasked, within the service's limit.
+/// Whole seconds, within the service's limit, rounded up so that only zero becomes zero.
 fn seconds(duration: Duration, limit: u64) -> i32 {
     let rounded = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
     i32::try_from(rounded.min(limit)).unwrap_or(i32::MAX)

@@ -1,4 +1,4 @@
-//! A message as it comes.
+//! Reads a received message.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,8 +9,9 @@ use super::batch::no_answer;
 use crate::error::ServiceError;
 use crate::services::queue::{Message, Receipt};
 
-/// Reads the messages of an answer. One without a receipt can be neither kept nor deleted, and one without an id can't
-/// be told from another: nothing is done for it, and it comes again. If all are so, the answer is as good as none.
+/// Reads the messages of an answer. A message without a receipt can be neither held nor deleted, and a message without
+/// an id can't be told from another, so such messages are skipped and will be delivered again. If all messages are of
+/// this kind, the answer counts as an error.
 pub(super) fn messages(received: Vec<SqsMessage>) -> Result<Vec<Message>, ServiceError> {
     let all = received.len();
     let messages: Vec<Message> = received.into_iter().map(message).collect();
@@ -30,12 +31,12 @@ pub(super) fn messages(received: Vec<SqsMessage>) -> Result<Vec<Message>, Servic
     Ok(messages)
 }
 
-/// Reads a message, and checks that its body is the one that was sent.
+/// Reads a message, and checks that its body is as it was sent.
 fn message(received: SqsMessage) -> Message {
     let system = |name| received.attributes().and_then(|attributes| attributes.get(&name)).cloned();
     let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount).and_then(|count| count.parse().ok());
     let sent = system(MessageSystemAttributeName::SentTimestamp).and_then(|millis| millis.parse().ok());
-    // On a standard queue a group is a tenant who gets a fair share, and says nothing of an order
+    // In a standard queue, a group is a tenant that gets a fair share, and implies no order
     // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>).
     let ordered = system(MessageSystemAttributeName::SequenceNumber).is_some();
     let group = system(MessageSystemAttributeName::MessageGroupId).filter(|_| ordered);
@@ -44,7 +45,7 @@ fn message(received: SqsMessage) -> Message {
     let body = received.body().unwrap_or_default();
     Message {
         attributes: attributes.collect(),
-        // The SDK does not check this sum, and SQS has no message without a body.
+        // The SDK does not check this checksum, and SQS has no message without a body.
         intact: received.body().is_some()
             && received.md5_of_body().is_none_or(|sum| sum.eq_ignore_ascii_case(&md5_hex(body))),
         id: received.message_id().unwrap_or_default().to_owned(),

@@ -1,8 +1,9 @@
 //! The job queue in SQS.
 //!
-//! A thin layer: it packs batches to the service's limits, gives each entry of a batch its own outcome, and
-//! checks what the SDK does not: that a body is the one that was sent, and that an answer tells what was asked. Nothing
-//! here retries. Bounded by the service's limits and by the receipts it remembers for a short time.
+//! A thin layer: it packs batches to the service's limits, gives each entry of a batch its own outcome, and makes
+//! two checks that the SDK does not make: that a body is as it was sent, and that an answer contains what was asked
+//! for. Nothing here retries. Bounded by the service's limits and by the receipts that are remembered for a short
+//! time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -29,7 +30,7 @@ mod calls;
 mod message;
 mod open;
 
-/// The attribute that every queue has.
+/// An attribute that every queue has.
 const VISIBILITY: &str = "VisibilityTimeout";
 
 /// A queue in SQS, or in a server that speaks its protocol.
@@ -42,7 +43,7 @@ pub struct SqsQueue {
     deleted: Arc<Mutex<VecDeque<u64>>>,
 }
 
-// The SDK's own text holds the access key.
+// The SDK's own debug text contains the access key.
 impl std::fmt::Debug for SqsQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SqsQueue").field("name", &self.name).field("url", &self.url).finish_non_exhaustive()
@@ -50,7 +51,7 @@ impl std::fmt::Debug for SqsQueue {
 }
 
 impl SqsQueue {
-    /// Opens the queue at `address`; one that is not there or not ours is told at once.
+    /// Opens the queue at `address`; a queue that is missing or not accessible is an error at once.
     pub async fn open(address: &QueueAddress, aws: &Aws) -> Result<Self, UserError> {
         let region = address.region.as_deref().unwrap_or(aws.region());
         let client = aws.sqs(region, address.server.as_deref());
@@ -73,8 +74,8 @@ impl SqsQueue {
         Self { client, url, name, dead: Arc::default(), deleted: Arc::default() }
     }
 
-    /// The same queue through connections of its own, for work on another runtime: a connection belongs to the
-    /// runtime it was opened on and waits when that one is busy.
+    /// The same queue with connections of its own, for work on another runtime: a connection belongs to the runtime
+    /// that opened it, and waits while that runtime is busy.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
         Self { client: aws::with_own_connections(&self.client), ..self.clone() }
@@ -96,7 +97,8 @@ impl SqsQueue {
     }
 
     async fn find_dead_letters(&self) -> Result<Option<Arc<dyn JobQueue>>, ServiceError> {
-        // A queue without a policy tells nothing of it. What every queue has shows that this is an answer.
+        // The answer for a queue without a policy does not mention the policy. An attribute that every queue has proves
+        // that the answer is valid.
         let asked = [QueueAttributeName::RedrivePolicy, QueueAttributeName::VisibilityTimeout];
         let attributes = self.attributes(&asked).await?;
         told(&attributes, VISIBILITY)?;
@@ -117,14 +119,15 @@ impl JobQueue for SqsQueue {
         &self.name
     }
 
-    /// The URL, which at AWS names region and account; at a server that stands in for it, not always the region.
+    /// The URL, which names the region and account at AWS. For a server that replaces SQS the URL does not always name
+    /// the region.
     fn address(&self) -> String {
         let region = self.client.config().region().map_or("", |region| region.as_ref());
         format!("{region} {}", self.url)
     }
 
-    /// The account and the name in the URL: a name and an ARN become the URL that the service tells, which may have
-    /// another host than the URL that somebody types.
+    /// The account and the name in the URL: a name or an ARN is resolved to the service's URL, whose host may differ
+    /// from that of a URL that the user types.
     fn identity(&self) -> String {
         let region = self.client.config().region().map_or("", |region| region.as_ref());
         let mut path = self.url.trim_end_matches('/').rsplit('/');
@@ -202,8 +205,8 @@ impl JobQueue for SqsQueue {
     }
 }
 
-/// Asks what changes nothing, again if need be: one reset connection must not keep a worker from starting. Three times
-/// only, for a person may wait who typed the wrong endpoint.
+/// Makes a call that changes nothing, and retries it: one reset connection must not keep a worker from starting. Only
+/// three attempts, because a user who typed the wrong endpoint may be waiting.
 async fn asked<T, F>(call: impl FnMut() -> F) -> Result<T, ServiceError>
 where
     F: Future<Output = Result<T, ServiceError>>,
@@ -211,11 +214,11 @@ where
     Retry { attempts: 3, ..Retry::default() }.run(&Meters::default(), retry::Call::queue("open"), call).await
 }
 
-/// The dead-letter queue's ARN and the greatest number of receives of a redrive policy.
+/// The ARN of the dead-letter queue and the maximum receive count from a redrive policy.
 fn redrive(policy: &str) -> (Option<String>, Option<u32>) {
     let Ok(policy) = serde_json::from_str::<serde_json::Value>(policy) else { return (None, None) };
     let arn = policy["deadLetterTargetArn"].as_str().map(str::to_owned);
-    // SQS gives back a number or a text, as it was set.
+    // SQS returns a number or a string, as it was set.
     let receives = &policy["maxReceiveCount"];
     let receives = receives.as_u64().or_else(|| receives.as_str()?.parse().ok());
     (arn, receives.and_then(|receives| u32::try_from(receives).ok()))
@@ -225,7 +228,7 @@ fn number(attributes: &BTreeMap<String, String>, name: &str) -> Option<u64> {
     attributes.get(name)?.parse().ok()
 }
 
-/// A number that every queue has: an answer without it is none, and must not pass for a zero.
+/// Reads a number that every queue has. An answer without it is an error, and must not be taken for zero.
 fn told(attributes: &BTreeMap<String, String>, name: &str) -> Result<u64, ServiceError> {
     number(attributes, name).ok_or_else(|| no_answer(format!("the queue did not tell its {name}")))
 }

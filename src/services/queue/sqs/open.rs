@@ -1,4 +1,4 @@
-//! Finding a queue, and saying why it can't be opened.
+//! Finds a queue, and explains why it can't be opened.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::error::{Code, ServiceError, Subject, UserError};
 use crate::services::aws::Aws;
 use crate::services::aws::classify::{Asked, service_error};
 
-/// How long the name that was perhaps meant is looked for: a person waits for the error.
+/// How long to search for the name that was probably meant: the user is waiting for the error.
 const GUESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The URL of the queue called `name`, in `account` if it is not ours.
+/// The URL of the queue called `name`, in `account` if the queue is not ours.
 pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> Result<String, ServiceError> {
     let call = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account.map(str::to_owned));
     let answer = asked(|| async {
@@ -23,7 +23,7 @@ pub(super) async fn find(client: &Client, name: &str, account: Option<&str>) -> 
     answer.queue_url.filter(|url| !url.is_empty()).ok_or_else(|| no_answer("the queue's URL is not in the answer"))
 }
 
-/// What to tell of a queue that can't be opened, with the name that was perhaps meant.
+/// The error for a queue that can't be opened, with the name that was probably meant.
 pub(super) async fn unopened(client: &Client, name: &str, error: &ServiceError, region: &str, aws: &Aws) -> UserError {
     let mut told = error.told(&Subject::receive(name));
     match told.code {
@@ -47,7 +47,7 @@ pub(super) async fn unopened(client: &Client, name: &str, error: &ServiceError, 
     told
 }
 
-/// How to do without the endpoint that `source` sets.
+/// How to remove the endpoint that `source` sets.
 fn unset(source: &str) -> String {
     match source {
         "the profile" => "take endpoint_url out of the profile".to_owned(),
@@ -57,16 +57,16 @@ fn unset(source: &str) -> String {
     }
 }
 
-/// The queue whose name is nearest to `name`, if there is one near and we may list them.
+/// The queue with the name nearest to `name`, if there is a similar name and we may list queues.
 async fn nearest(client: &Client, name: &str) -> Option<String> {
-    // It only helps to guess what was meant.
+    // Its only use is to guess the name that was meant.
     let listed = tokio::time::timeout(GUESS_TIMEOUT, client.list_queues().max_results(1000).send()).await.ok()?.ok()?;
     let names = listed.queue_urls().iter().filter_map(|url| url.rsplit('/').next());
     let (distance, near) = names.map(|there| (distance(name, there), there)).min()?;
     (distance <= 2.max(name.len() / 3)).then(|| near.to_owned())
 }
 
-/// How many characters must be put in, taken out or replaced to turn one word into the other.
+/// How many characters must be inserted, removed or replaced to turn one word into the other.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -1,15 +1,15 @@
-//! Who may read an output, and what an output must not replace.
+//! Who may read an output, and which files an output must not replace.
 //!
-//! An output of a local file is open to nobody to whom its input is closed. It is created with the permissions of its
-//! input, less what the umask takes, so it is never wider, not even while it is written. The output belongs to us:
-//! where the input belongs to another group, whoever is in that group is "others" for the output, and the members of
-//! our group were "others" for the input, so both get what both had. What is no local file has no permissions, and its
-//! output is made by the umask.
+//! Whoever may not read a local input may not read its output. The output is created with the permissions of its
+//! input, less what the umask removes, so it is never wider, not even while it is written. The output belongs to us.
+//! If the input belongs to another group, the members of that group are "others" for the output, and the members of
+//! our group were "others" for the input, so both get only the permissions that both had. An input that is not a
+//! local file has no permissions, so only the umask decides for its output.
 //!
-//! The same holds for folders: one that is made for an output is no wider than the folder at its place above the input,
-//! so what lay in a closed folder is not laid open.
+//! The same holds for folders: a folder that is made for an output is no wider than the corresponding folder above
+//! the input, so that the contents of a closed folder are not exposed.
 //!
-//! One look at the input for each output, and at each folder above it for which one is made.
+//! Cost: one look at the input for each output, and one look at a folder above it for each folder that is made.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -22,7 +22,7 @@ use crate::job::Location;
 /// The permissions of an output in `directory`, before the umask.
 pub(super) fn of_output(input: Option<&Location>, directory: &Path) -> u32 {
     let Some(Location::File { path }) = input else { return 0o666 };
-    // What is gone since it was read may have been closed to everybody.
+    // If the input is gone since it was read, it may have been closed to everybody.
     let Ok(input) = fs::metadata(path) else { return 0o600 };
     narrowed(input.mode(), input.uid() == nix::unistd::geteuid().as_raw(), input.gid() == group_in(directory))
 }
@@ -34,12 +34,12 @@ fn narrowed(mode: u32, same_user: bool, same_group: bool) -> u32 {
     user << 6 | group << 3 | others
 }
 
-/// The permissions of a folder in `directory` that is made as `folder` is on the way to the input, before the umask. We
-/// must be able to write in it.
+/// The permissions, before the umask, of a folder in `directory` that corresponds to `folder` above the input. We must
+/// be able to write in it.
 pub(crate) fn of_folder(folder: Option<&Path>, directory: &Path) -> u32 {
     let Some(folder) = folder else { return 0o777 };
     let Ok(found) = fs::metadata(folder) else { return 0o700 };
-    // Passing through a folder is the third bit, which files do not keep.
+    // The third bit allows passing through a folder; files do not keep it.
     let (group, others) = (found.mode() >> 3 & 7, found.mode() & 7);
     let both = group & others;
     let (group, others) = if found.gid() == group_in(directory) { (group, others) } else { (both, both) };
@@ -55,12 +55,12 @@ fn group_in(directory: &Path) -> u32 {
     }
 }
 
-/// The permissions to create a file with that will have `mode`: its owner must be able to write it first.
+/// The permissions with which to create a file that will have `mode`: its owner must first be able to write it.
 pub(super) fn while_written(mode: u32) -> u32 {
     mode | 0o200
 }
 
-/// Takes from our own file what only writing it needed.
+/// Removes the permission that was needed only for writing our own file.
 pub(super) fn finish(file: &File, mode: u32) -> std::io::Result<()> {
     if mode & 0o200 == 0 {
         let now = file.metadata()?.mode();
@@ -69,9 +69,9 @@ pub(super) fn finish(file: &File, mode: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Refuses to write to `to` if something is there that is no object (a directory, a device, a pipe), or the very file
-/// that the output is made from, reached by another name. A link is replaced, and so is one name of several of a file:
-/// what they lead to stays.
+/// Refuses to write to `to` if a directory, a device or a pipe is there, or the very file that the output is made from
+/// (under another name). A link is replaced, and so is one of several hard links of a file; the file that they lead to
+/// stays.
 pub(super) fn check_place(to: &Path, text: &str, input: Option<&Location>) -> Result<(), ServiceError> {
     let Ok(there) = to.symlink_metadata() else { return Ok(()) };
     if there.is_dir() {

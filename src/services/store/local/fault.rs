@@ -1,4 +1,4 @@
-//! What a failure of the file system means for whoever called.
+//! What a failure of the file system means for the caller.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::error::{Reason, ServiceError, ServiceErrorKind, again};
 
-/// The failure `error` of something done to `path`, in the system's own words.
+/// The error for `error`, which occurred at `path`, in the system's own words.
 pub(super) fn fault(path: &Path, error: &io::Error) -> ServiceError {
     use ServiceErrorKind::{Corrupt, Denied, Exists, Invalid, Missing, NoSpace, Throttled, Unavailable};
     let errno = error.raw_os_error().map(Errno::from_raw);
@@ -19,7 +19,7 @@ pub(super) fn fault(path: &Path, error: &io::Error) -> ServiceError {
         Some(Errno::EISDIR | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::ELOOP | Errno::EFBIG | Errno::EINVAL) => {
             Invalid
         }
-        // Files come free again when other jobs end.
+        // File descriptors become free again when other jobs end.
         Some(Errno::EMFILE | Errno::ENFILE) => Throttled,
         _ if error.kind() == io::ErrorKind::UnexpectedEof => Corrupt,
         _ => Unavailable,
@@ -33,7 +33,7 @@ pub(super) fn invalid(code: &str, path: &str, why: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Invalid, code, format!("{path:?}: {why}"))
 }
 
-/// An upload that was aborted, discarded or completed.
+/// The error for an upload that was aborted, discarded or completed.
 pub(super) fn no_such_upload() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Missing, "NoSuchUpload", "the upload was aborted or discarded")
         .because(Reason::UploadMissing)

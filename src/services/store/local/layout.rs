@@ -1,14 +1,14 @@
-//! Where the parts of an upload are, so that most of them are written where they will end up.
+//! Where the parts of an upload are, so that most parts are written where they will end up.
 //!
-//! A part's place is the sum of the sizes before it, and parts come out of order while their sizes may grow. So the
-//! place is guessed: the parts in between are as large as the last one known before them. A wrong guess costs a copy of
-//! that part when the upload completes, never a byte: no two parts share a place, and one that finds its place taken,
-//! or is written again, gets a file of its own.
+//! A part's position is the sum of the sizes before it, but parts are written out of order and their sizes may grow.
+//! So the position is guessed: the parts in between are assumed to be as large as the last known part before them. A
+//! wrong guess costs a copy of that part when the upload completes, but never corrupts a byte: no two parts share a
+//! position, and a part that finds its position taken, or is written again, gets a file of its own.
 
 use std::collections::BTreeMap;
 
-/// How far ahead of the parts known a place is guessed. Parts in flight are far fewer; a number beyond means that
-/// numbers were left out, and a guess would make a needlessly huge, mostly empty file.
+/// How far ahead of the known parts a position is guessed. Far fewer parts are in flight. A number beyond this means
+/// that numbers were left out, and a guess would make a needlessly huge, mostly empty file.
 const AHEAD: u32 = 64;
 
 /// Where a part is.
@@ -25,30 +25,30 @@ pub(super) enum Place {
 pub(super) struct Written {
     pub(super) size: u64,
     pub(super) place: Place,
-    /// Which writing of its number it is, among all writings of the upload.
+    /// The serial number of this write among all part writes of the upload.
     pub(super) writing: u64,
 }
 
 /// The parts of one upload.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// Places given away: the first and the last byte (exclusive), by the part's number.
+    /// Reserved positions: the first and the last byte (exclusive), by the part's number.
     by_number: BTreeMap<u32, (u64, u64)>,
-    /// The same, by the first byte.
+    /// The same positions, by the first byte.
     by_start: BTreeMap<u64, u64>,
-    /// The last successful writing of each number.
+    /// The last successful write of each number.
     pub(super) written: BTreeMap<u32, Written>,
     writings: u64,
 }
 
 impl Layout {
-    /// Finds a place for `size` bytes of part `number`. They count once they are in [`written`](Self::written).
+    /// Finds a position for `size` bytes of part `number`. The part counts once it is in [`written`](Self::written).
     pub(super) fn place(&mut self, number: u32, size: u64) -> Written {
         self.writings += 1;
         let place = match self.guess(number, size) {
             Some(start) if !self.by_number.contains_key(&number) && self.is_free(start, start + size) => {
                 self.by_number.insert(number, (start, start + size));
-                // An empty part takes no room, and must not hide what begins at the same byte.
+                // An empty part takes no space, and must not hide a part that begins at the same byte.
                 if size > 0 {
                     self.by_start.insert(start, start + size);
                 }
@@ -72,7 +72,7 @@ impl Layout {
         self.by_start.range(..end).next_back().is_none_or(|(_, &before)| before <= start)
     }
 
-    /// The places where the parts `numbers` belong, in a row; `None` for a number that was never written.
+    /// The positions where the parts `numbers` belong, in a row; `None` if one of them was never written.
     pub(super) fn destinations(&self, numbers: impl Iterator<Item = u32>) -> Option<Vec<(u32, Written, u64)>> {
         let mut end = 0;
         numbers

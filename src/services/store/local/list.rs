@@ -1,7 +1,7 @@
-//! Walking a tree in the order of keys.
+//! Walks a tree in the order of keys.
 //!
-//! Keys are compared as bytes, where `/` comes after `-` and `.`: `a-b`, `a.txt`, `a/b`, `a0`. A directory is therefore
-//! sorted as its name with a slash, and then a walk in the order of names is a walk in the order of keys.
+//! Keys are compared as bytes, and `/` comes after `-` and `.`: `a-b`, `a.txt`, `a/b`, `a0`. So a directory is
+//! sorted by its name with a slash, which makes a walk in the order of names a walk in the order of keys.
 
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -16,36 +16,36 @@ use crate::error::ServiceError;
 use crate::job::Location;
 use crate::services::store::ObjectInfo;
 
-/// Entries that one hop to a blocking thread brings, as many as a page of ListObjectsV2
+/// Entries that one call on a blocking thread returns, as many as a page of ListObjectsV2
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 pub(super) const PAGE: usize = 1000;
 
 /// A walk under way.
 pub(super) struct Walk {
     prefix: String,
-    /// Whether to pass over names that are not UTF-8.
+    /// Whether to skip names that are not UTF-8.
     lenient: bool,
-    /// The directories from the first to the one we are in.
+    /// The directories from the root to the current one.
     open: Vec<Directory>,
 }
 
-/// The entries of a directory that are still to come, the next one last.
+/// The remaining entries of a directory, the next one last.
 struct Directory {
     /// Its path, with a slash at the end.
     path: String,
     names: Vec<String>,
 }
 
-/// What a walk meets.
+/// What a walk finds.
 pub(super) enum Found {
     /// A file or a link.
     File(String),
-    /// Something of ours that is no object.
+    /// A staged file or directory of ours, which is not an object.
     Staged(String),
 }
 
 impl Walk {
-    /// A walk over what begins with `prefix` under the roots; an error if nothing under a root can.
+    /// A walk over everything that begins with `prefix` under the roots; an error if nothing under a root can begin so.
     pub(super) fn new(roots: &Roots, prefix: &str, lenient: bool) -> Result<Self, ServiceError> {
         let mut walk = Self { prefix: prefix.to_owned(), lenient, open: Vec::new() };
         let directory = match prefix.rfind('/') {
@@ -61,7 +61,8 @@ impl Walk {
             Err(error) if roots.beginning_with(prefix).is_empty() => return Err(error),
             Err(_) => {}
         }
-        // The prefix is a root, or the beginning of some: last root first, as the last of `open` is walked first.
+        // The prefix is a root, or the beginning of several: the last root comes first, because the last of `open` is
+        // walked first.
         for root in roots.beginning_with(prefix).iter().rev().filter_map(|root| root.to_str()) {
             let is_file = Path::new(root).metadata().is_ok_and(|metadata| metadata.is_file());
             match root.rsplit_once('/') {
@@ -74,7 +75,7 @@ impl Walk {
         Ok(walk)
     }
 
-    /// Reads a directory, whose path ends in a slash. One that is gone is empty.
+    /// Reads a directory, whose path ends in a slash. A directory that is gone is empty.
     fn enter(&mut self, path: String) -> Result<(), ServiceError> {
         let failed = |error: &std::io::Error| fault(Path::new(&path), error);
         let entries = match fs::read_dir(&path) {
@@ -96,7 +97,7 @@ impl Walk {
             if kind.is_dir() && !staged::is_reserved(&name) {
                 name.push('/');
             }
-            // Pipes, sockets and devices are no objects.
+            // Pipes, sockets and devices are not objects.
             if kind.is_dir() || kind.is_file() || kind.is_symlink() {
                 names.push(name);
             }
@@ -129,7 +130,7 @@ impl Walk {
     }
 }
 
-/// Some objects, and the walk to go on with.
+/// Some objects, and the walk to continue with.
 pub(super) type Page = (Vec<ObjectInfo>, Option<Walk>);
 
 /// The next page of objects; `None` when there are no more.
@@ -154,10 +155,10 @@ pub(super) fn page(roots: &Roots, walk: Option<Walk>, prefix: &str) -> Result<Op
     Ok(Some((page, Some(walk))))
 }
 
-/// The file at `path`, through a link that stays under the roots; `None` if there is none, or no longer.
+/// The file at `path`, through a link if it stays under the roots; `None` if there is none (any more).
 fn object(roots: &Roots, path: &str) -> Result<Option<Metadata>, ServiceError> {
     let at = Path::new(path);
-    // A link to itself is as broken as a link to nothing.
+    // A link to itself counts as broken, like a link to nothing.
     let absent = |error: &std::io::Error| {
         matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
             || error.raw_os_error() == Some(Errno::ELOOP as i32)

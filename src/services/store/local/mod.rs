@@ -1,19 +1,20 @@
-//! Objects as files: what S3 is to the cloud, for one machine.
+//! Objects as files: for one machine, what S3 is for the cloud.
 //!
-//! An object is a file under one of the roots that the operator named, found by its path as it stands (`paths`).
-//! It appears whole or not at all: written beside its place under a random name, synced, moved (`staging`). It is
-//! read by range, under a version that tells a changed file (`read`). Parts of an upload are written where they will
-//! end up, so that completing is a rename and not a copy (`upload`).
+//! An object is a file under one of the roots that the operator named, found by its literal path (`paths`). It
+//! appears whole or not at all: it is written beside its destination under a random name, synced, and moved
+//! (`staging`). It is read by range, with a version that changes when the file does (`read`). Parts of an upload are
+//! written where they will end up, so that completing is a rename and not a copy (`upload`).
 //!
-//! What differs from S3: a name can't be both a file and a directory, a component has at most 255 bytes, and a path
-//! has no empty, `.` or `..` component. `.batchpipe` and names that begin with `.batchpipe-`, in capitals or not, are
-//! ours. Metadata is kept where the file system has extended attributes (on ext4 in a block of its own: 4 KiB an
-//! object, no time that could be measured). `Condition::Unchanged` is looked at right before the move and not in it,
-//! and so is `Absent` where a file system has neither links nor a rename that replaces nothing. An output of a local
-//! file is open to nobody to whom that file is closed (`access`). Directories that an aborted upload made stay, empty,
+//! Differences from S3: a name can't be both a file and a directory, a component has at most 255 bytes, and a path
+//! has no empty, `.` or `..` component. `.batchpipe` and names that begin with `.batchpipe-`, in any case, are
+//! reserved for batchpipe. Metadata is kept if the file system has extended attributes (on ext4 in a block of its
+//! own: 4 KiB for each object, in no measurable time). `Condition::Unchanged` is checked right before the move and
+//! not within it; so is `Absent` if a file system has neither links nor a rename that never replaces. Whoever may
+//! not read a local input may not read its output (`access`). Directories that an aborted upload made stay, empty,
 //! and no listing shows them.
 //!
-//! Everything here blocks, so it runs on tokio's blocking threads; one request holds one of them only while it runs.
+//! Everything here blocks, so it runs on tokio's blocking threads; one request uses one thread, and only while it
+//! runs.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -48,11 +49,11 @@ pub use paths::Places;
 #[cfg(feature = "cli")]
 pub(crate) use staged::is_reserved;
 
-/// The largest part of S3, so that an upload is cut alike for both
+/// The largest part of S3, so that an upload is split alike for both
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MAX_PART: u64 = 5 * 1024 * 1024 * 1024;
 
-/// The most parts of S3, from the same page.
+/// The maximum number of parts in S3, from the same page.
 const MAX_PARTS: u32 = 10_000;
 
 /// The files under some directories, as objects.
@@ -83,12 +84,12 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// A store of what is under `roots`, which need not exist yet. A root may be a single file, to be read.
+    /// A store of the files under `roots`, which need not exist yet. A root may be a single file, which can be read.
     pub fn new(roots: Vec<PathBuf>) -> Self {
         Self::of(Places { write: roots, ..Places::default() })
     }
 
-    /// A store of files at these places.
+    /// A store of the files at these places.
     pub fn of(places: Places) -> Self {
         Self { roots: Arc::new(Roots::new(places)), chunks: read::Chunks::default() }
     }
@@ -102,17 +103,18 @@ impl LocalStore {
     }
 }
 
-/// Whoever waits for blocking work.
+/// The caller that waits for blocking work.
 struct Caller(Weak<()>);
 
 impl Caller {
-    /// Whether it has stopped waiting: a job that was cut must not publish any more.
+    /// Whether the caller has stopped waiting: a job that was cut must not publish any more.
     fn gone(&self) -> bool {
         self.0.strong_count() == 0
     }
 }
 
-/// Runs `work` on a blocking thread. It runs to its end even if nobody waits any longer, so it may ask.
+/// Runs `work` on a blocking thread. The work runs to its end even if the caller no longer waits, so it can ask whether
+/// the caller is gone.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Caller) -> Result<T, ServiceError> + Send + 'static,
 ) -> Result<T, ServiceError> {
@@ -161,8 +163,8 @@ impl ObjectStore for LocalStore {
         self.run(move |roots, _| read::head(roots, &at, paths::text(&at)?))
     }
 
-    /// Holds the names of the directories it is in, and 1,000 entries. Links to files are followed, links to
-    /// directories are not. A name that is not UTF-8 can't be a key and ends the listing with an error.
+    /// Holds the names of the directories above the current entry, and 1,000 entries. Links to files are followed,
+    /// links to directories are not. A name that is not UTF-8 can't be a key, and ends the listing with an error.
     fn list(&self, prefix: &Location) -> BoxStream<'_, Result<ObjectInfo, ServiceError>> {
         let (roots, prefix) = (Arc::clone(&self.roots), prefix.clone());
         let pages = stream::try_unfold(None, move |walk| {

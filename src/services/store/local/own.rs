@@ -1,11 +1,11 @@
-//! Files that a command needs while it works: its queue, its journal, its log. No output may replace one of them.
+//! The command's own files, needed while it works: its queue, its journal, its log. No output may replace them.
 //!
-//! They may lie where outputs go, and an input may have the name of one of them. A queue that was replaced has lost its
-//! jobs. A file is recognised by its device and inode, and by its name in its folder, since some of them come and go:
-//! SQLite makes `queue.db-wal` when the queue is opened. Where the name is a link, what it leads to is recognised, too:
-//! SQLite puts its other files there.
+//! These files may be where outputs go, and an input may have the name of such a file. If its queue were replaced,
+//! its jobs would be lost. A file is recognised by its device and inode, and by its name in its folder, because some
+//! of the files come and go: SQLite makes `queue.db-wal` when the queue is opened. If the name is a link, its target
+//! is recognised too, because SQLite puts its other files beside the target.
 //!
-//! A few calls of `stat` for each output, and none where a command has no such files.
+//! Costs a few calls of `stat` for each output, and none if the command has no such files.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -14,25 +14,25 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Reason, ServiceError};
 
-/// What SQLite puts beside a queue's file, after its name.
+/// The suffixes of the files that SQLite puts beside a queue's file.
 const BESIDE_A_QUEUE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// What a process that receives puts there, before a number.
+/// The suffix, before a number, of the file that a process which receives puts there.
 const HOLDER: &str = "-holder-";
 
-/// Whether a file of this name may be one that a queue has beside the file `queue`.
+/// Whether a file of this name may belong to the queue in the file `queue`.
 pub(crate) fn is_beside_a_queue(name: &str, queue: &str) -> bool {
     let rest = name.strip_prefix(queue);
     rest.is_some_and(|rest| BESIDE_A_QUEUE.contains(&rest) || rest.starts_with(HOLDER))
 }
 
-/// A file as it was named and, if it is a link, as it is reached without links.
+/// The path of a file as it was named and, if it is a link, without links.
 pub(crate) fn both_names(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let real = path.canonicalize().ok().filter(|real| real.file_name() != path.file_name() || path.is_symlink());
     [Some(path.to_owned()), real].into_iter().flatten()
 }
 
-/// The files of a command.
+/// The command's own files.
 #[derive(Debug, Default)]
 pub(super) struct OwnFiles(Vec<PathBuf>);
 
@@ -41,7 +41,7 @@ impl OwnFiles {
         Self(files.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect())
     }
 
-    /// Refuses the real path `at`, which messages know as `text`, if one of the files is there or will be.
+    /// Refuses the real path `at` (`text` in messages) if one of these files is there or will be there.
     pub(super) fn spare(&self, at: &Path, text: &str) -> Result<(), ServiceError> {
         let there = if self.0.is_empty() { None } else { at.symlink_metadata().ok() };
         if !self.0.iter().flat_map(|own| both_names(own)).any(|own| is_it(at, there.as_ref(), &own)) {
@@ -53,7 +53,7 @@ impl OwnFiles {
     }
 }
 
-/// Whether `at`, where `there` is now, is the file `own` or one that a queue has beside it.
+/// Whether `at`, which is `there` now, is the file `own` or a file that belongs to a queue in `own`.
 fn is_it(at: &Path, there: Option<&Metadata>, own: &Path) -> bool {
     let id = |found: &Metadata| (found.dev(), found.ino());
     let is_there = |suffix: &str| {

@@ -1,16 +1,16 @@
-//! Which paths may be touched: those under the roots that the operator named, and no others.
+//! Which paths may be used: those under the roots that the operator named, and no others.
 //!
-//! A location's path is taken as it stands. One with an empty, `.` or `..` component, or with a name that batchpipe
-//! keeps for itself, is refused as invalid and so is one that leaves the roots, by its text or through a symbolic
-//! link: what a message asks for is the message's fault (`Invalid`, which rejects its job) and not a missing
-//! right of ours (`Denied`, which would stop the worker). Links that stay under the roots are followed.
+//! A location's path is taken literally. A path with an empty, `.` or `..` component, or with a name that batchpipe
+//! reserves, is refused as invalid, and so is a path that leaves the roots, by its text or through a symbolic link.
+//! What a message asks for is the message's fault (`Invalid`, which rejects its job) and not our missing permission
+//! (`Denied`, which would stop the worker). Links that stay under the roots are followed.
 //!
-//! A root is written to or only read. An output goes where the innermost root above it is one that is written to,
-//! wherever links and bind mounts lead: a link among the outputs must not lead an output over an input. Nor does an
-//! output replace a file that the command itself needs (`own`).
+//! A root may be written to or only read. An output may go only where the innermost root above it is writable, after
+//! links and bind mounts are resolved, because a link among the outputs must not lead an output over an input. Nor
+//! does an output replace a file that the command itself needs (`own`).
 //!
-//! The check holds against messages, not against somebody who can write in the roots and swaps a directory for
-//! a link between the check and the use; such a person has the files already.
+//! The check protects against messages, not against somebody who can write in the roots and swaps a directory for a
+//! link between the check and the use; such a person has access to the files already.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -25,7 +25,7 @@ use crate::error::ServiceError;
 use crate::job::Location;
 use crate::runtime::mounts::Mounts;
 
-/// The longest name of ext4, XFS, Btrfs and APFS alike, and NAME_MAX of Linux (linux/limits.h).
+/// The longest name on ext4, XFS, Btrfs and APFS alike, and NAME_MAX of Linux (linux/limits.h).
 const MAX_NAME: usize = 255;
 
 /// Where a command may read and write files.
@@ -35,17 +35,16 @@ pub struct Places {
     pub write: Vec<PathBuf>,
     /// Directories or single files to read only.
     pub read: Vec<PathBuf>,
-    /// Files that no output may replace, wherever they are: those that the command itself needs.
+    /// Files that no output may replace, wherever they are, because the command itself needs them.
     pub own: Vec<PathBuf>,
 }
 
-/// The directories (or single files) under which everything is.
+/// The directories (or single files) that contain everything.
 #[derive(Debug)]
 pub(super) struct Roots {
     roots: Vec<Root>,
     own: OwnFiles,
-    /// As they were when the first output was written. A mount that is made later is not seen, as a swapped directory
-    /// is not.
+    /// The mounts when the first output was written. A later mount is not noticed, just as a swapped directory is not.
     mounts: OnceLock<Mounts>,
 }
 
@@ -53,9 +52,9 @@ pub(super) struct Roots {
 struct Root {
     /// Whether outputs may be written there.
     written: bool,
-    /// As it was named, made absolute.
+    /// The path as named, made absolute.
     path: PathBuf,
-    /// Without symbolic links; known once it exists.
+    /// The path without symbolic links; known once it exists.
     real: OnceLock<PathBuf>,
 }
 
@@ -104,8 +103,7 @@ impl Roots {
         roots
     }
 
-    /// Checks the text of a path, and finds the root that it is under, among those that are written to if it is
-    /// `to_write`.
+    /// Checks the text of a path, and finds the root above it; only among the writable roots if `to_write` is set.
     fn check<'a>(&self, path: &'a str, to_write: bool) -> Result<(&Root, &'a Path), ServiceError> {
         let Some(rest) = path.strip_prefix('/') else {
             return Err(invalid("relative", path, "a local path must be absolute"));
@@ -120,7 +118,7 @@ impl Roots {
         if path.contains('\0') {
             return Err(invalid("component", path, "a path can't hold a NUL"));
         }
-        // Said before the work is done: the system would say it only when the object is complete.
+        // Checked before the work is done, because the system would refuse the name only when the object is complete.
         if rest.split('/').any(|name| name.len() > MAX_NAME) {
             return Err(invalid(
                 "ENAMETOOLONG",
@@ -142,8 +140,8 @@ impl Roots {
         self.roots.iter().filter_map(Root::real).any(|root| real.starts_with(root))
     }
 
-    /// Whether outputs may be written to a folder, given without symbolic links: the innermost root that it is under,
-    /// by its path and by where it is on its file system, is one that is written to.
+    /// Whether outputs may be written to a folder, given without symbolic links: the innermost root above it, both by
+    /// its path and by its place in its file system, must be writable.
     fn takes_outputs(&self, folder: &Path) -> bool {
         let reals = || self.roots.iter().filter_map(|root| Some((root.real()?, root.written)));
         let above = reals().filter(|(root, _)| folder.starts_with(root));
@@ -160,7 +158,7 @@ impl Roots {
             let root = mounts.place(root)?;
             place.below(&root).map(|_| (root.depth(), written))
         });
-        // A disk that is mounted among the outputs is under no root by its place, and that is as good.
+        // A disk that is mounted among the outputs is under no root by its place, which is fine.
         above.max().is_none_or(|(_, written)| written)
     }
 
@@ -175,8 +173,8 @@ impl Roots {
         }
     }
 
-    /// The real path at which an object is to appear, its directory made if need be. The name itself is not followed if
-    /// it is a link: it will be replaced.
+    /// The real path at which an object is to appear; makes its directory if needed. If the last component is a link,
+    /// the link is not followed: it will be replaced.
     pub(super) fn destination(&self, path: &str, input: Option<&Location>) -> Result<PathBuf, ServiceError> {
         let (root, checked) = self.check(path, true)?;
         let (Some(parent), Some(name)) = (checked.parent(), checked.file_name()) else {
@@ -196,10 +194,11 @@ impl Roots {
     }
 
     /// Makes a directory under a root one component at a time, so that nothing is ever made beyond a link that leaves
-    /// the roots. The root itself was named by the operator and is made without questions.
+    /// the roots. The root itself was named by the operator and is made without checks.
     fn make(&self, root: &Root, directory: &Path, input: Option<&Location>) -> Result<PathBuf, ServiceError> {
         let below = directory.strip_prefix(&root.path).map_err(|_| outside(&directory.to_string_lossy()))?;
-        // Its parent has changed only if it was made: one that was there may lie in what we can't even list.
+        // The parent has changed only if the root was made. A root that existed may be in a directory that we can't
+        // even list.
         if !root.path.is_dir() {
             fs::create_dir_all(&root.path).map_err(|error| fault(&root.path, &error))?;
             staging::sync_directory(root.path.parent().unwrap_or(&root.path))?;
@@ -210,7 +209,7 @@ impl Roots {
         for (nth, name) in below.iter().enumerate() {
             let next = real.join(name);
             self.own.spare(&next, &directory.to_string_lossy())?;
-            // The folder that is as far above the input as this one is above the output.
+            // The folder that is as far above the input as this folder is above the output.
             let alike = input.and_then(|input| input.ancestors().nth(deep - nth));
             match fs::DirBuilder::new().mode(access::of_folder(alike, &real)).create(&next) {
                 Ok(()) => {

@@ -1,13 +1,13 @@
-//! Reading a range of a file as S3 reads one of an object: clamped, pinned to a version, as a stream.
+//! Reads a range of a file as S3 reads a range of an object: clamped, pinned to a version, as a stream.
 //!
-//! A file's version is its size, its time of change and its inode. Replacing a file gives it another inode; writing
-//! into it gives it another time, to the resolution of the kernel's clock (some ms). The version is compared
-//! when the file is opened and again on the same open file after the last byte, so a file that is written
-//! while it is read ends in `Changed`.
+//! A file's version is its size, its modification time and its inode. Replacing a file changes the inode; writing
+//! into it changes the time, within the resolution of the kernel's clock (some ms). The version is compared when the
+//! file is opened and again on the same open file after the last byte, so reading a file that is written meanwhile
+//! ends in `Changed`.
 //!
-//! Bounded: one chunk of [`CHUNK`] bytes a reading, and a blocking thread only while a chunk is read. [`KEPT`] more
-//! wait for their next use: memory that the allocator gave back meanwhile costs a page fault for each 4 KiB, which was
-//! more than the reading.
+//! Bounded: one chunk of [`CHUNK`] bytes for each reading, and a blocking thread only while a chunk is read.
+//! [`KEPT`] more chunks wait for reuse, because memory that the allocator returned in the meantime costs a page
+//! fault for each 4 KiB, which was more than the reading itself.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -27,15 +27,15 @@ use crate::error::{ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::store::{ObjectInfo, Reading, Version};
 
-/// Bytes read at once, each on a hop to a blocking thread. 1 GiB from the page cache took 0.1-0.2 s in chunks of 1 MiB,
-/// 0.1-0.2 s of 256 KiB, 0.4-1 s of 64 KiB and 0.2-0.4 s of 4 MiB (best of a busy machine with 2 cores).
+/// Bytes read at once, each time on a blocking thread. 1 GiB from the page cache took 0.1-0.2 s in chunks of 1 MiB,
+/// 0.1-0.2 s of 256 KiB, 0.4-1 s of 64 KiB and 0.2-0.4 s of 4 MiB (best times on a busy machine with 2 cores).
 const CHUNK: u64 = 1024 * 1024;
 
-/// Chunks that are kept while nobody reads: those of a few readings at once, since a reading from the page cache is
-/// over before many more have begun.
+/// Chunks that are kept while nobody reads: enough for a few readings at once, because a reading from the page cache
+/// ends before many more have begun.
 const KEPT: usize = 4;
 
-/// A file of less than this has memory of its own size.
+/// A file shorter than this gets memory of its own size.
 const LONG: u64 = CHUNK / 2;
 
 /// Empty chunks.
@@ -49,7 +49,7 @@ impl Chunks {
     }
 }
 
-/// A chunk in use, of which the first `length` bytes count.
+/// A chunk in use; its first `length` bytes are valid.
 struct Chunk {
     bytes: Vec<u8>,
     length: usize,
@@ -77,7 +77,7 @@ pub(super) fn version(metadata: &Metadata) -> Version {
     Version { etag: Some(format!("{:x}-{nanos:x}-{:x}", metadata.len(), metadata.ino())), version_id: None }
 }
 
-/// What a listing tells of a file.
+/// The information that a listing gives about a file.
 pub(super) fn info(location: Location, metadata: &Metadata) -> ObjectInfo {
     ObjectInfo {
         location,
@@ -88,10 +88,10 @@ pub(super) fn info(location: Location, metadata: &Metadata) -> ObjectInfo {
     }
 }
 
-/// Opens a file for reading, if it is one. `None` if there is nothing.
+/// Opens a path for reading. `None` if nothing is there.
 fn open(roots: &Roots, path: &str) -> Result<Option<(File, Metadata, PathBuf)>, ServiceError> {
     let Some(real) = roots.existing(path)? else { return Ok(None) };
-    // Opening a named pipe would wait for its writer, and the last component is no link any more.
+    // Opening a named pipe would wait for its writer. The last component can no longer be a link.
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&real);
     match opened.and_then(|file| file.metadata().map(|metadata| (file, metadata))) {
@@ -101,7 +101,7 @@ fn open(roots: &Roots, path: &str) -> Result<Option<(File, Metadata, PathBuf)>, 
     }
 }
 
-/// What is known of an object. A directory or a device is none.
+/// The information about an object. A directory or a device is not an object.
 pub(super) fn head(roots: &Roots, at: &Location, path: &str) -> Result<Option<ObjectInfo>, ServiceError> {
     let Some((file, metadata, _)) = open(roots, path)?.filter(|(_, metadata, _)| metadata.is_file()) else {
         return Ok(None);
@@ -109,7 +109,8 @@ pub(super) fn head(roots: &Roots, at: &Location, path: &str) -> Result<Option<Ob
     Ok(Some(ObjectInfo { metadata: staging::metadata(&file), ..info(at.clone(), &metadata) }))
 }
 
-/// Opens an object and reads the first chunk of the range, so that a small object costs one hop.
+/// Opens an object and reads the first chunk of the range in one call on a blocking thread, which is all a small object
+/// needs.
 pub(super) fn get(
     roots: &Roots,
     chunks: &Chunks,
@@ -132,7 +133,7 @@ pub(super) fn get(
     file.seek(SeekFrom::Start(start)).map_err(|error| fault(&real, &error))?;
     let mut rest = Rest { file, path: real, version: version.clone(), left, chunks: chunks.clone() };
     let first = if left > 0 { Some(rest.chunk()?) } else { None };
-    // Files of /proc, and of some file systems in user space, are said to be empty whatever they hold.
+    // Files of /proc, and of some file systems in user space, report a size of zero whatever they hold.
     if size == 0 && fill(&rest.file, &mut [0]).map_err(|error| fault(&rest.path, &error))? > 0 {
         if rest.file.metadata().is_ok_and(|now| now.len() > 0) {
             return Err(changed(&rest.path, "the file was written while it was read"));
@@ -156,7 +157,7 @@ fn changed(path: &Path, how: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Changed, "changed", format!("{path:?}: {how}"))
 }
 
-/// What is still to be read of a file.
+/// The rest of a reading.
 struct Rest {
     file: File,
     path: PathBuf,
@@ -166,7 +167,7 @@ struct Rest {
 }
 
 impl Rest {
-    /// The next chunk. The last one only if the file is still what it was when it was opened.
+    /// The next chunk. The last chunk is returned only if the file has not changed since it was opened.
     fn chunk(&mut self) -> Result<Bytes, ServiceError> {
         let wanted = self.left.min(CHUNK) as usize;
         let failed = |error: std::io::Error| fault(&self.path, &error);

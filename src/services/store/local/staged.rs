@@ -1,17 +1,20 @@
-//! The names of what is staged, whether its writer lives, and how it is removed.
+//! Names of staged files, whether their writer lives, and how they are removed.
 //!
-//! A staged name is `.batchpipe-<machine>-<random>`: eight digits that name this run of this machine's kernel, and a
+//! A staged name is `.batchpipe-<machine>-<random>`: eight digits that identify this boot of this machine, and a
 //! random number. The writer holds a lock (flock) on the staged file, or on the `data` of a staged directory, for as
-//! long as it has the file open. The kernel releases the lock when the process ends, however it ends, and keeps it for
-//! a process that is stopped or runs in another container. So the next run, and `batchpipe gc`, may try the lock:
+//! long as it has the file open. The kernel releases the lock when the process ends, however it ends, and keeps it
+//! for a process that is stopped or runs in another container. So the next run, and `batchpipe gc`, may try the
+//! lock:
 //!
-//! - it is taken: the writer lives, and nothing is touched;
-//! - it is free, and the name is of this run of the kernel: the writer is dead, and what it left is removed;
-//! - it is free, and the name is of another run: the machine was started anew since, or another machine shares the
-//!   files. On a local file system the writer is dead. On any other the lock may not reach us, and nobody can tell.
+//! - The lock is taken: the writer lives, and nothing is changed.
+//! - The lock is free, and the name is of this boot: the writer is dead, and its files are removed.
+//! - The lock is free, and the name is of another boot: the machine was restarted since, or another machine shares
+//!   the files. On a local file system the writer is dead. On any other file system the lock may not be visible to
+//!   us, so the state of the writer is unknown.
 //!
-//! Where nobody can tell, only `gc` removes it, by its age. The same holds for names without the first number: those of
-//! version 0.1, and of a writer on a file system that has no locks. A file of any other name is not ours.
+//! If the state is unknown, only `gc` removes the file, by its age. The same holds for names without the first
+//! number, which come from version 0.1 or from a writer on a file system without locks. A file of any other name is
+//! not ours.
 //!
 //! Bounded: one lock for each file that is being written, on a file that is open anyway.
 
@@ -25,23 +28,23 @@ use rustix::fs::OFlags;
 
 use crate::services::store::Writer;
 
-/// How staged names begin.
+/// The prefix of staged names.
 const PREFIX: &str = ".batchpipe-";
 
 /// Where `map` keeps its queue, in the directory that it writes to.
 const STATE: &str = ".batchpipe";
 
-/// In a staged directory: what the upload would have become.
+/// In a staged directory: the path that the upload would have had.
 pub(super) const TARGET: &str = "target";
 
-/// In a staged directory: the bytes, which become the object. Its lock tells whether the writer lives.
+/// In a staged directory: the bytes that become the object. The lock on this file tells whether the writer lives.
 pub(super) const DATA: &str = "data";
 
-/// How often a name is made anew: because it is in use, which is one in 2^64, or because somebody who cleans up saw the
-/// file in the moment before it was locked, and has removed it.
+/// How often to try a new name: the name may be in use, with a chance of one in 2^64, or a process that cleans up may
+/// have seen the file in the moment before it was locked, and removed it.
 const TRIES: u32 = 4;
 
-/// File systems of which no other machine has a part, as statfs(2) numbers them: ext2 to ext4, XFS, Btrfs, tmpfs,
+/// File systems that no other machine can share, by their numbers in statfs(2): ext2 to ext4, XFS, Btrfs, tmpfs,
 /// overlayfs, ZFS, F2FS, bcachefs, FAT, exFAT, NTFS (<https://man7.org/linux/man-pages/man2/statfs.2.html>,
 /// linux/magic.h).
 const LOCAL: [u64; 11] = [
@@ -58,18 +61,17 @@ const LOCAL: [u64; 11] = [
     0x7366_746e,
 ];
 
-/// Whether a name is one that batchpipe keeps for itself. Case does not count: on some file systems it makes no
-/// difference.
+/// Whether batchpipe reserves a name. Case is ignored, because some file systems ignore it.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.eq_ignore_ascii_case(STATE) || name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Whether a name is one that [`file()`] or [`directory`] makes, or that an earlier version made.
+/// Whether [`file()`] or [`directory`] makes such a name, or an earlier version did.
 pub(super) fn is_staged(name: &str) -> bool {
     machine_of(name).is_some()
 }
 
-/// The first number in a staged name, which is empty in one that says nothing of its writer.
+/// The machine number in a staged name; empty if the name does not identify its writer.
 fn machine_of(name: &str) -> Option<&str> {
     let rest = name.strip_prefix(PREFIX)?;
     let (machine, random) = rest.split_once('-').unwrap_or(("", rest));
@@ -78,13 +80,13 @@ fn machine_of(name: &str) -> Option<&str> {
     (is_ours && !rest.starts_with('-')).then_some(machine)
 }
 
-/// This run of this machine's kernel: containers of one machine share it, and no other run has it.
+/// Identifies this boot of this machine: containers of one machine share it, and no other boot has it.
 fn machine() -> &'static str {
     static MACHINE: OnceLock<String> = OnceLock::new();
     MACHINE.get_or_init(|| {
         use md5::Digest;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        // Without a number nobody takes the name for one of its own machine.
+        // Without the number, no process takes the name for one of its own machine.
         if boot.is_empty() { String::new() } else { hex::encode(&md5::Md5::digest(boot.trim().as_bytes())[..4]) }
     })
 }
@@ -94,13 +96,13 @@ fn fresh(directory: &Path, machine: &str) -> PathBuf {
     directory.join(format!("{PREFIX}{machine}{dash}{:016x}", fastrand::u64(..)))
 }
 
-/// Makes and locks a file of a new name in `directory`. Never through a link that somebody put there, never another's
+/// Creates and locks a file with a new name in `directory`. Never follows an existing link, and never opens an existing
 /// file.
 pub(super) fn file(directory: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     lasting(directory, |path| create(path, mode), |path| drop(fs::remove_file(path)))
 }
 
-/// Makes a directory of a new name in `directory`, closed to other users, and the locked file for its data in it.
+/// Creates a directory with a new name in `directory`, closed to other users, and in it the locked file for its data.
 pub(super) fn directory(directory: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     let make = |path: &Path| {
         DirBuilder::new().mode(0o700).create(path)?;
@@ -113,7 +115,7 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }
 
-/// Makes something staged until it is certain that it is locked and still there.
+/// Creates a staged file or directory until it is certainly locked and still there.
 fn lasting(
     directory: &Path,
     make: impl Fn(&Path) -> io::Result<File>,
@@ -133,7 +135,7 @@ fn lasting(
             Ok(()) if file.metadata()?.nlink() > 0 => return Ok((file, path)),
             Ok(()) | Err(TryLockError::WouldBlock) if left > 0 => {}
             Ok(()) | Err(TryLockError::WouldBlock) => return Err(ErrorKind::ResourceBusy.into()),
-            // No locks here: a name that says nothing of its writer.
+            // The file system has no locks, so the name must not identify its writer.
             Err(TryLockError::Error(_)) => machine = "",
         }
         unmake(&path);
@@ -141,13 +143,13 @@ fn lasting(
     }
 }
 
-/// Whether something that could not be made may be made the next time: its name was taken, or somebody who cleans up
-/// removed the directory before there was a file in it.
+/// Whether a failed creation may succeed the next time: the name was taken, or a process that cleans up removed the
+/// directory before there was a file in it.
 fn is_race(error: &io::Error, directory: &Path) -> bool {
     error.kind() == ErrorKind::AlreadyExists || error.kind() == ErrorKind::NotFound && directory.is_dir()
 }
 
-/// What can be told of the writer of what is staged at `path`.
+/// What is known about the writer of the staged file or directory at `path`.
 pub(super) fn writer(path: &Path) -> Writer {
     let made_by = path.file_name().and_then(|name| name.to_str()).and_then(machine_of).unwrap_or_default();
     if made_by.is_empty() || (made_by != machine() && !is_local(path)) {
@@ -158,7 +160,8 @@ pub(super) fn writer(path: &Path) -> Writer {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(&locked) {
         Ok(file) => file,
-        // Either its data has become the object, or there was none yet; then whoever makes it sees that it is gone.
+        // Either its data has become the object, or there was no data yet; then its writer will notice that the
+        // directory is gone.
         Err(error) if found.is_dir() && error.kind() == ErrorKind::NotFound => return Writer::Gone,
         Err(_) => return Writer::Unknown,
     };
@@ -176,8 +179,8 @@ fn is_local(path: &Path) -> bool {
     rustix::fs::statfs(parent).is_ok_and(|found| LOCAL.contains(&(found.f_type as u64)))
 }
 
-/// Removes what is staged at `path`: a file, or a directory with the files in it that an upload makes. What else is in
-/// such a directory stays, and the directory with it, which is an error.
+/// Removes the staged file at `path`, or the staged directory with the files in it that an upload makes. Any other file
+/// in such a directory stays, and the directory with it, which is an error.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let found = match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -186,7 +189,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     if !found.is_dir() {
         return if found.is_file() { gone(fs::remove_file(path)) } else { Err(ErrorKind::InvalidInput.into()) };
     }
-    // The data last: as long as it is there, its lock tells of the writer.
+    // The data goes last, because its lock tells whether the writer lives.
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let is_part = entry.file_name().to_str().is_some_and(is_part);
@@ -205,7 +208,7 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The name of part `number` in its `writing`th writing, where it lies apart from the data.
+/// The name of part `number` in write `writing`, if the part is outside the data file.
 pub(super) fn part(number: u32, writing: u64) -> String {
     format!("{number}-{writing}")
 }

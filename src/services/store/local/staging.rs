@@ -1,12 +1,13 @@
-//! Files that are not objects yet: written beside their destination, made durable, and moved into place in one step.
+//! Staged files, which are not objects yet: written beside their destination, made durable, and moved into place in
+//! one step.
 //!
-//! A staged name is random and says nothing of the object's (`staged`). Listings skip such names and no location may
-//! use them.
+//! A staged name is random and unrelated to the object's name (`staged`). Listings skip such names, and no location
+//! may use them.
 //!
 //! Both the file and, after the move, its directory are synced: a message is deleted because its output is complete,
-//! and a power cut must not make that untrue. The price, measured with 10 kB objects on ext4: a lone put takes some
-//! 5 ms instead of 1 ms, but puts at the same time share the journal's commits, so 16 to 64 jobs write 2,000 to
-//! 4,000 objects a second, and without syncing hardly more.
+//! and a power cut must not make that untrue. The price, measured with 10 kB objects on ext4: a single put takes
+//! some 5 ms instead of 1 ms, but concurrent puts share the journal's commits, so 16 to 64 jobs write 2,000 to 4,000
+//! objects a second, and hardly more without syncing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,10 +25,11 @@ use crate::services::store::{Condition, Version, Writing};
 /// The extended attribute that holds an object's metadata, as JSON.
 const METADATA: &str = "user.batchpipe";
 
-/// Writes a whole object. `gone` is asked last thing before it appears: nobody publishes for a caller that left.
+/// Writes a whole object. `gone` is asked last, right before the object appears, because nothing is published for a
+/// caller that has left.
 pub(super) fn put(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool) -> Result<(), ServiceError> {
     written(to, body, how, gone).map_err(|error| match error.kind {
-        // Somebody has just removed the folder: what is missing is no input of a job.
+        // The folder was removed in this moment, so no input of a job is missing.
         ServiceErrorKind::Missing => ServiceError { kind: ServiceErrorKind::Unavailable, ..error },
         _ => error,
     })
@@ -48,7 +50,7 @@ fn written(to: &Path, body: &[u8], how: &Writing, gone: impl Fn() -> bool) -> Re
     publish(&staged.path, to, &how.condition)
 }
 
-/// A staged file, removed when dropped; after it was published there is nothing left to remove.
+/// A staged file, removed when dropped; after publishing there is nothing left to remove.
 struct Staged {
     file: File,
     path: PathBuf,
@@ -63,20 +65,20 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // Gone after a publish; if it can't be removed, `unfinished` will find it.
+        // The file is gone after publishing; if it can't be removed, `unfinished` will find it.
         drop(fs::remove_file(&self.path));
     }
 }
 
-/// Makes the file at `from` the object at `to`, all at once, and durable. A file that is there is replaced or, if the
-/// condition does not hold, stays.
+/// Turns the file at `from` into the object at `to`, atomically and durably. An existing file is replaced or, if the
+/// condition is not met, stays.
 pub(super) fn publish(from: &Path, to: &Path, condition: &Condition) -> Result<(), ServiceError> {
     let failed = |error: std::io::Error| fault(to, &error);
     match condition {
         Condition::Always => fs::rename(from, to).map_err(failed)?,
         Condition::Absent => appear(from, to).map_err(failed)?,
         Condition::Unchanged(etag) => {
-            // No file system compares and renames at once: between these two lines is a gap of some microseconds.
+            // No file system compares and renames in one step: between these two lines is a gap of some microseconds.
             if version_of(to)?.etag.as_ref() != Some(etag) {
                 let said = format!("{to:?}: this is not the file that was to be replaced");
                 return Err(ServiceError::new(ServiceErrorKind::Exists, "changed", said));
@@ -87,9 +89,9 @@ pub(super) fn publish(from: &Path, to: &Path, condition: &Condition) -> Result<(
     sync_directory(to.parent().unwrap_or(Path::new("/")))
 }
 
-/// Moves a file to where nothing is.
+/// Moves a file to a path where nothing exists.
 fn appear(from: &Path, to: &Path) -> std::io::Result<()> {
-    // A link is made only where there is nothing; a check before a rename would leave a gap.
+    // A hard link is made only if nothing exists there; a check before a rename would leave a gap.
     match fs::hard_link(from, to) {
         Err(error) if is_unknown(&error) => appear_without_links(from, to),
         Err(error) => Err(error),
@@ -97,8 +99,8 @@ fn appear(from: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The same on file systems that know no links: FAT and exFAT, which have a rename for it, and many a network one,
-/// which has not.
+/// Like [`appear`], on file systems without links: FAT and exFAT, which can rename without replacing, and many network
+/// file systems, which can't.
 fn appear_without_links(from: &Path, to: &Path) -> std::io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(std::io::Error::from) {
         Err(error) if is_unknown(&error) || error.kind() == ErrorKind::InvalidInput => {}
@@ -112,14 +114,15 @@ fn appear_without_links(from: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Whether a file system says that it has no such thing. What is not permitted to anybody is among it: link(2) of FAT.
+/// Whether a file system does not support an operation. An operation that is permitted to nobody counts too: link(2) on
+/// FAT.
 fn is_unknown(error: &std::io::Error) -> bool {
     [Errno::PERM, Errno::NOTSUP, Errno::NOSYS]
         .into_iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// The version of the object at `path`, as [`head`](super::read::head) tells it; empty if there is none.
+/// The version of the object at `path`, as [`head`](super::read::head) returns it; empty if there is none.
 fn version_of(path: &Path) -> Result<Version, ServiceError> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(read::version(&metadata)),
@@ -131,13 +134,13 @@ fn version_of(path: &Path) -> Result<Version, ServiceError> {
 /// Makes the names in a directory durable.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), ServiceError> {
     match File::open(directory).and_then(|opened| opened.sync_all()) {
-        // Some network file systems can't, and need no such thing.
+        // Some network file systems can't sync a directory, and don't need to.
         Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
         other => other.map_err(|error| fault(directory, &error)),
     }
 }
 
-/// Keeps metadata in an extended attribute. Where the file system has none it is not kept: an object's bytes must not
+/// Keeps metadata in an extended attribute. It is dropped if the file system has none: an object's bytes must not
 /// depend on it, and a second file beside each object would be worse.
 pub(super) fn keep_metadata(file: &File, metadata: &BTreeMap<String, String>) -> Result<(), Errno> {
     if metadata.is_empty() {
@@ -150,9 +153,9 @@ pub(super) fn keep_metadata(file: &File, metadata: &BTreeMap<String, String>) ->
     }
 }
 
-/// The metadata of a file, as far as there is any.
+/// The metadata of a file, empty if there is none.
 pub(super) fn metadata(file: &File) -> BTreeMap<String, String> {
-    // The size that Linux allows a value (limits.h, XATTR_SIZE_MAX).
+    // The largest value that Linux allows (limits.h, XATTR_SIZE_MAX).
     let mut json = vec![0; 64 * 1024];
     let length = rustix::fs::fgetxattr(file, METADATA, &mut json).unwrap_or(0);
     serde_json::from_slice(&json[..length]).unwrap_or_default()

@@ -1,11 +1,12 @@
-//! An object written in parts: a staging directory beside its destination that only this user may open, with the name
-//! that it will have (`target`), the bytes where they will be (`data`), and parts that could not be put there yet.
+//! An object written in parts: a staging directory beside its destination, open only to this user, with the name
+//! that the object will have (`target`), the bytes at their final positions (`data`), and parts that could not be
+//! written there yet.
 //!
-//! Parts are written at the same time. Completing waits for the writes under way, moves the few misplaced
-//! parts, syncs, and renames. Everything is on the disk only then: a part alone is no promise.
+//! Parts are written concurrently. Completing waits for the writes under way, moves the few misplaced parts, syncs,
+//! and renames. Nothing is durable before that: a part alone is not a promise.
 //!
-//! Bounded: one open file an upload; at most twice the object's size on the disk, and only if every place was
-//! guessed wrong.
+//! Bounded: one open file for each upload; at most twice the object's size on the disk, and only if every position
+//! was guessed wrong.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -37,12 +38,12 @@ struct Staging {
     /// The permissions of the object, before the umask.
     mode: u32,
     to: PathBuf,
-    /// The same as messages know it.
+    /// The destination as messages name it.
     text: String,
     how: Writing,
     layout: Mutex<Layout>,
-    /// How it ended, if it did. Parts write under a shared lock of it, an end takes it alone, so that no part
-    /// is written late into a published object.
+    /// How the upload ended, if it has. Parts write under a shared lock on this, and the end takes the lock
+    /// exclusively, so that no late part is written into a published object.
     ended: RwLock<Option<Ended>>,
 }
 
@@ -50,12 +51,12 @@ struct Staging {
 enum Ended {
     Completed,
     Aborted,
-    /// The disk did not take its bytes.
+    /// The disk did not accept the bytes.
     Unwritten,
 }
 
 impl LocalUpload {
-    /// Begins an upload to the real path `to`, which messages know as `text`.
+    /// Begins an upload to the real path `to`, which is `text` in messages.
     pub(super) fn begin(to: PathBuf, text: &str, how: Writing) -> Result<Self, ServiceError> {
         access::check_place(&to, text, how.input.as_ref())?;
         let parent = to.parent().unwrap_or(Path::new("/"));
@@ -100,7 +101,7 @@ impl Staging {
         Ok(Part { number, etag: format!("{number}-{}", part.writing), size: part.size, checksum: None })
     }
 
-    /// A directory that is gone was discarded by somebody else.
+    /// If the directory is gone, another process has discarded the upload.
     fn failed(&self, error: &std::io::Error) -> ServiceError {
         if error.kind() == ErrorKind::NotFound { no_such_upload() } else { fault(&self.to, error) }
     }
@@ -127,14 +128,14 @@ impl Staging {
         }
         staging::publish(&self.directory.join(DATA), &self.to, &self.how.condition)?;
         *ended = Some(Ended::Completed);
-        // The object is there; what is left behind is for `unfinished` to find.
+        // The object exists; `unfinished` will find any remains.
         drop(staged::remove(&self.directory));
         Ok(())
     }
 
-    /// Notes how a sync ended. After one that failed, the kernel has forgotten what it could not write, and the next
-    /// says that all is well (<https://www.usenix.org/conference/atc20/presentation/rebello>): the upload can't become
-    /// complete any more.
+    /// Records how a sync ended. After a failed sync, the kernel forgets the data it could not write, and the next sync
+    /// reports success (<https://www.usenix.org/conference/atc20/presentation/rebello>), so the upload can't complete
+    /// any more.
     fn synced(&self, ended: &mut Option<Ended>, synced: std::io::Result<()>) -> Result<(), ServiceError> {
         synced.map_err(|error| {
             *ended = Some(Ended::Unwritten);
@@ -142,10 +143,10 @@ impl Staging {
         })
     }
 
-    /// Puts every part where it belongs and returns the size of the whole. May be repeated after a failure.
+    /// Moves every part to its position and returns the size of the whole. May be repeated after a failure.
     fn assemble(&self, parts: &[Part]) -> Result<u64, ServiceError> {
         let mut layout = self.layout();
-        // The parts are not as we thought, which is no fault of the job: beginning anew is the cure, as it is with S3.
+        // The parts are not as expected, which is not the job's fault. Starting the upload again helps, as with S3.
         let unknown = || {
             let said = format!("{:?}: a part was never written, or since again", self.to.to_string_lossy());
             ServiceError::new(ServiceErrorKind::Unavailable, "InvalidPart", said)
@@ -157,7 +158,7 @@ impl Staging {
         if !parts.iter().zip(&destinations).all(known) {
             return Err(unknown());
         }
-        // First those in a wrong place make way, then everything that is apart goes where it belongs.
+        // First the misplaced parts move out, then every part that is apart moves to its position.
         for (number, written, start) in &destinations {
             if let Place::At(place) = written.place
                 && place != *start
@@ -190,7 +191,7 @@ impl Staging {
     }
 }
 
-/// Copies `size` bytes of `from`, from byte `start` on, inside the kernel where it can.
+/// Copies `size` bytes of `from`, beginning at byte `start`, inside the kernel if possible.
 fn copy(mut from: &File, start: u64, size: u64, to: &mut impl std::io::Write) -> std::io::Result<()> {
     from.seek(SeekFrom::Start(start))?;
     let copied = std::io::copy(&mut from.take(size), to)?;
@@ -198,7 +199,7 @@ fn copy(mut from: &File, start: u64, size: u64, to: &mut impl std::io::Write) ->
 }
 
 impl Upload for LocalUpload {
-    /// The place is chosen before this returns, in the order of the calls, whenever the future runs.
+    /// The position is chosen before this returns, in the order of the calls, no matter when the future runs.
     fn part(&self, number: u32, body: Bytes) -> ServiceFuture<'_, Part> {
         let size = body.len() as u64;
         if !(1..=MAX_PARTS).contains(&number) || size > MAX_PART {
@@ -222,7 +223,7 @@ impl Upload for LocalUpload {
     }
 
     fn unfinished(&self) -> Unfinished {
-        // As a listing names it: below the path that messages know, which may lead through a link.
+        // Named as a listing names it: below the path in messages, which may lead through a link.
         let name = self.0.directory.file_name().unwrap_or_default().to_string_lossy();
         let folder = self.0.text.rsplit_once('/').map_or("", |(folder, _)| folder);
         let location = Location::file(self.0.text.as_str());
@@ -230,16 +231,16 @@ impl Upload for LocalUpload {
     }
 }
 
-/// Everything staged whose object would be under `prefix`. A staged file without a directory is what is left of
-/// a put that was killed; nothing says what it was to become, so it is listed under its own name. Names that are not
-/// UTF-8 are nobody's objects, and passed over.
+/// Every staged upload whose object would be under `prefix`. A staged file without a directory is the rest of a put
+/// that was killed; its destination is unknown, so it is listed under its own name. Names that are not UTF-8 can't be
+/// objects and are skipped.
 pub(super) fn unfinished(roots: &Roots, prefix: &Location) -> Result<Vec<Unfinished>, ServiceError> {
     let mut walk = Walk::new(roots, paths::text(prefix)?, true)?;
     let mut found = Vec::new();
     while let Some(entry) = walk.next()? {
         let Found::Staged(id) = entry else { continue };
         let path = Path::new(&id);
-        // One that is gone by now has ended; a link is not ours.
+        // If it is gone by now, the upload has ended; a link is not ours.
         let Ok(metadata) = path.symlink_metadata() else { continue };
         if !metadata.is_dir() && !metadata.is_file() {
             continue;
@@ -256,7 +257,7 @@ pub(super) fn unfinished(roots: &Roots, prefix: &Location) -> Result<Vec<Unfinis
     Ok(found)
 }
 
-/// Removes what is staged at the path `id`, if it is something staged under a root.
+/// Removes the staged file or directory at the path `id`, if it is under a root.
 pub(super) fn discard(roots: &Roots, id: &str) -> Result<(), ServiceError> {
     let (parent, name) = id.rsplit_once('/').unwrap_or(("", id));
     if !staged::is_staged(name) {

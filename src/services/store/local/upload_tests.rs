@@ -1,4 +1,4 @@
-//! How an output reaches its place on a disk, and what is left when it does not.
+//! How an output gets to its place on a disk, and what is left if it does not.
 
 use super::*;
 

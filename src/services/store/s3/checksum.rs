@@ -1,20 +1,21 @@
-//! The checksum of what is written: CRC-64/NVME, computed once and sent as a header.
+//! The checksum of written data: CRC-64/NVME, computed once and sent as a header.
 //!
-//! It is chosen because those of the parts combine to that of the whole object, so S3 can be told the sum of
-//! what the processor wrote, not only of each part, and because it costs a tenth of hashing the payload for the
-//! signature (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
+//! This algorithm is used because the checksums of parts combine into the checksum of the whole object, so S3 can
+//! verify everything that the processor wrote and not only each part, and because it costs a tenth of hashing the
+//! payload for the signature
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
 
 use aws_smithy_types::base64;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 
 use crate::services::store::Part;
 
-/// The checksum of `data`, as S3 writes it: base64 of the eight bytes, the highest first.
+/// The checksum of `data` as S3 writes it: base64 of the eight bytes in big-endian order.
 pub(crate) fn of(data: &[u8]) -> String {
     base64::encode(crc_fast::checksum(Crc64Nvme, data).to_be_bytes())
 }
 
-/// The checksum of the object that `parts` make; `None` if one has no checksum of this kind.
+/// The checksum of the object that `parts` make; `None` if a part has no checksum of this kind.
 pub(crate) fn of_parts(parts: &[Part]) -> Option<String> {
     let mut whole = crc_fast::checksum(Crc64Nvme, &[]);
     for part in parts {

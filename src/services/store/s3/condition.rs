@@ -1,11 +1,12 @@
 //! Conditions: `If-None-Match: *` and `If-Match`, on PutObject and CompleteMultipartUpload, and `If-Match` on reads.
 //!
-//! A weak ETag (`W/"..."`, of some proxies and look-alikes of S3) never matches in `If-Match` (RFC 9110, 13.1.1): it is
-//! not sent, and a write goes without a condition. Every read compares the ETag of its answer, for some servers ignore
-//! `If-Match`.
+//! A weak ETag (`W/"..."`, sent by some proxies and S3-compatible servers) never matches in `If-Match` (RFC 9110,
+//! 13.1.1), so it is not sent, and such a write has no condition. Every read compares the ETag of its answer,
+//! because some servers ignore `If-Match`.
 //!
-//! A server that does not know them says 501, and is written to without from then on; others ignore them in silence.
-//! Then an object that appears between the look and the write is replaced, as by any plain write.
+//! A server that does not support conditions answers 501, and gets no conditions from then on; other servers ignore
+//! conditions silently. With both, an object that appears between the check and the write is replaced, as by any
+//! plain write.
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>)
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,7 +16,7 @@ use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::origin::DATED;
 use crate::services::store::{Condition, Version};
 
-/// What is asked of this server: the condition, unless it has refused one.
+/// The condition to send to this server: the given one, unless the server has refused a condition before.
 pub(super) fn asked<'a>(condition: &'a Condition, unconditional: &AtomicBool) -> &'a Condition {
     if unconditional.load(Relaxed) { &Condition::Always } else { condition }
 }
@@ -31,21 +32,21 @@ pub(super) fn if_match(condition: &Condition) -> Option<String> {
     }
 }
 
-/// What `If-Match` says for an ETag; nothing for a weak one.
+/// The value of `If-Match` for an ETag; `None` for a weak ETag.
 pub(super) fn matching(etag: &str) -> Option<String> {
     (!is_weak(etag)).then(|| format!("\"{etag}\""))
 }
 
-/// Whether an answer is of the version that was asked for. A server may ignore `If-Match`, and is not even sent it for
-/// a weak ETag, so the answer's own ETag decides. A proxy weakens the ETags of some answers and not of others: the
-/// object is the same.
+/// Whether an answer is of the requested version. A server may ignore `If-Match`, which is not even sent for a weak
+/// ETag, so the answer's own ETag decides. A proxy may weaken the ETags of some answers and not of others, for the same
+/// object.
 pub(super) fn still(pin: &Version, found: &Version, server: &str) -> Result<(), ServiceError> {
     let changed = |what: &str, seen: &str, asked: &str| {
         let message = format!("{server} answered with the {what} {seen:?}, not {asked:?}");
         Err(ServiceError::new(ServiceErrorKind::Changed, "PreconditionFailed", message))
     };
     match (pin.etag.as_deref(), found.etag.as_deref()) {
-        // A store that tells no ETag can still honour the condition that it was sent.
+        // A store that reports no ETag can still honour the condition that it was sent.
         (Some(asked), Some(seen)) if seen.starts_with(DATED) && !is_weak(asked) => {}
         (Some(asked), Some(seen)) if opaque(seen) != opaque(asked) => return changed("ETag", seen, asked),
         (Some(asked), None) => {
@@ -64,7 +65,7 @@ fn is_weak(etag: &str) -> bool {
     etag.starts_with("W/")
 }
 
-/// Whether the server does not know conditions, so that trying without tells.
+/// Whether the server may not support conditions, so that a try without one will tell.
 pub(super) fn is_refused(error: &ServiceError, condition: &Condition) -> bool {
     *condition != Condition::Always && error.reason == Some(Reason::NotImplemented)
 }
@@ -78,8 +79,8 @@ pub(super) fn go_on_without(unconditional: &AtomicBool) {
     }
 }
 
-/// The failure of a conditional write. An object that was to be replaced and is gone is a 404: another place than was
-/// seen, not an input that is missing.
+/// The failure of a conditional write. A 404 for an object that was to be replaced means that the place has changed
+/// since it was checked, not that an input is missing.
 pub(super) fn unmet(error: ServiceError, condition: &Condition) -> ServiceError {
     let gone = matches!(condition, Condition::Unchanged(_)) && error.reason == Some(Reason::KeyMissing);
     if gone { ServiceError { kind: ServiceErrorKind::Exists, ..error } } else { error }

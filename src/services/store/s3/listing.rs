@@ -1,7 +1,7 @@
-//! Listings: of objects, and of uploads that were begun and not ended. A page at a time.
+//! Listings of objects, and of uploads that were begun and have not ended, one page at a time.
 //!
-//! A page that does not tell what S3 always tells is an error, not a short listing: what it leaves out would be left
-//! out in silence.
+//! A page that lacks what S3 always sends is an error, not a short listing, because what it leaves out would be
+//! silently skipped.
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use crate::services::aws::classify::{Asked, service_error};
 use crate::services::retry::timed_out;
 use crate::services::store::{ObjectInfo, Unfinished, Writer};
 
-/// The longest that a page of a listing takes with all of its answer. S3 takes some 0.1 s, a slow server with a huge
+/// The longest time for a page of a listing, including its whole answer. S3 takes some 0.1 s, a slow server with a huge
 /// bucket some seconds.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl S3Store {
-    /// One page of a listing, and where the next begins.
+    /// One page of a listing, and where the next page begins.
     pub(super) async fn page(
         &self,
         bucket: &str,
@@ -37,7 +37,7 @@ impl S3Store {
             .list_objects_v2()
             .bucket(bucket)
             .prefix(prefix)
-            // A key may hold characters that XML can't.
+            // A key may contain characters that XML can't represent.
             .encoding_type(EncodingType::Url)
             .set_continuation_token(token.clone());
         let page = in_time(request.send(), "s3:ListBucket").await?;
@@ -63,7 +63,7 @@ impl S3Store {
         Ok((objects, Some(next)))
     }
 
-    /// Every upload under `prefix` that was begun and not ended.
+    /// Every upload under `prefix` that was begun and has not ended.
     pub(super) async fn uploads_under(&self, prefix: &Location) -> Result<Vec<Unfinished>, ServiceError> {
         let (bucket, key) = place(prefix)?;
         let mut found = Vec::new();
@@ -102,18 +102,18 @@ impl S3Store {
     }
 }
 
-/// The failure of a listing that gives the same page again, whatever it is asked: it would never end.
+/// The failure of a listing that returns the same page again for a new token: it would never end.
 fn repeated() -> ServiceError {
     let said = "the server says that there is more, and gives the same page again";
     ServiceError::new(ServiceErrorKind::Invalid, "RepeatedPage", said)
 }
 
-/// The failure of a listing that lacks what S3 always tells. What is not listed would be left out in silence.
+/// The failure of a listing that lacks what S3 always sends. Objects that are not listed would be silently skipped.
 fn unclear(what: &str) -> ServiceError {
     ServiceError::no_proof(format!("the listing {what}"))
 }
 
-/// The answer of a listing, unless it is late.
+/// The answer of a listing, or an error if it is late.
 async fn in_time<T, E>(
     listing: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     right: &str,
@@ -127,7 +127,7 @@ where
     }
 }
 
-/// A key as it is, from a listing that encodes keys as forms do.
+/// The decoded key from a listing, which encodes keys as HTML forms do.
 fn listed_key(key: Option<&str>, encoded: bool) -> Result<String, ServiceError> {
     let key = key.ok_or_else(|| unclear("has an entry without a key"))?;
     if !encoded {

@@ -1,8 +1,8 @@
 //! The object store in S3, and in servers that speak its protocol.
 //!
-//! Requests and answers only: no retry, no deadline, no read-ahead. Reads are ranged and pinned; writes carry one
-//! checksum, computed here once, in place of a signed hash of the payload. A server that refuses the checksum gets
-//! none from then on, and signed payloads. Holds nothing but what a caller has in hand.
+//! Requests and answers only: no retry, no deadline, no read-ahead. Reads are ranged and pinned. Writes carry one
+//! checksum, computed here once, instead of a signed hash of the payload. A server that refuses the checksum gets
+//! signed payloads without a checksum from then on. Holds only the data that the caller has in hand.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,9 +32,9 @@ mod write;
 #[derive(Clone)]
 pub struct S3Store {
     client: Client,
-    /// Whether the server is not AWS, so that it may know less.
+    /// Whether the server is not AWS, so that it may support less.
     elsewhere: bool,
-    /// What errors call the server.
+    /// The name of the server in errors.
     server: Arc<str>,
     /// Set once the server has refused a checksum.
     plain: Arc<AtomicBool>,
@@ -42,7 +42,7 @@ pub struct S3Store {
     unconditional: Arc<AtomicBool>,
 }
 
-// The SDK's own text holds the access key.
+// The SDK's own debug text contains the access key.
 impl std::fmt::Debug for S3Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3Store").field("elsewhere", &self.elsewhere).finish_non_exhaustive()
@@ -50,11 +50,11 @@ impl std::fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// The sizes of parts: 5 MiB to 5 GiB, the last one may be smaller
+    /// The sizes of parts: 5 MiB to 5 GiB; the last part may be smaller
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
     pub const PART_BOUNDS: (u64, u64) = (5 * 1024 * 1024, 5 * 1024 * 1024 * 1024);
 
-    /// The most parts of one object (the same page).
+    /// The maximum number of parts of one object (the same page).
     pub const MAX_PARTS: u32 = 10_000;
 
     /// The objects that `aws` reaches.
@@ -72,7 +72,7 @@ impl S3Store {
         !self.plain.load(Relaxed)
     }
 
-    /// Whether `error` may mean that the server does not know our checksum, so that trying without tells.
+    /// Whether `error` may mean that the server does not support our checksum, so that a try without it will tell.
     fn may_refuse_checksums(&self, error: &ServiceError) -> bool {
         self.elsewhere && self.checked() && error.kind == ServiceErrorKind::Invalid
     }
@@ -117,7 +117,7 @@ impl ObjectStore for S3Store {
             Ok((bucket, key)) => (bucket.to_owned(), key.to_owned()),
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
-        // The state is the token of the next page; the first page has none.
+        // The state is the token of the next page; the first page has no token.
         let pages = stream::try_unfold((bucket, key, Some(None)), move |(bucket, key, next)| async move {
             let Some(token) = next else { return Ok(None) };
             let (objects, next) = self.page(&bucket, &key, token).await?;

@@ -1,12 +1,12 @@
 //! Whether an object was written: what counts as proof.
 //!
 //! S3 answers every write with the ETag of the object (or of the part). A success without an ETag may come from a
-//! proxy, a sign-on page or a server that broke off, and says nothing of the object. Then a HEAD decides: the object is
-//! there if it has the size of what was sent, and with that either the marks of this very job (`origin.rs`), or the
-//! checksum or the ETag that follows from the bytes. If neither can be seen, the write has failed, whatever the status
-//! was.
+//! proxy, a sign-on page or a server that broke off, and says nothing about the object. Then a HEAD decides: the
+//! object is there if it has the size of what was sent, and also either the marks of this very job (`origin.rs`), or
+//! the checksum or ETag that follows from the bytes. If none of these can be seen, the write has failed, whatever
+//! its status was.
 //!
-//! Costs nothing with a server that answers as S3 does, and one HEAD for an answer that proves nothing.
+//! Costs nothing with a server that answers as S3 does, and one HEAD for each answer that proves nothing.
 
 use std::collections::BTreeMap;
 
@@ -19,21 +19,21 @@ use crate::error::{Reason, ServiceError, ServiceErrorKind};
 use crate::job::Location;
 use crate::services::aws::classify::{Asked, service_error};
 
-/// What is there if a write happened.
+/// What must be found if a write happened.
 #[derive(Debug)]
 pub(super) struct Written<'a> {
     pub(super) at: &'a Location,
     pub(super) size: u64,
     /// CRC-64/NVME of the whole object, base64.
     pub(super) sum: Option<&'a str>,
-    /// The ETag that S3 gives an object of these bytes, where it is a sum of them.
+    /// The ETag that S3 gives an object of these bytes, if that ETag is computed from them.
     pub(super) etag: Option<&'a str>,
-    /// The marks that were written with it; none if they are not to count.
+    /// The marks that were written with the object; empty if marks must not count.
     pub(super) marks: &'a BTreeMap<String, String>,
 }
 
 impl Written<'_> {
-    /// Fails, with the reason, unless the object can be seen to be there.
+    /// Fails, with the reason, unless the object is seen to exist.
     pub(super) async fn look(&self, client: &Client) -> Result<(), String> {
         let (bucket, key) = object(self.at).map_err(|error| error.to_string())?;
         let request = client.head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
@@ -61,17 +61,17 @@ impl Written<'_> {
     }
 }
 
-/// Whether an answer names an ETag.
+/// Whether an answer contains an ETag.
 pub(super) fn is_named(etag: Option<&str>) -> bool {
     etag.is_some_and(|etag| !opaque(etag).is_empty())
 }
 
-/// Whether an answer was a success that proves nothing: it could not be read.
+/// Whether an answer was a success that proves nothing, because it could not be read.
 pub(super) fn is_unreadable(error: &ServiceError) -> bool {
     error.kind == ServiceErrorKind::Unavailable && error.reason == Some(Reason::Unreadable)
 }
 
-/// The failure of a success without proof, of the server at `server`.
+/// The failure for a success without proof, from the server `server`.
 pub(super) fn none(server: &str, why: impl std::fmt::Display) -> ServiceError {
     ServiceError::no_proof(format!("{server} answered with success, but {why}"))
 }

@@ -1,6 +1,6 @@
-//! Reads of objects in S3: ranged, pinned to a version, and believed only with proof of what was read.
+//! Reads of objects in S3: ranged, pinned to a version, and accepted only with proof of what was read.
 //!
-//! One request a read. Holds nothing but the answer, whose body the caller takes chunk by chunk.
+//! One request for each read. Holds only the answer, whose body the caller takes chunk by chunk.
 
 use std::ops::Range;
 use std::time::SystemTime;
@@ -30,7 +30,7 @@ impl S3Store {
             return Box::pin(self.past_the_end(from, u64::MAX, pin)).await;
         }
         let (bucket, key) = object(from)?;
-        // The end of a range has to be a number that servers can read.
+        // The end of a range must be a number that servers can parse.
         let range_header = match i64::try_from(range.end) {
             Ok(end) => format!("bytes={}-{}", range.start, end - 1),
             Err(_) => format!("bytes={}-", range.start),
@@ -46,7 +46,7 @@ impl S3Store {
             .checksum_mode(ChecksumMode::Enabled);
         let answer = match request.send().await {
             Ok(answer) => answer,
-            // Nothing at or after this offset.
+            // There is nothing at or after this offset.
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => {
                 return Box::pin(self.past_the_end(from, range.start, pin)).await;
             }
@@ -57,7 +57,7 @@ impl S3Store {
             return Err(ServiceError::new(ServiceErrorKind::Corrupt, "WrongRange", message));
         };
         let version = dated(version(answer.e_tag(), answer.version_id()), answer.last_modified());
-        // Any web page would do as the whole of an object.
+        // Any web page could pass for a whole object.
         if !proof::is_named(answer.e_tag()) && answer.content_range().is_none() {
             return Err(proof::none(&self.server, "told neither ETag nor range of what it sent"));
         }
@@ -71,7 +71,7 @@ impl S3Store {
         Ok(Reading::new(window.size, version, body).checked(checked).with_metadata(metadata))
     }
 
-    /// A reading without bytes. The answer that says so tells neither ETag nor, with every server, the size.
+    /// A reading without bytes. The 416 answer has no ETag, and from some servers no size.
     async fn past_the_end(&self, from: &Location, start: u64, pin: &Version) -> Result<Reading, ServiceError> {
         let Some(found) = self.find(from, pin).await? else {
             return Err(ServiceError::new(ServiceErrorKind::Missing, "NoSuchKey", "the object is gone")
@@ -115,7 +115,7 @@ impl S3Store {
     }
 }
 
-/// Whether the body will be verified: S3 sends a checksum with a whole object, and with few parts of one.
+/// Whether the body will be verified: S3 sends a checksum with a whole object, but with few parts of an object.
 fn is_checked(answer: &GetObjectOutput) -> bool {
     let sums = [
         answer.checksum_crc64_nvme(),
@@ -128,23 +128,23 @@ fn is_checked(answer: &GetObjectOutput) -> bool {
 }
 
 pub(super) fn version(etag: Option<&str>, version_id: Option<&str>) -> Version {
-    // A weak one keeps its mark: `W/"x"` is told as `W/x`.
+    // A weak ETag keeps its mark: `W/"x"` becomes `W/x`.
     let etag = etag.filter(|etag| proof::is_named(Some(etag))).map(|etag| match etag.strip_prefix("W/") {
         Some(weak) => format!("W/{}", weak.trim_matches('"')),
         None => etag.trim_matches('"').to_owned(),
     });
-    // In a bucket that has never been versioned the word is "null", and naming it changes nothing.
+    // In a bucket that was never versioned, the id is "null", and sending it makes no difference.
     Version { etag, version_id: version_id.filter(|id| *id != "null").map(str::to_owned) }
 }
 
-/// The same version, known by the time of its last change where the store tells no ETag: enough to notice that an
-/// object was replaced while it was read. It looks like a weak ETag, so it is never sent as a condition.
+/// The version, with the time of the last change as its ETag if the store sends none: enough to notice that an object
+/// was replaced while it was read. It looks like a weak ETag, so it is never sent as a condition.
 pub(super) fn dated(version: Version, modified: Option<&DateTime>) -> Version {
     let etag = version.etag.or_else(|| modified.map(|modified| format!("{DATED}{}", modified.secs())));
     Version { etag, ..version }
 }
 
-/// A length that was told; one that can't be is none.
+/// A reported length; a negative length counts as none.
 pub(super) fn size(length: Option<i64>) -> Option<u64> {
     length.and_then(|length| u64::try_from(length).ok())
 }

@@ -1,8 +1,8 @@
 //! A multipart upload to S3.
 //!
-//! Every part carries its checksum, and the completion that of the whole object, combined from the parts', with
-//! its length: S3 makes the object visible only if it is the one we read. An answer without the ETag of the object
-//! proves nothing (`proof.rs`).
+//! Every part carries its checksum, and the completion carries the checksum of the whole object, combined from those
+//! of the parts, with its length: S3 makes the object visible only if it matches what we read. An answer without the
+//! ETag of the object proves nothing (`proof.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,20 +29,20 @@ pub(super) struct S3Upload {
     pub(super) bucket: String,
     pub(super) key: String,
     pub(super) id: String,
-    /// Whether the server takes our checksums.
+    /// Whether the server accepts our checksums.
     pub(super) checked: bool,
-    /// Whether it takes the sum of the whole object, too.
+    /// Whether it also accepts the checksum of the whole object.
     pub(super) whole: bool,
     pub(super) condition: Condition,
     /// The marks that were written with the object.
     pub(super) marks: BTreeMap<String, String>,
-    /// What errors call the server.
+    /// The name of the server in errors.
     pub(super) server: Arc<str>,
     /// Set once the server has refused a condition.
     pub(super) unconditional: Arc<AtomicBool>,
 }
 
-// The SDK's own text holds the access key.
+// The SDK's own debug text contains the access key.
 impl std::fmt::Debug for S3Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3Upload")
@@ -53,7 +53,7 @@ impl std::fmt::Debug for S3Upload {
     }
 }
 
-/// Discards an upload; one that is gone counts as discarded.
+/// Discards an upload; an upload that is gone counts as discarded.
 pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> Result<(), ServiceError> {
     let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
     match aborted.map_err(|error| service_error(error, Asked::Write, "s3:AbortMultipartUpload")) {
@@ -75,7 +75,7 @@ impl S3Upload {
             .part_number(part_number(number)?)
             .set_checksum_crc64_nvme(sum.clone())
             .body(ByteStream::from(body));
-        // As for a whole object: the signed checksum stands for the payload.
+        // As for a whole object, the signed checksum replaces the payload's hash.
         let sent = match self.checked {
             true => request.customize().disable_payload_signing().send().await,
             false => request.send().await,
@@ -125,8 +125,8 @@ impl S3Upload {
         let sent = request.send().await.map_err(|error| service_error(error, Asked::Write, "s3:PutObject"));
         match sent.map_err(|error| condition::unmet(error, condition)) {
             Ok(answer) if proof::is_named(answer.e_tag()) => Ok(()),
-            // Completed by an earlier call whose answer was lost, if the object there is the one these parts make. An
-            // older output of the same job has the same marks, so they count only after a success.
+            // An earlier call whose answer was lost completed the upload, if the existing object is the one that these
+            // parts make. An older output of the same job has the same marks, so marks count only after a success.
             Err(error) if error.reason == Some(Reason::UploadMissing) => {
                 self.look(parts, whole.as_deref(), &BTreeMap::new()).await.map_err(|_| error)
             }
@@ -139,7 +139,7 @@ impl S3Upload {
         }
     }
 
-    /// Looks whether the object that `parts` make is there.
+    /// Checks whether the object that `parts` make exists.
     async fn look(&self, parts: &[Part], whole: Option<&str>, marks: &BTreeMap<String, String>) -> Result<(), String> {
         let (at, etag) = (Location::s3(&self.bucket, &self.key), multipart_etag(parts));
         let size = parts.iter().map(|part| part.size).sum();
@@ -172,8 +172,9 @@ fn part_number(number: u32) -> Result<i32, ServiceError> {
         .map_err(|_| ServiceError::new(ServiceErrorKind::Invalid, "InvalidPart", "the number of a part is too large"))
 }
 
-/// The ETag that S3 gives an object made of parts whose ETags are MD5 sums: the sum of the sums, and how many.
-/// `None` where they are something else, as with keys of the key service; then it says nothing of the bytes.
+/// The ETag that S3 gives an object made of parts whose ETags are MD5 sums: the MD5 of those sums, and the number of
+/// parts. `None` if the parts' ETags are something else, as with KMS keys, because then the ETag says nothing about the
+/// bytes.
 fn multipart_etag(parts: &[Part]) -> Option<String> {
     let mut sums = Md5::new();
     for part in parts {

@@ -1,7 +1,7 @@
 //! Writes of objects in S3: one request for a small object, and the begin of an upload in parts.
 //!
-//! A server that refuses the checksum or the condition is asked again without it, and not asked for it from then on.
-//! Holds nothing but the body that the caller has in hand.
+//! If a server refuses the checksum or the condition, the request is repeated without it, and later requests leave
+//! it out. Holds only the body that the caller has in hand.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl S3Store {
             .set_if_none_match(condition::if_none_match(condition))
             .set_if_match(condition::if_match(condition))
             .body(ByteStream::from(body.clone()));
-        // The checksum is part of what is signed, so the payload need not be: that would hash it a second time.
+        // The checksum is part of what is signed, so the payload need not be signed, which would hash it a second time.
         let sent = match checked {
             true => request.customize().disable_payload_signing().send().await,
             false => Box::pin(request.send()).await,
@@ -82,7 +82,7 @@ impl S3Store {
         }
     }
 
-    /// Looks whether an object is there that PutObject gave no proof of.
+    /// Checks whether an object exists for which PutObject returned no proof.
     async fn prove_put(
         &self,
         to: &Location,
@@ -123,7 +123,7 @@ impl S3Store {
         }))
     }
 
-    /// The id of a new upload, and whether it takes the sum of the whole object.
+    /// The id of a new upload, and whether it accepts the checksum of the whole object.
     async fn create_upload(&self, to: &Location, how: &Writing, checked: bool) -> Result<(String, bool), ServiceError> {
         let (bucket, key) = object(to)?;
         let request = self
@@ -135,7 +135,7 @@ impl S3Store {
             .set_checksum_algorithm(checked.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checked.then_some(ChecksumType::FullObject));
         let created = request.send().await.map_err(|error| service_error(error, Asked::Write, "s3:PutObject"))?;
-        // Servers that know only sums of sums say so here, or say nothing.
+        // Servers that know only checksums of checksums say so here, or say nothing.
         let whole = checked && (!self.elsewhere || created.checksum_type == Some(ChecksumType::FullObject));
         let id = created.upload_id.filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| proof::none(&self.server, format_args!("gave the upload to {to} no id")))?;
