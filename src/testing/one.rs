@@ -50,7 +50,7 @@ pub struct Report {
 /// ```
 /// use std::io::{BufRead, Write};
 /// use batchpipe::testing::{Outcome, run_one};
-/// use batchpipe::{Job, ProcessError};
+/// use batchpipe::{Code, Job, ProcessError};
 ///
 /// fn first_line(_: &Job, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<(), ProcessError> {
 ///     let mut line = String::new();
