@@ -633,7 +633,11 @@ async fn gc_of_a_place_without_a_slash_leaves_the_uploads_beside_it_and_tells_of
     }
     let swept = world.run(&["gc", &world.uri("logs"), "--older-than", "0s"]);
     assert!(text(&swept).contains("discarded 2 unfinished uploads"), "{}", text(&swept));
-    assert!(text(&swept).contains("left 1 unfinished upload, because their keys only begin with this name"), "{}", text(&swept));
+    assert!(
+        text(&swept).contains("left 1 unfinished upload, because their keys only begin with this name"),
+        "{}",
+        text(&swept)
+    );
     let left = store.unfinished(&Location::s3(&world.bucket, "")).await.unwrap();
     assert_eq!(left.iter().map(|upload| upload.location.key()).collect::<Vec<_>>(), ["logs2/b"]);
 }
